@@ -1,0 +1,95 @@
+//! What is sent: changes, in an order that matters only around renames.
+//!
+//! **Purpose:** the one form of work between the producers (`debounce`, `reconcile`) and the sender.
+//! **Invariant:** a change names a path, never a content; what is sent is what the source holds when
+//! the sender looks.
+
+use std::time::Instant;
+
+use crate::event::RescanReason;
+use crate::tree::{Kind, Meta, RelPath};
+
+/// One thing to bring to the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// When the oldest event behind this change was read: what lag is counted from.
+    pub since: Instant,
+    /// What to do.
+    pub kind: ChangeKind,
+}
+
+/// What a change asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Make the target's path what the source's is now. If the source has none, it is a delete that
+    /// goes the way of deletes.
+    Update {
+        /// The path.
+        path: RelPath,
+        /// How much is known to be different.
+        scope: Scope,
+    },
+    /// Move what the target holds.
+    Rename {
+        /// The old name.
+        from: RelPath,
+        /// The new name.
+        to: RelPath,
+        /// Whether it is a directory.
+        dir: bool,
+    },
+    /// Remove what the target holds, if it is what is expected there.
+    Delete {
+        /// The path.
+        path: RelPath,
+        /// What must stand there.
+        expected: Identity,
+    },
+    /// Compare the subtree and repair what differs.
+    Rescan {
+        /// The top of the subtree.
+        path: RelPath,
+        /// Why.
+        reason: RescanReason,
+    },
+}
+
+/// How much of a path an [`ChangeKind::Update`] must send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Metadata alone: type, size and time on the target are as on the source.
+    Attributes,
+    /// Everything; what the target holds is unknown.
+    Content,
+    /// Everything; the target is known to hold nothing under this name.
+    Absent,
+}
+
+/// What is expected to stand under a name that is to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A live delete knows the type.
+    Dir(bool),
+    /// A reconcile pass knows what the target itself reported.
+    Exactly(Kind, Box<Meta>),
+}
+
+impl Identity {
+    /// Whether a directory is expected.
+    pub fn is_dir(&self) -> bool {
+        match self {
+            Self::Dir(dir) => *dir,
+            Self::Exactly(kind, _) => *kind == Kind::Dir,
+        }
+    }
+}
+
+impl ChangeKind {
+    /// Returns the path that the change is about; the new name of a rename.
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Self::Update { path, .. } | Self::Delete { path, .. } | Self::Rescan { path, .. } => path,
+            Self::Rename { to, .. } => to,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The `speil` command.
+
+fn main() {}

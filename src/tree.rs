@@ -1,0 +1,15 @@
+//! Names, entries and metadata of a mirrored tree.
+//!
+//! **Purpose:** the vocabulary that every other module shares: relative paths as bytes, what a file
+//! is besides its content, and the digest that proves two directories equal.
+//! **Invariants:** a [`RelPath`] never leaves its root (no empty, `.` or `..` component, no NUL);
+//! nothing here opens a file or reads a clock.
+//! **Not here:** reading entries from a disk (`disk`), walking (`scan`), comparing trees (`reconcile`).
+
+mod digest;
+mod entry;
+mod path;
+
+pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
+pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
+pub use path::{NAME_LEN_MAX, PathError, RelPath, TEMP_PREFIX, check_name, quote};
