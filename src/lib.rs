@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map: which module holds what, and which may use which.
 
 pub mod batch;
+pub mod config;
 pub mod error;
 pub mod event;
 pub mod tree;

@@ -1,0 +1,351 @@
+//! The model: one `Sync` with its targets, and the settings of the daemon.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::tree::{Mask, quote};
+
+/// A whole configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// What concerns the daemon as a whole.
+    pub settings: Settings,
+    /// The syncs, in the order of the file.
+    pub syncs: Vec<Sync>,
+}
+
+/// What concerns the daemon as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Where log lines go; standard error if `None`.
+    pub logfile: Option<PathBuf>,
+    /// Where the process id is written.
+    pub pidfile: Option<PathBuf>,
+    /// Where the status report is written.
+    pub status_file: Option<PathBuf>,
+    /// Shortest time between two status reports and between two summary lines.
+    pub status_interval: Duration,
+    /// The control socket; `None` for the default in the runtime directory.
+    pub control: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            logfile: None,
+            pidfile: None,
+            status_file: None,
+            status_interval: Duration::from_secs(10),
+            control: None,
+        }
+    }
+}
+
+/// One tree and where it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sync {
+    /// What logs, status and commands call it.
+    pub name: String,
+    /// The source tree: an existing directory.
+    pub source: PathBuf,
+    /// The targets: at least one.
+    pub targets: Vec<Target>,
+    /// Which properties are kept.
+    pub mask: Mask,
+    /// Which entries take part.
+    pub selection: Selection,
+    /// rsync filter rules in order, first match wins: `- *.tmp`, `+ /keep/`, `P lost+found/`.
+    pub filters: Vec<String>,
+    /// When entries that the source lacks are removed from the targets.
+    pub delete: DeleteMode,
+    /// Which deletes are held back.
+    pub guard: Guard,
+    /// How long a busy path must be quiet before it is sent.
+    pub delay: Duration,
+    /// How long a path that is never quiet waits at most.
+    pub max_delay: Duration,
+    /// How long a file over 8 MiB that is open for writing waits for the close.
+    pub max_open: Duration,
+    /// The periodic pass.
+    pub reconcile: Reconcile,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Most bytes a second to each target.
+    pub bwlimit: Option<u64>,
+    /// Whether data is compressed on the way.
+    pub compress: Compress,
+    /// How changes are noticed.
+    pub watch: Backend,
+    /// Time between two walks of the poll backend.
+    pub poll_interval: Duration,
+    /// How hosts are reached.
+    pub transport: Transport,
+    /// Arguments for ssh.
+    pub ssh: Ssh,
+    /// Where the agent on a target comes from.
+    pub agent: AgentSource,
+    /// Time without any sign of life after which a connection is given up.
+    pub timeout: Duration,
+    /// Allows `/`, `/etc`, `/home`, `/usr` and `/var` as a root.
+    pub force_root: bool,
+}
+
+impl Sync {
+    /// Returns a sync of `source` with the defaults of the live modes.
+    pub fn new(name: impl Into<String>, source: impl Into<PathBuf>, targets: Vec<Target>) -> Self {
+        Self {
+            name: name.into(),
+            source: source.into(),
+            targets,
+            mask: Mask::everything(),
+            selection: Selection::default(),
+            filters: Vec::new(),
+            delete: DeleteMode::Always,
+            guard: Guard::default(),
+            delay: Duration::from_millis(20),
+            max_delay: Duration::from_secs(2),
+            max_open: Duration::from_secs(60),
+            reconcile: Reconcile::default(),
+            durability: Durability::Batch,
+            bwlimit: None,
+            compress: Compress::Auto,
+            watch: Backend::Auto,
+            poll_interval: Duration::from_secs(10),
+            transport: Transport::Ssh,
+            ssh: Ssh::default(),
+            agent: AgentSource::Auto,
+            timeout: Duration::from_secs(60),
+            force_root: false,
+        }
+    }
+}
+
+/// One target: a tree on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// User and host as ssh takes them, `deploy@10.8.0.2`; `None` for this host.
+    pub host: Option<String>,
+    /// The directory on that host; relative to the user's home over ssh.
+    pub path: Vec<u8>,
+    /// What logs, status and commands call it, unique within its sync.
+    pub name: String,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = quote(&self.path);
+        let path = path.trim_matches('"');
+        match &self.host {
+            Some(host) => write!(f, "{host}:{path}"),
+            None => f.write_str(path),
+        }
+    }
+}
+
+/// Which entries of a tree take part, as rsync's options of the same names.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "one flag per rsync option; the field's own vocabulary")]
+pub struct Selection {
+    /// Descend into directories (`-r`).
+    pub recursive: bool,
+    /// Leave files alone that are newer on the target (`-u`).
+    pub update: bool,
+    /// Only files that the target has (`--existing`).
+    pub existing: bool,
+    /// Only files that the target lacks (`--ignore-existing`).
+    pub ignore_existing: bool,
+    /// Compare by size alone (`--size-only`).
+    pub size_only: bool,
+    /// Send every file (`--ignore-times`).
+    pub ignore_times: bool,
+    /// Times this close count as equal (`--modify-window`, seconds).
+    pub modify_window: Duration,
+    /// Send whole files, no deltas (`-W`).
+    pub whole_file: bool,
+    /// Stay on one filesystem (`-x`).
+    pub one_file_system: bool,
+    /// Numeric owners instead of names (`--numeric-ids`).
+    pub numeric_ids: bool,
+    /// Only these paths below the source (`--files-from`).
+    pub files_from: Option<Vec<Vec<u8>>>,
+    /// Mode changes in the form of chmod(1) (`--chmod`).
+    pub chmod: Vec<String>,
+    /// `USER:GROUP` for everything on the target (`--chown`).
+    pub chown: Option<String>,
+    /// Write holes for runs of zeros (`-S`); holes of the source are kept in any case.
+    pub sparse: bool,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self {
+            recursive: true,
+            update: false,
+            existing: false,
+            ignore_existing: false,
+            size_only: false,
+            ignore_times: false,
+            modify_window: Duration::ZERO,
+            whole_file: false,
+            one_file_system: false,
+            numeric_ids: false,
+            files_from: None,
+            chmod: Vec::new(),
+            chown: None,
+            sparse: false,
+        }
+    }
+}
+
+/// When entries that the source lacks are removed from the targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteMode {
+    /// Never.
+    Never,
+    /// In passes and live.
+    Always,
+    /// In passes only.
+    Startup,
+    /// Live only.
+    Running,
+}
+
+impl DeleteMode {
+    /// Whether a reconcile pass may delete.
+    pub fn in_passes(self) -> bool {
+        matches!(self, Self::Always | Self::Startup)
+    }
+
+    /// Whether a live event may delete.
+    pub fn live(self) -> bool {
+        matches!(self, Self::Always | Self::Running)
+    }
+}
+
+/// Which deletes are held back until somebody approves them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guard {
+    /// Off lets every delete through.
+    pub enabled: bool,
+    /// Most deletes that one burst or pass may bring.
+    pub max_delete: MaxDelete,
+    /// Whether excluded entries on the target are removed (`--delete-excluded`).
+    pub delete_excluded: bool,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { enabled: true, max_delete: MaxDelete::Half, delete_excluded: false }
+    }
+}
+
+/// The most that one burst or pass may delete.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxDelete {
+    /// No less than half of the tree must stay, for trees of 100 entries or more.
+    Half,
+    /// This many entries.
+    Count(u64),
+    /// This share of the tree, 0 to 100.
+    Percent(f64),
+    /// Any number.
+    Unlimited,
+}
+
+/// The periodic pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reconcile {
+    /// Time between two passes; `None` for none but the first.
+    pub interval: Option<Duration>,
+    /// What a pass compares.
+    pub verify: Verify,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { interval: Some(Duration::from_secs(900)), verify: Verify::Quick }
+    }
+}
+
+/// What a pass compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// Sizes, times and metadata.
+    Quick,
+    /// BLAKE3 of the contents as well.
+    Checksum,
+}
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Durability {
+    /// Applied; the kernel writes it out when it likes.
+    None,
+    /// The batch is on the disk.
+    Batch,
+    /// Each file is on the disk before its name changes.
+    File,
+}
+
+/// Whether data is compressed on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// Never.
+    Never,
+    /// Where the link is the bottleneck and the data shrinks.
+    Auto,
+    /// Wherever the data shrinks.
+    Always,
+}
+
+/// How changes are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// The best that the source supports.
+    Auto,
+    /// speil's own inotify backend.
+    Inotify,
+    /// The portable backend over the `notify` crate.
+    Notify,
+    /// Walks the tree at an interval.
+    Poll,
+}
+
+/// How hosts are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// The `ssh` command.
+    Ssh,
+    /// libssh2 in this process.
+    Ssh2,
+}
+
+/// Arguments for ssh.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ssh {
+    /// The whole remote shell command of rsync's `-e`, split into words; replaces `ssh`.
+    pub command: Option<Vec<String>>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Private key file.
+    pub identity_file: Option<PathBuf>,
+    /// `ssh -o` options.
+    pub options: Vec<(String, String)>,
+    /// More arguments for ssh as they stand.
+    pub extra: Vec<String>,
+}
+
+/// Where the agent on a target comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSource {
+    /// In the target's PATH, else deployed.
+    Auto,
+    /// In the target's PATH; nothing is uploaded.
+    Path,
+    /// This command, with the leading words (`sudo`, `nice`) that it may have.
+    Command(Vec<String>),
+    /// Deployed, whatever stands in PATH; leading words (`sudo`) go before it.
+    Deploy,
+    /// In PATH, else deployed, with these words (`sudo`, `doas`, `nice`, `ionice`) before it.
+    Prefixed(Vec<String>),
+}
