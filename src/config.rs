@@ -1,11 +1,170 @@
 //! What to mirror, and how: the model that the command line and the Lua files both fill.
 //!
-//! **Purpose:** plain values without behaviour of their own; `config::lua` evaluates a configuration file
-//! into them, `cli` fills them from arguments. **Not here:** defaults of other modules' tuning.
+//! **Purpose:** plain values without behaviour of their own. **In → out:** configuration files, which
+//! are Lua programs → [`Loaded`]; `cli` fills the same model from arguments. **Invariants:** nothing is
+//! ignored silently; an error is one line with its place, and its hint apart. **Not here:** defaults of
+//! other modules' tuning; whether the sources exist, which [`Config::validate`] asks.
 
+mod conflict;
+mod error;
+mod explain;
+mod lsyncd;
+mod lua;
+mod mirror;
 mod model;
+mod raw;
+mod settings;
+mod suggest;
+mod target;
+mod units;
+mod validate;
 
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, Fault, Place, Warning};
+pub use explain::{explain, risks};
+pub use lua::Limits;
 pub use model::{
     AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
     Settings, Ssh, Sync, Target, Transport, Verify,
 };
+pub use target::{TargetError, name_targets, parse_target};
+pub use units::{
+    UnitError, parse_bwlimit, parse_duration, parse_interval, parse_max_delete, parse_size, seconds,
+    split_words,
+};
+pub use validate::Invalid;
+
+use crate::error::io_text;
+use raw::{Block, Raw};
+
+/// A configuration, and what was noticed while it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What the files say.
+    pub config: Config,
+    /// What works but is hardly meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Loads one configuration file, or the `*.lua` files of a directory.
+///
+/// # Errors
+/// [`ConfigError`] (die), see [`load_all`].
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    load_all(std::slice::from_ref(&path))
+}
+
+/// Loads several configuration files as one, in their order; a directory stands for its `*.lua` files
+/// in the order of their names. They share their global variables.
+///
+/// # Errors
+/// [`ConfigError`] (die) for files that cannot be read, Lua errors, unknown keys, wrong values, and
+/// targets that work against each other. The first one is told.
+pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
+    load_within(paths, Limits::default())
+}
+
+/// Loads as [`load_all`], with bounds on what the programs may use up.
+///
+/// # Errors
+/// As [`load_all`].
+pub fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits) -> Result<Loaded, ConfigError> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.extend(files_of(path.as_ref())?);
+    }
+    let evaluated = lua::evaluate(&files, limits)?;
+    let mut warnings = evaluated.warnings;
+    let mut settings = Settings::default();
+    for block in &evaluated.settings {
+        warnings.extend(settings::add(block, &mut settings)?);
+    }
+    let mut syncs = Vec::with_capacity(evaluated.syncs.len());
+    for block in &evaluated.syncs {
+        syncs.push(read_sync(block, evaluated.asked_layer.as_deref(), &mut warnings)?);
+    }
+    let places: Vec<&Place> = evaluated.syncs.iter().map(|block| &block.place).collect();
+    name_syncs(&mut syncs, &places)?;
+    warnings.extend(check_conflicts(&syncs, &places)?);
+    if syncs.is_empty() {
+        let file = files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+        return Err(ConfigError::new(&Place { file, line: None }, Fault::NoSync));
+    }
+    Ok(Loaded { config: Config { settings, syncs }, warnings })
+}
+
+/// Returns the files that `path` stands for.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let place = Place { file: path.to_string_lossy().into_owned(), line: None };
+    let failed = |error: std::io::Error| ConfigError::new(&place, Fault::Read(io_text(&error)));
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && file.extension().is_some_and(|end| end == "lua") && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() { Err(ConfigError::new(&place, Fault::EmptyDirectory)) } else { Ok(files) }
+}
+
+/// Hands a block to the layer that it names; `asked` is a layer that does not exist.
+fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) -> Result<Sync, ConfigError> {
+    let layer = match block.table.named.get("_layer") {
+        Some(Raw::Text(layer)) => String::from_utf8_lossy(layer).into_owned(),
+        _ => {
+            let asked = asked.map(str::to_owned);
+            return Err(ConfigError::new(&block.place, Fault::NoLayer { asked }));
+        }
+    };
+    if layer == "mirror" {
+        return mirror::sync(block);
+    }
+    let mapped = lsyncd::map(block, &layer)?;
+    if !mapped.unmapped.is_empty() {
+        return Err(ConfigError::new(&block.place, Fault::Unmapped { layer, keys: mapped.unmapped }));
+    }
+    warnings.extend(mapped.notes.into_iter().map(|text| Warning { place: block.place.clone(), text }));
+    Ok(mapped.sync)
+}
+
+/// Names the syncs that have no name after the last component of their source.
+fn name_syncs(syncs: &mut [Sync], places: &[&Place]) -> Result<(), ConfigError> {
+    let mut taken: Vec<(String, &Place)> = Vec::new();
+    for (sync, place) in syncs.iter().zip(places).filter(|(sync, _)| !sync.name.is_empty()) {
+        if let Some((name, other)) = taken.iter().find(|(name, _)| *name == sync.name) {
+            let fault = Fault::NameTaken { name: name.clone(), other: (*other).clone() };
+            return Err(ConfigError::new(place, fault));
+        }
+        taken.push((sync.name.clone(), place));
+    }
+    let mut taken: Vec<String> = taken.into_iter().map(|(name, _)| name).collect();
+    for sync in syncs.iter_mut().filter(|sync| sync.name.is_empty()) {
+        let last = sync.source.file_name().map(|name| name.to_string_lossy().into_owned());
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ':' | '"' | '\\' | '\u{fffd}');
+        let name = last.unwrap_or_else(|| "root".to_owned()).replace(odd, "_");
+        sync.name = target::unique(&name, &taken);
+        taken.push(sync.name.clone());
+    }
+    Ok(())
+}
+
+fn check_conflicts(syncs: &[Sync], places: &[&Place]) -> Result<Vec<Warning>, ConfigError> {
+    let mut warnings = Vec::new();
+    for (at, (sync, place)) in syncs.iter().zip(places).enumerate() {
+        conflict::within(sync).map_err(|fault| ConfigError::new(place, fault))?;
+        for before in syncs.iter().take(at) {
+            let texts = conflict::between(before, sync).map_err(|fault| ConfigError::new(place, fault))?;
+            warnings.extend(texts.into_iter().map(|text| Warning { place: (*place).clone(), text }));
+        }
+    }
+    Ok(warnings)
+}

@@ -4,6 +4,21 @@
 
 pub mod batch;
 pub mod config;
+pub mod delta;
+pub mod disk;
 pub mod error;
 pub mod event;
+pub mod filter;
+pub mod monitor;
+pub mod protocol;
+pub mod receiver;
+pub mod scan;
+pub mod transport;
 pub mod tree;
+pub mod sender;
+pub mod reconcile;
+pub mod cli;
+pub mod daemon;
+pub mod watch;
+pub mod debounce;
+pub mod status;

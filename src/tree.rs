@@ -6,10 +6,12 @@
 //! nothing here opens a file or reads a clock.
 //! **Not here:** reading entries from a disk (`disk`), walking (`scan`), comparing trees (`reconcile`).
 
+mod chmod;
 mod digest;
 mod entry;
 mod path;
 
+pub use chmod::{Chmod, ChmodError};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
 pub use path::{NAME_LEN_MAX, PathError, RelPath, TEMP_PREFIX, check_name, quote};

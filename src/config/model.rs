@@ -27,6 +27,16 @@ pub struct Settings {
     pub status_interval: Duration,
     /// The control socket; `None` for the default in the runtime directory.
     pub control: Option<PathBuf>,
+    /// Stay in the foreground (lsyncd's `nodaemon`).
+    pub nodaemon: bool,
+    /// Start although a target cannot be reached (lsyncd's `insist`).
+    pub insist: bool,
+    /// Leave after the first pass (lsyncd's `onepass`).
+    pub onepass: bool,
+    /// The name in syslog (lsyncd's `logident`).
+    pub log_ident: Option<String>,
+    /// The facility in syslog, by name or number (lsyncd's `logfacility`).
+    pub log_facility: Option<String>,
 }
 
 impl Default for Settings {
@@ -37,6 +47,11 @@ impl Default for Settings {
             status_file: None,
             status_interval: Duration::from_secs(10),
             control: None,
+            nodaemon: false,
+            insist: false,
+            onepass: false,
+            log_ident: None,
+            log_facility: None,
         }
     }
 }
@@ -136,6 +151,10 @@ impl std::fmt::Display for Target {
         let path = quote(&self.path);
         let path = path.trim_matches('"');
         match &self.host {
+            Some(host) if host.contains(':') => match host.rsplit_once('@') {
+                Some((user, host)) => write!(f, "{user}@[{host}]:{path}"),
+                None => write!(f, "[{host}]:{path}"),
+            },
             Some(host) => write!(f, "{host}:{path}"),
             None => f.write_str(path),
         }

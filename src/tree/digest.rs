@@ -136,6 +136,11 @@ impl LinkDigest {
         groups
     }
 
+    /// Returns the names by inode, groups of one included.
+    pub fn by_id(&self) -> impl Iterator<Item = (&FileId, &Vec<RelPath>)> {
+        self.groups.iter()
+    }
+
     /// Returns the digest over all groups; the same on both sides if the same names are linked.
     pub fn finish(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();

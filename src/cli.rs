@@ -1,0 +1,51 @@
+//! Arguments, and the rendering of results and errors.
+//!
+//! **Purpose:** the only module that speaks to people and to scripts: rsync's options, output and exit
+//! codes where speil stands in for rsync, one clear line where something is wrong.
+//! **In → out:** [`parse`] turns arguments into a [`Command`]; `itemize`, `summary`, `progress` and
+//! `report` turn plain values into text and JSON.
+//! **Invariants:** an option is obeyed or refused by name, never ignored; what the command line says is
+//! applied in its order; file names in output carry no control characters.
+//! **Not here:** running anything. **Sources:** rsync(1), rsyncd.conf(5) "log format".
+
+mod commands;
+mod draft;
+mod error;
+mod execute;
+mod exit;
+mod filters;
+mod format;
+mod itemize;
+mod numbers;
+mod options;
+mod output;
+mod parse;
+mod printer;
+mod progress;
+mod refused;
+mod report;
+mod summary;
+mod table;
+mod target;
+mod transfer;
+mod units;
+mod values;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use commands::{Agent, Check, Control, Held, Named, Reconcile, Run, Status, Wait};
+pub use draft::{Transfer, check_source};
+pub use error::CliError;
+pub use execute::execute;
+pub use exit::Exit;
+pub use format::{Format, FormatError, Line, Operation, escape_name};
+pub use itemize::{Changed, Item, ItemTime, Update};
+pub use output::{Lock, Numbers, Output, Progress};
+pub use parse::{Command, parse};
+pub use progress::{Meter, Passed};
+pub use report::{Style, render_error, render_note};
+pub use summary::{Counts, Record, SCHEMA, Summary, TargetSummary};
+pub use target::TargetError;
+pub use units::ValueError;

@@ -1,0 +1,338 @@
+//! What the options say so far, and what comes of it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::error::CliError;
+use super::filters::{Lists, Rules, listed_paths};
+use super::output::{Lock, Output};
+use super::target::{carried_name, descend, is_remote, parse_target, shown};
+use super::units::ValueError;
+use super::values::text;
+use super::words::{RemoteProgram, split_words};
+use crate::config::{AgentSource, Compress, DeleteMode, Sync, Target, Transport};
+use crate::tree::{Mask, quote};
+
+/// What `speil sync` or `speil mirror` is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transfer {
+    /// The tree, its targets, and how they are kept. Paths are as they were given: relative ones to the
+    /// working directory.
+    pub sync: Sync,
+    /// How results are shown.
+    pub output: Output,
+    /// Say what the pass would do, and change nothing.
+    pub dry_run: bool,
+    /// Keep what has arrived of an interrupted file for the next run.
+    pub partial: bool,
+    /// How another run on a target is treated; for `sync` only.
+    pub lock: Lock,
+    /// The control socket; for `mirror` only, `None` for the default.
+    pub control: Option<PathBuf>,
+    /// What to tell about the options, one line each.
+    pub notes: Vec<String>,
+}
+
+/// A filter option, in the order of the command line.
+#[derive(Debug, Clone)]
+pub(super) enum Pattern {
+    /// `--filter`.
+    Rule(OsString),
+    /// `--exclude` (`-`) or `--include` (`+`).
+    One(char, OsString),
+    /// `--exclude-from` or `--include-from`, and whether entries end at NUL bytes.
+    File(char, OsString, bool),
+}
+
+/// What the options say so far.
+pub(super) struct Draft {
+    pub sync: Sync,
+    pub output: Output,
+    pub dry_run: bool,
+    pub partial: bool,
+    pub lock: Lock,
+    pub control: Option<PathBuf>,
+    pub remote: Remote,
+    pub lists: ListArgs,
+    pub asked: Asked,
+    live: bool,
+}
+
+/// How hosts are reached, before it is put together.
+#[derive(Default)]
+pub(super) struct Remote {
+    /// `--rsh`.
+    pub rsh: Option<Vec<String>>,
+    /// `--rsync-path`.
+    pub program: Option<RemoteProgram>,
+}
+
+/// Patterns and lists, before they are read.
+#[derive(Default)]
+pub(super) struct ListArgs {
+    /// `--files-from`.
+    pub files_from: Option<OsString>,
+    /// `--from0`, so far.
+    pub from0: bool,
+    patterns: Vec<Pattern>,
+}
+
+/// What was asked for as such, where it decides what another option means.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// `--max-delete`.
+    pub max_delete: bool,
+    /// `-xx`.
+    pub skip_mounts: bool,
+    archive: bool,
+    recursive: Option<bool>,
+}
+
+impl Draft {
+    /// Returns what holds without options: `-aHAX --delete` for a live mirror, nothing for a pass.
+    pub(super) fn new(live: bool) -> Self {
+        let mut sync = Sync::new("", "", Vec::new());
+        if !live {
+            // The set-id bits and the times of links and directories follow from -p and -t.
+            sync.mask = Mask { dir_times: true, link_times: true, ..Mask::nothing() };
+            sync.delete = DeleteMode::Never;
+            sync.reconcile.interval = None;
+            sync.compress = Compress::Auto;
+        }
+        Self {
+            sync,
+            output: Output::default(),
+            dry_run: false,
+            partial: false,
+            lock: Lock::default(),
+            control: None,
+            remote: Remote::default(),
+            lists: ListArgs::default(),
+            asked: Asked { archive: live, ..Asked::default() },
+            live,
+        }
+    }
+
+    pub(super) fn set_archive(&mut self, _on: bool) {
+        let mask = &mut self.sync.mask;
+        (mask.perms, mask.owner, mask.group, mask.times) = (true, true, true, true);
+        (mask.symlinks, mask.devices, mask.specials) = (true, true, true);
+        self.asked.archive = true;
+        // A later -a turns on again what an earlier --no-r turned off.
+        self.asked.recursive = self.asked.recursive.filter(|on| *on);
+    }
+
+    pub(super) fn set_recursive(&mut self, on: bool) {
+        self.asked.recursive = Some(on);
+    }
+
+    pub(super) fn set_times(&mut self, on: bool) {
+        self.sync.mask.times = on;
+    }
+
+    pub(super) fn set_delete(&mut self, on: bool) {
+        self.sync.delete = if on { DeleteMode::Always } else { DeleteMode::Never };
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "the form of every option with a value")]
+    pub(super) fn add(&mut self, pattern: Pattern) -> Result<(), ValueError> {
+        self.lists.patterns.push(pattern);
+        Ok(())
+    }
+
+    /// Puts source, targets and options together; `rsync_rsh` is what the environment says about the
+    /// remote shell.
+    ///
+    /// # Errors
+    /// [`CliError`] for a source or target that cannot be, for options that contradict each other, and for
+    /// list files that cannot be read.
+    pub(super) fn finish(
+        mut self,
+        source: &OsStr,
+        targets: &[&OsStr],
+        rsync_rsh: Option<&OsStr>,
+    ) -> Result<Transfer, CliError> {
+        self.set_source(source)?;
+        self.settle_recursion()?;
+        // With --files-from the paths count from the source itself, slash or not.
+        let carried = if self.lists.files_from.is_some() { None } else { carried_name(source) };
+        self.set_targets(targets, carried)?;
+        self.read_lists(carried)?;
+        self.settle_guard()?;
+        self.settle_shell(rsync_rsh)?;
+        let notes = self.settle_agent()?;
+        Ok(Transfer {
+            sync: self.sync,
+            output: self.output,
+            dry_run: self.dry_run,
+            partial: self.partial,
+            lock: self.lock,
+            control: self.control,
+            notes,
+        })
+    }
+
+    fn set_source(&mut self, source: &OsStr) -> Result<(), CliError> {
+        if source.is_empty() {
+            return Err(CliError::EmptySource);
+        }
+        if is_remote(source) {
+            return Err(CliError::RemoteSource(quote(source.as_bytes())));
+        }
+        self.sync.source = PathBuf::from(source);
+        self.sync.name = match Path::new(source).file_name() {
+            Some(name) => shown(name.as_bytes()),
+            None if self.live => "mirror".to_owned(),
+            None => "sync".to_owned(),
+        };
+        Ok(())
+    }
+
+    fn settle_recursion(&mut self) -> Result<(), CliError> {
+        // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
+        let implied = self.asked.archive && (self.live || self.lists.files_from.is_none());
+        let recursive = self.asked.recursive.unwrap_or(implied);
+        self.sync.selection.recursive = recursive;
+        if recursive || self.lists.files_from.is_some() { Ok(()) } else { Err(CliError::NotRecursive) }
+    }
+
+    fn set_targets(&mut self, targets: &[&OsStr], carried: Option<&[u8]>) -> Result<(), CliError> {
+        if let (false, [_, _, ..]) = (self.live, targets)
+            && let Some(local) = targets.iter().find(|target| !is_remote(target))
+        {
+            return Err(CliError::SeveralSources(quote(local.as_bytes())));
+        }
+        for text in targets {
+            let mut target = parse_target(text)
+                .map_err(|reason| CliError::Target { text: quote(text.as_bytes()), reason })?;
+            if let Some(name) = carried {
+                descend(&mut target, name);
+            }
+            self.sync.targets.push(target);
+        }
+        name_apart(&mut self.sync.targets)
+    }
+
+    fn read_lists(&mut self, carried: Option<&[u8]>) -> Result<(), CliError> {
+        let mut lists = Lists::default();
+        let mut rules = Rules::default();
+        for pattern in std::mem::take(&mut self.lists.patterns) {
+            let (option, value, result) = match &pattern {
+                Pattern::Rule(rule) => ("--filter", rule, rules.add_rule(rule.as_bytes())),
+                Pattern::One(sign, one) => {
+                    let option = if *sign == '-' { "--exclude" } else { "--include" };
+                    (option, one, rules.add_pattern(*sign, one.as_bytes()))
+                }
+                Pattern::File(sign, file, from0) => {
+                    let option = if *sign == '-' { "--exclude-from" } else { "--include-from" };
+                    let lines = lists.read(option, file, *from0)?;
+                    (option, file, rules.add_lines(*sign, &lines))
+                }
+            };
+            result.map_err(|reason| CliError::value(option, value, reason))?;
+        }
+        let below = rules.below(carried);
+        self.sync.filters =
+            below.map_err(|(rule, reason)| CliError::value("--filter", OsStr::new(&rule), reason))?;
+        if let Some(file) = &self.lists.files_from {
+            let entries = lists.read("--files-from", file, self.lists.from0)?;
+            let paths = listed_paths(&entries, self.sync.selection.recursive)
+                .map_err(|reason| CliError::value("--files-from", file, reason))?;
+            self.sync.selection.files_from = Some(paths);
+        }
+        Ok(())
+    }
+
+    fn settle_guard(&self) -> Result<(), CliError> {
+        if self.asked.skip_mounts {
+            let command = if self.live { "mirror" } else { "sync" };
+            let reason = "a mount point stays as an empty directory; -x once, and exclude it by name";
+            return Err(CliError::Refused { option: "-xx".to_owned(), command, reason });
+        }
+        if self.asked.max_delete && !self.sync.guard.enabled {
+            return Err(CliError::Conflict("--max-delete", "--no-delete-guard"));
+        }
+        if !self.sync.selection.recursive && self.sync.delete != DeleteMode::Never {
+            return Err(CliError::DeleteNotRecursive);
+        }
+        Ok(())
+    }
+
+    fn settle_shell(&mut self, rsync_rsh: Option<&OsStr>) -> Result<(), CliError> {
+        let in_process = self.sync.transport == Transport::Ssh2;
+        if self.remote.rsh.is_some() && in_process {
+            return Err(CliError::Conflict("--rsh", "--transport=ssh2"));
+        }
+        if self.remote.rsh.is_some() && self.sync.ssh.port.is_some() {
+            return Err(CliError::Conflict("--rsh", "--port"));
+        }
+        self.sync.ssh.command = self.remote.rsh.take();
+        let asked = self.sync.ssh.command.is_some() || in_process || self.sync.ssh.port.is_some();
+        if let (false, Some(value)) = (asked, rsync_rsh.filter(|value| !value.is_empty())) {
+            let words = text(value).and_then(split_words);
+            self.sync.ssh.command = Some(words.map_err(|why| CliError::value("RSYNC_RSH", value, why))?);
+        }
+        Ok(())
+    }
+
+    /// Puts the words of `--rsync-path` before the agent. Returns what to tell.
+    fn settle_agent(&mut self) -> Result<Vec<String>, CliError> {
+        let mut notes = Vec::new();
+        let Some(RemoteProgram { mut prefix, program }) = self.remote.program.take() else {
+            return Ok(notes);
+        };
+        if program != "rsync" && (prefix.is_empty() || !program.ends_with("/rsync")) {
+            notes.push(format!(
+                "--rsync-path: {} is not started, speil's agent is; --agent says where it is",
+                quote(program.as_bytes())
+            ));
+        }
+        if prefix.is_empty() {
+            return Ok(notes);
+        }
+        self.sync.agent = match std::mem::replace(&mut self.sync.agent, AgentSource::Auto) {
+            AgentSource::Auto => AgentSource::Prefixed(prefix),
+            AgentSource::Path => {
+                prefix.push("speil".to_owned());
+                AgentSource::Command(prefix)
+            }
+            AgentSource::Command(words) => {
+                prefix.extend(words);
+                AgentSource::Command(prefix)
+            }
+            _ => return Err(CliError::Conflict("--rsync-path", "--agent=deploy")),
+        };
+        Ok(notes)
+    }
+}
+
+/// Gives targets that share a name their full text as name.
+fn name_apart(targets: &mut [Target]) -> Result<(), CliError> {
+    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
+    for target in targets.iter_mut() {
+        if names.iter().filter(|name| **name == target.name).count() > 1 {
+            target.name = target.to_string();
+        }
+    }
+    for (at, target) in targets.iter().enumerate() {
+        let same = |other: &Target| other.host == target.host && other.path == target.path;
+        if targets.iter().take(at).any(same) {
+            return Err(CliError::TargetTwice(quote(target.to_string().as_bytes())));
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the source: it must be a directory.
+///
+/// # Errors
+/// [`CliError::Source`] if it cannot be looked at, [`CliError::SourceNotDirectory`] for a file.
+pub fn check_source(source: &Path) -> Result<(), CliError> {
+    let quoted = || quote(source.as_os_str().as_bytes());
+    match std::fs::metadata(source) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(CliError::SourceNotDirectory(quoted())),
+        Err(error) => Err(CliError::Source { path: quoted(), source: error }),
+    }
+}

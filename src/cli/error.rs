@@ -1,0 +1,154 @@
+//! What is wrong with a command line.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use super::exit::Exit;
+use super::target::TargetError;
+use super::units::ValueError;
+use crate::error::{Consequence, Consequential};
+use crate::tree::quote;
+
+/// What is wrong with a command line. Consequence: nothing is started.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The command line does not have the form that the command wants.
+    #[error("{0}")]
+    Syntax(String),
+    /// No such option, in speil or in rsync.
+    #[error("unknown option {option}")]
+    Unknown {
+        /// As it was written.
+        option: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+        /// The command that was given it.
+        command: String,
+    },
+    /// An rsync option that speil does not have.
+    #[error("rsync's {option} is not available in speil {command}: {reason}")]
+    Refused {
+        /// As it was written.
+        option: String,
+        /// `sync` or `mirror`.
+        command: &'static str,
+        /// Why, or what to use instead.
+        reason: &'static str,
+    },
+    /// An option of the other of `sync` and `mirror`.
+    #[error("{option} is an option of speil {other}, not of speil {command}")]
+    OtherCommand {
+        /// As it was written.
+        option: String,
+        /// The command that was given it.
+        command: &'static str,
+        /// The one that has it.
+        other: &'static str,
+    },
+    /// A value that the option does not take.
+    #[error("{option} {value}: {reason}")]
+    Value {
+        /// The option, or the environment variable.
+        option: String,
+        /// The value, quoted.
+        value: String,
+        /// Why not.
+        reason: ValueError,
+    },
+    /// Two options that cannot both hold.
+    #[error("{0} and {1} exclude each other")]
+    Conflict(&'static str, &'static str),
+    /// A list file that cannot be read.
+    #[error("{option} {path} cannot be read")]
+    List {
+        /// The option that names it.
+        option: &'static str,
+        /// The file, quoted.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something that is no target.
+    #[error("TARGET {text}: {reason}")]
+    Target {
+        /// As it was written, quoted.
+        text: String,
+        /// Why not.
+        reason: TargetError,
+    },
+    /// The same target twice.
+    #[error("TARGET {0} is given twice")]
+    TargetTwice(String),
+    /// A source on another host.
+    #[error("SOURCE {0} is on another host: speil sends from the host it runs on")]
+    RemoteSource(String),
+    /// Nothing where the source should be.
+    #[error("SOURCE is empty")]
+    EmptySource,
+    /// What rsync would read as several sources.
+    #[error("speil sync takes one SOURCE, and {0} could be another one or a local target")]
+    SeveralSources(String),
+    /// A directory without `-r`.
+    #[error("SOURCE is a directory, and neither -a nor -r says to descend into it")]
+    NotRecursive,
+    /// Deletes that could not be judged.
+    #[error("--delete needs -r or -a: what is not walked cannot be known to be gone")]
+    DeleteNotRecursive,
+    /// A source that is missing or cannot be looked at.
+    #[error("SOURCE {path} cannot be read")]
+    Source {
+        /// The source, quoted.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A source that is no directory.
+    #[error("SOURCE {0} is not a directory")]
+    SourceNotDirectory(String),
+}
+
+impl CliError {
+    /// Returns the error of `option` with `value`.
+    pub(super) fn value(option: &str, value: &OsStr, reason: ValueError) -> Self {
+        Self::Value { option: option.to_owned(), value: quote(value.as_bytes()), reason }
+    }
+
+    /// Returns what to do about it, where there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
+            Self::Unknown { command, .. } => format!("speil {command} --help lists the options"),
+            Self::Syntax(_) => "speil --help shows the commands".to_owned(),
+            Self::RemoteSource(_) => {
+                "run speil on that host; a local path with a colon is written ./NAME".to_owned()
+            }
+            Self::SeveralSources(_) => {
+                "run it once for each source; and once for each target that is on this host".to_owned()
+            }
+            Self::NotRecursive => "add -a to keep rights, owners and times as well".to_owned(),
+            Self::SourceNotDirectory(_) => {
+                "name its directory with a trailing slash, and the file with --files-from or --include"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+
+    /// Returns what the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            // rsync ends with 1 for a --files-from that it cannot open.
+            Self::List { option: "--files-from", .. } => Exit::Syntax,
+            Self::List { .. } => Exit::File,
+            Self::Source { .. } => Exit::Partial,
+            _ => Exit::Syntax,
+        }
+    }
+}
+
+impl Consequential for CliError {
+    fn consequence(&self) -> Consequence {
+        Consequence::Die
+    }
+}

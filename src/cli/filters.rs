@@ -1,0 +1,281 @@
+//! `--exclude` and its kin as filter rules in order, and the lists of `--files-from`.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+
+use super::error::CliError;
+use super::units::ValueError;
+use crate::tree::{RelPath, quote};
+
+/// What wildcards are made of.
+const WILDCARDS: &[u8] = b"*?[\\";
+
+/// The filter rules of one command line, in the order in which they were given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rules {
+    rules: Vec<String>,
+}
+
+impl Rules {
+    /// Adds `--filter=RULE`.
+    ///
+    /// # Errors
+    /// [`ValueError::Utf8`] for bytes that are no UTF-8.
+    pub(super) fn add_rule(&mut self, rule: &[u8]) -> Result<(), ValueError> {
+        let rule = std::str::from_utf8(rule).map_err(|_| ValueError::Utf8)?;
+        if rule == "!" || rule == "clear" {
+            self.rules.clear();
+        } else if !rule.is_empty() {
+            self.rules.push(rule.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Adds `--exclude=PATTERN` (`sign` is `-`) or `--include=PATTERN` (`+`). As in rsync the pattern may
+    /// begin with a sign and a space of its own, an empty one says nothing, and `!` clears all rules so far.
+    ///
+    /// # Errors
+    /// [`ValueError::Utf8`] for bytes that are no UTF-8.
+    pub(super) fn add_pattern(&mut self, sign: char, pattern: &[u8]) -> Result<(), ValueError> {
+        let text = std::str::from_utf8(pattern).map_err(|_| ValueError::Utf8)?;
+        if text == "!" || text.starts_with("- ") || text.starts_with("+ ") {
+            self.add_rule(pattern)?;
+        } else if !text.is_empty() {
+            self.rules.push(format!("{sign} {text}"));
+        }
+        Ok(())
+    }
+
+    /// Adds the lines of `--exclude-from` or `--include-from`.
+    ///
+    /// # Errors
+    /// [`ValueError::Utf8`] for a line that is no UTF-8.
+    pub(super) fn add_lines(&mut self, sign: char, lines: &[Vec<u8>]) -> Result<(), ValueError> {
+        lines.iter().try_for_each(|line| self.add_pattern(sign, line))
+    }
+
+    /// Returns the rules as they apply below the source.
+    ///
+    /// Where SOURCE has no trailing slash, `name` is its last component: rsync's patterns then begin one
+    /// level higher, `/name/cache`, and are moved down.
+    ///
+    /// # Errors
+    /// [`ValueError::Anchor`] with the rule that may match the source directory itself.
+    pub(super) fn below(self, name: Option<&[u8]>) -> Result<Vec<String>, (String, ValueError)> {
+        let Some(name) = name else { return Ok(self.rules) };
+        let mut rules = Vec::with_capacity(self.rules.len());
+        for rule in self.rules {
+            match descend(&rule, name) {
+                Descent::Keep => rules.push(rule),
+                Descent::Never => {}
+                Descent::Moved(moved) => rules.push(moved),
+                Descent::Also(moved) => rules.extend([moved, rule]),
+                Descent::Unclear => return Err((rule, ValueError::Anchor)),
+            }
+        }
+        Ok(rules)
+    }
+}
+
+/// What becomes of a rule one level down.
+enum Descent {
+    /// It says the same there.
+    Keep,
+    /// It matches nothing there.
+    Never,
+    /// It is this rule there.
+    Moved(String),
+    /// It is this rule, and itself as well.
+    Also(String),
+    /// It may match the directory itself.
+    Unclear,
+}
+
+/// Moves `rule` from the level that holds the directory `name` into that directory.
+fn descend(rule: &str, name: &[u8]) -> Descent {
+    let Some((kind, pattern)) = rule.split_once([' ', '_']) else { return Descent::Keep };
+    let names_a_file = kind.starts_with(['.', ':']) || kind.starts_with("merge") || kind.starts_with("dir-");
+    if names_a_file || kind.get(1..).is_some_and(|modifiers| modifiers.contains('/')) {
+        return Descent::Keep;
+    }
+    let anchored = pattern.starts_with('/');
+    let body = pattern.strip_prefix('/').unwrap_or(pattern);
+    let Some((first, rest)) = body.split_once('/') else {
+        return if anchored && may_match(body, name) {
+            Descent::Unclear
+        } else if anchored {
+            Descent::Never
+        } else {
+            Descent::Keep
+        };
+    };
+    if !may_match(first, name) {
+        return if anchored { Descent::Never } else { Descent::Keep };
+    }
+    let surely = first.as_bytes() == name || first == "*" || (first == "**" && !anchored);
+    let includes = kind.starts_with(['+', 'i']);
+    match (surely, anchored, rest.trim_start_matches('*').is_empty()) {
+        // `name/`, `/name/` and `/name/**`: an include has no more to say, an exclude leaves nothing.
+        (true, true, true) if includes && !rest.is_empty() => Descent::Moved(format!("{kind} /{rest}")),
+        (true, true, true) if includes => Descent::Never,
+        (true, false, true) if rest.is_empty() => Descent::Keep,
+        (true, true, _) if !rest.is_empty() => Descent::Moved(format!("{kind} /{rest}")),
+        (true, false, _) => Descent::Also(format!("{kind} /{rest}")),
+        _ => Descent::Unclear,
+    }
+}
+
+/// Whether the wildcard pattern of one component may match `name`: by what stands before the first and
+/// after the last wildcard.
+fn may_match(pattern: &str, name: &[u8]) -> bool {
+    let pattern = pattern.as_bytes();
+    let wild = |b: &u8| WILDCARDS.contains(b) || *b == b']';
+    match (pattern.iter().position(wild), pattern.iter().rposition(wild)) {
+        (Some(first), Some(last)) => {
+            name.starts_with(pattern.get(..first).unwrap_or_default())
+                && name.ends_with(pattern.get(last.saturating_add(1)..).unwrap_or_default())
+        }
+        _ => pattern == name,
+    }
+}
+
+/// Reads the lists that options name; standard input once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lists {
+    stdin_read: bool,
+}
+
+impl Lists {
+    /// Reads the list `file` of `option`: its entries without blank ones and comments. Entries end at a
+    /// line end, or at a NUL byte with `from0`, where comments are entries.
+    ///
+    /// # Errors
+    /// [`CliError::List`] if the file cannot be read, [`CliError::Value`] for a second reading of standard
+    /// input.
+    pub(super) fn read(
+        &mut self,
+        option: &'static str,
+        file: &OsStr,
+        from0: bool,
+    ) -> Result<Vec<Vec<u8>>, CliError> {
+        let mut bytes = Vec::new();
+        let result = if file == "-" {
+            if self.stdin_read {
+                return Err(CliError::value(option, file, ValueError::StdinTwice));
+            }
+            self.stdin_read = true;
+            std::io::stdin().lock().read_to_end(&mut bytes)
+        } else {
+            std::fs::File::open(file).and_then(|mut open| open.read_to_end(&mut bytes))
+        };
+        result.map_err(|source| CliError::List { option, path: quote(file.as_bytes()), source })?;
+        Ok(entries(&bytes, from0))
+    }
+}
+
+/// Splits a list into its entries.
+fn entries(bytes: &[u8], from0: bool) -> Vec<Vec<u8>> {
+    let ends = |b: &u8| if from0 { *b == 0 } else { *b == b'\n' || *b == b'\r' };
+    bytes
+        .split(ends)
+        .filter(|line| !line.is_empty() && (from0 || !matches!(line.first(), Some(b'#' | b';'))))
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// Returns the entries of `--files-from` as paths below the source: leading slashes, `.` and `..` are
+/// resolved away and never rise above it.
+///
+/// # Errors
+/// [`ValueError::Path`] for a path that no file can have; [`ValueError::OneLevel`] for `dir/` without
+/// `recursive`.
+pub(super) fn listed_paths(entries: &[Vec<u8>], recursive: bool) -> Result<Vec<Vec<u8>>, ValueError> {
+    let mut paths = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if entry.ends_with(b"/") && !recursive {
+            return Err(ValueError::OneLevel(quote(entry).trim_matches('"').to_owned()));
+        }
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in entry.split(|&b| b == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    parts.pop();
+                }
+                part => parts.push(part),
+            }
+        }
+        paths.push(RelPath::new(parts.join(&b'/'))?.as_bytes().to_vec());
+    }
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_keep_their_order_and_their_own_signs() {
+        let mut rules = Rules::default();
+        rules.add_pattern('-', b"lost").unwrap();
+        rules.add_pattern('-', b"!").unwrap();
+        rules.add_pattern('+', b"*.jpg").unwrap();
+        rules.add_rule(b"P .well-known").unwrap();
+        rules.add_pattern('-', b"+ keep").unwrap();
+        rules.add_pattern('-', b"").unwrap();
+        rules.add_lines('-', &[b"*".to_vec(), b"+ x".to_vec()]).unwrap();
+        assert_eq!(rules.rules, ["+ *.jpg", "P .well-known", "+ keep", "- *", "+ x"]);
+        assert_eq!(rules.add_pattern('-', b"\xff"), Err(ValueError::Utf8));
+    }
+
+    #[test]
+    fn rules_of_a_carried_directory_move_one_level_down() {
+        for (rule, below) in [
+            ("- /www/cache", vec!["- /cache"]),
+            ("- www/cache", vec!["- /cache", "- www/cache"]),
+            ("- */cache", vec!["- /cache", "- */cache"]),
+            ("- /other/cache", vec![]),
+            ("- /cache", vec![]),
+            ("- other/cache", vec!["- other/cache"]),
+            ("- *.d/cache", vec!["- *.d/cache"]),
+            ("- *.tmp", vec!["- *.tmp"]),
+            ("+ */", vec!["+ */"]),
+            ("+ /www/***", vec!["+ /***"]),
+            ("+ /www/", vec![]),
+            ("P /www/x/", vec!["P /x/"]),
+            (": /.rsync-filter", vec![": /.rsync-filter"]),
+            ("-/ /srv/www/x", vec!["-/ /srv/www/x"]),
+        ] {
+            let mut rules = Rules::default();
+            rules.add_rule(rule.as_bytes()).unwrap();
+            assert_eq!(rules.clone().below(Some(b"www")).unwrap(), below, "{rule}");
+            assert_eq!(rules.below(None).unwrap(), [rule], "{rule}");
+        }
+    }
+
+    #[test]
+    fn rule_that_may_match_the_source_itself_is_refused() {
+        for rule in ["- /www", "- /www/", "- /w*/cache", "- w*/cache", "- /*"] {
+            let mut rules = Rules::default();
+            rules.add_rule(rule.as_bytes()).unwrap();
+            assert_eq!(rules.below(Some(b"www")), Err((rule.to_owned(), ValueError::Anchor)), "{rule}");
+        }
+    }
+
+    #[test]
+    fn list_entries_end_at_lines_or_at_nul() {
+        assert_eq!(entries(b"a\r\n# c\n;d\n\n b\n", false), [b"a".to_vec(), b" b".to_vec()]);
+        assert_eq!(entries(b"a\nb\0#c\0", true), [b"a\nb".to_vec(), b"#c".to_vec()]);
+    }
+
+    #[test]
+    fn listed_paths_never_rise_above_the_source() {
+        let list = |text: &str| listed_paths(&[text.as_bytes().to_vec()], true).unwrap().remove(0);
+        assert_eq!(list("/x/./y//z/"), b"x/y/z");
+        assert_eq!(list("a/../../b"), b"b");
+        assert_eq!(list("."), b"");
+        assert!(matches!(listed_paths(&[b"a\0".to_vec()], true), Err(ValueError::Path(_))));
+        assert!(matches!(listed_paths(&[b"d/".to_vec()], false), Err(ValueError::OneLevel(_))));
+    }
+}

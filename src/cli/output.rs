@@ -1,0 +1,98 @@
+//! How results are shown, as the options say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::format::Format;
+
+/// How results are shown.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "one flag per option")]
+pub struct Output {
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// Errors only (`-q`).
+    pub quiet: bool,
+    /// How often `-i` was given: changes; unchanged entries as well from 2 on.
+    pub itemize: u8,
+    /// The line for each change (`--out-format`).
+    pub out_format: Option<Format>,
+    /// Whether bytes that are no UTF-8 are shown as they are (`-8`).
+    pub eight_bit: bool,
+    /// Whether changed names are listed, where `--info=name` says so; else `-v` does.
+    pub names: Option<bool>,
+    /// Figures at the end: 1 for the closing lines, 2 for the table as well (`--stats`).
+    pub stats: u8,
+    /// Progress while it runs.
+    pub progress: Progress,
+    /// JSON instead of text (`--json`).
+    pub json: bool,
+    /// How numbers are written (`-h`).
+    pub numbers: Numbers,
+    /// Where lines and messages go as well (`--log-file`).
+    pub log_file: Option<PathBuf>,
+}
+
+impl Output {
+    /// Returns the format of the line for each change: what was asked for, `%i %n%L` under `-i`, `%n%L`
+    /// under `-v`, else none.
+    pub fn line_format(&self) -> Option<Format> {
+        match &self.out_format {
+            Some(format) => Some(format.clone()),
+            None if self.itemize > 0 => Some(Format::itemized()),
+            None if self.names.unwrap_or(self.verbose > 0 && !self.quiet) => Some(Format::names()),
+            None => None,
+        }
+    }
+
+    /// Whether the two closing lines are printed (`sent … bytes`, `total size is …`).
+    pub fn closing_lines(&self) -> bool {
+        (self.verbose > 0 || self.stats > 0) && !self.quiet && !self.json
+    }
+
+    /// Whether the table of figures is printed before them.
+    pub fn table(&self) -> bool {
+        self.stats > 1 && !self.json
+    }
+}
+
+/// Progress while a pass runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// A bar on a terminal, nothing elsewhere.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// A bar on a terminal, lines as rsync's elsewhere (`--progress`, `--info=progress2`).
+    Lines,
+}
+
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Numbers {
+    /// `1234567` (`--no-h`).
+    Plain,
+    /// `1,234,567`.
+    #[default]
+    Grouped,
+    /// `1.23M`, in units of 1000 (`-h`).
+    Thousand,
+    /// `1.18M`, in units of 1024 (`-hh`).
+    Binary,
+}
+
+/// How a pass treats another one that holds the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// A run that is older than this is evicted.
+    pub max_age: Duration,
+    /// How long to wait for a younger one to end.
+    pub wait: Duration,
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self { max_age: Duration::from_secs(3600), wait: Duration::ZERO }
+    }
+}

@@ -1,0 +1,182 @@
+//! From arguments to a [`Command`].
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, FromArgMatches, Subcommand};
+
+use super::commands::{Agent, Check, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
+use super::draft::Transfer;
+use super::error::CliError;
+use super::refused::refusal;
+use super::table::groups;
+use super::transfer::{command, transfer};
+
+/// What the user asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// A live mirror without a configuration file.
+    Mirror(Box<Transfer>),
+    /// One pass.
+    Sync(Box<Transfer>),
+    /// The daemon.
+    Run(Run),
+    /// A look at a configuration.
+    Check(Check),
+    /// The state of a running daemon.
+    Status(Status),
+    /// Wait until the targets are in step.
+    Wait(Wait),
+    /// A full pass now.
+    Reconcile(Reconcile),
+    /// Hold changes back.
+    Pause(Named),
+    /// Send again.
+    Resume(Named),
+    /// Let held deletes go.
+    Approve(Held),
+    /// Drop held deletes.
+    Discard(Held),
+    /// The receiver on standard input and output.
+    Agent(Agent),
+    /// Text for standard output: help or version.
+    Text(String),
+}
+
+impl From<Plain> for Command {
+    fn from(plain: Plain) -> Self {
+        match plain {
+            Plain::Run(run) => Self::Run(run),
+            Plain::Check(check) => Self::Check(check),
+            Plain::Status(status) => Self::Status(status),
+            Plain::Wait(wait) => Self::Wait(wait),
+            Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
+            Plain::Pause(named) => Self::Pause(named),
+            Plain::Resume(named) => Self::Resume(named),
+            Plain::Approve(held) => Self::Approve(held),
+            Plain::Discard(held) => Self::Discard(held),
+            Plain::Agent(agent) => Self::Agent(agent),
+        }
+    }
+}
+
+/// Parses the arguments, the program's name first. Reads the list files that they name, and `RSYNC_RSH`
+/// from the environment.
+///
+/// # Errors
+/// [`CliError`], which knows its exit code and its hint; nothing was started.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    parse_with(&args, std::env::var_os("RSYNC_RSH").as_deref())
+}
+
+/// As [`parse`], with the environment as an argument.
+pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result<Command, CliError> {
+    let first = args.get(1).and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();
+    let first = first.as_str();
+    // rsync's -h is help when it stands alone, and a way to write numbers when it does not.
+    let alone = matches!(args, [_, _, only] if only == "-h") && matches!(first, "sync" | "mirror");
+    let matches = if alone {
+        let program = args.first().cloned().unwrap_or_default();
+        top().try_get_matches_from([program, OsString::from(first), OsString::from("--help")])
+    } else {
+        top().try_get_matches_from(args)
+    };
+    let matches = match matches {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error, first),
+    };
+    match matches.subcommand() {
+        Some(("sync", matches)) => Ok(Command::Sync(Box::new(transfer(matches, false, rsync_rsh)?))),
+        Some(("mirror", matches)) => Ok(Command::Mirror(Box::new(transfer(matches, true, rsync_rsh)?))),
+        Some(_) => match Plain::from_arg_matches(&matches) {
+            Ok(plain) => Ok(plain.into()),
+            Err(error) => explain(&error, first),
+        },
+        None if matches.get_flag("version") => Ok(Command::Text(version(matches.get_flag("verbose")))),
+        None => explain(&top().error(ErrorKind::MissingSubcommand, "a command is missing"), first),
+    }
+}
+
+/// Returns the whole command line as clap knows it.
+pub(super) fn top() -> clap::Command {
+    let top = clap::Command::new("speil")
+        .disable_version_flag(true)
+        .after_help(
+            "Examples:\n  speil mirror /srv/uploads/ web2:/srv/uploads/\n  \
+             speil sync -az --delete /srv/uploads/ web2:/srv/uploads/\n  \
+             speil run /etc/speil/speil.lua\n  speil wait && deploy\n\n\
+             speil COMMAND --help says more.",
+        )
+        .arg(
+            clap::Arg::new("version")
+                .long("version")
+                .short('V')
+                .action(ArgAction::SetTrue)
+                .help("Show the version; with --verbose what this build can do"),
+        )
+        .arg(clap::Arg::new("verbose").long("verbose").action(ArgAction::SetTrue).hide(true))
+        .subcommand(command(true))
+        .subcommand(command(false));
+    // Afterwards, since it brings the enum's own words along.
+    Plain::augment_subcommands(top)
+        .about("Keep a directory tree live on standby hosts over SSH")
+        .long_about(None)
+}
+
+/// Returns what a clap error asks for: help is text, everything else is one of ours.
+fn explain(error: &clap::Error, command: &str) -> Result<Command, CliError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Command::Text(error.render().to_string())),
+        ErrorKind::UnknownArgument => Err(unknown(error, command)),
+        ErrorKind::MissingRequiredArgument => {
+            let missing = context(error, ContextKind::InvalidArg).join(" and ");
+            let missing = missing.replace(['<', '>'], "");
+            Err(CliError::Syntax(format!("speil {command}: missing {missing}")))
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let first = text.split("\n\n").next().unwrap_or_default();
+            Err(CliError::Syntax(first.split_whitespace().collect::<Vec<_>>().join(" ")))
+        }
+    }
+}
+
+/// Says which kind of unknown an unknown option is.
+fn unknown(error: &clap::Error, command: &str) -> CliError {
+    let option = context(error, ContextKind::InvalidArg).pop().unwrap_or_default();
+    let option = option.split('=').next().unwrap_or_default().to_owned();
+    let transfers = match command {
+        "sync" => Some(("sync", "mirror")),
+        "mirror" => Some(("mirror", "sync")),
+        _ => None,
+    };
+    if let Some((command, other)) = transfers {
+        if let Some(reason) = refusal(&option) {
+            return CliError::Refused { option, command, reason };
+        }
+        let has = |group: &&super::options::Group| group.options.iter().any(|o| o.is_called(&option));
+        if groups(other == "mirror").iter().any(has) {
+            return CliError::OtherCommand { option, command, other };
+        }
+    }
+    if !option.starts_with('-') {
+        return CliError::Syntax(format!(
+            "speil {command}: {} is one argument too many",
+            crate::tree::quote(option.as_bytes())
+        ));
+    }
+    let nearest = context(error, ContextKind::SuggestedArg).pop();
+    let option = crate::tree::quote(option.as_bytes()).trim_matches('"').to_owned();
+    CliError::Unknown { option, nearest, command: command.to_owned() }
+}
+
+/// Returns what clap says about an error under `kind`.
+fn context(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,236 @@
+//! Progress of a pass: a bar on a terminal, rsync's line elsewhere if asked for.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::numbers;
+use super::output::{Numbers, Output, Progress};
+
+/// Shortest time between two lines on a pipe.
+const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of one kB in rsync's rates.
+const KIB: f64 = 1024.0;
+
+/// How far a pass has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Files whose content was sent.
+    pub sent_files: u64,
+    /// Entries that are done.
+    pub entries: u64,
+    /// Entries that are known so far.
+    pub entries_known: u64,
+    /// Bytes of content that are done.
+    pub bytes: u64,
+    /// Bytes of content that are known so far.
+    pub bytes_known: u64,
+    /// Whether the walk is over, so that what is known is all there is.
+    pub complete: bool,
+    /// Since the start.
+    pub elapsed: Duration,
+}
+
+impl Passed {
+    /// Returns rsync's progress line, without its leading carriage return.
+    pub fn line(&self, numbers: Numbers, last: bool) -> String {
+        let percent = match self.bytes_known {
+            0 => 100,
+            known => u128::from(self.bytes).saturating_mul(100) / u128::from(known),
+        };
+        let rate = self.bytes as f64 / self.elapsed.as_secs_f64().max(0.001);
+        let left = self.bytes_known.saturating_sub(self.bytes) as f64;
+        let seconds = match (last, rate > 0.0) {
+            (true, _) => self.elapsed.as_secs(),
+            (false, true) => (left / rate) as u64,
+            (false, false) => 0,
+        };
+        let (rate, unit) = rate_text(rate);
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        let mut line = format!(
+            "{:>15} {:>3}% {rate:>7.2}{unit}/s {hours:>4}:{minutes:02}:{:02}",
+            numbers::whole(self.bytes, numbers),
+            percent.min(100),
+            seconds % 60,
+        );
+        if last {
+            let left = self.entries_known.saturating_sub(self.entries);
+            let check = if self.complete { "to" } else { "ir" };
+            line.push_str(&format!(" (xfr#{}, {check}-chk={left}/{})", self.sent_files, self.entries_known));
+        } else {
+            line.push_str("  ");
+        }
+        line
+    }
+}
+
+fn rate_text(rate: f64) -> (f64, &'static str) {
+    let kilo = rate / KIB;
+    if kilo > KIB * KIB {
+        (kilo / KIB / KIB, "GB")
+    } else if kilo > KIB {
+        (kilo / KIB, "MB")
+    } else {
+        (kilo, "kB")
+    }
+}
+
+/// Shows progress.
+#[derive(Debug)]
+pub struct Meter {
+    shown: Shown,
+    numbers: Numbers,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { last: Option<Duration> },
+}
+
+impl Meter {
+    /// Returns the meter that `output` asks for; `terminal` says whether standard error is one.
+    pub fn new(output: &Output, terminal: bool) -> Self {
+        let silent = output.quiet || output.json;
+        let shown = match output.progress {
+            Progress::Never => Shown::Nothing,
+            Progress::Auto | Progress::Lines if terminal && !silent => Shown::Bar(bar()),
+            Progress::Lines if !silent => Shown::Lines { last: None },
+            Progress::Auto | Progress::Lines => Shown::Nothing,
+        };
+        Self { shown, numbers: output.numbers }
+    }
+
+    /// Whether anything is shown.
+    pub fn is_shown(&self) -> bool {
+        !matches!(self.shown, Shown::Nothing)
+    }
+
+    /// Shows how far the pass has come; lines go to `out`, at most one a second.
+    ///
+    /// # Errors
+    /// That of writing to `out`; consequence: skip, the pass goes on.
+    pub fn update(&mut self, passed: &Passed, out: &mut impl Write) -> io::Result<()> {
+        match &mut self.shown {
+            Shown::Nothing => Ok(()),
+            Shown::Bar(bar) => {
+                bar.set_length(passed.bytes_known.max(passed.bytes));
+                bar.set_position(passed.bytes);
+                let more = if passed.complete { "" } else { "+" };
+                bar.set_message(format!("{}/{}{more} entries", passed.entries, passed.entries_known));
+                Ok(())
+            }
+            Shown::Lines { last } => {
+                if last.is_some_and(|last| passed.elapsed.saturating_sub(last) < LINE_EVERY) {
+                    return Ok(());
+                }
+                *last = Some(passed.elapsed);
+                write!(out, "\r{}", passed.line(self.numbers, false))?;
+                out.flush()
+            }
+        }
+    }
+
+    /// Ends the progress: the bar goes, the last line stays.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn finish(&mut self, passed: &Passed, out: &mut impl Write) -> io::Result<()> {
+        match std::mem::replace(&mut self.shown, Shown::Nothing) {
+            Shown::Nothing => Ok(()),
+            Shown::Bar(bar) => {
+                bar.finish_and_clear();
+                Ok(())
+            }
+            Shown::Lines { .. } => {
+                writeln!(out, "\r{}", passed.line(self.numbers, true))?;
+                out.flush()
+            }
+        }
+    }
+
+    /// Runs `print` with the bar out of the way.
+    pub fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.shown {
+            Shown::Bar(bar) => bar.suspend(print),
+            _ => print(),
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let template = "{bar:30} {percent:>3}% {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}, {eta} left";
+    // The template is a constant; if indicatif took it no more, its own style would be shown.
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(bytes: u64, seconds: u64) -> Passed {
+        Passed {
+            sent_files: 1,
+            entries: 1,
+            entries_known: 2,
+            bytes,
+            bytes_known: 30_000_000,
+            complete: true,
+            elapsed: Duration::from_secs(seconds),
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_rsync() {
+        assert_eq!(
+            passed(0, 0).line(Numbers::Grouped, false),
+            "              0   0%    0.00kB/s    0:00:00  "
+        );
+        assert_eq!(
+            passed(15_000_000, 1).line(Numbers::Grouped, false),
+            "     15,000,000  50%   14.31MB/s    0:00:01  "
+        );
+        assert_eq!(
+            passed(30_000_000, 3725).line(Numbers::Thousand, true),
+            "         30.00M 100%    7.86kB/s    1:02:05 (xfr#1, to-chk=1/2)"
+        );
+        assert_eq!(Passed::default().line(Numbers::Plain, true).split_whitespace().nth(1), Some("100%"));
+    }
+
+    #[test]
+    fn pipe_shows_nothing_unless_asked_and_then_a_line_a_second() {
+        let mut out = Vec::new();
+        let mut meter = Meter::new(&Output::default(), false);
+        meter.update(&passed(1, 1), &mut out).unwrap();
+        meter.finish(&passed(1, 1), &mut out).unwrap();
+        assert!(out.is_empty() && !meter.is_shown());
+
+        let asked = Output { progress: Progress::Lines, ..Output::default() };
+        let mut meter = Meter::new(&asked, false);
+        for bytes in 0..10 {
+            meter.update(&passed(bytes, 1), &mut out).unwrap();
+        }
+        meter.update(&passed(11, 2), &mut out).unwrap();
+        meter.finish(&passed(30_000_000, 2), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches('\r').count(), 3, "{text:?}");
+        assert!(text.ends_with("(xfr#1, to-chk=1/2)\n"), "{text:?}");
+    }
+
+    #[test]
+    fn quiet_and_json_silence_the_meter() {
+        for output in [
+            Output { quiet: true, progress: Progress::Lines, ..Output::default() },
+            Output { json: true, progress: Progress::Lines, ..Output::default() },
+            Output { progress: Progress::Never, ..Output::default() },
+        ] {
+            assert!(!Meter::new(&output, true).is_shown());
+            assert!(!Meter::new(&output, false).is_shown());
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The options of `speil sync` and `speil mirror`: rsync's with rsync's meaning, and speil's own.
+
+use std::path::PathBuf;
+
+use super::draft::{Draft, Pattern};
+use super::options::{Group, count, optional, switch, value};
+use super::output::{Numbers, Progress};
+use super::units::{ValueError, parse_duration, parse_max_delete, parse_rate, parse_seconds, parse_window};
+use super::values::{check_chmod, check_chown, parse_agent, parse_info, text};
+use super::words::{parse_remote_program, split_words};
+use crate::config::{Compress, Durability, Transport, Verify};
+
+/// Which properties are kept.
+pub(super) const KEPT: Group = Group {
+    heading: "What is kept",
+    options: &[
+        switch("archive", "As -rlptgoD; not -H, -A, -X", Draft::set_archive).short('a'),
+        switch("recursive", "Descend into directories", Draft::set_recursive)
+            .short('r')
+            .no(&["no-recursive", "no-r"]),
+        switch("links", "Symlinks", |d, on| d.sync.mask.symlinks = on).short('l').no(&["no-links", "no-l"]),
+        switch("perms", "Permission bits", |d, on| d.sync.mask.perms = on)
+            .short('p')
+            .no(&["no-perms", "no-p"]),
+        switch("times", "Modification times, to the nanosecond", Draft::set_times)
+            .short('t')
+            .no(&["no-times", "no-t"]),
+        switch("group", "Groups", |d, on| d.sync.mask.group = on).short('g').no(&["no-group", "no-g"]),
+        switch("owner", "Owners", |d, on| d.sync.mask.owner = on).short('o').no(&["no-owner", "no-o"]),
+        switch("D", "As --devices --specials", |d, on| {
+            d.sync.mask.devices = on;
+            d.sync.mask.specials = on;
+        })
+        .no(&["no-D"]),
+        switch("devices", "Device nodes", |d, on| d.sync.mask.devices = on).no(&["no-devices"]),
+        switch("specials", "FIFOs and sockets", |d, on| d.sync.mask.specials = on).no(&["no-specials"]),
+        switch("hard-links", "Hard links among the files sent", |d, on| d.sync.mask.hard_links = on)
+            .short('H')
+            .no(&["no-hard-links", "no-H"]),
+        switch("acls", "POSIX ACLs; implies -p", |d, on| {
+            d.sync.mask.acls = on;
+            d.sync.mask.perms |= on;
+        })
+        .short('A')
+        .no(&["no-acls", "no-A"]),
+        switch("xattrs", "Extended attributes", |d, on| {
+            d.sync.mask.xattrs = on;
+            d.sync.mask.privileged_xattrs = on;
+        })
+        .short('X')
+        .no(&["no-xattrs", "no-X"]),
+        switch("omit-dir-times", "No modification times of directories", |d, on| {
+            d.sync.mask.dir_times = !on;
+        })
+        .short('O')
+        .no(&["no-omit-dir-times", "no-O"]),
+        switch("omit-link-times", "No modification times of symlinks", |d, on| {
+            d.sync.mask.link_times = !on;
+        })
+        .short('J')
+        .no(&["no-omit-link-times", "no-J"]),
+        switch("numeric-ids", "Owners by number instead of by name", |d, on| {
+            d.sync.selection.numeric_ids = on;
+        })
+        .no(&["no-numeric-ids"]),
+        value("chmod", "CHANGES", "Change permission bits on the way: u=rwX,go-w,D755,F644", |d, v| {
+            d.sync.selection.chmod.extend(check_chmod(text(v)?)?);
+            Ok(())
+        }),
+        value(
+            "chown",
+            "USER:GROUP",
+            "Owner and group of everything on the target; implies -o, -g",
+            |d, v| {
+                let (user, group) = check_chown(text(v)?)?;
+                d.sync.mask.owner |= user;
+                d.sync.mask.group |= group;
+                d.sync.selection.chown = Some(text(v)?.to_owned());
+                Ok(())
+            },
+        ),
+        switch("sparse", "Write holes for runs of zeros", |d, on| d.sync.selection.sparse = on)
+            .short('S')
+            .no(&["no-sparse", "no-S"]),
+    ],
+};
+
+/// Which entries take part, and how they are compared.
+pub(super) const CHOSEN: Group = Group {
+    heading: "What takes part",
+    options: &[
+        value(
+            "exclude",
+            "PATTERN",
+            "Leave out what matches; first match wins, in the order given",
+            |d, v| d.add(Pattern::One('-', v.to_owned())),
+        ),
+        value("include", "PATTERN", "Do not leave out what matches", |d, v| {
+            d.add(Pattern::One('+', v.to_owned()))
+        }),
+        value("exclude-from", "FILE", "Patterns to leave out, one a line; - is standard input", |d, v| {
+            d.add(Pattern::File('-', v.to_owned(), d.lists.from0))
+        }),
+        value("include-from", "FILE", "Patterns not to leave out", |d, v| {
+            d.add(Pattern::File('+', v.to_owned(), d.lists.from0))
+        }),
+        value("filter", "RULE", "A filter rule as in rsync(1): '- *.tmp', 'P lost+found/'", |d, v| {
+            d.add(Pattern::Rule(v.to_owned()))
+        })
+        .short('f'),
+        value(
+            "files-from",
+            "FILE",
+            "Only the paths below SOURCE that FILE lists; -a then implies no -r",
+            |d, v| {
+                if v.as_encoded_bytes().contains(&b':') && super::target::is_remote(v) {
+                    return Err(ValueError::RemoteList);
+                }
+                d.lists.files_from = Some(v.to_owned());
+                Ok(())
+            },
+        ),
+        switch("from0", "Entries of these files end at NUL bytes", |d, on| d.lists.from0 = on)
+            .short('0')
+            .no(&["no-from0"]),
+        count("one-file-system", "Stay on one filesystem", |d, n| {
+            d.sync.selection.one_file_system = n > 0;
+            d.asked.skip_mounts = n > 1;
+        })
+        .short('x')
+        .no(&["no-one-file-system", "no-x"]),
+        switch("update", "Leave files alone that are newer on the target", |d, on| {
+            d.sync.selection.update = on;
+        })
+        .short('u'),
+        switch("existing", "Only files that the target has", |d, on| d.sync.selection.existing = on)
+            .also(&["ignore-non-existing"]),
+        switch("ignore-existing", "Only files that the target lacks", |d, on| {
+            d.sync.selection.ignore_existing = on;
+        }),
+        switch("checksum", "Compare contents by BLAKE3, not size and time", |d, on| {
+            d.sync.mask.checksum = on;
+            d.sync.reconcile.verify = if on { Verify::Checksum } else { Verify::Quick };
+        })
+        .short('c')
+        .no(&["no-checksum", "no-c"]),
+        switch("size-only", "Compare by size alone", |d, on| d.sync.selection.size_only = on),
+        switch("ignore-times", "Send every file", |d, on| d.sync.selection.ignore_times = on).short('I'),
+        value("modify-window", "SECONDS", "Times this close count as equal [default: 0, exact]", |d, v| {
+            d.sync.selection.modify_window = parse_window(text(v)?)?;
+            Ok(())
+        })
+        .short('@'),
+    ],
+};
+
+/// When entries are removed.
+pub(super) const REMOVED: Group = Group {
+    heading: "What is removed",
+    options: &[
+        switch(
+            "delete",
+            "Remove what SOURCE lacks; always last, after every file is in place",
+            Draft::set_delete,
+        )
+        .also(&["del", "delete-before", "delete-during", "delete-delay", "delete-after"])
+        .no(&["no-delete"]),
+        switch("delete-excluded", "Remove what is left out as well; implies --delete", |d, on| {
+            d.sync.guard.delete_excluded = on;
+            d.set_delete(true);
+        }),
+        value(
+            "max-delete",
+            "NUM|SHARE%",
+            "Remove no more than this; exit code 25 if there is more",
+            |d, v| {
+                d.sync.guard.max_delete = parse_max_delete(text(v)?)?;
+                d.asked.max_delete = true;
+                Ok(())
+            },
+        ),
+        switch("no-delete-guard", "Remove even if it empties the root or most of the tree", |d, on| {
+            d.sync.guard.enabled = !on;
+        }),
+    ],
+};
+
+/// How data travels.
+pub(super) const SENT: Group = Group {
+    heading: "How it is sent",
+    options: &[
+        optional(
+            "compress",
+            ("WHEN", "always", "never"),
+            "Compress: never, auto or always [-z: always]",
+            |d, v| {
+                d.sync.compress = match text(v)? {
+                    "never" => Compress::Never,
+                    "auto" => Compress::Auto,
+                    "always" => Compress::Always,
+                    _ => return Err(ValueError::Word("never, auto, always")),
+                };
+                Ok(())
+            },
+        )
+        .short('z')
+        .no(&["no-compress", "no-z"]),
+        switch("whole-file", "Send whole files, no deltas", |d, on| d.sync.selection.whole_file = on)
+            .short('W')
+            .no(&["no-whole-file", "no-W"]),
+        value("bwlimit", "RATE", "Most KiB a second; or with a suffix, 10m", |d, v| {
+            d.sync.bwlimit = parse_rate(text(v)?)?;
+            Ok(())
+        })
+        .no(&["no-bwlimit"]),
+        value(
+            "rsh",
+            "COMMAND",
+            "The remote shell, with its options: 'ssh -i KEY -p 22' [env: RSYNC_RSH]",
+            |d, v| {
+                d.remote.rsh = Some(split_words(text(v)?)?);
+                Ok(())
+            },
+        )
+        .short('e'),
+        value("rsync-path", "PROGRAM", "sudo, doas, nice and ionice in it go before the agent", |d, v| {
+            d.remote.program = Some(parse_remote_program(text(v)?)?);
+            Ok(())
+        }),
+        value(
+            "agent",
+            "WHERE",
+            "The agent: auto (in PATH, else uploaded), path, deploy, or a command",
+            |d, v| {
+                d.sync.agent = parse_agent(text(v)?)?;
+                Ok(())
+            },
+        ),
+        value("transport", "NAME", "ssh (the command) or ssh2 (in process) [default: ssh]", |d, v| {
+            d.sync.transport = match text(v)? {
+                "ssh" => Transport::Ssh,
+                "ssh2" => Transport::Ssh2,
+                _ => return Err(ValueError::Word("ssh, ssh2")),
+            };
+            Ok(())
+        }),
+        value("port", "PORT", "The port of ssh", |d, v| {
+            d.sync.ssh.port = Some(text(v)?.parse().map_err(|_| ValueError::Number)?);
+            Ok(())
+        }),
+        value(
+            "timeout",
+            "SECONDS",
+            "Give up when nothing is heard for so long; 0: never [default: 60]",
+            |d, v| {
+                d.sync.timeout = parse_seconds(text(v)?)?;
+                Ok(())
+            },
+        )
+        .no(&["no-timeout"]),
+        switch("partial", "Keep what has arrived of an interrupted file, under a temporary name", |d, on| {
+            d.partial = on;
+        })
+        .no(&["no-partial"]),
+        switch("P", "As --partial --progress", |d, on| {
+            d.partial = on;
+            d.output.progress = if on { Progress::Lines } else { Progress::Auto };
+        }),
+        value(
+            "durability",
+            "LEVEL",
+            "On disk before it counts: none, batch or file [default: batch]",
+            |d, v| {
+                d.sync.durability = match text(v)? {
+                    "none" => Durability::None,
+                    "batch" => Durability::Batch,
+                    "file" => Durability::File,
+                    _ => return Err(ValueError::Word("none, batch, file")),
+                };
+                Ok(())
+            },
+        ),
+        switch("fsync", "As --durability=file", |d, on| {
+            d.sync.durability = if on { Durability::File } else { Durability::Batch };
+        })
+        .no(&["no-fsync"]),
+        switch("force-root", "Allow /, /etc, /home, /usr and /var as a root", |d, on| {
+            d.sync.force_root = on;
+        }),
+    ],
+};
+
+/// What is told.
+pub(super) const TOLD: Group = Group {
+    heading: "What is told",
+    options: &[
+        switch("dry-run", "Say what would be done, change nothing", |d, on| d.dry_run = on).short('n'),
+        count("verbose", "Name what is done; twice and three times for more", |d, n| d.output.verbose = n)
+            .short('v')
+            .no(&["no-verbose", "no-v"]),
+        switch("quiet", "Errors only", |d, on| d.output.quiet = on).short('q'),
+        count("itemize-changes", "What changed, as '>f.st......'; twice for unchanged files too", |d, n| {
+            d.output.itemize = n;
+        })
+        .short('i')
+        .no(&["no-itemize-changes", "no-i"]),
+        value(
+            "out-format",
+            "FORMAT",
+            "One line for each change: '%i %n%L', escapes as rsyncd.conf(5)",
+            |d, v| {
+                d.output.out_format = Some(super::format::Format::parse(text(v)?)?);
+                Ok(())
+            },
+        )
+        .also(&["log-format"]),
+        value("log-file", "FILE", "Append these lines and all messages to FILE", |d, v| {
+            d.output.log_file = Some(PathBuf::from(v));
+            Ok(())
+        }),
+        switch("stats", "Figures at the end", |d, on| d.output.stats = if on { 2 } else { 0 })
+            .no(&["no-stats"]),
+        switch("progress", "Progress, on a pipe as well", |d, on| {
+            d.output.progress = if on { Progress::Lines } else { Progress::Never };
+        })
+        .no(&["no-progress"]),
+        value(
+            "info",
+            "FLAGS",
+            "progress, progress2, stats2, name, each with 0 to turn it off: name0,progress2",
+            |d, v| parse_info(text(v)?, &mut d.output),
+        ),
+        count("human-readable", "Numbers as 1.23M; twice for units of 1024", |d, n| {
+            d.output.numbers = match n {
+                0 => Numbers::Plain,
+                1 => Numbers::Thousand,
+                _ => Numbers::Binary,
+            };
+        })
+        .short('h')
+        .no(&["no-human-readable", "no-h"]),
+        switch("8-bit-output", "Bytes that are no UTF-8 as they are", |d, on| d.output.eight_bit = on)
+            .short('8'),
+        switch("json", "Results as JSON, one object a line, instead of text", |d, on| d.output.json = on),
+    ],
+};
+
+/// What only one pass needs.
+pub(super) const PASS: Group = Group {
+    heading: "One pass",
+    options: &[
+        value(
+            "lock-max-age",
+            "DURATION",
+            "Evict a run on the same target that is older [default: 1h]",
+            |d, v| {
+                d.lock.max_age = parse_duration(text(v)?)?;
+                Ok(())
+            },
+        ),
+        value(
+            "wait-lock",
+            "SECONDS",
+            "Wait so long for another run on the same target to end [default: 0]",
+            |d, v| {
+                d.lock.wait = parse_duration(text(v)?)?;
+                Ok(())
+            },
+        ),
+    ],
+};
+
+/// What only a live mirror needs.
+pub(super) const LIVE: Group = Group {
+    heading: "Live",
+    options: &[
+        value(
+            "delay",
+            "DURATION",
+            "How long a busy file must be quiet before it is sent [default: 20ms]",
+            |d, v| {
+                d.sync.delay = parse_duration(text(v)?)?;
+                Ok(())
+            },
+        ),
+        value(
+            "max-delay",
+            "DURATION",
+            "How long a file that is never quiet waits at most [default: 2s]",
+            |d, v| {
+                d.sync.max_delay = parse_duration(text(v)?)?;
+                Ok(())
+            },
+        ),
+        value(
+            "reconcile-interval",
+            "DURATION",
+            "Time between two full passes, or off [default: 15m]",
+            |d, v| {
+                d.sync.reconcile.interval = match text(v)? {
+                    "off" => None,
+                    text => Some(parse_duration(text)?),
+                };
+                Ok(())
+            },
+        ),
+        value("control", "SOCKET", "Where speil status, wait and the others reach this mirror", |d, v| {
+            d.control = Some(PathBuf::from(v));
+            Ok(())
+        }),
+    ],
+};
+
+/// Returns the groups of `speil mirror` (`live`) or `speil sync`.
+pub(super) fn groups(live: bool) -> [&'static Group; 6] {
+    [&KEPT, &CHOSEN, &REMOVED, &SENT, &TOLD, if live { &LIVE } else { &PASS }]
+}

@@ -1,0 +1,416 @@
+//! speil's own layer: `sync { default.mirror, … }` into a [`Sync`].
+//!
+//! **In → out:** a block whose inheritance is settled → the model. **Invariants:** every key is either
+//! mapped or refused; `false` always means off. **Not here:** what concerns several syncs at once
+//! (`config::conflict`), and whether the source exists (`config::validate`).
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::error::{ConfigError, Fault};
+use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
+use crate::config::target::{clean, name_targets, parse_target};
+use crate::config::units::{parse_bwlimit, parse_max_delete, split_words};
+use crate::config::{
+    AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
+    Verify,
+};
+use crate::error::io_text;
+use crate::tree::quote;
+
+/// Every key of the layer.
+const KEYS: [&str; 50] = [
+    "_layer",
+    "acls",
+    "agent",
+    "bwlimit",
+    "chmod",
+    "chown",
+    "compress",
+    "delay",
+    "delete",
+    "deleteExcluded",
+    "deleteGuard",
+    "devices",
+    "dirTimes",
+    "durability",
+    "exclude",
+    "excludeFrom",
+    "existing",
+    "filter",
+    "forceRoot",
+    "group",
+    "hardLinks",
+    "ignoreExisting",
+    "include",
+    "linkTimes",
+    "maxDelay",
+    "maxDelete",
+    "maxOpen",
+    "name",
+    "numericIds",
+    "oneFileSystem",
+    "owner",
+    "perms",
+    "pollInterval",
+    "reconcile",
+    "sizeOnly",
+    "source",
+    "sparse",
+    "specials",
+    "ssh",
+    "symlinks",
+    "target",
+    "targets",
+    "timeout",
+    "times",
+    "transport",
+    "update",
+    "watch",
+    "wholeFile",
+    "xattrs",
+    "privilegedXattrs",
+];
+
+const SSH_KEYS: [&str; 6] = ["_extra", "command", "extra", "identityFile", "options", "port"];
+
+const PATTERNS: &str = "a pattern or a list of patterns";
+const EXTRA: &str = "a list of arguments for ssh";
+const COMMAND: &str = "a command or a list of words";
+
+/// Commands that run another one; an agent that begins with one of them and names no agent is a prefix.
+const WRAPPERS: [&str; 6] = ["sudo", "doas", "nice", "ionice", "chrt", "env"];
+
+/// Maps a block. The name is empty if none is given.
+///
+/// # Errors
+/// [`ConfigError`] (die) at the place of the block, for the first thing that is wrong in it.
+pub(super) fn sync(block: &Block) -> Result<Sync, ConfigError> {
+    let section = Section::of(block);
+    section.only(&KEYS, "sync{}")?;
+    let mut sync = Sync::new("", source(&section)?, Vec::new());
+    sync.name = name(&section)?.unwrap_or_default();
+    sync.targets = targets(&section)?;
+    filters(&section, &mut sync)?;
+    deletes(&section, &mut sync)?;
+    timing(&section, &mut sync)?;
+    properties(&section, &mut sync)?;
+    working(&section, &mut sync)?;
+    sync.ssh = ssh(&section)?;
+    sync.agent = agent(&section)?;
+    Ok(sync)
+}
+
+fn source(section: &Section) -> Result<PathBuf, ConfigError> {
+    const ALLOWED: &str = "the absolute path of a directory";
+    let path = section.path("source", ALLOWED)?.ok_or_else(|| section.error(Fault::Missing("source")))?;
+    if path.is_relative() {
+        let given = Raw::Text(path.as_os_str().as_bytes().to_vec());
+        return Err(section.wrong("source", &given, ALLOWED));
+    }
+    Ok(PathBuf::from(std::ffi::OsStr::from_bytes(&clean(path.as_os_str().as_bytes()))))
+}
+
+/// Reads `name`.
+pub(super) fn name(section: &Section) -> Result<Option<String>, ConfigError> {
+    const ALLOWED: &str = "a word of at most 64 characters without blanks, \"/\" and \":\"";
+    let Some(name) = section.text("name", ALLOWED)? else { return Ok(None) };
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '"' | '\\');
+    if name.chars().count() > 64 || name.chars().any(odd) || name.starts_with('-') {
+        return Err(section.wrong("name", &lit(&name), ALLOWED));
+    }
+    Ok(Some(name))
+}
+
+fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError> {
+    const ALLOWED: &str = "\"host:/dir/\", \"user@host:/dir/\", \"/dir/\", or a list of them";
+    let key = match (section.get("target"), section.get("targets")) {
+        (Some(_), Some(_)) => return Err(section.error(Fault::Both("target", "targets"))),
+        (Some(_), None) => "target",
+        _ => "targets",
+    };
+    let mut targets = Vec::new();
+    for given in section.list(key, ALLOWED)? {
+        let Raw::Text(spec) = given else { return Err(section.wrong(key, given, ALLOWED)) };
+        let target = parse_target(spec).map_err(|error| section.error(Fault::Target(error)))?;
+        if target.host.is_none() && !target.path.starts_with(b"/") {
+            return Err(section.wrong(key, given, "with its host, or absolute"));
+        }
+        targets.push(target);
+    }
+    if targets.is_empty() {
+        return Err(section.error(Fault::Missing("targets")));
+    }
+    name_targets(&mut targets);
+    Ok(targets)
+}
+
+/// Rules in the order in which they are asked: `filter`, `include`, `exclude`, `excludeFrom`.
+fn filters(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    const RULES: &str = "a rule such as \"- *.tmp\" or \"+ /keep/\", or a list of them";
+    for rule in section.words("filter", RULES)? {
+        if !rule.starts_with(['-', '+', 'P', 'R', 'H', 'S', '!']) {
+            return Err(section.wrong("filter", &lit(&rule), RULES));
+        }
+        sync.filters.push(rule);
+    }
+    for pattern in section.words("include", PATTERNS)? {
+        sync.filters.push(format!("+ {pattern}"));
+    }
+    for pattern in section.words("exclude", PATTERNS)? {
+        sync.filters.push(format!("- {pattern}"));
+    }
+    for file in section.words("excludeFrom", "a file or a list of files")? {
+        sync.filters.extend(exclude_from(section, &file)?);
+    }
+    Ok(())
+}
+
+/// Reads patterns as rsync's `--exclude-from`: one a line, `#` and `;` begin a comment, a line may
+/// begin with `- ` or `+ `. A relative name is looked for beside the configuration file.
+fn exclude_from(section: &Section, file: &str) -> Result<Vec<String>, ConfigError> {
+    let path = match Path::new(&section.place.file).parent() {
+        Some(dir) => dir.join(file),
+        None => PathBuf::from(file),
+    };
+    let fault = |cause| Fault::File { key: "excludeFrom", path: quote(path.as_os_str().as_bytes()), cause };
+    let text = std::fs::read_to_string(&path).map_err(|error| section.error(fault(io_text(&error))))?;
+    let rules =
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    Ok(rules
+        .map(|line| match line.starts_with("- ") || line.starts_with("+ ") || line == "!" {
+            true => line.to_owned(),
+            false => format!("- {line}"),
+        })
+        .collect())
+}
+
+fn deletes(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    section.choice(
+        "delete",
+        &[
+            (Raw::Bool(true), DeleteMode::Always),
+            (Raw::Bool(false), DeleteMode::Never),
+            (lit("startup"), DeleteMode::Startup),
+            (lit("running"), DeleteMode::Running),
+        ],
+        "true, false, \"startup\" or \"running\"",
+        &mut sync.delete,
+    )?;
+    section.flag("deleteGuard", &mut sync.guard.enabled)?;
+    section.flag("deleteExcluded", &mut sync.guard.delete_excluded)?;
+    if let Some(given) = section.get("maxDelete") {
+        let limit = match given {
+            Raw::Int(count) => u64::try_from(*count).ok().map(MaxDelete::Count),
+            Raw::Text(text) => std::str::from_utf8(text).ok().and_then(|text| parse_max_delete(text).ok()),
+            _ => None,
+        };
+        sync.guard.max_delete = limit
+            .ok_or_else(|| section.wrong("maxDelete", given, "a number, a share (\"50%\") or \"none\""))?;
+    }
+    Ok(())
+}
+
+fn timing(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    sync.delay = section.duration("delay")?.unwrap_or(sync.delay);
+    match section.duration("maxDelay")? {
+        Some(max) if max < sync.delay => {
+            let given = section.get("maxDelay").unwrap_or(&Raw::Bool(false));
+            return Err(section.wrong("maxDelay", given, "no less than delay"));
+        }
+        Some(max) => sync.max_delay = max,
+        None => sync.max_delay = sync.max_delay.max(sync.delay),
+    }
+    sync.max_open = section.duration("maxOpen")?.unwrap_or(sync.max_open);
+    for (key, into) in [("pollInterval", &mut sync.poll_interval), ("timeout", &mut sync.timeout)] {
+        match (section.duration(key)?, section.get(key)) {
+            (Some(time), Some(given)) if time.is_zero() => {
+                return Err(section.wrong(key, given, "more than 0"));
+            }
+            (Some(time), _) => *into = time,
+            (None, _) => {}
+        }
+    }
+    sync.reconcile = reconcile(section)?;
+    Ok(())
+}
+
+fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
+    const ALLOWED: &str = "{ interval = \"15m\", verify = \"quick\" or \"checksum\" }";
+    const INTERVAL: &str = "a duration (\"15m\"), or false or \"never\"";
+    let mut reconcile = Reconcile::default();
+    let Some(section) = section.section("reconcile", ALLOWED)? else { return Ok(reconcile) };
+    section.only(&["interval", "verify"], "reconcile")?;
+    let verify = [(lit("quick"), Verify::Quick), (lit("checksum"), Verify::Checksum)];
+    section.choice("verify", &verify, "\"quick\" or \"checksum\"", &mut reconcile.verify)?;
+    match section.get("interval") {
+        None => {}
+        Some(Raw::Bool(false)) => reconcile.interval = None,
+        Some(given) if *given == lit("never") => reconcile.interval = None,
+        Some(given) => {
+            let interval = duration(given).ok_or_else(|| section.wrong("interval", given, INTERVAL))?;
+            reconcile.interval = Some(interval).filter(|interval| !interval.is_zero());
+        }
+    }
+    Ok(reconcile)
+}
+
+fn properties(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    let mask = &mut sync.mask;
+    section.flag("perms", &mut mask.perms)?;
+    section.flag("owner", &mut mask.owner)?;
+    section.flag("group", &mut mask.group)?;
+    section.flag("times", &mut mask.times)?;
+    section.flag("dirTimes", &mut mask.dir_times)?;
+    section.flag("linkTimes", &mut mask.link_times)?;
+    section.flag("symlinks", &mut mask.symlinks)?;
+    section.flag("hardLinks", &mut mask.hard_links)?;
+    section.flag("devices", &mut mask.devices)?;
+    section.flag("specials", &mut mask.specials)?;
+    section.flag("xattrs", &mut mask.xattrs)?;
+    section.flag("privilegedXattrs", &mut mask.privileged_xattrs)?;
+    section.flag("acls", &mut mask.acls)?;
+    let selection = &mut sync.selection;
+    section.flag("numericIds", &mut selection.numeric_ids)?;
+    section.flag("oneFileSystem", &mut selection.one_file_system)?;
+    section.flag("wholeFile", &mut selection.whole_file)?;
+    section.flag("sparse", &mut selection.sparse)?;
+    section.flag("update", &mut selection.update)?;
+    section.flag("existing", &mut selection.existing)?;
+    section.flag("ignoreExisting", &mut selection.ignore_existing)?;
+    section.flag("sizeOnly", &mut selection.size_only)?;
+    selection.chmod = section.words("chmod", "a mode such as \"D2775,F664\", or a list of them")?;
+    selection.chown = section.text("chown", "\"USER:GROUP\"")?;
+    Ok(())
+}
+
+fn working(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    section.choice(
+        "durability",
+        &[
+            (lit("batch"), Durability::Batch),
+            (lit("file"), Durability::File),
+            (lit("none"), Durability::None),
+        ],
+        "\"batch\", \"file\" or \"none\"",
+        &mut sync.durability,
+    )?;
+    section.choice(
+        "compress",
+        &[
+            (lit("auto"), Compress::Auto),
+            (lit("always"), Compress::Always),
+            (Raw::Bool(true), Compress::Always),
+            (lit("never"), Compress::Never),
+            (Raw::Bool(false), Compress::Never),
+        ],
+        "true, false, \"auto\", \"always\" or \"never\"",
+        &mut sync.compress,
+    )?;
+    section.choice(
+        "watch",
+        &[
+            (lit("auto"), Backend::Auto),
+            (lit("inotify"), Backend::Inotify),
+            (lit("notify"), Backend::Notify),
+            (lit("poll"), Backend::Poll),
+        ],
+        "\"auto\", \"inotify\", \"notify\" or \"poll\"",
+        &mut sync.watch,
+    )?;
+    section.choice(
+        "transport",
+        &[(lit("ssh"), Transport::Ssh), (lit("ssh2"), Transport::Ssh2)],
+        "\"ssh\" or \"ssh2\"",
+        &mut sync.transport,
+    )?;
+    section.flag("forceRoot", &mut sync.force_root)?;
+    if let Some(given) = section.get("bwlimit").filter(|&given| *given != Raw::Bool(false)) {
+        let rate = plain(given).and_then(|text| parse_bwlimit(&text).ok());
+        sync.bwlimit = rate.ok_or_else(|| {
+            section.wrong("bwlimit", given, "KiB a second (500) or a size a second (\"20M\")")
+        })?;
+    }
+    Ok(())
+}
+
+fn ssh(section: &Section) -> Result<Ssh, ConfigError> {
+    let Some(section) = section.section("ssh", "a table, { port = 22 }")? else { return Ok(Ssh::default()) };
+    section.only(&SSH_KEYS, "ssh")?;
+    let mut ssh = ssh_keys(&section)?;
+    if section.get("command").is_some() {
+        ssh.command = Some(command(&section, "command")?);
+    }
+    ssh.extra.extend(section.words("extra", EXTRA)?);
+    Ok(ssh)
+}
+
+/// Reads the keys of `ssh` that lsyncd has as well: `port`, `identityFile`, `options`, `_extra`.
+///
+/// # Errors
+/// [`ConfigError`] (die) for values that ssh would not take.
+pub(super) fn ssh_keys(section: &Section) -> Result<Ssh, ConfigError> {
+    const PORT: &str = "a port from 1 to 65535";
+    const OPTIONS: &str = "names and values, { StrictHostKeyChecking = \"accept-new\" }";
+    let mut ssh = Ssh::default();
+    if let Some(given) = section.get("port") {
+        let port = plain(given).and_then(|text| text.parse().ok()).filter(|&port| port != 0);
+        ssh.port = Some(port.ok_or_else(|| section.wrong("port", given, PORT))?);
+    }
+    ssh.identity_file = section.path("identityFile", "the path of a private key")?;
+    if let Some(options) = section.section("options", OPTIONS)? {
+        if let Some(stray) = options.table.items.values().next() {
+            return Err(section.wrong("options", stray, OPTIONS));
+        }
+        for (key, given) in &options.table.named {
+            let value = match given {
+                Raw::Bool(true) => Some("yes".to_owned()),
+                Raw::Bool(false) => Some("no".to_owned()),
+                given => plain(given),
+            };
+            let value =
+                value.ok_or_else(|| options.wrong(key, given, "a string, a number, true or false"))?;
+            ssh.options.push((key.clone(), value));
+        }
+    }
+    ssh.extra = section.words("_extra", EXTRA)?;
+    Ok(ssh)
+}
+
+/// Whether a command runs another one: `sudo`, `nice`.
+pub(super) fn is_wrapper(command: &str) -> bool {
+    WRAPPERS.contains(&command)
+}
+
+/// Returns the words under `key`: a list as it stands, a string split at its blanks.
+fn command(section: &Section, key: &str) -> Result<Vec<String>, ConfigError> {
+    let Some(given) = section.get(key) else { return Ok(Vec::new()) };
+    let words = match given {
+        Raw::Table(_) => section.words(key, COMMAND)?,
+        given => word(given)
+            .and_then(|text| split_words(&text).ok())
+            .ok_or_else(|| section.wrong(key, given, COMMAND))?,
+    };
+    if words.is_empty() { Err(section.wrong(key, given, COMMAND)) } else { Ok(words) }
+}
+
+fn agent(section: &Section) -> Result<AgentSource, ConfigError> {
+    let words = match section.get("agent") {
+        None => return Ok(AgentSource::Auto),
+        Some(_) => command(section, "agent")?,
+    };
+    Ok(match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["auto"] => AgentSource::Auto,
+        ["path"] => AgentSource::Path,
+        ["deploy"] => AgentSource::Deploy,
+        [first, ..] if is_wrapper(first) && !words.iter().any(|word| names_agent(word)) => {
+            AgentSource::Prefixed(words)
+        }
+        _ => AgentSource::Command(words),
+    })
+}
+
+/// Whether a word is the agent's own executable: `speil`, `/opt/bin/speil-0.2`.
+fn names_agent(word: &str) -> bool {
+    word.rsplit('/').next().is_some_and(|name| name.starts_with("speil"))
+}

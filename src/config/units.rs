@@ -1,0 +1,286 @@
+//! Durations, sizes and word lists as people write them.
+//!
+//! **Purpose:** the one reading of `"15m"`, `"20M"` and `"ssh -i key"` for configuration files and the
+//! command line. **Sources:** rsync(1) `--max-size`, `--bwlimit`, `--rsh`.
+
+use std::time::Duration;
+
+use crate::config::MaxDelete;
+
+/// Longest duration that may be configured: ten years, in seconds.
+const SECONDS_MAX: f64 = 10.0 * 366.0 * 86400.0;
+
+/// A text that is no quantity. Consequence: die; the configuration is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// No duration.
+    #[error("\"{0}\" is no duration such as 0.5s, 15m or 1h30m")]
+    Duration(String),
+    /// Negative, or more than ten years.
+    #[error("a duration must lie between 0 and ten years")]
+    DurationRange,
+    /// No size.
+    #[error("\"{0}\" is no size such as 4096, 20M or 1.5G")]
+    Size(String),
+    /// No limit on deletes.
+    #[error("\"{0}\" is no number of deletes such as 100, 50% or none")]
+    MaxDelete(String),
+    /// A quote without its partner.
+    #[error("a quote is not closed")]
+    Quote,
+}
+
+/// Returns the duration of `seconds`.
+///
+/// # Errors
+/// [`UnitError::DurationRange`] for a negative number, no number, or more than ten years.
+pub fn seconds(seconds: f64) -> Result<Duration, UnitError> {
+    if !(0.0..=SECONDS_MAX).contains(&seconds) {
+        return Err(UnitError::DurationRange);
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| UnitError::DurationRange)
+}
+
+/// Returns the duration of a text: numbers with the units `ms`, `s`, `m`, `h`, `d`, `w`, one after
+/// the other, or a plain number of seconds.
+///
+/// # Errors
+/// [`UnitError::Duration`] for anything else, [`UnitError::DurationRange`] beyond ten years.
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let wrong = || UnitError::Duration(text.to_owned());
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut total = 0.0;
+    let mut last_unit = f64::INFINITY;
+    while !rest.is_empty() {
+        let (number, after) = split_number(rest).ok_or_else(wrong)?;
+        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let factor = match unit {
+            "" if last_unit.is_infinite() && after.is_empty() => 1.0,
+            "ms" => 0.001,
+            "s" | "sec" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            "w" => 604_800.0,
+            _ => return Err(wrong()),
+        };
+        // `1m1h` is a slip, not a duration.
+        if factor >= last_unit {
+            return Err(wrong());
+        }
+        last_unit = factor;
+        total += number * factor;
+        rest = after.trim_start();
+    }
+    seconds(total)
+}
+
+/// Returns the duration of a text, `None` for `never`, `off` and `0`.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn parse_interval(text: &str) -> Result<Option<Duration>, UnitError> {
+    match text.trim() {
+        "never" | "off" => Ok(None),
+        text => Ok(Some(parse_duration(text)?).filter(|interval| !interval.is_zero())),
+    }
+}
+
+/// Returns the bytes of a text: a plain number is bytes; `K M G T P` and `KiB …` count in 1024,
+/// `KB …` in 1000, as rsync does.
+///
+/// # Errors
+/// [`UnitError::Size`] for anything else, or more than 2^63.
+pub fn parse_size(text: &str) -> Result<u64, UnitError> {
+    scaled(text, 1.0)
+}
+
+/// Returns the bytes per second of a text as rsync's `--bwlimit` reads it: a plain number is KiB a
+/// second, suffixes as in [`parse_size`]; `None` for 0, which is no limit.
+///
+/// # Errors
+/// [`UnitError::Size`].
+pub fn parse_bwlimit(text: &str) -> Result<Option<u64>, UnitError> {
+    Ok(Some(scaled(text, 1024.0)?).filter(|&rate| rate > 0))
+}
+
+fn scaled(text: &str, plain: f64) -> Result<u64, UnitError> {
+    let wrong = || UnitError::Size(text.to_owned());
+    let (number, unit) = split_number(text.trim()).ok_or_else(wrong)?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = if unit.is_empty() {
+        plain
+    } else if unit == "b" {
+        1.0
+    } else {
+        let base: f64 = match unit.get(1..) {
+            Some("" | "ib") => 1024.0,
+            Some("b") => 1000.0,
+            _ => return Err(wrong()),
+        };
+        let power = unit
+            .get(..1)
+            .and_then(|letter| "kmgtp".find(letter))
+            .and_then(|at| i32::try_from(at).ok())
+            .ok_or_else(wrong)?;
+        base.powi(power.saturating_add(1))
+    };
+    let bytes = number * factor;
+    // Beyond 2^63 a float no longer says what was written.
+    if bytes.is_finite() && bytes < 9.2e18 { Ok(bytes.round() as u64) } else { Err(wrong()) }
+}
+
+/// Splits a leading decimal number off.
+fn split_number(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    Some((number.parse().ok()?, rest.trim_start()))
+}
+
+/// Returns the limit of a text: a number of entries, a share (`50%`), or `none`.
+///
+/// # Errors
+/// [`UnitError::MaxDelete`] for anything else, or a share beyond 100 %.
+pub fn parse_max_delete(text: &str) -> Result<MaxDelete, UnitError> {
+    let wrong = || UnitError::MaxDelete(text.to_owned());
+    let text = text.trim();
+    if text == "none" {
+        return Ok(MaxDelete::Unlimited);
+    }
+    if let Some(share) = text.strip_suffix('%') {
+        let (share, rest) = split_number(share.trim()).ok_or_else(wrong)?;
+        return if rest.is_empty() && share <= 100.0 { Ok(MaxDelete::Percent(share)) } else { Err(wrong()) };
+    }
+    text.parse().map(MaxDelete::Count).map_err(|_| wrong())
+}
+
+/// Splits a command into words at blanks. Single and double quotes hold a word together; a quote
+/// written twice within its own kind is one; a backslash is an ordinary character, as in rsync's `-e`.
+///
+/// # Errors
+/// [`UnitError::Quote`] for a quote without its partner.
+pub fn split_words(text: &str) -> Result<Vec<String>, UnitError> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' | '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next() {
+                        Some(end) if end == c && chars.peek() == Some(&c) => {
+                            chars.next();
+                            word.push(c);
+                        }
+                        Some(end) if end == c => break,
+                        Some(inside) => word.push(inside),
+                        None => return Err(UnitError::Quote),
+                    }
+                }
+            }
+            c if c.is_whitespace() => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(text: &str) -> Option<u128> {
+        parse_duration(text).ok().map(|duration| duration.as_millis())
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, ms) in [
+            ("15m", 900_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("0.5s", 500),
+            ("20ms", 20),
+            ("15", 15_000),
+            ("0", 0),
+            ("2d", 172_800_000),
+            (" 1w ", 604_800_000),
+            ("1m500ms", 60_500),
+        ] {
+            assert_eq!(millis(text), Some(ms), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_duration_are_refused() {
+        for text in
+            ["", "m", "15x", "1m1h", "1h30", "-5s", "1.2.3s", "5 minutes", "1s1s", "inf", "nan", "1e3"]
+        {
+            assert_eq!(parse_duration(text), Err(UnitError::Duration(text.to_owned())), "{text:?}");
+        }
+        assert_eq!(parse_duration("999w"), Err(UnitError::DurationRange));
+        for number in [-1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(seconds(number), Err(UnitError::DurationRange));
+        }
+    }
+
+    #[test]
+    fn an_interval_may_be_never() {
+        assert_eq!(parse_interval("never"), Ok(None));
+        assert_eq!(parse_interval("0"), Ok(None));
+        assert_eq!(parse_interval("15m"), Ok(Some(Duration::from_secs(900))));
+        assert!(parse_interval("sometimes").is_err());
+    }
+
+    #[test]
+    fn sizes_count_in_1024_and_with_b_in_1000() {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("20M", 20 << 20),
+            ("1.5G", 3 << 29),
+            ("1k", 1024),
+            ("1KiB", 1024),
+            ("1KB", 1000),
+            ("2T", 2 << 40),
+            ("7b", 7),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text:?}");
+        }
+        for text in ["", "M", "12Q", "1MX", "-1", "9P9", "99999999999P", "1é"] {
+            assert_eq!(parse_size(text), Err(UnitError::Size(text.to_owned())), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_bwlimit_counts_in_kib() {
+        assert_eq!(parse_bwlimit("100"), Ok(Some(102_400)));
+        assert_eq!(parse_bwlimit("1.5m"), Ok(Some(1_572_864)));
+        assert_eq!(parse_bwlimit("0"), Ok(None));
+    }
+
+    #[test]
+    fn max_delete_is_a_count_a_share_or_none() {
+        assert_eq!(parse_max_delete("100"), Ok(MaxDelete::Count(100)));
+        assert_eq!(parse_max_delete("50%"), Ok(MaxDelete::Percent(50.0)));
+        assert_eq!(parse_max_delete("none"), Ok(MaxDelete::Unlimited));
+        for text in ["", "%", "101%", "-1", "1.5", "half", "5%%"] {
+            assert!(parse_max_delete(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_hold_a_word_together() {
+        let words = |text| split_words(text).unwrap();
+        assert_eq!(words("ssh -i '/a b/key'  -p 22 "), ["ssh", "-i", "/a b/key", "-p", "22"]);
+        assert_eq!(words(r#"a"b c"d "" 'it''s' C:\x"#), ["ab cd", "", "it's", r"C:\x"]);
+        assert!(words("  ").is_empty());
+        assert_eq!(split_words("a 'b"), Err(UnitError::Quote));
+    }
+}

@@ -1,0 +1,130 @@
+//! One target's connection, made again for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::pipeline::transport_of;
+use crate::config::{Sync, Target};
+use crate::error::{Consequence, Consequential};
+use crate::event::RescanReason;
+use crate::monitor::{Monitor, Notice, Scope};
+use crate::sender::{
+    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState, TargetStatus,
+};
+
+/// First and longest pause before a connection is tried again.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// A refusal that only a human can end is asked about this seldom.
+const RETRY_REFUSED: Duration = Duration::from_secs(300);
+/// A session that lasted this long counts as a success: the pauses start anew.
+const LASTED: Duration = Duration::from_secs(30);
+
+/// What a link works with.
+pub(super) struct LinkOptions {
+    pub sync: Sync,
+    pub target: Target,
+    pub dry_run: bool,
+    pub source: Arc<Source>,
+    pub mailbox: Arc<Mailbox>,
+    pub status: Arc<TargetStatus>,
+    pub held: Arc<Held>,
+    pub monitor: Arc<dyn Monitor>,
+    pub feedback: Arc<dyn Feedback>,
+}
+
+/// Connects, works, and connects again until the mailbox is closed.
+pub(super) fn run(options: &LinkOptions) {
+    let scope = Scope::new(&options.sync.name, &options.target.name);
+    let mut attempt = 0;
+    let mut reason = RescanReason::Start;
+    while !options.mailbox.is_closed() {
+        let began = Instant::now();
+        let ended = match connect(options) {
+            Ok(session) => {
+                let outcome = session.run(reason);
+                reason = RescanReason::Reconnect;
+                options.mailbox.push_live(outcome.unfinished);
+                outcome.error
+            }
+            Err(error) => Some(error),
+        };
+        let Some(error) = ended else { continue };
+        if options.mailbox.is_closed() {
+            return;
+        }
+        attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
+        let retry = pause(attempt, &error);
+        let text = error.to_string();
+        // Once per change of state, and once per change of reason.
+        let known = options.status.error();
+        let changed = options.status.enter(TargetState::Down, Some(text.clone()));
+        if changed || known.as_ref() != Some(&text) {
+            let notice = Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
+            options.monitor.notice(&scope, &notice);
+        }
+        let mut seen = 0;
+        let until = Instant::now() + retry;
+        while !options.mailbox.is_closed() && Instant::now() < until {
+            options.mailbox.wait_closed(&mut seen, until);
+        }
+    }
+}
+
+fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
+    let transport = transport_of(&options.sync, &options.target)?;
+    let session_options = SessionOptions {
+        sync: options.sync.clone(),
+        target: options.target.clone(),
+        mirror: super::mirror_id(&options.sync, &options.target),
+        live: true,
+        dry_run: options.dry_run,
+    };
+    let around = Surroundings {
+        source: Arc::clone(&options.source),
+        mailbox: Arc::clone(&options.mailbox),
+        status: Arc::clone(&options.status),
+        held: Arc::clone(&options.held),
+        monitor: Arc::clone(&options.monitor),
+        feedback: Arc::clone(&options.feedback),
+    };
+    Session::connect(&*transport, session_options, around)
+}
+
+/// Returns the pause before the next try: doubled each time, and spread by a quarter, so that many
+/// sources do not come back at the same moment.
+fn pause(attempt: u32, error: &SessionError) -> Duration {
+    if error.consequence() == Consequence::Die {
+        return RETRY_REFUSED;
+    }
+    let base = RETRY_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(RETRY_LONGEST);
+    let mut seed = [0; 1];
+    let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+    base.mul_f64(0.75 + f64::from(seed[0]) / 512.0)
+}
+
+/// Returns what a human can change, where the error shows it.
+pub fn hint(error: &SessionError) -> Option<String> {
+    use crate::protocol::{FrameError, Refusal};
+    let text = error.to_string();
+    let hint = match error {
+        SessionError::Frame(FrameError::Noise(_)) => {
+            "the target's shell prints something before the agent starts; silence it for non-interactive logins (.bashrc)"
+        }
+        SessionError::Ended(_) if text.contains("Permission denied") => {
+            "check the key: ssh -i KEY USER@HOST true must work without a question"
+        }
+        SessionError::Ended(_) if text.contains("Host key verification") => {
+            "connect once by hand with ssh, or add the host's key to known_hosts"
+        }
+        SessionError::Refused(Refusal::Foreign { .. }) => {
+            "if the other mirror is gone, remove .speil/memory in the target directory"
+        }
+        SessionError::Refused(Refusal::Dangerous(_)) => "name a directory of its own, or pass --force-root",
+        SessionError::Refused(Refusal::Refused(_)) => "remove .speil/refuse on the target when it may be mirrored to again",
+        SessionError::Refused(Refusal::Version { .. }) => "install the same version of speil on both sides",
+        SessionError::Refused(Refusal::Root { .. }) => "the target's parent directory must exist and be writable",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,130 @@
+//! Two runs on the same pair do not overlap.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+/// How long a lock is waited for, and believed.
+#[derive(Debug, Clone, Copy)]
+pub struct LockOptions {
+    /// Time to wait for the holder.
+    pub wait: Duration,
+    /// A holder older than this is reported as a failure.
+    pub max_age: Duration,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run is at work. Consequence: skip this run; a failure if it is `stale`.
+    #[error("another run (process {pid}) has been at work on this pair for {} s", .age.as_secs())]
+    Held {
+        /// Its process id.
+        pid: u32,
+        /// How long it has held the lock.
+        age: Duration,
+        /// Whether that is longer than `max_age`.
+        stale: bool,
+    },
+    /// The lock file cannot be used. Consequence: die.
+    #[error("lock file {}: {}", .path.display(), crate::error::io_text(.error))]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A held lock; dropping it frees the pair.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the mirror with this identity.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(mirror: &[u8; 16], options: LockOptions) -> Result<Self, LockError> {
+        let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
+        let dir = runtime_dir();
+        let path = dir.join(format!("{name}.lock"));
+        let fail = |error| LockError::Io { path: path.clone(), error };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(fail)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(fail)?;
+        let deadline = Instant::now() + options.wait;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    // The wait must end at a time, and a blocking flock would not.
+                    std::thread::sleep(Duration::from_millis(50).min(deadline - Instant::now()));
+                }
+                Err(Errno::WOULDBLOCK) => return Err(held(&mut file, options.max_age)),
+                Err(error) => return Err(fail(error.into())),
+            }
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| write!(file, "{} {since}\n", std::process::id()));
+        written.map_err(fail)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn held(file: &mut File, max_age: Duration) -> LockError {
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let mut words = text.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
+    let pid = words.next().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+    let since = UNIX_EPOCH + Duration::from_secs(words.next().unwrap_or(0));
+    let age = SystemTime::now().duration_since(since).unwrap_or_default();
+    LockError::Held { pid, age, stale: age > max_age }
+}
+
+/// Returns where locks and control sockets of this user live.
+pub(super) fn runtime_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        return PathBuf::from(dir).join("speil");
+    }
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return PathBuf::from("/run/speil");
+    }
+    std::env::temp_dir().join(format!("speil-{}", user.as_raw()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_run_learns_who_holds_the_lock_and_the_third_gets_it() {
+        let id = *b"a test's mirror!";
+        let options = LockOptions { wait: Duration::ZERO, max_age: Duration::from_secs(3600) };
+        let first = Lock::take(&id, options).unwrap();
+        match Lock::take(&id, options) {
+            Err(LockError::Held { pid, stale, .. }) => assert_eq!((pid, stale), (std::process::id(), false)),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert!(Lock::take(&id, options).is_ok());
+    }
+}

@@ -1,0 +1,154 @@
+//! One pass over every target, then the end: the cron job.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::pipeline::transport_of;
+use crate::config::Sync;
+use crate::event::RescanReason;
+use crate::monitor::{Monitor, Totals};
+use crate::sender::{
+    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem, TargetStatus,
+};
+use crate::tree::{Mask, RelPath};
+
+/// How a single pass is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OnceOptions {
+    /// Changes nothing.
+    pub dry_run: bool,
+}
+
+/// What came of one target.
+#[derive(Debug)]
+pub struct TargetReport {
+    /// Name of the target.
+    pub name: String,
+    /// What was sent.
+    pub totals: Totals,
+    /// Entries and bytes on the source.
+    pub source: Option<crate::monitor::PassSummary>,
+    /// Paths that failed.
+    pub problems: Vec<(RelPath, TargetProblem)>,
+    /// Files that went between the listing and the sending.
+    pub vanished: Vec<RelPath>,
+    /// Deletes that the guard held back, and why.
+    pub held: Option<(usize, String)>,
+    /// Why the session ended early.
+    pub error: Option<SessionError>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What came of a single pass, target by target.
+#[derive(Debug)]
+pub struct OnceReport {
+    /// In the order of the configuration.
+    pub targets: Vec<TargetReport>,
+}
+
+/// Makes one pass over every target of a sync, side by side. `mailboxes` is told the queues, so that
+/// the caller can stop early by closing them.
+///
+/// # Errors
+/// [`SessionError::Source`] if the source cannot be opened; failures of targets are in the report.
+pub fn once(sync: &Sync, options: OnceOptions, monitor: &Arc<dyn Monitor>, started: impl Fn(Vec<Arc<Mailbox>>)) -> Result<OnceReport, SessionError> {
+    let source = Source::open(&sync.source, sync.targets.len())
+        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+    let mailboxes: Vec<Arc<Mailbox>> = sync.targets.iter().map(|_| Mailbox::new()).collect();
+    started(mailboxes.clone());
+    let targets = std::thread::scope(|scope| {
+        let running: Vec<_> = sync
+            .targets
+            .iter()
+            .zip(&mailboxes)
+            .map(|(target, mailbox)| {
+                let source = Arc::clone(&source);
+                scope.spawn(move || one(sync, target, options, (source, Arc::clone(mailbox), Arc::clone(monitor))))
+            })
+            .collect();
+        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    Ok(OnceReport { targets })
+}
+
+fn one(sync: &Sync, target: &crate::config::Target, options: OnceOptions, with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>)) -> TargetReport {
+    let began = Instant::now();
+    let (source, mailbox, monitor) = with;
+    let status = Arc::new(TargetStatus::default());
+    let held = Arc::new(Held::default());
+    let settling = Arc::new(Settling::new(&source));
+    let session_options = SessionOptions {
+        sync: sync.clone(),
+        target: target.clone(),
+        mirror: super::mirror_id(sync, target),
+        live: false,
+        dry_run: options.dry_run,
+    };
+    let around = Surroundings {
+        source,
+        mailbox,
+        status: Arc::clone(&status),
+        held: Arc::clone(&held),
+        monitor,
+        feedback: Arc::clone(&settling) as Arc<dyn Feedback>,
+    };
+    let error = transport_of(sync, target)
+        .map_err(SessionError::from)
+        .and_then(|transport| Session::connect(&*transport, session_options, around))
+        .map_or_else(Some, |session| session.run(RescanReason::Start).error);
+    TargetReport {
+        name: target.name.clone(),
+        totals: status.counters.totals(),
+        source: status.last_pass().map(|(_, summary)| summary),
+        problems: status.problems(),
+        vanished: std::mem::take(&mut *settling.vanished.lock().unwrap_or_else(PoisonError::into_inner)),
+        held: held.summary(),
+        error,
+        elapsed: began.elapsed(),
+    }
+}
+
+/// Reads once more, before the end, what was written so shortly before it was sent that a later write
+/// may bear the same stamp: there is no watch that would tell.
+struct Settling {
+    source: Arc<Source>,
+    racy: Mutex<Vec<(RelPath, [u8; 32], Instant)>>,
+    vanished: Mutex<Vec<RelPath>>,
+}
+
+impl Settling {
+    fn new(source: &Arc<Source>) -> Self {
+        Self { source: Arc::clone(source), racy: Mutex::default(), vanished: Mutex::default() }
+    }
+}
+
+impl Feedback for Settling {
+    fn gone(&self, path: &RelPath) {
+        self.vanished.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+    }
+
+    fn racy(&self, path: &RelPath, hash: [u8; 32], after: Duration) {
+        self.racy.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), hash, Instant::now() + after));
+    }
+
+    fn settle(&self) -> Vec<RelPath> {
+        let racy = std::mem::take(&mut *self.racy.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut again = Vec::new();
+        for (path, hash, at) in racy {
+            // The stamp's own width must pass before another write is sure to get another stamp.
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            if self.hash(&path).is_some_and(|now| now != hash) {
+                again.push(path);
+            }
+        }
+        again
+    }
+}
+
+impl Settling {
+    fn hash(&self, path: &RelPath) -> Option<[u8; 32]> {
+        let file = self.source.file(path, &Mask::nothing(), Instant::now()).ok()?;
+        file.hash_now().ok()
+    }
+}

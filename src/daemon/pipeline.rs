@@ -1,0 +1,189 @@
+//! One sync's pipeline: every thread and channel of it is made here.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::engine::{Engine, Input, Inlet};
+use super::link::{self, LinkOptions};
+use crate::config::{AgentSource, Sync, Target, Transport as Kind};
+use crate::event::RescanReason;
+use crate::filter::Filter;
+use crate::monitor::Monitor;
+use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
+use crate::transport::{Local, Ssh, Transport, TransportError};
+use crate::watch::{self, Watcher};
+
+/// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
+const INPUTS_MAX: usize = 4096;
+
+/// Returns the transport to a target.
+///
+/// # Errors
+/// [`TransportError`] if the agent's command cannot be found.
+pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
+    let Some(host) = &target.host else {
+        return Ok(Box::new(match &sync.agent {
+            AgentSource::Command(command) => Local { command: command.clone() },
+            AgentSource::Prefixed(words) => {
+                let own = Local::this_program()?;
+                Local { command: words.iter().cloned().chain(own.command).collect() }
+            }
+            AgentSource::Auto | AgentSource::Path | AgentSource::Deploy => Local::this_program()?,
+        }));
+    };
+    match sync.transport {
+        Kind::Ssh | Kind::Ssh2 => Ok(Box::new(Ssh {
+            host: host.clone(),
+            options: sync.ssh.clone(),
+            agent: sync.agent.clone(),
+            batch_mode: !std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        })),
+    }
+}
+
+/// A target of a running pipeline.
+pub struct RunningTarget {
+    /// The target.
+    pub target: Target,
+    /// Its queue.
+    pub mailbox: Arc<Mailbox>,
+    /// What is known of it.
+    pub status: Arc<TargetStatus>,
+    /// What is held back for it.
+    pub held: Arc<Held>,
+    link: Option<JoinHandle<()>>,
+}
+
+/// A running sync.
+pub struct Pipeline {
+    /// What it runs.
+    pub sync: Sync,
+    /// Its targets.
+    pub targets: Vec<RunningTarget>,
+    input: Sender<Input>,
+    engine: Option<JoinHandle<()>>,
+    watcher: Option<Watcher>,
+}
+
+impl Pipeline {
+    /// Builds and starts the pipeline of one sync: watch first, so that nothing is missed, then the
+    /// links, each of which begins with a pass.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the source cannot be opened or watched at all.
+    pub fn start(sync: Sync, monitor: &Arc<dyn Monitor>, dry_run: bool) -> Result<Self, SessionError> {
+        let fail = |text: String| SessionError::Source(text);
+        let source = Source::open(&sync.source, sync.targets.len())
+            .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
+        let filter = Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
+        let (input, inputs) = bounded(INPUTS_MAX);
+        let inlet = Arc::new(Inlet::new(input.clone()));
+        let skip_filter = Arc::clone(&filter);
+        let skip: watch::Skip = Arc::new(move |path, dir| super::is_skipped(&skip_filter, path, dir));
+        let options = watch::Options {
+            backend: sync.watch,
+            poll_interval: sync.poll_interval,
+            one_file_system: sync.selection.one_file_system,
+        };
+        let watcher = watch::start(&sync.source, options, skip, Arc::clone(&inlet) as Arc<dyn watch::Sink>)
+            .map_err(|error| fail(error.to_string()))?;
+        let mut targets: Vec<RunningTarget> = sync
+            .targets
+            .iter()
+            .map(|target| RunningTarget {
+                target: target.clone(),
+                mailbox: Mailbox::new(),
+                status: Arc::new(TargetStatus::default()),
+                held: Arc::new(Held::default()),
+                link: None,
+            })
+            .collect();
+        let engine = Engine::new(&sync, &source, &targets, Arc::clone(monitor), Arc::clone(&inlet));
+        let engine = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || engine.run(&inputs))
+            .map_err(|error| fail(format!("start a thread: {error}")))?;
+        for running in &mut targets {
+            let options = LinkOptions {
+                sync: sync.clone(),
+                target: running.target.clone(),
+                dry_run,
+                source: Arc::clone(&source),
+                mailbox: Arc::clone(&running.mailbox),
+                status: Arc::clone(&running.status),
+                held: Arc::clone(&running.held),
+                monitor: Arc::clone(monitor),
+                feedback: Arc::clone(&inlet) as _,
+            };
+            let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
+            running.link = Some(link.map_err(|error| fail(format!("start a thread: {error}")))?);
+        }
+        Ok(Self { sync, targets, input, engine: Some(engine), watcher: Some(watcher) })
+    }
+
+    /// Asks for a comparison of the whole tree on every target.
+    pub fn reconcile(&self, reason: RescanReason) {
+        let _ = self.input.send(Input::Reconcile(reason));
+    }
+
+    /// Holds all targets back, or lets them go again.
+    pub fn pause(&self, on: bool) {
+        self.targets.iter().for_each(|target| target.mailbox.pause(on));
+    }
+
+    /// Sends the deletes that are held for the targets that `picks`; returns how many.
+    pub fn approve(&self, picks: impl Fn(&Target) -> bool) -> usize {
+        let picked = self.targets.iter().filter(|running| picks(&running.target));
+        picked
+            .map(|running| {
+                let deletes = running.held.take();
+                let count = deletes.len();
+                running.mailbox.push_live(deletes);
+                count
+            })
+            .sum()
+    }
+
+    /// Forgets the deletes that are held; the next pass finds them again.
+    pub fn discard(&self, picks: impl Fn(&Target) -> bool) -> usize {
+        self.targets.iter().filter(|running| picks(&running.target)).map(|running| running.held.take().len()).sum()
+    }
+
+    /// Returns when everything that the kernel had told before the call is in the mailboxes.
+    pub fn flush_events(&self, limit: Duration) -> bool {
+        let (done, flushed) = bounded(1);
+        self.input.send(Input::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
+    }
+
+    /// Returns how many directories are watched, and what stands in the way of watching all.
+    pub fn watched(&self) -> (usize, Vec<String>) {
+        let Some(watcher) = &self.watcher else { return (0, Vec::new()) };
+        (watcher.watched(), watcher.problems().into_iter().map(|problem| problem.text).collect())
+    }
+
+    /// Stops in order: no more events, then the links finish what is in flight.
+    pub fn stop(&mut self) {
+        self.watcher = None;
+        let _ = self.input.send(Input::Stop);
+        if let Some(engine) = self.engine.take() {
+            let _ = engine.join();
+        }
+        for running in &self.targets {
+            running.mailbox.close();
+        }
+        for running in &mut self.targets {
+            if let Some(link) = running.link.take() {
+                let _ = link.join();
+            }
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,31 @@
+//! The one way to touch a tree: through file descriptors, beneath a held root.
+//!
+//! **Purpose:** opening, reading and changing entries so that no symlink on the way, swapped in at
+//! any moment, leads out of the tree, and no path length limit applies.
+//! **In → Out:** a [`Root`] and [`RelPath`]s; entries, fds.
+//! **Invariants:** every multi-component path is resolved by `openat2(RESOLVE_BENEATH |
+//! RESOLVE_NO_SYMLINKS)`, or component by component with `O_NOFOLLOW` where the kernel lacks it;
+//! the last component is then used by `*at` calls on the parent's fd alone.
+//! **Not here:** walking (`scan`), policy of any kind.
+//! **Sources:** openat2(2), xattr(7), fcntl(2) "Leases".
+
+mod attrs;
+mod lease;
+mod limits;
+mod root;
+
+pub use attrs::{Handle, apply_attrs, read_entry, set_times};
+pub use limits::raise_limits;
+pub use lease::{Writers, writers};
+pub(crate) use root::id_of;
+pub use root::{Parent, Root, names, place};
+
+use std::ffi::CString;
+
+/// Returns a name or path as a C string; a NUL inside ends it early, which no checked name holds.
+pub(crate) fn c_string(bytes: &[u8]) -> CString {
+    CString::new(bytes).unwrap_or_else(|error| {
+        let end = error.nul_position();
+        CString::new(&bytes[..end]).unwrap_or_default()
+    })
+}

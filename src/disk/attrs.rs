@@ -1,0 +1,298 @@
+//! Reading what a file is, and making a file so.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::c_string;
+use crate::tree::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Xattr};
+
+/// Reads the entry `name` of an open directory, without following a symlink; `None` if there is none.
+///
+/// # Errors
+/// What statx(2), readlinkat(2) and listxattr(2) say, `ENOENT` excepted.
+pub fn read_entry(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<Option<Entry>> {
+    let flags = StatxFlags::BASIC_STATS;
+    // The empty name asks for `dir` itself.
+    let at = if name.is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = match rustix::fs::statx(dir, name, at | AtFlags::NO_AUTOMOUNT, flags) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other?,
+    };
+    let Some(mut entry) = entry_of(name, &stat) else {
+        return Err(Errno::OPNOTSUPP.into());
+    };
+    if entry.attrs.meta.kind == Kind::Symlink {
+        match rustix::fs::readlinkat(dir, name, Vec::new()) {
+            Ok(link) => entry.attrs.symlink = link.into_bytes(),
+            // Replaced in between; the caller's event or the next pass sees the new one.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if mask.wants_xattrs() {
+        entry.attrs.xattrs = read_xattrs(&magic_path(dir, name), mask)?;
+    }
+    Ok(Some(entry))
+}
+
+fn entry_of(name: &[u8], stat: &Statx) -> Option<Entry> {
+    let mode = u32::from(stat.stx_mode);
+    let kind = Kind::from_mode(mode)?;
+    let time = |t: rustix::fs::StatxTimestamp| Time { secs: t.tv_sec, nanos: t.tv_nsec };
+    Some(Entry {
+        name: name.to_vec(),
+        attrs: Attrs {
+            meta: Meta {
+                kind,
+                mode: mode & 0o7777,
+                uid: stat.stx_uid,
+                gid: stat.stx_gid,
+                size: if kind == Kind::File { stat.stx_size } else { 0 },
+                mtime: time(stat.stx_mtime),
+                rdev: if kind.is_device() {
+                    rustix::fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)
+                } else {
+                    0
+                },
+            },
+            symlink: Vec::new(),
+            xattrs: Vec::new(),
+        },
+        ctime: time(stat.stx_ctime),
+        id: FileId { dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino },
+        nlink: if kind == Kind::Dir { 1 } else { stat.stx_nlink },
+        hash: None,
+        digest: None,
+    })
+}
+
+/// Returns a path of one component below a held fd: `/proc/self/fd/N/name`. Resolves to nothing but
+/// that entry, whatever happens to the directory's own path.
+fn magic_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
+    let mut path = format!("/proc/self/fd/{}", dir.as_raw_fd()).into_bytes();
+    if !name.is_empty() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    path
+}
+
+fn read_xattrs(path: &[u8], mask: &Mask) -> io::Result<Vec<Xattr>> {
+    let path = c_string(path);
+    // A magic link without a name is followed to the object itself.
+    let own = !path.as_bytes().iter().skip("/proc/self/fd/".len()).any(|&b| b == b'/');
+    let list = |buffer: &mut [u8]| {
+        if own { rustix::fs::listxattr(&path, buffer) } else { rustix::fs::llistxattr(&path, buffer) }
+    };
+    let mut names = vec![0; 512];
+    let len = loop {
+        match list(&mut names) {
+            Ok(len) => break len,
+            Err(Errno::RANGE) if names.len() < 1 << 20 => names.resize(names.len() * 4, 0),
+            // No xattrs on this filesystem, or the entry went: nothing to carry.
+            Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let mut xattrs = Vec::new();
+    for name in names[..len].split(|&b| b == 0).filter(|name| mask.carries_xattr(name)) {
+        if let Some(value) = read_xattr(&path, name, own)? {
+            xattrs.push(Xattr { name: name.to_vec(), value });
+        }
+    }
+    xattrs.sort();
+    Ok(xattrs)
+}
+
+fn read_xattr(path: &std::ffi::CStr, name: &[u8], own: bool) -> io::Result<Option<Vec<u8>>> {
+    let name = c_string(name);
+    let mut value = vec![0; 256];
+    loop {
+        let read = if own {
+            rustix::fs::getxattr(path, &name, &mut value[..])
+        } else {
+            rustix::fs::lgetxattr(path, &name, &mut value[..])
+        };
+        match read {
+            Ok(len) => {
+                value.truncate(len);
+                return Ok(Some(value));
+            }
+            Err(Errno::RANGE) if value.len() < 1 << 17 => value.resize(value.len() * 8, 0),
+            Err(Errno::NODATA | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// An entry of any type, held by an `O_PATH` fd: metadata goes to it and to nothing else.
+#[derive(Debug)]
+pub struct Handle(OwnedFd);
+
+impl Handle {
+    /// Holds the entry `name` of `dir`; the empty name holds `dir` itself.
+    ///
+    /// # Errors
+    /// What openat(2) says.
+    pub fn open(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
+        let name = if name.is_empty() { b".".as_slice() } else { name };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(dir, name, flags, Mode::empty())?))
+    }
+
+    /// Reads the entry that is held.
+    ///
+    /// # Errors
+    /// As [`read_entry`].
+    pub fn read(&self, mask: &Mask) -> io::Result<Entry> {
+        let mut entry = read_entry(self.0.as_fd(), b"", &Mask { xattrs: false, acls: false, ..*mask })?
+            .ok_or(io::Error::from(Errno::NOENT))?;
+        if mask.wants_xattrs() {
+            entry.attrs.xattrs = read_xattrs(&magic_path(self.0.as_fd(), b""), mask)?;
+        }
+        Ok(entry)
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Makes the metadata of a held entry equal to `wanted` as far as `mask` keeps it, in the order in
+/// which one step does not undo another: owner, mode, ACLs and other xattrs, time last.
+///
+/// # Errors
+/// What the first failing call says; earlier steps stay done.
+pub fn apply_attrs(handle: &Handle, wanted: &Attrs, mask: &Mask) -> io::Result<()> {
+    let now = handle.read(mask)?;
+    let fd = handle.as_fd();
+    let (meta, have) = (&wanted.meta, &now.attrs.meta);
+    let uid = (mask.owner && meta.uid != have.uid).then(|| Uid::from_raw(meta.uid));
+    let gid = (mask.group && meta.gid != have.gid).then(|| Gid::from_raw(meta.gid));
+    let chowned = uid.is_some() || gid.is_some();
+    if chowned {
+        rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
+    }
+    let path = c_string(&magic_path(fd, b""));
+    let bits = if mask.set_id { 0o7777 } else { 0o777 };
+    if mask.perms && meta.kind != Kind::Symlink && (chowned || meta.mode & bits != have.mode & bits) {
+        rustix::fs::chmod(&path, Mode::from(meta.mode & bits))?;
+    }
+    if mask.wants_xattrs() {
+        apply_xattrs(&path, wanted, &now.attrs, mask, chowned)?;
+        // An ACL's mask entry is the mode's group bits: both were set to what the source has, but
+        // removing an ACL leaves the group bits to the last chmod.
+        if mask.perms && mask.acls && meta.kind != Kind::Symlink && has_acl(&now.attrs) != has_acl(wanted) {
+            rustix::fs::chmod(&path, Mode::from(meta.mode & bits))?;
+        }
+    }
+    if mask.keeps_time(meta.kind) {
+        set_times(fd, meta.mtime)?;
+    }
+    Ok(())
+}
+
+fn has_acl(attrs: &Attrs) -> bool {
+    attrs.xattrs.iter().any(|xattr| xattr.name == b"system.posix_acl_access")
+}
+
+fn apply_xattrs(
+    path: &std::ffi::CStr,
+    wanted: &Attrs,
+    have: &Attrs,
+    mask: &Mask,
+    all: bool,
+) -> io::Result<()> {
+    for xattr in mask.kept_xattrs(have) {
+        if !wanted.xattrs.iter().any(|other| other.name == xattr.name) {
+            match rustix::fs::removexattr(path, c_string(&xattr.name).as_c_str()) {
+                Err(Errno::NODATA) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    for xattr in mask.kept_xattrs(wanted) {
+        // A chown drops capabilities: after one, everything is set again.
+        if all || !have.xattrs.contains(xattr) {
+            let name = c_string(&xattr.name);
+            rustix::fs::setxattr(path, name.as_c_str(), &xattr.value, XattrFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the modification time of what `fd` holds; the access time stays.
+///
+/// # Errors
+/// What utimensat(2) says.
+pub fn set_times(fd: BorrowedFd<'_>, mtime: Time) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() },
+    };
+    Ok(rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    fn dir() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = File::open(dir.path()).unwrap().into();
+        (dir, fd)
+    }
+
+    #[test]
+    fn attributes_of_every_settable_type_survive_a_round_trip() {
+        let (dir, fd) = dir();
+        fs::write(dir.path().join("file"), b"abc").unwrap();
+        fs::create_dir(dir.path().join("dir")).unwrap();
+        symlink("no where", dir.path().join("link")).unwrap();
+        rustix::fs::mknodat(&fd, "fifo", rustix::fs::FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        let root = rustix::process::geteuid().is_root();
+        for name in ["file", "dir", "link", "fifo"] {
+            let mask = Mask::everything();
+            let handle = Handle::open(fd.as_fd(), name.as_bytes()).unwrap();
+            let mut wanted = handle.read(&mask).unwrap().attrs;
+            wanted.meta.mtime = Time { secs: -5, nanos: 123_456_789 };
+            if name != "link" {
+                wanted.meta.mode = 0o751;
+            }
+            if root {
+                (wanted.meta.uid, wanted.meta.gid) = (1234, 5678);
+            }
+            if name == "file" || name == "dir" {
+                wanted.xattrs = vec![Xattr { name: b"user.note".to_vec(), value: b"\0x".to_vec() }];
+            }
+            apply_attrs(&handle, &wanted, &mask).unwrap();
+            let now = read_entry(fd.as_fd(), name.as_bytes(), &mask).unwrap().unwrap();
+            assert_eq!(now.attrs, wanted, "{name}");
+            wanted.xattrs.clear();
+            apply_attrs(&handle, &wanted, &mask).unwrap();
+            assert_eq!(handle.read(&mask).unwrap().attrs, wanted, "{name}");
+        }
+        assert_eq!(read_entry(fd.as_fd(), b"none", &Mask::everything()).unwrap(), None);
+    }
+
+    #[test]
+    fn set_id_bits_survive_a_change_of_owner() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (dir, fd) = dir();
+        fs::write(dir.path().join("file"), b"abc").unwrap();
+        let handle = Handle::open(fd.as_fd(), b"file").unwrap();
+        let mut wanted = handle.read(&Mask::everything()).unwrap().attrs;
+        (wanted.meta.uid, wanted.meta.mode) = (1234, 0o6755);
+        apply_attrs(&handle, &wanted, &Mask::everything()).unwrap();
+        assert_eq!(handle.read(&Mask::everything()).unwrap().attrs.meta.mode, 0o6755);
+    }
+}

@@ -1,0 +1,204 @@
+//! What happened, as typed values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::RescanReason;
+use crate::tree::{Entry, RelPath};
+
+/// Whom a notice is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Name of the sync.
+    pub sync: Arc<str>,
+    /// Name of the target; empty for the sync as a whole.
+    pub target: Arc<str>,
+}
+
+impl Scope {
+    /// Returns the scope of one target.
+    pub fn new(sync: &str, target: &str) -> Self {
+        Self { sync: sync.into(), target: target.into() }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.target.is_empty() {
+            f.write_str(&self.sync)
+        } else {
+            write!(f, "{} → {}", self.sync, self.target)
+        }
+    }
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct PassSummary {
+    /// Entries on the source.
+    pub entries: u64,
+    /// Bytes of regular files on the source.
+    pub bytes: u64,
+    /// Entries that differed and were handed to the sender.
+    pub different: u64,
+    /// Deletes handed to the sender.
+    pub deletes: u64,
+    /// Deletes that the guard held back.
+    pub held: u64,
+    /// Entries that could not be compared.
+    pub problems: u64,
+    /// How long the comparison took.
+    pub elapsed: Duration,
+}
+
+/// One thing worth telling.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A connection stands.
+    Connected {
+        /// Version of the agent.
+        program: String,
+        /// What the target cannot hold, in words.
+        lacks: Vec<String>,
+    },
+    /// A connection could not be made or was lost.
+    Disconnected {
+        /// Why, in words.
+        error: String,
+        /// What to change, if that is known.
+        hint: Option<String>,
+        /// When it is tried again; `None` if it is not.
+        retry: Option<Duration>,
+        /// How often it was tried in a row.
+        attempt: u32,
+    },
+    /// The first pass is done and every later change goes out as it happens.
+    Live,
+    /// A pass began.
+    PassBegan {
+        /// The top of the subtree.
+        top: RelPath,
+        /// Why.
+        reason: RescanReason,
+    },
+    /// A pass ended.
+    PassDone {
+        /// The top of the subtree.
+        top: RelPath,
+        /// Why it was made.
+        reason: RescanReason,
+        /// What it did.
+        summary: PassSummary,
+    },
+    /// A path could not be mirrored.
+    Problem {
+        /// The path.
+        path: RelPath,
+        /// What failed, as one verb.
+        operation: String,
+        /// The errno.
+        errno: i32,
+        /// Whether it failed on the target.
+        on_target: bool,
+    },
+    /// Deletes were held back.
+    Held {
+        /// How many.
+        count: u64,
+        /// Why, as a clause.
+        reason: String,
+    },
+    /// Something that a stranger wrote on the target was set aside.
+    SetAside {
+        /// The path.
+        path: RelPath,
+    },
+    /// A subtree is to be compared.
+    Rescan {
+        /// The top of the subtree.
+        path: RelPath,
+        /// Why.
+        reason: RescanReason,
+    },
+    /// Anything else that an operator should know, in words.
+    Warning {
+        /// One line, lower-case.
+        text: String,
+        /// What to change.
+        hint: Option<String>,
+    },
+}
+
+/// One entry that was sent, for `-v`, `-i` and `--out-format`.
+#[derive(Debug, Clone)]
+pub enum Itemized {
+    /// Made or changed.
+    Changed {
+        /// The path.
+        path: RelPath,
+        /// What the source holds.
+        new: Box<Entry>,
+        /// What the target held, if the sender knows.
+        old: Option<Box<Entry>>,
+        /// Whether it is known that the target held nothing.
+        created: bool,
+        /// Whether content was sent.
+        content: bool,
+    },
+    /// Became a hard link.
+    Linked {
+        /// The path.
+        path: RelPath,
+        /// The name that it joined.
+        existing: RelPath,
+    },
+    /// Removed.
+    Deleted {
+        /// The path.
+        path: RelPath,
+        /// Whether it was a directory.
+        dir: bool,
+    },
+    /// Renamed on the target.
+    Renamed {
+        /// The old name.
+        from: RelPath,
+        /// The new name.
+        to: RelPath,
+    },
+}
+
+/// How far a pass is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries compared or sent so far.
+    pub done_entries: u64,
+    /// Entries known so far.
+    pub total_entries: u64,
+    /// File bytes sent or matched so far.
+    pub done_bytes: u64,
+    /// File bytes known to be sent.
+    pub total_bytes: u64,
+}
+
+/// What hears the pipeline. Called from its threads: must be quick and must not block.
+pub trait Monitor: Send + Sync {
+    /// Hears a notice.
+    fn notice(&self, scope: &Scope, notice: &Notice);
+    /// Hears of an entry that was sent. Only called where [`Monitor::itemizes`].
+    fn itemized(&self, _scope: &Scope, _entry: &Itemized) {}
+    /// Whether [`Monitor::itemized`] is wanted.
+    fn itemizes(&self) -> bool {
+        false
+    }
+    /// Hears how far a pass is, a few times a second at most.
+    fn progress(&self, _scope: &Scope, _progress: &Progress) {}
+}
+
+/// A monitor that tells nobody.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn notice(&self, _: &Scope, _: &Notice) {}
+}

@@ -1,0 +1,20 @@
+//! What a sender and a receiver say to each other.
+//!
+//! **Purpose:** the handshake, the messages, their framing and their limits. Pure: it reads from and
+//! writes to whatever it is given.
+//! **In → Out:** [`ToReceiver`] and [`ToSender`] values ⇄ bytes.
+//! **Invariants:** every length is checked before anything is allocated for it; a frame holds one
+//! message; paths are checked [`RelPath`](crate::tree::RelPath)s as soon as they are decoded.
+//! **Not here:** what a message makes anybody do (`sender`, `receiver`).
+//!
+//! Both sides open with [`MAGIC`] and their hello, so that what a login shell prints on standard
+//! output is recognised for what it is.
+
+mod frame;
+mod message;
+
+pub use frame::{FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
+pub use message::{
+    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Place,
+    Refusal, ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_MIN, Why,
+};

@@ -1,0 +1,495 @@
+//! The messages.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Durability;
+use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
+
+/// Newest version of the protocol that this build speaks.
+pub const VERSION: u32 = 1;
+/// Oldest version that it still speaks.
+pub const VERSION_MIN: u32 = 1;
+/// Most ancestors of a root that the handshake carries.
+pub const NESTING_MAX: usize = 256;
+
+/// Numbers one commit within a session, upwards from 1.
+pub type BatchId = u64;
+/// Numbers one file in flight within a session.
+pub type StreamId = u32;
+/// Numbers one pass within a session.
+pub type PassId = u32;
+
+/// Where a root stands on its host, for refusing equal and nested trees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The running kernel's boot id: the same on both sides means one host.
+    pub boot_id: String,
+    /// The root's inode, then its ancestors', up to `/`.
+    pub lineage: Vec<FileId>,
+}
+
+/// Whether the receiver keeps state in the target's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateMode {
+    /// `.speil/` in the root: the live modes.
+    Keep,
+    /// Nothing is left behind: one pass.
+    Traceless,
+}
+
+/// What the sender says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Newest protocol version that the sender speaks.
+    pub version: u32,
+    /// Oldest protocol version that the sender speaks.
+    pub version_min: u32,
+    /// Version of the program, for messages.
+    pub program: String,
+    /// Which mirror this is: the same for every session of one sync and target.
+    pub mirror: [u8; 16],
+    /// What people call the mirror, for messages on the target.
+    pub label: String,
+    /// The target's directory. An agent started with `--root` takes its own.
+    #[serde(with = "serde_bytes")]
+    pub root: Vec<u8>,
+    /// Where the source stands.
+    pub source: Place,
+    /// What the user wants kept.
+    pub mask: Mask,
+    /// Filter rules, applied on both sides.
+    pub filters: Vec<serde_bytes::ByteBuf>,
+    /// Excluded entries of the target are not protected.
+    pub delete_excluded: bool,
+    /// Stay on the root's filesystem.
+    pub one_file_system: bool,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Whether state is kept in the root.
+    pub state: StateMode,
+    /// Nothing may be changed.
+    pub dry_run: bool,
+    /// Dangerous roots (`/`, `/etc`, …) are meant.
+    pub force_root: bool,
+    /// Silence in milliseconds after which the receiver gives the connection up.
+    pub idle_limit_ms: u64,
+}
+
+/// The receiver's limits, which the sender keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Files in flight at once.
+    pub streams: u32,
+    /// Longest name in bytes.
+    pub name_len: u32,
+}
+
+/// Whether the target's tree is known to belong to this mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identified {
+    /// It carries this mirror's identity.
+    Ours,
+    /// It carries none, and holds entries.
+    Stranger,
+    /// It carries none, and holds nothing.
+    Empty,
+}
+
+/// What the receiver says first, if it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyHello {
+    /// The version that both will speak.
+    pub version: u32,
+    /// Version of the receiver's program.
+    pub program: String,
+    /// What the target can hold.
+    pub profile: Mask,
+    /// What it cannot hold, in words, for one line at connect.
+    pub lacks: Vec<String>,
+    /// Whether the tree is known.
+    pub identified: Identified,
+    /// The receiver's limits.
+    pub limits: Limits,
+    /// Number of this session in the target's life.
+    pub session: u64,
+    /// Last commit of the session before this one that was acknowledged, 0 if unknown.
+    pub last_batch: u64,
+    /// Boot id of the target's host.
+    pub boot_id: String,
+    /// Paths whose installed version was read while somebody may have been writing it.
+    pub provisional: Vec<RelPath>,
+    /// Free bytes on the target's filesystem.
+    pub free_bytes: u64,
+}
+
+/// Why the receiver refuses a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No version in common.
+    Version {
+        /// Newest version of the receiver.
+        newest: u32,
+        /// Its program's version.
+        program: String,
+    },
+    /// The root cannot be opened or created.
+    Root {
+        /// The path as the receiver took it.
+        path: String,
+        /// The errno.
+        errno: i32,
+    },
+    /// Source and target are one tree, or one lies within the other.
+    Nested,
+    /// Another agent holds the root.
+    Busy {
+        /// Who holds it, as far as it can be told.
+        holder: String,
+    },
+    /// The root belongs to another mirror.
+    Foreign {
+        /// The mirror that it belongs to.
+        label: String,
+    },
+    /// `.speil/refuse` stands on the target; with its text.
+    Refused(String),
+    /// The root is one of the directories that need `--force-root`.
+    Dangerous(String),
+    /// A filter rule does not parse on this version.
+    Filter(String),
+}
+
+/// Names of owners, for the receiver to say what they are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerNames {
+    /// User id on the source, name.
+    pub users: Vec<(u32, String)>,
+    /// Group id on the source, name.
+    pub groups: Vec<(u32, String)>,
+}
+
+/// What owners of the source are on the target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owners {
+    /// Id on the source, id on the target.
+    pub users: Vec<(u32, u32)>,
+    /// Id on the source, id on the target.
+    pub groups: Vec<(u32, u32)>,
+}
+
+/// What must stand under a name on the target for an operation to be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Expect {
+    /// Anything of this type.
+    Kind(Kind),
+    /// A directory, or anything that is none.
+    Dir(bool),
+    /// This type, size and time.
+    Version {
+        /// The type.
+        kind: Kind,
+        /// Bytes of a regular file.
+        size: u64,
+        /// Modification time.
+        mtime: Time,
+    },
+}
+
+/// What a pass walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanOptions {
+    /// Hash contents.
+    pub checksum: bool,
+    /// Walk below the top; without it the top's own entries are all.
+    pub recursive: bool,
+}
+
+/// From the sender to the receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToReceiver<'a> {
+    /// First message.
+    Hello(Box<Hello>),
+    /// What are these owners on the target? Answered by [`ToSender::Owners`].
+    Owners(OwnerNames),
+    /// A directory; an existing one takes the attributes.
+    Mkdir {
+        /// The path.
+        path: RelPath,
+        /// What it is like.
+        attrs: Attrs,
+    },
+    /// A symlink, FIFO, socket or device.
+    Node {
+        /// The path.
+        path: RelPath,
+        /// What it is like.
+        attrs: Attrs,
+    },
+    /// Metadata alone, of what stands there.
+    Attrs {
+        /// The path.
+        path: RelPath,
+        /// What it is like.
+        attrs: Attrs,
+        /// What must stand there, else [`Why::Differs`].
+        expect: Expect,
+    },
+    /// The modification time of a directory, after what happened in it. Silent where there is none.
+    DirTime {
+        /// The directory.
+        path: RelPath,
+        /// Its modification time.
+        mtime: Time,
+    },
+    /// A hard link to what the target holds at `existing`.
+    Link {
+        /// The new name.
+        path: RelPath,
+        /// The name that it joins.
+        existing: RelPath,
+        /// What must stand at `existing`, else [`Why::Differs`] for `path`.
+        expect: Expect,
+    },
+    /// Moves what the target holds, over whatever stands at `to`.
+    Rename {
+        /// The old name.
+        from: RelPath,
+        /// The new name.
+        to: RelPath,
+        /// What must stand at `from`, else [`Why::Differs`] for `to`.
+        expect: Expect,
+    },
+    /// Removes one entry; a directory only if it is empty.
+    Delete {
+        /// The path.
+        path: RelPath,
+        /// What must stand there, else [`Why::Differs`].
+        expect: Expect,
+        /// What was written by someone else is set aside, not removed.
+        keep_strangers: bool,
+    },
+    /// A whole small file.
+    Put {
+        /// The path.
+        path: RelPath,
+        /// What it is like.
+        attrs: Attrs,
+        /// BLAKE3 of `data`.
+        hash: [u8; 32],
+        /// Somebody may have been writing while it was read.
+        provisional: bool,
+        /// The content.
+        #[serde(borrow, with = "serde_bytes")]
+        data: Cow<'a, [u8]>,
+    },
+    /// Asks for the signature of what stands at `path`, which becomes the basis of `stream`.
+    Sign {
+        /// The stream to be.
+        stream: StreamId,
+        /// The path.
+        path: RelPath,
+    },
+    /// Begins a file in pieces.
+    Open {
+        /// The stream.
+        stream: StreamId,
+        /// The path.
+        path: RelPath,
+        /// Bytes that are about to come, for the space check; the truth may differ.
+        size: u64,
+        /// Whether the basis that was signed under this number is used.
+        basis: bool,
+    },
+    /// Literal bytes, appended.
+    Data {
+        /// The stream.
+        stream: StreamId,
+        /// The bytes.
+        #[serde(borrow, with = "serde_bytes")]
+        data: Cow<'a, [u8]>,
+    },
+    /// A run of the basis, appended.
+    Copy {
+        /// The stream.
+        stream: StreamId,
+        /// Where the run begins in the basis, in bytes.
+        offset: u64,
+        /// How long it is, in bytes.
+        len: u64,
+    },
+    /// A hole, appended.
+    Hole {
+        /// The stream.
+        stream: StreamId,
+        /// How long it is, in bytes.
+        len: u64,
+    },
+    /// Ends a file: verify, set the attributes, install.
+    Close {
+        /// The stream.
+        stream: StreamId,
+        /// What it is like.
+        attrs: Attrs,
+        /// BLAKE3 of everything that was appended.
+        hash: [u8; 32],
+        /// Somebody may have been writing while it was read.
+        provisional: bool,
+    },
+    /// Gives a stream up, begun or only signed.
+    Abandon {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Makes everything before it durable; answered by [`ToSender::Acked`].
+    Commit {
+        /// Number of the commit.
+        batch: BatchId,
+    },
+    /// Walks a subtree; answered by [`ToSender::Scanned`].
+    Scan {
+        /// Number of the pass.
+        pass: PassId,
+        /// Its top.
+        top: RelPath,
+        /// What to walk.
+        options: ScanOptions,
+    },
+    /// Lists a directory within a pass; answered by [`ToSender::Listing`].
+    List {
+        /// Number of the pass.
+        pass: PassId,
+        /// The directory.
+        dir: RelPath,
+    },
+    /// Asks for the groups of hard links that a pass found; answered by [`ToSender::Links`].
+    Links {
+        /// Number of the pass.
+        pass: PassId,
+    },
+    /// Ends a pass; its digests are forgotten.
+    EndPass {
+        /// Number of the pass.
+        pass: PassId,
+    },
+    /// Answered by [`ToSender::Pong`].
+    Ping(u64),
+    /// Names whose installed version is no longer provisional.
+    Confirm(Vec<RelPath>),
+    /// The sender is done.
+    Bye,
+}
+
+/// Why an operation was not done, where doing something else helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// What stands there is not what was expected, or nothing does.
+    Differs,
+    /// The parent directory is missing.
+    NoParent,
+    /// A directory that is to go, or to be replaced, holds entries.
+    NotEmpty,
+    /// What arrived has another hash than what was read.
+    Torn,
+}
+
+/// One piece of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Number of the pass.
+    pub pass: PassId,
+    /// The directory.
+    pub dir: RelPath,
+    /// Entries in the order of their names.
+    pub entries: Vec<Entry>,
+    /// Whether this is the last piece.
+    pub last: bool,
+    /// Why there is no listing, as errno; 0 if there is one.
+    pub errno: i32,
+}
+
+/// From the receiver to the sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSender<'a> {
+    /// The session is accepted.
+    Hello(Box<ReplyHello>),
+    /// The session is refused.
+    Refused(Refusal),
+    /// What the owners that were asked for are.
+    Owners(Owners),
+    /// Everything up to this commit is durable.
+    Acked {
+        /// Number of the commit.
+        batch: BatchId,
+    },
+    /// An operation on a path failed; the others go on.
+    Problem {
+        /// The path.
+        path: RelPath,
+        /// What failed, as one verb.
+        #[serde(borrow)]
+        operation: Cow<'a, str>,
+        /// The errno.
+        errno: i32,
+    },
+    /// An operation was not done; the sender looks again.
+    Undone {
+        /// The path.
+        path: RelPath,
+        /// Why.
+        why: Why,
+    },
+    /// A piece of the signature of a basis.
+    Signature {
+        /// The stream.
+        stream: StreamId,
+        /// Bytes of the basis.
+        size: u64,
+        /// Block length in bytes.
+        block_len: u32,
+        /// Signature bytes.
+        #[serde(borrow, with = "serde_bytes")]
+        data: Cow<'a, [u8]>,
+        /// Whether this is the last piece.
+        last: bool,
+    },
+    /// There is no basis for a stream.
+    NoBasis {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Result of a walk.
+    Scanned {
+        /// Number of the pass.
+        pass: PassId,
+        /// The top itself; `None` if it does not exist.
+        top: Option<Box<Entry>>,
+        /// Digest over the groups of hard links.
+        links: Digest,
+        /// How many entries the subtree holds, the top not counted.
+        entries: u64,
+        /// Entries that could not be read.
+        problems: Vec<(RelPath, i32)>,
+    },
+    /// A listing.
+    Listing(Listing),
+    /// Groups of hard links, in pieces.
+    Links {
+        /// Number of the pass.
+        pass: PassId,
+        /// Names of one file each.
+        groups: Vec<Vec<RelPath>>,
+        /// Whether this is the last piece.
+        last: bool,
+    },
+    /// Something of a stranger's was set aside instead of removed.
+    SetAside {
+        /// The path.
+        path: RelPath,
+    },
+    /// Answer to a ping.
+    Pong(u64),
+    /// The agent cannot go on; why.
+    Fatal(#[serde(borrow)] Cow<'a, str>),
+}

@@ -1,0 +1,208 @@
+//! Accepting or refusing a session.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::Options;
+use super::profile::probe;
+use super::state::{Memory, State};
+use crate::disk::{Root, names};
+use crate::error::errno_of;
+use crate::filter::Filter;
+use crate::protocol::{
+    Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
+};
+use crate::scan::STATE_DIR;
+use crate::tree::{FileId, NAME_LEN_MAX, RelPath, quote};
+
+/// How long a new session waits for an old one of the same root to leave.
+const EVICTION_WAIT: Duration = Duration::from_secs(5);
+/// Roots that need `force_root`.
+const DANGEROUS: [&str; 12] =
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/sys", "/usr", "/var"];
+/// Files in flight at once.
+const STREAMS_MAX: u32 = 64;
+
+/// An accepted session.
+pub(super) struct Session {
+    pub root: Arc<Root>,
+    pub state: Option<State>,
+    pub memory: Memory,
+    pub filter: Filter,
+    /// Part of every temporary name of this session.
+    pub tag: u32,
+    pub reply: ReplyHello,
+}
+
+/// Opens the root that a sender asks for, and makes sure that this session alone works on it.
+pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
+    if hello.version < VERSION_MIN || hello.version_min > VERSION {
+        return Err(Refusal::Version { newest: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() });
+    }
+    let path = options.root.clone().unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(&hello.root)));
+    let fail = |error: io::Error| Refusal::Root { path: shown(&path), errno: errno_of(&error) };
+    let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
+    if !hello.force_root && is_dangerous(&path) {
+        return Err(Refusal::Dangerous(shown(&path)));
+    }
+    if !hello.dry_run {
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(error)),
+            _ => {}
+        }
+    }
+    let root = Root::open(&path).map_err(fail)?;
+    let place = place(&path).map_err(fail)?;
+    if is_nested(&place, &hello.source) {
+        return Err(Refusal::Nested);
+    }
+    let empty = holds_nothing(&root).map_err(fail)?;
+    let keep = hello.state == StateMode::Keep && !hello.dry_run;
+    // The counter is taken before the lock: an older session sees it and leaves.
+    let had_state = rustix::fs::statat(&root, STATE_DIR, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let state =
+        if keep || (had_state && !hello.dry_run) { Some(State::open(&root).map_err(fail)?) } else { None };
+    if let Some(text) = state.as_ref().and_then(State::refusal) {
+        return Err(Refusal::Refused(text));
+    }
+    let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
+    let mirror = hex(&hello.mirror);
+    if keep && !memory.mirror.is_empty() && memory.mirror != mirror {
+        return Err(Refusal::Foreign { label: memory.label });
+    }
+    if !hello.dry_run {
+        lock(&root).map_err(|holder| Refusal::Busy { holder })?;
+    }
+    let identified = match (memory.mirror == mirror, empty) {
+        (true, _) => Identified::Ours,
+        (false, true) => Identified::Empty,
+        (false, false) => Identified::Stranger,
+    };
+    let last_batch = memory.last_batch.1;
+    let session = state.as_ref().map_or(0, |state| state.session);
+    if keep {
+        (memory.mirror, memory.label) = (mirror, hello.label.clone());
+        memory.last_batch = (session, 0);
+        if let Some(state) = &state {
+            state.remember(&memory).map_err(fail)?;
+        }
+    }
+    let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
+    let profile = if hello.dry_run {
+        super::profile::Profile { mask: hello.mask, lacks: Vec::new() }
+    } else {
+        probe(&root, &hello.mask, tag)
+    };
+    let reply = ReplyHello {
+        version: VERSION.min(hello.version),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        profile: profile.mask,
+        lacks: profile.lacks,
+        identified,
+        limits: Limits { streams: STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
+        session,
+        last_batch,
+        boot_id: place.boot_id,
+        provisional: memory.provisional.clone(),
+        free_bytes: rustix::fs::fstatvfs(&root).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
+    };
+    // Traceless sessions work under the lock alone.
+    let state = state.filter(|_| keep);
+    Ok(Session { root: Arc::new(root), state, memory, filter, tag, reply })
+}
+
+fn shown(path: &Path) -> String {
+    quote(path.as_os_str().as_bytes()).trim_matches('"').to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_dangerous(path: &Path) -> bool {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    DANGEROUS.iter().any(|bad| real == Path::new(bad))
+}
+
+fn holds_nothing(root: &Root) -> io::Result<bool> {
+    Ok(names(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
+}
+
+/// Takes the lock that makes this the only agent on the root; waits for an evicted one to leave.
+fn lock(root: &Root) -> Result<(), String> {
+    let deadline = Instant::now() + EVICTION_WAIT;
+    loop {
+        match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                // The holder leaves when it sees the session counter; there is nothing to wait on.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(holder(root)),
+            Err(error) => return Err(crate::error::io_text(&error.into())),
+        }
+    }
+}
+
+/// Returns who holds the lock on the root, as far as `/proc/locks` tells.
+fn holder(root: &Root) -> String {
+    let unknown = "another speil agent".to_owned();
+    let (Ok(id), Ok(locks)) = (root.id(), std::fs::read_to_string("/proc/locks")) else { return unknown };
+    let wanted = format!("{:02x}:{:02x}:{}", rustix::fs::major(id.dev), rustix::fs::minor(id.dev), id.ino);
+    let line = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut pids =
+        line.filter(|words| words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&wanted.as_str()));
+    match pids.next().and_then(|words| words.get(4).copied()) {
+        Some(pid) => format!("another speil agent (process {pid})"),
+        None => unknown,
+    }
+}
+
+/// Returns where a directory stands on this host.
+pub(super) fn place(path: &Path) -> io::Result<Place> {
+    crate::disk::place(path).map(|(boot_id, lineage)| Place { boot_id, lineage })
+}
+
+/// Whether two roots are one tree, or one lies within the other.
+fn is_nested(a: &Place, b: &Place) -> bool {
+    let within = |inner: &[FileId], outer: &[FileId]| outer.first().is_some_and(|root| inner.contains(root));
+    a.boot_id == b.boot_id
+        && !a.boot_id.is_empty()
+        && (within(&a.lineage, &b.lineage) || within(&b.lineage, &a.lineage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_and_nested_roots_of_one_host_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::create_dir_all(dir.path().join("c")).unwrap();
+        let at = |name: &str| place(&dir.path().join(name)).unwrap();
+        assert!(is_nested(&at("a"), &at("a")));
+        assert!(is_nested(&at("a"), &at("a/b")));
+        assert!(is_nested(&at("a/b"), &at("a")));
+        assert!(!is_nested(&at("a"), &at("c")));
+        let mut other_host = at("a");
+        other_host.boot_id = "other".to_owned();
+        assert!(!is_nested(&at("a"), &other_host));
+    }
+
+    #[test]
+    fn system_directories_are_dangerous_roots() {
+        for bad in ["/", "/etc", "/usr/", "/var/../etc"] {
+            assert!(is_dangerous(Path::new(bad)), "{bad}");
+        }
+        assert!(!is_dangerous(Path::new("/var/www")));
+    }
+}

@@ -1,0 +1,175 @@
+//! Walks and listings for the sender's passes, beside the applying.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::install::is_of_session;
+use super::reply::Reply;
+use crate::disk::Root;
+use crate::error::errno_of;
+use crate::filter::Filter;
+use crate::protocol::{FrameError, Listing, PassId, ScanOptions, ToSender};
+use crate::scan::{self, Options, Role, View};
+use crate::tree::{Mask, RelPath};
+
+/// Passes at once.
+const PASSES_MAX: usize = 8;
+/// Entries in one piece of a listing.
+const PIECE_ENTRIES: usize = 2000;
+/// Unreadable entries that one walk reports.
+const PROBLEMS_MAX: usize = 1000;
+
+enum Order {
+    List(RelPath),
+    Links,
+}
+
+/// The passes of a session, each on a thread of its own.
+pub(super) struct Passes {
+    root: Arc<Root>,
+    reply: Arc<Reply>,
+    filter: Arc<Filter>,
+    mask: Mask,
+    one_file_system: bool,
+    tag: u32,
+    orders: HashMap<PassId, Sender<Order>>,
+}
+
+impl Passes {
+    pub fn new(root: Arc<Root>, reply: Arc<Reply>, filter: Filter, mask: Mask, tag: u32) -> Self {
+        let filter = Arc::new(filter);
+        Self { root, reply, filter, mask, one_file_system: false, tag, orders: HashMap::new() }
+    }
+
+    /// Stays on the root's filesystem.
+    pub fn one_file_system(mut self, on: bool) -> Self {
+        self.one_file_system = on;
+        self
+    }
+
+    /// Starts a walk. One too many is answered as a subtree that cannot be read.
+    pub fn start(&mut self, pass: PassId, top: RelPath, options: ScanOptions) -> Result<(), FrameError> {
+        let (orders, inbox) = unbounded();
+        let worker = Pass {
+            pass,
+            root: Arc::clone(&self.root),
+            reply: Arc::clone(&self.reply),
+            options: Options {
+                mask: Mask { checksum: options.checksum, ..self.mask },
+                filter: Arc::clone(&self.filter),
+                role: Role::Target,
+                one_file_system: self.one_file_system,
+                recursive: options.recursive,
+                checksum: options.checksum,
+            },
+            tag: self.tag,
+        };
+        let refused = top.clone();
+        let started = self.orders.len() < PASSES_MAX
+            && std::thread::Builder::new()
+                .name("pass".to_owned())
+                // Walks recurse, a level of the tree each.
+                .stack_size(64 << 20)
+                .spawn(move || worker.run(&top, &inbox))
+                .is_ok();
+        if started {
+            self.orders.insert(pass, orders);
+            return Ok(());
+        }
+        self.reply.send(&ToSender::Scanned {
+            pass,
+            top: None,
+            links: [0; 32],
+            entries: 0,
+            problems: vec![(refused, libc::EAGAIN)],
+        })
+    }
+
+    pub fn list(&self, pass: PassId, dir: RelPath) {
+        if let Some(orders) = self.orders.get(&pass) {
+            let _ = orders.send(Order::List(dir));
+        }
+    }
+
+    pub fn links(&self, pass: PassId) {
+        if let Some(orders) = self.orders.get(&pass) {
+            let _ = orders.send(Order::Links);
+        }
+    }
+
+    pub fn end(&mut self, pass: PassId) {
+        self.orders.remove(&pass);
+    }
+}
+
+struct Pass {
+    pass: PassId,
+    root: Arc<Root>,
+    reply: Arc<Reply>,
+    options: Options,
+    tag: u32,
+}
+
+impl View for Pass {
+    fn temporary(&self, dir: BorrowedFd<'_>, name: &[u8]) {
+        // This session holds the root alone: what bears another's tag was left by a dead one.
+        if !is_of_session(name, self.tag) {
+            let _ = super::install::remove(dir, name, true);
+        }
+    }
+}
+
+impl Pass {
+    fn run(&self, top: &RelPath, orders: &Receiver<Order>) {
+        let mut scan = scan::walk(&self.root, top, &self.options, self);
+        let mut problems = std::mem::take(&mut scan.problems);
+        problems.truncate(PROBLEMS_MAX);
+        let answer = ToSender::Scanned {
+            pass: self.pass,
+            top: scan.top.take().map(Box::new),
+            links: scan.links.finish(),
+            entries: scan.entries,
+            problems,
+        };
+        let mut sent = self.reply.send(&answer);
+        while let (Ok(()), Ok(order)) = (&sent, orders.recv()) {
+            sent = match order {
+                Order::List(dir) => self.list(dir, &scan),
+                Order::Links => self.links(&scan),
+            };
+        }
+    }
+
+    fn list(&self, dir: RelPath, scan: &scan::Scan) -> Result<(), FrameError> {
+        let piece = |entries, last, errno| {
+            let listing = Listing { pass: self.pass, dir: dir.clone(), entries, last, errno };
+            self.reply.send(&ToSender::Listing(listing))
+        };
+        let found = match scan::list(&self.root, &dir, &self.options, self) {
+            Ok(found) => found,
+            Err(error) => return piece(Vec::new(), true, errno_of(&error)),
+        };
+        let mut entries = found.entries;
+        for entry in &mut entries {
+            entry.digest = scan.digests.get(&dir.join(&entry.name)).copied();
+        }
+        while entries.len() > PIECE_ENTRIES {
+            let rest = entries.split_off(PIECE_ENTRIES);
+            piece(std::mem::replace(&mut entries, rest), false, 0)?;
+        }
+        piece(entries, true, 0)
+    }
+
+    fn links(&self, scan: &scan::Scan) -> Result<(), FrameError> {
+        let mut groups = scan.links.groups();
+        let piece = |groups, last| self.reply.send(&ToSender::Links { pass: self.pass, groups, last });
+        while groups.len() > PIECE_ENTRIES {
+            let rest = groups.split_off(PIECE_ENTRIES);
+            piece(std::mem::replace(&mut groups, rest), false)?;
+        }
+        piece(groups, true)
+    }
+}

@@ -1,0 +1,146 @@
+//! What the receiver remembers between sessions, in `.speil/` below the root.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Root;
+use crate::scan::STATE_DIR;
+use crate::tree::{RelPath, Time};
+
+/// Which mirror a tree belongs to, and what its receiver remembers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// The mirror, as 32 hex digits.
+    pub mirror: String,
+    /// What people call it.
+    pub label: String,
+    /// Last commit that was acknowledged, and the session that it belongs to.
+    pub last_batch: (u64, u64),
+    /// Paths whose installed version is provisional.
+    pub provisional: Vec<RelPath>,
+}
+
+/// The open state directory.
+#[derive(Debug)]
+pub(super) struct State {
+    dir: OwnedFd,
+    session_file: OwnedFd,
+    clock: OwnedFd,
+    /// Number of this session.
+    pub session: u64,
+}
+
+/// Most bytes of a state file that are read.
+const FILE_LEN_MAX: u64 = 64 << 20;
+
+impl State {
+    /// Opens or makes the state directory and takes the next session number.
+    pub fn open(root: &Root) -> io::Result<Self> {
+        match rustix::fs::mkdirat(root, STATE_DIR, Mode::from(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(root, STATE_DIR, flags, Mode::empty())?;
+        let file = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let session_file = rustix::fs::openat(&dir, "session", file, Mode::from(0o600))?;
+        let clock = rustix::fs::openat(&dir, "clock", file, Mode::from(0o600))?;
+        // Two agents may start at once: the number is taken under a lock of its own.
+        rustix::fs::flock(&session_file, FlockOperation::LockExclusive)?;
+        let session = read_counter(session_file.as_fd())? + 1;
+        rustix::io::pwrite(&session_file, &session.to_le_bytes(), 0)?;
+        rustix::fs::flock(&session_file, FlockOperation::Unlock)?;
+        Ok(Self { dir, session_file, clock, session })
+    }
+
+    /// Whether no newer session of this mirror has begun.
+    pub fn is_current(&self) -> bool {
+        read_counter(self.session_file.as_fd()).is_ok_and(|counter| counter == self.session)
+    }
+
+    /// Returns the descriptor of the session file, for watching it.
+    pub fn session_path(&self) -> String {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.session_file.as_raw_fd())
+    }
+
+    /// Reads what the last session left; nothing at all where there is none or it does not parse.
+    pub fn memory(&self) -> Memory {
+        self.read("memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Writes the memory, whole or not at all.
+    pub fn remember(&self, memory: &Memory) -> io::Result<()> {
+        let bytes = serde_json::to_vec(memory).map_err(io::Error::other)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, "memory.new", flags, Mode::from(0o600))?;
+        io::Write::write_all(&mut File::from(file), &bytes)?;
+        Ok(rustix::fs::renameat(&self.dir, "memory.new", &self.dir, "memory")?)
+    }
+
+    /// Returns the text of `.speil/refuse`, if an administrator has put it there.
+    pub fn refusal(&self) -> Option<String> {
+        let text = self.read("refuse")?;
+        Some(crate::tree::quote(text.trim_ascii()).trim_matches('"').to_owned())
+    }
+
+    /// Marks this moment as the last one in which the agent changed the tree.
+    pub fn tick(&self) -> io::Result<()> {
+        Ok(rustix::io::pwrite(&self.clock, b"1", 0).map(|_| ())?)
+    }
+
+    /// Returns the last moment in which an agent changed the tree, on the target filesystem's clock.
+    pub fn last_apply(&self) -> Option<Time> {
+        let stat =
+            rustix::fs::statx(&self.clock, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS)
+                .ok()?;
+        (stat.stx_size > 0).then_some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
+    }
+
+    /// Returns the directory `name` below the state directory, made if it is missing.
+    pub fn sub_dir(&self, name: &str) -> io::Result<OwnedFd> {
+        match rustix::fs::mkdirat(&self.dir, name, Mode::from(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?)
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty()).ok()?);
+        let mut bytes = Vec::new();
+        file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+}
+
+fn read_counter(file: std::os::fd::BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let len = rustix::io::pread(file, &mut bytes[..], 0)?;
+    Ok(if len == 8 { u64::from_le_bytes(bytes) } else { 0 })
+}
+
+/// Ends this process as soon as a newer session of the mirror takes its number: a connection that is
+/// dead on the network may leave its agent waiting for bytes that never come.
+pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<()> {
+    use rustix::fs::inotify;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watch, state.session_path().as_str(), inotify::WatchFlags::MODIFY)?;
+    std::thread::Builder::new().name("eviction".to_owned()).spawn(move || {
+        let mut buffer = [0; 512];
+        while state.is_current() && rustix::io::read(&watch, &mut buffer[..]).is_ok() {}
+        if !state.is_current() {
+            // Between two system calls of the applying thread: each leaves the tree whole, and
+            // temporary files are recognised by the next session.
+            std::process::exit(crate::receiver::EVICTED_STATUS);
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Files that arrive in pieces.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::install::{Undone, temp_name};
+use crate::disk::Root;
+use crate::protocol::{StreamId, Why};
+use crate::tree::RelPath;
+
+/// Bytes copied from a basis at once.
+const COPY_LEN: usize = 1 << 20;
+/// Zeros hashed at once for a hole.
+const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// A file on its way: a temporary file in the directory where it will stand.
+pub(super) struct Stream {
+    /// The path as it was when the stream began, for messages.
+    pub path: RelPath,
+    /// The directory; a rename of it takes the stream along.
+    pub dir: OwnedFd,
+    /// The temporary name in it.
+    pub temp: Vec<u8>,
+    /// The temporary file.
+    pub file: OwnedFd,
+    /// What failed first; later pieces are ignored.
+    pub failed: Option<Undone>,
+    basis: Option<OwnedFd>,
+    hasher: blake3::Hasher,
+    len: u64,
+}
+
+impl Stream {
+    /// Makes the temporary file.
+    pub fn open(root: &Root, path: RelPath, basis: Option<OwnedFd>, tag: u32) -> Result<Self, Undone> {
+        let parent = root.parent(&path).map_err(Undone::parent)?;
+        let temp = temp_name(tag);
+        let file = create_temp(&parent.fd, &temp)?;
+        let dir = parent.fd;
+        Ok(Self { path, dir, temp, file, failed: None, basis, hasher: blake3::Hasher::new(), len: 0 })
+    }
+
+    /// Appends literal bytes.
+    pub fn data(&mut self, data: &[u8]) {
+        self.run(|stream| {
+            stream.hasher.update(data);
+            stream.write(data)
+        });
+    }
+
+    /// Appends a run of the basis.
+    pub fn copy(&mut self, offset: u64, len: u64) {
+        self.run(|stream| {
+            let Some(basis) = stream.basis.take() else { return Err(Undone::Why(Why::Torn)) };
+            let copied = stream.copy_from(&basis, offset, len);
+            stream.basis = Some(basis);
+            copied
+        });
+    }
+
+    fn copy_from(&mut self, basis: &OwnedFd, mut offset: u64, mut len: u64) -> Result<(), Undone> {
+        let mut buffer = vec![0; COPY_LEN.min(usize::try_from(len).unwrap_or(COPY_LEN))];
+        while len > 0 {
+            let want = usize::try_from(len).map_or(buffer.len(), |len| len.min(buffer.len()));
+            let got = rustix::io::pread(basis, &mut buffer[..want], offset)
+                .map_err(|error| Undone::Os("read basis", error.raw_os_error()))?;
+            if got == 0 {
+                return Err(Undone::Why(Why::Torn));
+            }
+            self.hasher.update(&buffer[..got]);
+            self.write(&buffer[..got])?;
+            offset += got as u64;
+            len -= got as u64;
+        }
+        Ok(())
+    }
+
+    /// Appends a hole.
+    pub fn hole(&mut self, len: u64) {
+        self.run(|stream| {
+            let end = stream.len.checked_add(len).ok_or(Undone::Os("write", libc::EFBIG))?;
+            // The hash is over what a reader sees.
+            let mut rest = len;
+            while rest > 0 {
+                let step = usize::try_from(rest).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+                stream.hasher.update(&ZEROS[..step]);
+                rest -= step as u64;
+            }
+            stream.len = end;
+            rustix::fs::ftruncate(&stream.file, end)
+                .map_err(|error| Undone::Os("write", error.raw_os_error()))
+        });
+    }
+
+    fn run(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Undone>) {
+        if self.failed.is_none() {
+            self.failed = step(self).err();
+        }
+    }
+
+    fn write(&mut self, mut data: &[u8]) -> Result<(), Undone> {
+        while !data.is_empty() {
+            match rustix::io::pwrite(&self.file, data, self.len) {
+                Ok(len) => {
+                    self.len += len as u64;
+                    data = &data[len..];
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Undone::Os("write", error.raw_os_error())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the content: fails if anything before failed, or if it is not what the sender read.
+    pub fn verify(&mut self, hash: &[u8; 32]) -> Result<(), Undone> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        if self.hasher.finalize().as_bytes() == hash { Ok(()) } else { Err(Undone::Why(Why::Torn)) }
+    }
+
+    /// Removes the temporary file.
+    pub fn abandon(&self) {
+        let _ = rustix::fs::unlinkat(&self.dir, self.temp.as_slice(), AtFlags::empty());
+    }
+}
+
+/// Makes a temporary file that nobody but the agent's user can open.
+pub(super) fn create_temp(dir: &OwnedFd, temp: &[u8]) -> Result<OwnedFd, Undone> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, temp, flags, Mode::from(0o600)).map_err(|error| match error {
+        // The directory itself was removed while it was held.
+        Errno::NOENT => Undone::Why(Why::NoParent),
+        other => Undone::Os("create", other.raw_os_error()),
+    })
+}
+
+/// Every stream of a session, and the bases that were signed for streams to come.
+#[derive(Default)]
+pub(super) struct Streams {
+    pub open: HashMap<StreamId, Stream>,
+    pub bases: HashMap<StreamId, OwnedFd>,
+}
+
+impl Streams {
+    /// Opens what stands at `path` as the basis of a stream; `None` if it is no regular file.
+    pub fn basis(&mut self, root: &Root, stream: StreamId, path: &RelPath) -> Option<(OwnedFd, u64)> {
+        let parent = root.parent(path).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(parent.fd.as_fd(), parent.name, flags, Mode::empty()).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return None;
+        }
+        let for_signing = file.try_clone().ok()?;
+        self.bases.insert(stream, file);
+        Some((for_signing, u64::try_from(stat.st_size).ok()?))
+    }
+
+    /// Gives a stream up, in whatever state it is.
+    pub fn abandon(&mut self, stream: StreamId) {
+        self.bases.remove(&stream);
+        if let Some(stream) = self.open.remove(&stream) {
+            stream.abandon();
+        }
+    }
+
+    /// Gives all up.
+    pub fn abandon_all(&mut self) {
+        self.bases.clear();
+        self.open.drain().for_each(|(_, stream)| stream.abandon());
+    }
+}

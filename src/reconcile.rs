@@ -1,0 +1,152 @@
+//! What must change on a target for it to be like the source: a plan from two sides.
+//!
+//! **Purpose:** [`compare`] holds two listings of one directory against each other; the guard judges
+//! how much may be deleted. Pure: nothing is opened and no clock is read.
+//! **In → Out:** sorted entries of both sides; [`Difference`]s.
+//! **Invariant:** a name that could not be read on the source is never a difference.
+//! **Not here:** fetching listings and sending (`sender`).
+
+mod guard;
+
+pub use guard::{Population, Reason, Verdict, judge};
+
+use std::time::Duration;
+
+use crate::batch::Scope;
+use crate::tree::{Entry, Kind, Mask};
+
+/// How entries are compared: rsync's options of the same names.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "one flag per rsync option")]
+pub struct Rules {
+    /// Newer files on the target stay.
+    pub update: bool,
+    /// Nothing new is made.
+    pub existing: bool,
+    /// Nothing that exists is updated.
+    pub ignore_existing: bool,
+    /// Sizes decide.
+    pub size_only: bool,
+    /// Every file is sent.
+    pub ignore_times: bool,
+    /// Times this close are equal.
+    pub modify_window: Duration,
+}
+
+impl Rules {
+    /// Whether the trees may rightly differ, so that equal digests cannot be expected and unequal
+    /// ones say little.
+    pub fn may_differ(&self) -> bool {
+        self.update
+            || self.existing
+            || self.ignore_existing
+            || self.size_only
+            || self.ignore_times
+            || self.modify_window > Duration::ZERO
+    }
+}
+
+/// One difference between two listings of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference<'a> {
+    /// The target lacks it.
+    Missing(&'a Entry),
+    /// Both have it, and it differs.
+    Changed {
+        /// What the source holds.
+        source: &'a Entry,
+        /// What the target holds.
+        target: &'a Entry,
+        /// How much differs.
+        scope: Scope,
+    },
+    /// Both have a directory of this name, and what is below differs or is not known to be equal.
+    Below(&'a Entry, &'a Entry),
+    /// The target has a directory where the source has something else: it must be emptied first.
+    Retyped {
+        /// What the source holds.
+        source: &'a Entry,
+        /// The directory on the target.
+        target: &'a Entry,
+    },
+    /// The source lacks it.
+    Extra(&'a Entry),
+}
+
+/// Compares two listings of one directory, both in the order of their names. A directory may give
+/// both [`Difference::Changed`] and [`Difference::Below`].
+pub fn compare<'a>(source: &'a [Entry], target: &'a [Entry], mask: &Mask, rules: &Rules) -> Vec<Difference<'a>> {
+    let mut found = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < source.len() || j < target.len() {
+        let order = match (source.get(i), target.get(j)) {
+            (Some(a), Some(b)) => a.name.cmp(&b.name),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            _ => std::cmp::Ordering::Greater,
+        };
+        match order {
+            std::cmp::Ordering::Less => {
+                if !rules.existing {
+                    found.push(Difference::Missing(&source[i]));
+                }
+                i += 1;
+            }
+            std::cmp::Ordering::Greater => {
+                found.push(Difference::Extra(&target[j]));
+                j += 1;
+            }
+            std::cmp::Ordering::Equal => {
+                pair(&source[i], &target[j], mask, rules, &mut found);
+                (i, j) = (i + 1, j + 1);
+            }
+        }
+    }
+    found
+}
+
+fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut Vec<Difference<'a>>) {
+    let (m, n) = (&a.attrs.meta, &b.attrs.meta);
+    match (m.kind, n.kind) {
+        (Kind::Dir, Kind::Dir) => {
+            if mask.attrs_differ(&a.attrs, &b.attrs) {
+                found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
+            }
+            if rules.may_differ() || a.digest != b.digest || a.digest.is_none() {
+                found.push(Difference::Below(a, b));
+            }
+        }
+        (_, Kind::Dir) if !rules.ignore_existing => found.push(Difference::Retyped { source: a, target: b }),
+        (Kind::File, Kind::File) => {
+            if rules.ignore_existing || (rules.update && n.mtime > m.mtime) {
+                return;
+            }
+            if content_differs(a, b, mask, rules) {
+                found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
+            } else if mask.attrs_differ(&a.attrs, &b.attrs) {
+                found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
+            }
+        }
+        _ if rules.ignore_existing => {}
+        (kind, other) => {
+            if kind != other || mask.attrs_differ(&a.attrs, &b.attrs) {
+                found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
+            }
+        }
+    }
+}
+
+/// rsync's quick check, with nanoseconds: size and time, or sizes alone, or contents.
+fn content_differs(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
+    let (m, n) = (&a.attrs.meta, &b.attrs.meta);
+    if rules.ignore_times || m.size != n.size {
+        return true;
+    }
+    if let (Some(ours), Some(theirs)) = (&a.hash, &b.hash) {
+        return ours != theirs;
+    }
+    if rules.size_only {
+        return false;
+    }
+    let step = mask.granularity_ns;
+    m.mtime.truncated(step).distance_ns(n.mtime.truncated(step)) > rules.modify_window.as_nanos()
+}

@@ -1,0 +1,339 @@
+//! The walker: what a subtree holds, folded into digests on the way.
+//!
+//! **Purpose:** one walk gives the digest of every directory, so that two equal trees are proved
+//! equal by 32 bytes and unequal ones are compared only where they differ.
+//! **In → Out:** a held [`Root`], a top, a mask and a filter; a [`Scan`], or one directory's entries.
+//! **Invariants:** fd-relative throughout, no symlink is followed; state and temporary files of
+//! speil's own are never entries; a name that could not be read is reported, not left out silently.
+//! **Not here:** comparing (`reconcile`), what to do about a difference.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::disk::{Root, names, read_entry};
+use crate::error::errno_of;
+use crate::filter::Filter;
+use crate::tree::{Attrs, Digest, DirDigest, Entry, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
+
+/// Name of the directory in a target's root that holds the receiver's state.
+pub const STATE_DIR: &[u8] = b".speil";
+
+/// Bytes read at once for a content hash.
+const READ_LEN: usize = 256 * 1024;
+
+/// Which role's tree is walked: a filter hides entries of a source, and protects those of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The source.
+    Source,
+    /// A target.
+    Target,
+}
+
+/// What a walk takes in.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which properties count.
+    pub mask: Mask,
+    /// Which entries take part.
+    pub filter: Arc<Filter>,
+    /// Whose tree it is.
+    pub role: Role,
+    /// Directories on other filesystems are not entered.
+    pub one_file_system: bool,
+    /// Directories are entered at all.
+    pub recursive: bool,
+    /// Contents are hashed.
+    pub checksum: bool,
+}
+
+/// What the walk's caller adds to it.
+pub trait View: Sync {
+    /// Turns what an entry is into what it is to be compared as: owners as the target numbers them,
+    /// changed modes.
+    fn adjust(&self, _attrs: &mut Attrs) {}
+    /// Hears of a temporary file of speil's own, left behind or in use.
+    fn temporary(&self, _dir: BorrowedFd<'_>, _name: &[u8]) {}
+    /// Hears how many entries were walked so far; `false` ends the walk early.
+    fn progress(&self, _entries: u64) -> bool {
+        true
+    }
+}
+
+/// A view that adds nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain;
+
+impl View for Plain {}
+
+/// The result of a walk.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The top itself, with its digest if it is a directory; `None` if it does not exist.
+    pub top: Option<Entry>,
+    /// Digest of every directory below the top, and the top's own.
+    pub digests: HashMap<RelPath, Digest>,
+    /// Names of files that have several.
+    pub links: LinkDigest,
+    /// Entries below the top.
+    pub entries: u64,
+    /// Bytes of the regular files among them.
+    pub bytes: u64,
+    /// What could not be read, by errno.
+    pub problems: Vec<(RelPath, i32)>,
+    /// The walk was ended early by its view.
+    pub ended: bool,
+}
+
+/// The entries of one directory.
+#[derive(Debug, Default)]
+pub struct DirEntries {
+    /// Entries in the order of their names.
+    pub entries: Vec<Entry>,
+    /// Names that could not be read, by errno. Nothing may be concluded about them.
+    pub problems: Vec<(Vec<u8>, i32)>,
+}
+
+/// Whether `name` is that of a temporary file of speil's own.
+pub fn is_temporary(name: &[u8]) -> bool {
+    name.strip_prefix(TEMP_PREFIX).is_some_and(|hex| hex.len() == 16 && hex.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Whether a path is speil's own and no part of any mirror.
+pub fn is_own(path: &RelPath) -> bool {
+    path.components().next() == Some(STATE_DIR) || path.components().any(is_temporary)
+}
+
+/// Walks the subtree at `top`.
+pub fn walk(root: &Root, top: &RelPath, options: &Options, view: &dyn View) -> Scan {
+    let mut walk = Walk { root_dev: None, options, view, scan: Scan::default() };
+    match walk.top(root, top) {
+        Ok(entry) => walk.scan.top = entry,
+        Err(error) => walk.scan.problems.push((top.clone(), errno_of(&error))),
+    }
+    walk.scan
+}
+
+/// Lists one directory, without digests.
+///
+/// # Errors
+/// What opening or reading the directory says. Consequence: nothing is known of what is below.
+pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
+    let fd = root.dir(dir)?;
+    read_dir(fd.as_fd(), dir, options, view)
+}
+
+fn read_dir(fd: BorrowedFd<'_>, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
+    let mut names = names(fd)?;
+    names.sort_unstable();
+    let mut found = DirEntries::default();
+    found.entries.reserve(names.len());
+    for name in names {
+        if dir.is_root() && name == STATE_DIR {
+            continue;
+        }
+        if is_temporary(&name) {
+            view.temporary(fd, &name);
+            continue;
+        }
+        match read_entry(fd, &name, &options.mask) {
+            Ok(Some(mut entry)) => {
+                let kind = entry.attrs.meta.kind;
+                if !options.mask.carries(kind) || hidden(options, &dir.join(&name), kind == Kind::Dir) {
+                    continue;
+                }
+                if options.checksum && kind == Kind::File {
+                    match hash_file(fd, &name) {
+                        Ok(hash) => entry.hash = Some(hash),
+                        Err(error) => {
+                            found.problems.push((name, errno_of(&error)));
+                            continue;
+                        }
+                    }
+                }
+                view.adjust(&mut entry.attrs);
+                found.entries.push(entry);
+            }
+            Ok(None) => {}
+            Err(error) => found.problems.push((name, errno_of(&error))),
+        }
+    }
+    Ok(found)
+}
+
+fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
+    match options.role {
+        Role::Source => options.filter.excludes_entry(path, dir),
+        // What the source shows is compared even where it may not be deleted.
+        Role::Target => options.filter.excludes_entry(path, dir) && options.filter.protects_entry(path, dir),
+    }
+}
+
+fn hash_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let len = rustix::io::read(&file, &mut buffer[..])?;
+        if len == 0 {
+            return Ok(*hasher.finalize().as_bytes());
+        }
+        hasher.update(&buffer[..len]);
+    }
+}
+
+struct Walk<'a> {
+    root_dev: Option<u64>,
+    options: &'a Options,
+    view: &'a dyn View,
+    scan: Scan,
+}
+
+impl Walk<'_> {
+    fn top(&mut self, root: &Root, top: &RelPath) -> io::Result<Option<Entry>> {
+        let entry = if top.is_root() {
+            read_entry(root.as_fd(), b"", &self.options.mask)?
+        } else {
+            match root.parent(top) {
+                Ok(parent) => read_entry(parent.fd.as_fd(), parent.name, &self.options.mask)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => None,
+                Err(error) => return Err(error),
+            }
+        };
+        let Some(mut entry) = entry else { return Ok(None) };
+        if !top.is_root() && hidden(self.options, top, entry.attrs.meta.kind == Kind::Dir) {
+            return Ok(None);
+        }
+        self.root_dev = Some(root.id()?.dev);
+        self.view.adjust(&mut entry.attrs);
+        if entry.attrs.meta.kind == Kind::Dir {
+            let fd = root.dir(top)?;
+            entry.digest = Some(self.dir(fd.as_fd(), top)?);
+        } else if self.options.checksum && entry.attrs.meta.kind == Kind::File {
+            let parent = root.parent(top)?;
+            entry.hash = Some(hash_file(parent.fd.as_fd(), parent.name)?);
+        }
+        Ok(Some(entry))
+    }
+
+    /// Folds one open directory and everything below it.
+    fn dir(&mut self, fd: BorrowedFd<'_>, path: &RelPath) -> io::Result<Digest> {
+        let found = read_dir(fd, path, self.options, self.view)?;
+        let mut digest = DirDigest::new(self.options.mask);
+        self.scan.entries += found.entries.len() as u64;
+        if !self.view.progress(self.scan.entries) {
+            self.scan.ended = true;
+        }
+        for (name, errno) in found.problems {
+            self.scan.problems.push((path.join(&name), errno));
+        }
+        for mut entry in found.entries {
+            match entry.attrs.meta.kind {
+                Kind::Dir => self.enter(fd, path, &mut entry),
+                _ => {
+                    self.scan.bytes += entry.attrs.meta.size;
+                    if entry.nlink > 1 && self.options.mask.hard_links {
+                        self.scan.links.add(entry.id, path.join(&entry.name));
+                    }
+                }
+            }
+            digest.add(&entry);
+        }
+        let digest = digest.finish();
+        self.scan.digests.insert(path.clone(), digest);
+        Ok(digest)
+    }
+
+    fn enter(&mut self, fd: BorrowedFd<'_>, path: &RelPath, entry: &mut Entry) {
+        let other = self.options.one_file_system && Some(entry.id.dev) != self.root_dev;
+        if other || !self.options.recursive || self.scan.ended {
+            return;
+        }
+        let below = path.join(&entry.name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let digest = rustix::fs::openat(fd, entry.name.as_slice(), flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|child| self.dir(child.as_fd(), &below));
+        match digest {
+            Ok(digest) => entry.digest = Some(digest),
+            // Gone since it was listed: the next event or pass sees it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.scan.problems.push((below, errno_of(&error))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn options() -> Options {
+        Options {
+            mask: Mask::everything(),
+            filter: Arc::new(Filter::default()),
+            role: Role::Source,
+            one_file_system: false,
+            recursive: true,
+            checksum: false,
+        }
+    }
+
+    #[test]
+    fn a_walk_finds_what_walkdir_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..40 {
+            let sub = dir.path().join(format!("d{}/e{}", i % 7, i % 3));
+            fs::create_dir_all(&sub).unwrap();
+            fs::write(sub.join(format!("f{i}")), vec![0; i]).unwrap();
+        }
+        std::os::unix::fs::symlink("..", dir.path().join("d0/up")).unwrap();
+        fs::create_dir(dir.path().join(".speil")).unwrap();
+        fs::write(dir.path().join("d1/.speil-0123456789abcdef"), b"x").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let scan = walk(&root, &RelPath::root(), &options(), &Plain);
+        let oracle: Vec<_> = walkdir::WalkDir::new(dir.path())
+            .min_depth(1)
+            .into_iter()
+            .filter_entry(|e| !e.file_name().to_string_lossy().starts_with(".speil"))
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(scan.entries, oracle.len() as u64);
+        let dirs = oracle.iter().filter(|e| e.file_type().is_dir()).count();
+        assert_eq!(scan.digests.len(), dirs + 1);
+        assert!(scan.problems.is_empty());
+    }
+
+    #[test]
+    fn a_change_far_below_changes_every_digest_above_it_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        fs::create_dir_all(dir.path().join("a/x")).unwrap();
+        fs::write(dir.path().join("a/b/c/f"), b"1").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let before = walk(&root, &RelPath::root(), &options(), &Plain).digests;
+        fs::write(dir.path().join("a/b/c/f"), b"22").unwrap();
+        let after = walk(&root, &RelPath::root(), &options(), &Plain).digests;
+        let changed: Vec<String> = {
+            let mut changed: Vec<_> = before.keys().filter(|k| before[*k] != after[*k]).cloned().collect();
+            changed.sort();
+            changed.iter().map(|p| String::from_utf8(p.as_bytes().to_vec()).unwrap()).collect()
+        };
+        assert_eq!(changed, ["", "a", "a/b", "a/b/c"]);
+    }
+
+    #[test]
+    fn only_the_exact_form_of_a_temporary_name_is_ours() {
+        assert!(is_temporary(b".speil-0123456789abcdef"));
+        assert!(!is_temporary(b".speil-0123456789abcdeg"));
+        assert!(!is_temporary(b".speil-notes"));
+        assert!(is_own(&RelPath::try_from(".speil/state").unwrap()));
+        assert!(!is_own(&RelPath::try_from("a/.speil/state").unwrap()));
+    }
+}

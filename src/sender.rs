@@ -1,0 +1,60 @@
+//! The source's side: brings one target up to what the source holds now.
+//!
+//! **Purpose:** [`Session`] connects to one agent, takes changes from a [`Mailbox`] and sends what the
+//! source holds under their paths at that moment; it runs the passes that compare whole subtrees.
+//! **In → Out:** [`Change`](crate::batch::Change)s; messages, and feedback about paths that must be
+//! looked at again.
+//! **Invariants:** a change is a hint, the `fstat` at send time is the truth; what is not acknowledged
+//! when a session ends is handed back; one file in pieces never blocks small changes.
+//! **Not here:** waiting for events (`watch`), judging bursts (`debounce`, `reconcile`), retrying
+//! connections (`daemon`).
+
+mod changes;
+mod held;
+mod mailbox;
+mod outbox;
+mod owners;
+mod pass;
+mod recent;
+mod replies;
+mod session;
+mod source;
+mod status;
+mod stream;
+
+pub use held::Held;
+pub use mailbox::{Lane, Mailbox, Parcel};
+pub use session::{Outcome, Session, SessionError, SessionOptions, Surroundings};
+pub use status::{TargetProblem, TargetState, TargetStatus};
+pub use source::{End, Piece, Source, SourceFile};
+
+use std::time::{Duration, Instant};
+
+use crate::tree::RelPath;
+
+/// What a session tells the stage before it.
+pub trait Feedback: Send + Sync {
+    /// A path was sent, and how long that took.
+    fn sent(&self, _path: &RelPath, _took: Duration) {}
+    /// A large file is still open for writing: wait for the close.
+    fn still_open(&self, _path: &RelPath) {}
+    /// A path must be read once more after a while, whatever its stat says.
+    fn again(&self, _path: &RelPath, _after: Duration) {}
+    /// A path was sent, with this content hash, whose stamp a later write may share: read it once more
+    /// after a while. Where events tell of every write, there is nothing to do.
+    fn racy(&self, _path: &RelPath, _hash: [u8; 32], _after: Duration) {}
+    /// A single pass has nothing left to send; returns what must be sent once more before it ends.
+    fn settle(&self) -> Vec<RelPath> {
+        Vec::new()
+    }
+    /// The source has nothing under a path that was to be updated.
+    fn gone(&self, _path: &RelPath) {}
+    /// Everything up to a moment is acknowledged.
+    fn acknowledged(&self, _since: Instant) {}
+}
+
+/// Feedback that nobody hears: for a single pass.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFeedback;
+
+impl Feedback for NoFeedback {}

@@ -1,0 +1,547 @@
+//! Sending one change: what the source holds under its path now.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{Lane, Parcel};
+use super::recent::Sent;
+use super::replies::Reply;
+use super::session::{Session, SessionError};
+use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
+use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::error::errno_of;
+use crate::event::RescanReason;
+use crate::monitor::{Counters, Itemized, Notice};
+use crate::protocol::{Expect, ToReceiver, Why};
+use crate::scan::View;
+use crate::tree::{Entry, Kind, Mask, RelPath};
+
+/// Files up to this size in bytes travel in one message: a round trip for a signature costs more.
+const SMALL_LEN: u64 = PIECE_LEN as u64;
+/// Files over this size that are open for writing wait for the close.
+const LARGE_LEN: u64 = 8 << 20;
+/// After this a provisional version is read again.
+const PROVISIONAL_AGAIN: Duration = Duration::from_millis(200);
+/// After this a file that changed while it was read is tried again.
+const BUSY_AGAIN: Duration = Duration::from_millis(100);
+/// A stamp this close to the reading may be shared by a later write.
+const RACY: Duration = Duration::from_millis(20);
+/// Mismatches of one path within [`MISMATCH_SPAN`] after which it counts as a Problem.
+const MISMATCHES_MAX: u32 = 4;
+const MISMATCH_SPAN: Duration = Duration::from_secs(10);
+
+type Done = Result<(), SessionError>;
+
+impl Session {
+    /// Sends changes in their order.
+    pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
+        for parcel in parcels {
+            match &parcel.change.kind {
+                ChangeKind::Update { .. } => self.send_update(parcel)?,
+                ChangeKind::Rename { from, to, dir } => {
+                    let (from, to, dir) = (from.clone(), to.clone(), *dir);
+                    self.send_rename(&from, &to, dir)?;
+                    self.keep(parcel);
+                }
+                ChangeKind::Delete { path, expected } => {
+                    let (path, expected) = (path.clone(), expected.clone());
+                    self.send_delete(&path, &expected)?;
+                    self.keep(parcel);
+                }
+                ChangeKind::Rescan { path, reason } => {
+                    let (path, reason) = (path.clone(), *reason);
+                    self.start_pass(path, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, parcel: Parcel) {
+        if self.uncommitted {
+            self.open.push(parcel);
+        }
+    }
+
+    pub(super) fn send(&mut self, message: &ToReceiver<'_>) -> Done {
+        if self.shared.options.dry_run {
+            return Ok(());
+        }
+        self.shared.outbox.send(message)?;
+        self.uncommitted = true;
+        Ok(())
+    }
+
+    pub(super) fn touch_parent(&mut self, path: &RelPath) {
+        if let Some(parent) = path.parent() {
+            self.touched.insert(parent);
+        }
+    }
+
+    fn send_update(&mut self, parcel: Parcel) -> Done {
+        let ChangeKind::Update { path, scope } = parcel.change.kind.clone() else { return Ok(()) };
+        let began = Instant::now();
+        let entry = match self.shared.source.entry(&path, &self.shared.mask) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                self.shared.feedback.gone(&path);
+                return Ok(());
+            }
+            Err(error) => {
+                self.shared.problem(&path, "read", errno_of(&error), false);
+                return Ok(());
+            }
+        };
+        let kind = entry.attrs.meta.kind;
+        if !self.shared.mask.carries(kind) {
+            return Ok(());
+        }
+        if kind == Kind::File {
+            self.send_file(path.clone(), entry, scope, parcel)?;
+        } else {
+            self.send_entry(&path, entry, scope)?;
+            self.keep(parcel);
+        }
+        self.shared.feedback.sent(&path, began.elapsed());
+        Ok(())
+    }
+
+    /// Sends what is no regular file.
+    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope) -> Done {
+        let mut attrs = entry.attrs.clone();
+        self.shared.view.adjust(&mut attrs);
+        let counters = &self.shared.status.counters;
+        let message = if attrs.meta.kind == Kind::Dir {
+            Counters::add(&counters.dirs, 1);
+            self.touched.insert(path.clone());
+            ToReceiver::Mkdir { path: path.clone(), attrs }
+        } else if scope == Scope::Attributes {
+            Counters::add(&counters.attrs, 1);
+            let expect = Expect::Kind(attrs.meta.kind);
+            ToReceiver::Attrs { path: path.clone(), attrs, expect }
+        } else {
+            Counters::add(&counters.nodes, 1);
+            ToReceiver::Node { path: path.clone(), attrs }
+        };
+        self.send(&message)?;
+        if scope != Scope::Attributes {
+            self.touch_parent(path);
+        }
+        if scope == Scope::Absent {
+            Counters::add(&self.shared.status.counters.created, 1);
+        }
+        self.itemize(path, entry, scope);
+        Ok(())
+    }
+
+    fn send_file(&mut self, path: RelPath, entry: Entry, scope: Scope, parcel: Parcel) -> Done {
+        if scope == Scope::Attributes {
+            self.send_attrs(&path, entry)?;
+            self.keep(parcel);
+            return Ok(());
+        }
+        if self.send_as_link(&path, &entry, &parcel)? {
+            self.keep(parcel);
+            return Ok(());
+        }
+        if entry.attrs.meta.size > SMALL_LEN {
+            self.jobs.add(path, parcel, scope);
+            return Ok(());
+        }
+        self.send_small(path, scope, parcel)
+    }
+
+    fn send_attrs(&mut self, path: &RelPath, entry: Entry) -> Done {
+        let mut attrs = entry.attrs.clone();
+        self.shared.view.adjust(&mut attrs);
+        let rules = &self.shared.rules;
+        let expect = if rules.size_only || rules.modify_window > Duration::ZERO || self.shared.mask.checksum {
+            Expect::Kind(Kind::File)
+        } else {
+            version_of(&entry)
+        };
+        Counters::add(&self.shared.status.counters.attrs, 1);
+        self.send(&ToReceiver::Attrs { path: path.clone(), attrs, expect })?;
+        self.itemize(path, entry, Scope::Attributes);
+        Ok(())
+    }
+
+    /// Reads a file whole and sends it in one message.
+    fn send_small(&mut self, path: RelPath, scope: Scope, parcel: Parcel) -> Done {
+        let read = self.shared.source.file(&path, &self.shared.mask, parcel.issued).and_then(|file| {
+            let mut content = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0));
+            loop {
+                match file.piece(content.len() as u64)? {
+                    Piece::Data(data) => content.extend_from_slice(&data),
+                    Piece::Hole(len) => {
+                        let end = content.len() + usize::try_from(len).unwrap_or(0);
+                        content.resize(end, 0);
+                    }
+                    Piece::End => break,
+                }
+            }
+            let end = file.finish(&self.shared.mask)?;
+            Ok((file, content, end))
+        });
+        let (file, content, end) = match read {
+            Ok(read) => read,
+            Err(error) => return self.read_failed(&path, &error),
+        };
+        let End::Version { entry, hash, provisional } = end else {
+            return self.send_again(path, &parcel, BUSY_AGAIN);
+        };
+        if self.is_known(&path, &entry, &hash) {
+            // Read again for certainty's sake, and nothing new: at most it is certain now.
+            return self.settle_version(&path, provisional);
+        }
+        let mut attrs = entry.attrs.clone();
+        self.shared.view.adjust(&mut attrs);
+        let counters = &self.shared.status.counters;
+        Counters::add(&counters.literal_bytes, content.len() as u64);
+        self.send(&ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Owned(content) })?;
+        let version = Delivered { entry: &entry, hash, provisional };
+        self.sent_content(&path, &file, scope, &version)?;
+        self.keep(parcel);
+        Ok(())
+    }
+
+    pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error) -> Done {
+        if is_absence(error) {
+            self.shared.feedback.gone(path);
+        } else {
+            self.shared.problem(path, "read", errno_of(error), false);
+        }
+        Ok(())
+    }
+
+    /// Has a path looked at once more later; a single pass waits for it here and now.
+    pub(super) fn send_again(&mut self, path: RelPath, parcel: &Parcel, after: Duration) -> Done {
+        if self.shared.options.live {
+            self.shared.feedback.again(&path, after);
+            return Ok(());
+        }
+        let (count, _) = self.mismatches.entry(path.clone()).or_insert((0, Instant::now()));
+        *count += 1;
+        if *count > 20 {
+            self.shared.problem(&path, "read", libc::EBUSY, false);
+            return Ok(());
+        }
+        // A pass of its own has nothing else to wait on: the writer tells nobody when it is done.
+        std::thread::sleep(after.min(BUSY_AGAIN));
+        let kind = ChangeKind::Update { path, scope: Scope::Content };
+        self.shared.mailbox.push_live([Change { since: parcel.change.since, kind }]);
+        Ok(())
+    }
+
+    /// Keeps the books after the content of a file was sent.
+    pub(super) fn sent_content(&mut self, path: &RelPath, file: &SourceFile, scope: Scope, version: &Delivered<'_>) -> Done {
+        let entry = version.entry;
+        let counters = &self.shared.status.counters;
+        Counters::add(&counters.files, 1);
+        Counters::add(&counters.file_bytes, entry.attrs.meta.size);
+        if scope == Scope::Absent {
+            Counters::add(&counters.created, 1);
+        }
+        self.touch_parent(path);
+        self.whole.remove(path);
+        let before = self.recent.get(path).map_or(0, |sent| sent.provisional);
+        let provisional = if version.provisional { before + 1 } else { 0 };
+        let sent = Sent { version: file.version(), began: file.began, hash: version.hash, provisional };
+        self.recent.insert(path.clone(), sent);
+        let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 }).max(RACY);
+        if version.provisional {
+            self.shared.feedback.again(path, pause(provisional).max(file.began.elapsed() * 10));
+        } else if is_racy(entry, racy) {
+            self.shared.feedback.racy(path, version.hash, racy * 2);
+        }
+        if entry.nlink > 1 && self.shared.mask.hard_links {
+            self.linked.insert(entry.id, (path.clone(), sent));
+            self.relink_others(path, entry)?;
+        }
+        let mut shown = entry.clone();
+        shown.name = path.name().to_vec();
+        self.itemize(path, shown, scope);
+        Ok(())
+    }
+
+    /// Whether the target holds just this, as sent in this session: same inode, content and metadata.
+    fn is_known(&self, path: &RelPath, entry: &Entry, hash: &[u8; 32]) -> bool {
+        self.recent.get(path).is_some_and(|sent| sent.provisional > 0 && sent.hash == *hash && sent.version == entry.version())
+    }
+
+    /// Keeps the books after a provisional version was read again and was the same.
+    fn settle_version(&mut self, path: &RelPath, provisional: bool) -> Done {
+        let Some(mut sent) = self.recent.get(path) else { return Ok(()) };
+        if provisional {
+            sent.provisional += 1;
+            self.shared.feedback.again(path, pause(sent.provisional));
+        } else {
+            sent.provisional = 0;
+            self.send(&ToReceiver::Confirm(vec![path.clone()]))?;
+        }
+        self.recent.insert(path.clone(), sent);
+        Ok(())
+    }
+
+    /// Makes a name of a file with several a link on the target, if the target is known to hold the
+    /// current version under another of them.
+    fn send_as_link(&mut self, path: &RelPath, entry: &Entry, parcel: &Parcel) -> Result<bool, SessionError> {
+        if entry.nlink < 2 || !self.shared.mask.hard_links {
+            return Ok(false);
+        }
+        self.note_link(path, entry);
+        let Some((existing, sent)) = self.linked.get(&entry.id).cloned() else { return Ok(false) };
+        let current = match parcel.lane {
+            // The reading has seen every event behind the change.
+            Lane::Live => sent.began >= parcel.issued,
+            Lane::Bulk => same_content(&sent, entry),
+        };
+        if existing == *path || !current {
+            return Ok(false);
+        }
+        let there = self.shared.source.entry(&existing, &Mask::nothing()).ok().flatten();
+        if there.is_none_or(|there| there.id != entry.id) {
+            return Ok(false);
+        }
+        self.send_link(path, &existing, entry)?;
+        Ok(true)
+    }
+
+    fn note_link(&self, path: &RelPath, entry: &Entry) {
+        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        links.entry(entry.id).or_default().insert(path.clone());
+    }
+
+    fn send_link(&mut self, path: &RelPath, existing: &RelPath, entry: &Entry) -> Done {
+        Counters::add(&self.shared.status.counters.links, 1);
+        let expect = version_of(entry);
+        self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
+        self.touch_parent(path);
+        if self.shared.monitor.itemizes() {
+            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone() };
+            self.shared.monitor.itemized(&self.shared.about, &linked);
+        }
+        Ok(())
+    }
+
+    /// Joins the other known names of a file to the one whose content was just sent: on the target
+    /// they still are the version before.
+    fn relink_others(&mut self, path: &RelPath, entry: &Entry) -> Done {
+        self.note_link(path, entry);
+        let names = {
+            let links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            links.get(&entry.id).cloned().unwrap_or_default()
+        };
+        for name in names.iter().filter(|name| *name != path) {
+            let there = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
+            if there.is_some_and(|there| there.id == entry.id) {
+                self.send_link(name, path, entry)?;
+            } else {
+                let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(names) = links.get_mut(&entry.id) {
+                    names.remove(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> Done {
+        self.jobs.rename(from, to, &self.shared.mailbox);
+        let abandoned = self.jobs.abandon_renamed();
+        for stream in abandoned {
+            self.send(&ToReceiver::Abandon { stream })?;
+        }
+        let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
+        let moved = self.recent.rename(from, to);
+        self.rename_links(from, to);
+        let expect = match &now {
+            Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
+            _ => Expect::Dir(dir),
+        };
+        Counters::add(&self.shared.status.counters.renames, 1);
+        self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
+        self.touch_parent(from);
+        self.touch_parent(to);
+        if self.shared.monitor.itemizes() {
+            let renamed = Itemized::Renamed { from: from.clone(), to: to.clone() };
+            self.shared.monitor.itemized(&self.shared.about, &renamed);
+        }
+        let Some(entry) = now else { return Ok(()) };
+        // What was sent under the old name just before it was moved may have been the next file of
+        // that name already: then the new name needs its own content.
+        let mut again: Vec<RelPath> = Vec::new();
+        for (path, sent) in moved {
+            let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
+            if there.is_some_and(|there| there.id != sent.version.id) {
+                again.push(path);
+            }
+        }
+        let since = Instant::now();
+        self.shared.mailbox.push_live(again.into_iter().map(|path| Change {
+            since,
+            kind: ChangeKind::Update { path, scope: Scope::Content },
+        }));
+        if entry.attrs.meta.kind == Kind::Dir {
+            self.start_pass(to.clone(), RescanReason::Moved);
+        } else if entry.attrs.meta.kind == Kind::File {
+            self.send_attrs(to, entry)?;
+        }
+        Ok(())
+    }
+
+    fn rename_links(&mut self, from: &RelPath, to: &RelPath) {
+        for (path, _) in self.linked.values_mut() {
+            if let Some(new) = path.rebase(from, to) {
+                *path = new;
+            }
+        }
+        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for names in links.values_mut() {
+            if names.iter().any(|name| name.is_within(from)) {
+                *names = names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
+            }
+        }
+    }
+
+    fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
+        match self.shared.source.vanished(path) {
+            Ok(true) => {}
+            // It is back: the event that says so has come or will.
+            Ok(false) => return Ok(()),
+            Err(error) => {
+                self.shared.problem(path, "delete", errno_of(&error), false);
+                return Ok(());
+            }
+        }
+        if !self.shared.source.is_in_place() {
+            return Ok(());
+        }
+        for stream in self.jobs.abandon_below(path) {
+            self.send(&ToReceiver::Abandon { stream })?;
+        }
+        let expect = match expected {
+            Identity::Dir(dir) => Expect::Dir(*dir),
+            Identity::Exactly(kind, meta) => {
+                self.final_deletes.insert(path.clone());
+                Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }
+            }
+        };
+        Counters::add(&self.shared.status.counters.deletes, 1);
+        let keep_strangers = self.shared.options.live;
+        self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
+        self.touch_parent(path);
+        if self.shared.monitor.itemizes() {
+            let deleted = Itemized::Deleted { path: path.clone(), dir: expected.is_dir() };
+            self.shared.monitor.itemized(&self.shared.about, &deleted);
+        }
+        Ok(())
+    }
+
+    /// Does what an answer of the target asks for.
+    pub(super) fn answer(&mut self, reply: Reply) -> Done {
+        match reply {
+            Reply::Problem(path, operation, errno) => self.shared.problem(&path, &operation, errno, true),
+            Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
+            Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
+            Reply::NoBasis(stream) => self.jobs.signed(stream, None),
+            Reply::Undone(path, why) => self.undone(path, why),
+        }
+        Ok(())
+    }
+
+    fn undone(&mut self, path: RelPath, why: Why) {
+        if why == Why::NotEmpty && self.final_deletes.remove(&path) {
+            // What is left there is protected by a filter, or new: the next pass knows.
+            return;
+        }
+        let now = Instant::now();
+        let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
+        if now.duration_since(*first) > MISMATCH_SPAN {
+            (*count, *first) = (0, now);
+        }
+        *count += 1;
+        if *count > MISMATCHES_MAX {
+            let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
+            self.shared.problem(&path, "update", errno, true);
+            return;
+        }
+        if why == Why::Torn {
+            self.whole.insert(path.clone());
+        }
+        let path = match why {
+            Why::NoParent => path.parent().unwrap_or_default(),
+            _ => path,
+        };
+        self.look_again(path, RescanReason::Mismatch);
+    }
+
+    /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
+    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason) {
+        let file = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
+        let since = Instant::now();
+        match file.map(|entry| entry.attrs.meta.kind) {
+            Some(Kind::Dir) | None => self.start_pass(path, reason),
+            Some(_) => {
+                let kind = ChangeKind::Update { path, scope: Scope::Content };
+                self.shared.mailbox.push_live([Change { since, kind }]);
+            }
+        }
+    }
+
+    fn itemize(&self, path: &RelPath, entry: Entry, scope: Scope) {
+        if !self.shared.monitor.itemizes() {
+            return;
+        }
+        let old = self.shared.old.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        let item = Itemized::Changed {
+            path: path.clone(),
+            created: scope == Scope::Absent,
+            content: scope != Scope::Attributes && entry.attrs.meta.kind == Kind::File,
+            new: Box::new(entry),
+            old,
+        };
+        self.shared.monitor.itemized(&self.shared.about, &item);
+    }
+
+    /// Whether a large file had better wait for its writer to close it.
+    pub(super) fn must_wait(&self, file: &SourceFile, parcel: &Parcel) -> bool {
+        self.shared.options.live
+            && parcel.lane == Lane::Live
+            && file.size() > LARGE_LEN
+            && file.is_being_written()
+            && parcel.change.since.elapsed() < self.shared.options.sync.max_open
+    }
+}
+
+/// A version of a file that is on its way.
+pub(super) struct Delivered<'a> {
+    pub entry: &'a Entry,
+    pub hash: [u8; 32],
+    pub provisional: bool,
+}
+
+/// Returns when a version that was provisional `times` times in a row is read again: events tell of
+/// most changes, so the pauses grow to a minute.
+fn pause(times: u32) -> Duration {
+    PROVISIONAL_AGAIN.saturating_mul(1 << times.saturating_sub(1).min(9)).min(Duration::from_secs(60))
+}
+
+fn version_of(entry: &Entry) -> Expect {
+    let meta = &entry.attrs.meta;
+    Expect::Version { kind: meta.kind, size: meta.size, mtime: meta.mtime }
+}
+
+fn same_content(sent: &Sent, entry: &Entry) -> bool {
+    let now = entry.version();
+    (sent.version.id, sent.version.size, sent.version.mtime) == (now.id, now.size, now.mtime)
+}
+
+/// Whether a file was stamped so shortly before now that another write may bear the same stamp.
+fn is_racy(entry: &Entry, span: Duration) -> bool {
+    let stamp = entry.attrs.meta.mtime;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let stamp = Duration::new(u64::try_from(stamp.secs).unwrap_or(0), stamp.nanos.min(999_999_999));
+    now.saturating_sub(stamp) < span
+}

@@ -1,0 +1,139 @@
+//! The way to the receiver, shared by a session and its passes.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::status::TargetStatus;
+use crate::config::Compress;
+use crate::monitor::Counters;
+use crate::protocol::{FrameError, FrameWriter, ToReceiver};
+
+/// Below this rate of a busy connection, in bytes per second, compressing pays.
+const SLOW_LINK: f64 = 60e6;
+/// Bytes over which a rate is measured.
+const MEASURED_LEN: u64 = 4 << 20;
+/// Bytes of data that are tried for whether they shrink.
+const SAMPLE_LEN: usize = 4096;
+
+/// Writes messages, within the bandwidth limit.
+pub(super) struct Outbox {
+    inner: Mutex<Inner>,
+    compress: Compress,
+    status: Arc<TargetStatus>,
+}
+
+struct Inner {
+    writer: FrameWriter<Pipe>,
+    limit: Option<Limit>,
+    /// Bytes written and time spent writing them since the rate was last judged.
+    measured: (u64, Duration),
+    slow: bool,
+}
+
+/// A stream that can be closed while others hold it.
+struct Pipe(Option<Box<dyn Write + Send>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Err(io::ErrorKind::BrokenPipe.into()), |pipe| pipe.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.as_mut().map_or(Err(io::ErrorKind::BrokenPipe.into()), Write::flush)
+    }
+}
+
+/// A bandwidth limit as a debt that is slept off.
+struct Limit {
+    bytes_per_s: u64,
+    paid: Instant,
+    counted: u64,
+}
+
+impl Outbox {
+    pub fn new(writer: Box<dyn Write + Send>, compress: Compress, bwlimit: Option<u64>, status: Arc<TargetStatus>) -> Self {
+        let limit = bwlimit
+            .filter(|&limit| limit > 0)
+            .map(|bytes_per_s| Limit { bytes_per_s, paid: Instant::now(), counted: 0 });
+        let inner = Inner { writer: FrameWriter::new(Pipe(Some(writer))), limit, measured: (0, Duration::ZERO), slow: false };
+        Self { inner: Mutex::new(inner), compress, status }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn raw(&self, bytes: &[u8]) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        inner.writer.raw(bytes)?;
+        inner.writer.flush()
+    }
+
+    /// Writes a message; it leaves with the next flush at the latest.
+    pub fn send(&self, message: &ToReceiver<'_>) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        let compress = match self.compress {
+            Compress::Never => false,
+            Compress::Always => true,
+            Compress::Auto => inner.slow,
+        };
+        let shrinks = compress
+            && match message {
+                ToReceiver::Data { data, .. } | ToReceiver::Put { data, .. } => shrinks(data),
+                _ => true,
+            };
+        inner.writer.set_compress(shrinks);
+        let began = Instant::now();
+        let before = inner.writer.sent_bytes();
+        inner.writer.send(message)?;
+        let sent = inner.writer.sent_bytes() - before;
+        Counters::add(&self.status.counters.sent_bytes, sent);
+        inner.measure(sent, began.elapsed());
+        inner.throttle();
+        Ok(())
+    }
+
+    pub fn flush(&self) -> Result<(), FrameError> {
+        self.lock().writer.flush()
+    }
+
+    /// Closes the connection in this direction; later messages fail.
+    pub fn close(&self) {
+        self.lock().writer.get_mut().0 = None;
+    }
+}
+
+impl Inner {
+    fn measure(&mut self, bytes: u64, took: Duration) {
+        self.measured.0 += bytes;
+        self.measured.1 += took;
+        if self.measured.0 >= MEASURED_LEN {
+            let rate = self.measured.0 as f64 / self.measured.1.as_secs_f64().max(1e-9);
+            self.slow = rate < SLOW_LINK;
+            self.measured = (0, Duration::ZERO);
+        }
+    }
+
+    fn throttle(&mut self) {
+        let sent = self.writer.sent_bytes();
+        let Some(limit) = &mut self.limit else { return };
+        let new = sent - limit.counted;
+        limit.counted = sent;
+        // The past does not save up: a pause is no licence for a burst.
+        limit.paid = limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
+        let debt = limit.paid.saturating_duration_since(Instant::now());
+        if debt > Duration::from_millis(20) {
+            std::thread::sleep(debt);
+        }
+    }
+}
+
+/// Whether a sample of the data shrinks by a tenth or more.
+fn shrinks(data: &[u8]) -> bool {
+    if data.len() < 256 {
+        return true;
+    }
+    let sample = &data[..data.len().min(SAMPLE_LEN)];
+    zstd::bulk::compress(sample, 1).is_ok_and(|packed| packed.len() * 10 < sample.len() * 9)
+}

@@ -1,0 +1,150 @@
+//! How a source entry is to look on a target: changed modes, and owners as the target numbers them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::protocol::{OwnerNames, Owners};
+use crate::scan::View;
+use crate::tree::{Attrs, Chmod, Kind, Mask};
+
+/// Longest wait for the target to say what an owner is there; then the number is taken.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// Asks the receiver, by whatever way the session has.
+pub(super) type Ask = Box<dyn Fn(OwnerNames) -> bool + Send + Sync>;
+
+#[derive(Default)]
+struct Known {
+    users: HashMap<u32, u32>,
+    groups: HashMap<u32, u32>,
+    /// Asked for and not answered.
+    open: usize,
+    asked_users: HashSet<u32>,
+    asked_groups: HashSet<u32>,
+    closed: bool,
+}
+
+/// The view of the source that a target is compared with.
+pub(super) struct TargetView {
+    mask: Mask,
+    chmod: Chmod,
+    /// Fixed owners of `--chown`, as the target numbers them once it has said so.
+    chown: (Option<Owner>, Option<Owner>),
+    numeric: bool,
+    known: Mutex<Known>,
+    answered: Condvar,
+    ask: Ask,
+}
+
+/// An owner given by name or number.
+#[derive(Debug, Clone)]
+enum Owner {
+    Number(u32),
+    Name(String),
+}
+
+/// Stands for a fixed owner's name in questions to the target; no real id is as high.
+const FIXED: u32 = u32::MAX - 1;
+
+impl TargetView {
+    pub fn new(mask: Mask, chmod: Chmod, chown: Option<&str>, numeric: bool, ask: Ask) -> Self {
+        let owner = |text: &str| {
+            let owner = text.parse().map_or_else(|_| Owner::Name(text.to_owned()), Owner::Number);
+            (!text.is_empty()).then_some(owner)
+        };
+        let chown = chown.map_or((None, None), |text| {
+            let (user, group) = text.split_once(':').unwrap_or((text, ""));
+            (owner(user), owner(group))
+        });
+        Self { mask, chmod, chown, numeric, known: Mutex::default(), answered: Condvar::new(), ask }
+    }
+
+    /// Takes an answer of the target.
+    pub fn answer(&self, owners: &Owners) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.users.extend(owners.users.iter().copied());
+        known.groups.extend(owners.groups.iter().copied());
+        known.open = known.open.saturating_sub(1);
+        self.answered.notify_all();
+    }
+
+    /// Ends all waiting: the connection is gone.
+    pub fn close(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.answered.notify_all();
+    }
+
+    fn user(&self, id: u32) -> u32 {
+        match &self.chown.0 {
+            Some(Owner::Number(number)) => *number,
+            Some(Owner::Name(name)) => self.resolve(FIXED, true, || Some(name.clone())),
+            None if self.numeric || !self.mask.owner => id,
+            None => self.resolve(id, true, || {
+                User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)
+            }),
+        }
+    }
+
+    fn group(&self, id: u32) -> u32 {
+        match &self.chown.1 {
+            Some(Owner::Number(number)) => *number,
+            Some(Owner::Name(name)) => self.resolve(FIXED, false, || Some(name.clone())),
+            None if self.numeric || !self.mask.group => id,
+            None => self.resolve(id, false, || {
+                Group::from_gid(Gid::from_raw(id)).ok().flatten().map(|group| group.name)
+            }),
+        }
+    }
+
+    /// Returns what the target calls an owner, asking it the first time. An owner without a name, here
+    /// or there, keeps its number, as with rsync; root is root everywhere.
+    fn resolve(&self, id: u32, user: bool, name: impl FnOnce() -> Option<String>) -> u32 {
+        if id == 0 {
+            return 0;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&found) = if user { known.users.get(&id) } else { known.groups.get(&id) } {
+            return found;
+        }
+        let first = if user { known.asked_users.insert(id) } else { known.asked_groups.insert(id) };
+        if first {
+            // Until the target answers otherwise, the number is what it is.
+            let Some(name) = name() else {
+                if user { known.users.insert(id, id) } else { known.groups.insert(id, id) };
+                return id;
+            };
+            known.open += 1;
+            let (mut users, mut groups) = (Vec::new(), Vec::new());
+            if user { users.push((id, name)) } else { groups.push((id, name)) };
+            drop(known);
+            if !(self.ask)(OwnerNames { users, groups }) {
+                return id;
+            }
+            known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        let waiting = |known: &mut Known| known.open > 0 && !known.closed;
+        let (mut known, _) = self
+            .answered
+            .wait_timeout_while(known, ANSWER_MAX, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        let map = if user { &mut known.users } else { &mut known.groups };
+        *map.entry(id).or_insert(id)
+    }
+}
+
+impl View for TargetView {
+    fn adjust(&self, attrs: &mut Attrs) {
+        if !self.chmod.is_empty() && attrs.meta.kind != Kind::Symlink {
+            attrs.meta.mode = self.chmod.apply(attrs.meta.mode, attrs.meta.kind == Kind::Dir);
+        }
+        if self.mask.owner || self.chown.0.is_some() {
+            attrs.meta.uid = self.user(attrs.meta.uid);
+        }
+        if self.mask.group || self.chown.1.is_some() {
+            attrs.meta.gid = self.group(attrs.meta.gid);
+        }
+    }
+}

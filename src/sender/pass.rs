@@ -1,0 +1,493 @@
+//! A pass: compares a subtree on both sides and hands what differs to the session.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, unbounded};
+
+use super::mailbox::Mailbox;
+use super::replies::PassReply;
+use super::session::Shared;
+use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::config::Verify;
+use crate::error::errno_of;
+use crate::event::RescanReason;
+use crate::monitor::{Counters, Notice, PassSummary};
+use crate::protocol::{Identified, Listing, PassId, ScanOptions, ToReceiver};
+use crate::reconcile::{Difference, Verdict, compare, judge};
+use crate::scan::{self, DirEntries, Options, Role, Scan};
+use crate::tree::{Entry, Kind, Mask, RelPath};
+
+/// Listings that are asked for ahead.
+const LISTS_AHEAD: usize = 64;
+
+/// The connection ended, or the session was told to stop: the pass is moot.
+struct Moot;
+
+/// What is known of a directory that is to be listed.
+enum Task {
+    /// Both sides have it.
+    Compare,
+    /// The source lacks it, or has something else there: all of it goes.
+    Empty,
+}
+
+struct Pass {
+    shared: Arc<Shared>,
+    id: PassId,
+    top: RelPath,
+    options: Options,
+    began: Instant,
+    replies: Receiver<PassReply>,
+    local: Scan,
+    /// Deletes, in the order in which they were found.
+    deletes: Vec<Change>,
+    /// What takes the place of directories once they are empty.
+    after_deletes: Vec<Change>,
+    summary: PassSummary,
+}
+
+/// Starts a pass on a thread of its own.
+pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: RescanReason) {
+    let (sender, replies) = unbounded();
+    shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+    shared.passes_running.fetch_add(1, Ordering::AcqRel);
+    Counters::add(&shared.status.counters.rescans, 1);
+    let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
+    let pass = Pass {
+        options: Options {
+            mask: Mask { checksum, ..shared.mask },
+            filter: Arc::clone(&shared.filter),
+            role: Role::Source,
+            one_file_system: shared.options.sync.selection.one_file_system,
+            recursive: shared.options.sync.selection.recursive,
+            checksum,
+        },
+        shared: Arc::clone(shared),
+        id,
+        top,
+        began: Instant::now(),
+        replies,
+        local: Scan::default(),
+        deletes: Vec::new(),
+        after_deletes: Vec::new(),
+        summary: PassSummary::default(),
+    };
+    let kept = Arc::clone(shared);
+    let started = std::thread::Builder::new()
+        .name("pass".to_owned())
+        // Walks recurse, a level of the tree each.
+        .stack_size(64 << 20)
+        .spawn(move || pass.run(reason));
+    if started.is_err() {
+        kept.passes_running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Pass {
+    fn run(mut self, reason: RescanReason) {
+        let told = reason != RescanReason::Moved && reason != RescanReason::Mismatch;
+        if told {
+            self.shared.notice(&Notice::PassBegan { top: self.top.clone(), reason });
+        }
+        let done = self.work();
+        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let _ = self.send(&ToReceiver::EndPass { pass: self.id });
+        if done.is_ok() {
+            self.summary.elapsed = self.began.elapsed();
+            self.summary.problems = self.local.problems.len() as u64;
+            Counters::add(&self.shared.status.counters.repairs, self.summary.different);
+            if self.top.is_root() {
+                self.shared.status.passed(self.summary.clone());
+                self.shared.first_pass_done.store(true, Ordering::Release);
+            }
+            if told {
+                let (top, summary) = (self.top.clone(), self.summary.clone());
+                self.shared.notice(&Notice::PassDone { top, reason, summary });
+            }
+        }
+        self.shared.passes_running.fetch_sub(1, Ordering::AcqRel);
+        self.shared.mailbox.wake();
+    }
+
+    fn send(&self, message: &ToReceiver<'_>) -> Result<(), Moot> {
+        self.shared.outbox.send(message).map_err(|_| Moot)
+    }
+
+    fn flush(&self) -> Result<(), Moot> {
+        self.shared.outbox.flush().map_err(|_| Moot)
+    }
+
+    fn work(&mut self) -> Result<(), Moot> {
+        if let Some(files) = self.shared.options.sync.selection.files_from.clone() {
+            return self.only(&files);
+        }
+        let options = ScanOptions { checksum: self.options.checksum, recursive: self.options.recursive };
+        self.send(&ToReceiver::Scan { pass: self.id, top: self.top.clone(), options })?;
+        self.flush()?;
+        let root = self.shared.source.root();
+        self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
+        self.summary.entries = self.local.entries;
+        self.summary.bytes = self.local.bytes;
+        self.note_links();
+        for (path, errno) in &self.local.problems {
+            self.shared.problem(path, "read", *errno, false);
+        }
+        let PassReply::Scanned { top, links, entries, problems } = self.reply()? else { return Err(Moot) };
+        for (path, errno) in &problems {
+            self.shared.problem(path, "read", *errno, true);
+        }
+        let links_differ = self.options.mask.hard_links && links != self.local.links.finish();
+        self.top_differences(top)?;
+        if links_differ {
+            self.link_differences()?;
+        }
+        self.send_deletes(entries)
+    }
+
+    /// Remembers which names are links of one file, for changes to any of them.
+    fn note_links(&self) {
+        if !self.options.mask.hard_links {
+            return;
+        }
+        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, names) in self.local.links.by_id() {
+            links.entry(*id).or_default().extend(names.iter().cloned());
+        }
+    }
+
+    fn reply(&self) -> Result<PassReply, Moot> {
+        self.replies.recv().map_err(|_| Moot)
+    }
+
+    fn top_differences(&mut self, theirs: Option<Box<Entry>>) -> Result<(), Moot> {
+        let ours = self.local.top.take();
+        let unreadable = self.local.problems.iter().any(|(path, _)| *path == self.top);
+        match (ours, theirs) {
+            (None, None) => Ok(()),
+            (None, Some(_)) if unreadable || self.top.is_root() => Ok(()),
+            (None, Some(theirs)) => self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks)),
+            (Some(ours), None) => self.missing(&self.top.clone(), &ours),
+            (Some(mut ours), Some(mut theirs)) => {
+                // The two tops may bear the same name only because nobody has named them.
+                ours.name.clone_from(&theirs.name);
+                theirs.name.clone_from(&ours.name);
+                let parent = self.top.parent();
+                let tasks = self.differences(parent.as_ref(), std::slice::from_ref(&ours), std::slice::from_ref(&theirs))?;
+                self.descend(tasks)
+            }
+        }
+    }
+
+    /// Hands the differences of two listings of `dir` on, and returns what must be listed next.
+    /// Without a directory the listings are of the root itself.
+    fn differences(&mut self, dir: Option<&RelPath>, ours: &[Entry], theirs: &[Entry]) -> Result<Vec<(RelPath, Task)>, Moot> {
+        let mut tasks = Vec::new();
+        let at = |entry: &Entry| dir.map_or_else(RelPath::root, |dir| if entry.name.is_empty() { self.top.clone() } else { dir.join(&entry.name) });
+        let at = |entry: &Entry| if dir.is_none() { RelPath::root() } else { at(entry) };
+        let rules = self.shared.rules;
+        let mask = self.options.mask;
+        let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
+        for difference in compare(ours, theirs, &mask, &rules) {
+            let entry = match &difference {
+                Difference::Missing(entry) | Difference::Extra(entry) | Difference::Below(entry, _) => entry,
+                Difference::Changed { source, .. } | Difference::Retyped { source, .. } => source,
+            };
+            work.push((at(entry), difference));
+        }
+        for (path, difference) in work {
+            match difference {
+                Difference::Missing(entry) => self.missing(&path, entry)?,
+                Difference::Changed { target, scope, .. } => self.update(path, scope, Some(target))?,
+                Difference::Below(..) => {
+                    if self.options.recursive || path == self.top {
+                        tasks.push((path, Task::Compare));
+                    }
+                }
+                Difference::Retyped { target, .. } => {
+                    if self.shared.options.sync.delete.in_passes() {
+                        let kind = ChangeKind::Update { path: path.clone(), scope: Scope::Content };
+                        self.after_deletes.push(Change { since: self.began, kind });
+                        self.summary.different += 1;
+                        if target.digest.is_some() {
+                            tasks.push((path, Task::Empty));
+                        }
+                    }
+                }
+                Difference::Extra(entry) => tasks.extend(self.extra(&path, entry)?),
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Notes that the source lacks an entry; a directory is to be emptied first.
+    fn extra(&mut self, path: &RelPath, entry: &Entry) -> Result<Vec<(RelPath, Task)>, Moot> {
+        if !self.shared.options.sync.delete.in_passes() {
+            return Ok(Vec::new());
+        }
+        let meta = &entry.attrs.meta;
+        if self.options.filter.protects_entry(path, meta.kind == Kind::Dir) {
+            return Ok(Vec::new());
+        }
+        let kind = ChangeKind::Delete { path: path.clone(), expected: Identity::Exactly(meta.kind, Box::new(meta.clone())) };
+        self.deletes.push(Change { since: self.began, kind });
+        Ok(if meta.kind == Kind::Dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
+    }
+
+    /// Hands an entry on that the target lacks, and everything below it.
+    fn missing(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        self.update(path.clone(), Scope::Absent, None)?;
+        let enter = entry.attrs.meta.kind == Kind::Dir && self.options.recursive && entry.digest.is_some();
+        if !enter {
+            return Ok(());
+        }
+        let mut waiting = vec![path.clone()];
+        while let Some(dir) = waiting.pop() {
+            for entry in self.list(&dir).entries {
+                let path = dir.join(&entry.name);
+                self.update(path.clone(), Scope::Absent, None)?;
+                if entry.attrs.meta.kind == Kind::Dir && self.local.digests.contains_key(&path) {
+                    waiting.push(path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, path: RelPath, scope: Scope, old: Option<&Entry>) -> Result<(), Moot> {
+        self.summary.different += 1;
+        if let Some(old) = old.filter(|_| self.shared.monitor.itemizes()) {
+            let mut known = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(path.clone(), Box::new(old.clone()));
+        }
+        self.push(Change { since: self.began, kind: ChangeKind::Update { path, scope } })
+    }
+
+    fn push(&self, change: Change) -> Result<(), Moot> {
+        let mailbox: &Mailbox = &self.shared.mailbox;
+        if mailbox.push_bulk(change) { Ok(()) } else { Err(Moot) }
+    }
+
+    /// Lists a directory of the source; one that cannot be read gives nothing, and a Problem.
+    fn list(&mut self, dir: &RelPath) -> DirEntries {
+        let root = self.shared.source.root();
+        match scan::list(&root, dir, &self.options, &self.shared.view) {
+            Ok(mut found) => {
+                for entry in &mut found.entries {
+                    entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
+                }
+                found
+            }
+            Err(error) => {
+                self.shared.problem(dir, "read", errno_of(&error), false);
+                DirEntries::default()
+            }
+        }
+    }
+
+    /// Compares directories, asking for listings ahead.
+    fn descend(&mut self, tasks: Vec<(RelPath, Task)>) -> Result<(), Moot> {
+        let mut waiting: VecDeque<(RelPath, Task)> = tasks.into();
+        let mut asked: VecDeque<(RelPath, Task)> = VecDeque::new();
+        loop {
+            while asked.len() < LISTS_AHEAD {
+                let Some((dir, task)) = waiting.pop_front() else { break };
+                self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
+                asked.push_back((dir, task));
+            }
+            let Some((dir, task)) = asked.pop_front() else { return Ok(()) };
+            self.flush()?;
+            let theirs = self.listing(&dir)?;
+            waiting.extend(self.compare_dir(&dir, &task, &theirs)?);
+        }
+    }
+
+    /// Takes in the pieces of one listing.
+    fn listing(&self, dir: &RelPath) -> Result<Vec<Entry>, Moot> {
+        let mut entries = Vec::new();
+        loop {
+            let PassReply::Listing(Listing { dir: of, entries: piece, last, errno, .. }) = self.reply()? else {
+                return Err(Moot);
+            };
+            if of != *dir {
+                return Err(Moot);
+            }
+            if errno != 0 && errno != libc::ENOENT {
+                self.shared.problem(dir, "read", errno, true);
+            }
+            entries.extend(piece);
+            if last {
+                // The order is what the comparison stands on; the receiver is not trusted with it.
+                entries.sort_by(|a, b| a.name.cmp(&b.name));
+                entries.retain(|entry| crate::tree::check_name(&entry.name).is_ok());
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn compare_dir(&mut self, dir: &RelPath, task: &Task, theirs: &[Entry]) -> Result<Vec<(RelPath, Task)>, Moot> {
+        if matches!(task, Task::Empty) {
+            let mut tasks = Vec::new();
+            for entry in theirs {
+                tasks.extend(self.extra(&dir.join(&entry.name), entry)?);
+            }
+            return Ok(tasks);
+        }
+        let root = self.shared.source.root();
+        let ours = match scan::list(&root, dir, &self.options, &self.shared.view) {
+            Ok(ours) => ours,
+            Err(error) => {
+                // Nothing is known of what is below: nothing may go.
+                self.shared.problem(dir, "read", errno_of(&error), false);
+                return Ok(Vec::new());
+            }
+        };
+        let mut entries = ours.entries;
+        for entry in &mut entries {
+            entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
+        }
+        let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
+        let theirs: Vec<Entry> = theirs.iter().filter(|entry| !unreadable.contains(&entry.name)).cloned().collect();
+        self.differences(Some(dir), &entries, &theirs)
+    }
+
+    /// Compares the named paths and nothing else; deletes nothing.
+    fn only(&mut self, files: &[Vec<u8>]) -> Result<(), Moot> {
+        let options = ScanOptions { checksum: self.options.checksum, recursive: false };
+        self.send(&ToReceiver::Scan { pass: self.id, top: RelPath::root(), options })?;
+        self.flush()?;
+        let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
+        let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
+        for file in files {
+            let trimmed: Vec<&[u8]> = file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+            let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
+                self.shared.problem(&RelPath::root(), "read name from --files-from", libc::EINVAL, false);
+                continue;
+            };
+            let mut names = Vec::new();
+            let mut at = path.clone();
+            while let Some(parent) = at.parent() {
+                names.push(at);
+                at = parent;
+            }
+            for path in names.into_iter().rev() {
+                self.only_one(&path, &mut known)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
+        let Some(dir) = path.parent() else { return Ok(()) };
+        if !known.contains_key(&dir) {
+            self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
+            self.flush()?;
+            let listed = self.listing(&dir)?;
+            known.insert(dir.clone(), listed);
+        }
+        let mut ours = match self.shared.source.entry(path, &self.options.mask) {
+            Ok(Some(ours)) => ours,
+            Ok(None) => {
+                self.shared.problem(path, "read", libc::ENOENT, false);
+                return Ok(());
+            }
+            Err(error) => {
+                self.shared.problem(path, "read", errno_of(&error), false);
+                return Ok(());
+            }
+        };
+        scan::View::adjust(&self.shared.view, &mut ours.attrs);
+        self.summary.entries += 1;
+        let theirs: Vec<Entry> =
+            known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
+        self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
+        // A path named twice is sent once.
+        if let Some(listed) = known.get_mut(&dir) {
+            listed.retain(|entry| entry.name != ours.name);
+            listed.push(ours);
+        }
+        Ok(())
+    }
+
+    /// Has the names of one file joined, and the names of different files parted.
+    fn link_differences(&mut self) -> Result<(), Moot> {
+        self.send(&ToReceiver::Links { pass: self.id })?;
+        self.flush()?;
+        let mut theirs: HashMap<RelPath, usize> = HashMap::new();
+        let mut sizes = Vec::new();
+        loop {
+            let PassReply::Links(groups, last) = self.reply()? else { return Err(Moot) };
+            for group in groups {
+                sizes.push(group.len());
+                theirs.extend(group.into_iter().map(|name| (name, sizes.len() - 1)));
+            }
+            if last {
+                break;
+            }
+        }
+        let ours = self.local.links.groups();
+        let mut wrong: Vec<RelPath> = Vec::new();
+        for group in &ours {
+            let first = group.first().and_then(|name| theirs.get(name)).copied();
+            let same = first.is_some_and(|first| sizes.get(first) == Some(&group.len()) && group.iter().all(|name| theirs.get(name) == Some(&first)));
+            for name in group {
+                theirs.remove(name);
+            }
+            if !same {
+                wrong.extend(group.iter().cloned());
+            }
+        }
+        // What is left are links on the target that the source does not have.
+        wrong.extend(theirs.into_keys());
+        for path in wrong {
+            self.update(path, Scope::Content, None)?;
+        }
+        Ok(())
+    }
+
+    /// Judges the deletes as one burst, and sends or holds them.
+    fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
+        let mut deletes = std::mem::take(&mut self.deletes);
+        let count = deletes.len();
+        if count > 0 {
+            // Children before their parents.
+            deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
+            if let Some(reason) = self.objection(count, target_entries) {
+                self.summary.held = count as u64;
+                self.shared.held.hold(reason.clone(), deletes);
+                self.shared.notice(&Notice::Held { count: count as u64, reason });
+                return Ok(());
+            }
+            self.summary.deletes = count as u64;
+            for change in deletes {
+                self.push(change)?;
+            }
+        }
+        if self.top.is_root() {
+            self.shared.held.take();
+        }
+        for change in std::mem::take(&mut self.after_deletes) {
+            self.push(change)?;
+        }
+        Ok(())
+    }
+
+    fn objection(&self, count: usize, target_entries: u64) -> Option<String> {
+        let options = &self.shared.options;
+        let guard = &options.sync.guard;
+        if !self.shared.source.is_in_place() {
+            return Some("the source root is gone or was replaced".to_owned());
+        }
+        if options.live && self.shared.identified == Identified::Stranger && guard.enabled {
+            return Some("the target is new to this mirror and holds entries that the source lacks".to_owned());
+        }
+        let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
+        let empties = self.top.is_root() && self.local.entries == 0;
+        match judge(guard, count, all, all, empties) {
+            Verdict::Go => None,
+            Verdict::Hold(reason) => Some(reason.to_string()),
+        }
+    }
+}

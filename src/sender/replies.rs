@@ -1,0 +1,154 @@
+//! The thread that hears the receiver.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::session::{SessionError, Shared};
+use crate::delta::{Index, Signature};
+use crate::protocol::{FrameReader, Listing, PassId, ReplyHello, StreamId, ToSender, Why, read_magic};
+use crate::tree::{Digest, Entry, RelPath};
+
+/// What a session must look at.
+pub(super) enum Reply {
+    /// An operation failed on the target.
+    Problem(RelPath, String, i32),
+    /// An operation was not done.
+    Undone(RelPath, Why),
+    /// Something of a stranger's was set aside.
+    SetAside(RelPath),
+    /// The signature of a basis is complete.
+    Signature(StreamId, Arc<Index>),
+    /// There is no basis.
+    NoBasis(StreamId),
+}
+
+/// What a pass waits for.
+pub(super) enum PassReply {
+    /// The target's walk.
+    Scanned {
+        top: Option<Box<Entry>>,
+        links: Digest,
+        entries: u64,
+        problems: Vec<(RelPath, i32)>,
+    },
+    /// A piece of a listing.
+    Listing(Listing),
+    /// A piece of the groups of hard links.
+    Links(Vec<Vec<RelPath>>, bool),
+}
+
+/// Most replies that wait for a session; a hostile agent gets no more memory than this.
+const REPLIES_MAX: usize = 200_000;
+
+/// Reads until the connection ends: the greeting first, then everything for the session.
+pub(super) fn run(
+    mut reader: Box<dyn Read + Send>,
+    greeted: &Sender<Result<ReplyHello, SessionError>>,
+    handover: &Receiver<Arc<Shared>>,
+) {
+    if let Err(error) = read_magic(&mut reader) {
+        let _ = greeted.send(Err(error.into()));
+        return;
+    }
+    let mut reader = FrameReader::new(reader);
+    let greeting = match reader.read::<ToSender<'_>>() {
+        Ok(ToSender::Hello(reply)) => Ok(*reply),
+        Ok(ToSender::Refused(refusal)) => Err(SessionError::Refused(refusal)),
+        Ok(_) => Err(SessionError::Fatal("it did not greet".to_owned())),
+        Err(error) => Err(error.into()),
+    };
+    let refused = greeting.is_err();
+    let _ = greeted.send(greeting);
+    let Ok(shared) = handover.recv() else { return };
+    if refused {
+        return;
+    }
+    let mut signatures = HashMap::new();
+    let error = loop {
+        let counted = reader.received_bytes();
+        match reader.read::<ToSender<'_>>() {
+            Ok(message) => {
+                if let Err(error) = deliver(message, &shared, &mut signatures) {
+                    break error;
+                }
+            }
+            Err(error) => break error.into(),
+        }
+        shared.status.counters.received_bytes.fetch_add(reader.received_bytes() - counted, Ordering::Relaxed);
+    };
+    shared.inbox().dead = Some(error);
+    shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    shared.view.close();
+    shared.mailbox.wake();
+}
+
+fn deliver(message: ToSender<'_>, shared: &Shared, signatures: &mut HashMap<StreamId, Signature>) -> Result<(), SessionError> {
+    shared.inbox().heard = Some(Instant::now());
+    let reply = match message {
+        ToSender::Acked { batch } => {
+            shared.acked.fetch_max(batch, Ordering::AcqRel);
+            shared.mailbox.wake();
+            return Ok(());
+        }
+        ToSender::Problem { path, operation, errno } => Reply::Problem(path, operation.into_owned(), errno),
+        ToSender::Undone { path, why } => Reply::Undone(path, why),
+        ToSender::SetAside { path } => Reply::SetAside(path),
+        ToSender::NoBasis { stream } => {
+            signatures.remove(&stream);
+            Reply::NoBasis(stream)
+        }
+        ToSender::Signature { stream, size, block_len, data, last } => {
+            let bad = |error: crate::delta::SignatureError| SessionError::Fatal(error.to_string());
+            let mut signature = match signatures.remove(&stream) {
+                Some(signature) => signature,
+                None => Signature::new(size, block_len).map_err(bad)?,
+            };
+            signature.push(&data).map_err(bad)?;
+            if !last {
+                signatures.insert(stream, signature);
+                return Ok(());
+            }
+            Reply::Signature(stream, Arc::new(signature.index().map_err(bad)?))
+        }
+        ToSender::Scanned { pass, top, links, entries, problems } => {
+            return to_pass(shared, pass, PassReply::Scanned { top, links, entries, problems });
+        }
+        ToSender::Listing(listing) => return to_pass(shared, listing.pass, PassReply::Listing(listing)),
+        ToSender::Links { pass, groups, last } => return to_pass(shared, pass, PassReply::Links(groups, last)),
+        ToSender::Owners(owners) => {
+            shared.view.answer(&owners);
+            return Ok(());
+        }
+        ToSender::Pong(_) => return Ok(()),
+        ToSender::Fatal(text) => {
+            let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();
+            return Err(SessionError::Fatal(text));
+        }
+        ToSender::Hello(_) | ToSender::Refused(_) => return Err(SessionError::Fatal("it greeted twice".to_owned())),
+    };
+    let mut inbox = shared.inbox();
+    if inbox.replies.len() >= REPLIES_MAX {
+        return Err(SessionError::Fatal("it answers more than it was asked".to_owned()));
+    }
+    inbox.replies.push_back(reply);
+    drop(inbox);
+    shared.mailbox.wake();
+    Ok(())
+}
+
+fn to_pass(shared: &Shared, pass: PassId, reply: PassReply) -> Result<(), SessionError> {
+    let passes = shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
+    let sender = passes.get(&pass).cloned();
+    drop(passes);
+    // A pass that has ended early hears no more.
+    if let Some(sender) = sender {
+        let _ = sender.send(reply);
+    }
+    Ok(())
+}
+

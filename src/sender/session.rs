@@ -1,0 +1,616 @@
+//! One connection to one target, from the handshake to the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use super::Feedback;
+use super::held::Held;
+use super::mailbox::{Lane, Mailbox, Parcel};
+use super::outbox::Outbox;
+use super::owners::TargetView;
+use super::recent::Recent;
+use super::replies::{self, PassReply, Reply};
+use super::source::Source;
+use super::status::{TargetState, TargetStatus};
+use super::stream::Jobs;
+use crate::batch::{Change, ChangeKind, Scope};
+use crate::config;
+use crate::error::{Consequence, Consequential};
+use crate::event::RescanReason;
+use crate::filter::Filter;
+use crate::monitor::{Counters, Monitor, Notice, Scope as About};
+use crate::protocol::{
+    BatchId, FrameError, Hello, Identified, MAGIC, PassId, Place, Refusal, ReplyHello, StateMode, ToReceiver,
+    VERSION, VERSION_MIN,
+};
+use crate::reconcile::Rules;
+use crate::tree::{Chmod, Entry, FileId, Mask, RelPath};
+use crate::transport::{Control, Ended, Transport, TransportError};
+
+/// Live changes in one batch.
+const LIVE_BATCH: usize = 2048;
+/// Changes of a pass that are sent between two looks at the live lane.
+const BULK_BATCH: usize = 128;
+/// Changes after which a batch of a pass is committed.
+const BULK_COMMIT: usize = 1024;
+/// Time that a stop waits for what is in flight.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// What a session is to do.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// The sync.
+    pub sync: config::Sync,
+    /// The target.
+    pub target: config::Target,
+    /// Identity of the mirror, the same for every session of this sync and target.
+    pub mirror: [u8; 16],
+    /// Goes on until its mailbox is closed; without it the session ends with its first pass.
+    pub live: bool,
+    /// Changes nothing.
+    pub dry_run: bool,
+}
+
+/// Why a session could not begin, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No link. Consequence by variant.
+    #[error("{0}")]
+    Transport(#[from] TransportError),
+    /// The carrier ended before the agent answered. Consequence: again.
+    #[error("{}", ended_text(.0))]
+    Ended(Ended),
+    /// The connection broke. Consequence: again.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The target refuses the session. Consequence by refusal.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
+    /// Nothing was heard for too long. Consequence: again.
+    #[error("no answer for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The agent cannot go on. Consequence: again.
+    #[error("agent: {0}")]
+    Fatal(String),
+    /// The source cannot be read. Consequence: again.
+    #[error("source: {0}")]
+    Source(String),
+    /// An option does not parse. Consequence: die.
+    #[error("{0}")]
+    Option(String),
+}
+
+fn ended_text(ended: &Ended) -> String {
+    let said = ended.stderr.last().map(|line| format!(": {line:?}")).unwrap_or_default();
+    match ended.status {
+        Some(status) => format!("connection ended with status {status}{said}"),
+        None => format!("connection was killed{said}"),
+    }
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Version { newest, program } => {
+            format!("the agent is speil {program} and speaks protocol {newest}, this is {}", env!("CARGO_PKG_VERSION"))
+        }
+        Refusal::Root { path, errno } => {
+            format!("target directory {path:?}: {}", crate::error::errno_text(*errno))
+        }
+        Refusal::Nested => "source and target are the same tree, or one lies within the other".to_owned(),
+        Refusal::Busy { holder } => format!("{holder} is at work on the target directory"),
+        Refusal::Foreign { label } => format!("the target directory belongs to another mirror, {label:?}"),
+        Refusal::Refused(text) => format!("the target refuses (.speil/refuse): {text:?}"),
+        Refusal::Dangerous(path) => format!("{path} as a target needs --force-root"),
+        Refusal::Filter(text) => format!("filter: {text}"),
+    }
+}
+
+impl Consequential for SessionError {
+    fn consequence(&self) -> Consequence {
+        match self {
+            Self::Transport(error) => error.consequence(),
+            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => Consequence::Again,
+            Self::Refused(_) | Self::Option(_) => Consequence::Die,
+            _ => Consequence::Again,
+        }
+    }
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why, if not because it was done or told to stop.
+    pub error: Option<SessionError>,
+    /// What was sent or begun and not acknowledged, to be sent again.
+    pub unfinished: Vec<Change>,
+}
+
+/// What a session's threads share.
+pub(super) struct Shared {
+    pub about: About,
+    pub options: SessionOptions,
+    pub mask: Mask,
+    pub rules: Rules,
+    pub filter: Arc<Filter>,
+    pub identified: Identified,
+    pub source: Arc<Source>,
+    pub mailbox: Arc<Mailbox>,
+    pub outbox: Outbox,
+    pub view: TargetView,
+    pub status: Arc<TargetStatus>,
+    pub held: Arc<Held>,
+    pub monitor: Arc<dyn Monitor>,
+    pub feedback: Arc<dyn Feedback>,
+    /// Newest commit that was acknowledged.
+    pub acked: AtomicU64,
+    pub inbox: Mutex<Inbox>,
+    pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
+    pub passes_running: AtomicUsize,
+    pub first_pass_done: AtomicBool,
+    /// Names of files that have several, as far as passes and changes have shown them.
+    pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
+    /// What the target held under a name, where somebody itemizes.
+    pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
+}
+
+/// What the replies' thread leaves for the session.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub replies: VecDeque<Reply>,
+    pub dead: Option<SessionError>,
+    pub heard: Option<Instant>,
+}
+
+impl Shared {
+    pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn notice(&self, notice: &Notice) {
+        self.monitor.notice(&self.about, notice);
+    }
+
+    /// Records a failure of a path, and tells of it once.
+    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
+        Counters::add(&self.status.counters.problems, 1);
+        if self.status.problem(path, operation, errno, on_target) {
+            let operation = operation.to_owned();
+            self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
+        }
+    }
+}
+
+/// One connection to one target.
+pub struct Session {
+    pub(super) shared: Arc<Shared>,
+    control: Arc<dyn Control>,
+    replies: Option<JoinHandle<()>>,
+    pub(super) batch: BatchId,
+    pub(super) open: Vec<Parcel>,
+    unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    /// Directories in which a name changed since the last commit.
+    pub(super) touched: BTreeSet<RelPath>,
+    /// Whether anything was sent since the last commit.
+    pub(super) uncommitted: bool,
+    pub(super) jobs: Jobs,
+    pub(super) recent: Recent,
+    /// The version of a file with several names that the target holds under one of them.
+    pub(super) linked: HashMap<FileId, (RelPath, super::recent::Sent)>,
+    /// Paths whose next sending is whole: a delta of theirs did not add up.
+    pub(super) whole: HashSet<RelPath>,
+    /// Directories whose removal by a pass failed because something protected is in them.
+    pub(super) final_deletes: HashSet<RelPath>,
+    pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
+    next_pass: PassId,
+    pinged: Instant,
+    live_told: bool,
+}
+
+/// Everything a session works with besides its options.
+pub struct Surroundings {
+    /// The source tree.
+    pub source: Arc<Source>,
+    /// The target's queue.
+    pub mailbox: Arc<Mailbox>,
+    /// What is known of the target.
+    pub status: Arc<TargetStatus>,
+    /// Deletes held back for the target.
+    pub held: Arc<Held>,
+    /// Who hears what happens.
+    pub monitor: Arc<dyn Monitor>,
+    /// The stage before.
+    pub feedback: Arc<dyn Feedback>,
+}
+
+impl Session {
+    /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
+    /// target where that is allowed.
+    ///
+    /// # Errors
+    /// [`SessionError`]; see its variants for the consequence.
+    pub fn connect(transport: &dyn Transport, options: SessionOptions, around: Surroundings) -> Result<Self, SessionError> {
+        match Self::attempt(transport, &options, &around) {
+            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => Self::attempt(transport, &options, &around),
+            other => other,
+        }
+    }
+
+    fn attempt(transport: &dyn Transport, options: &SessionOptions, around: &Surroundings) -> Result<Self, SessionError> {
+        let sync = &options.sync;
+        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
+        let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
+        let mut chmod = Chmod::default();
+        for text in &sync.selection.chmod {
+            chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
+        }
+        let hello = hello(options, &around.source)?;
+        let link = transport.connect()?;
+        let control: Arc<dyn Control> = Arc::from(link.control);
+        let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
+        let (greeted, greeting) = bounded(1);
+        let (handover, shared_in) = bounded::<Arc<Shared>>(1);
+        let reader = link.reader;
+        let thread = std::thread::Builder::new()
+            .name("replies".to_owned())
+            .spawn(move || replies::run(reader, &greeted, &shared_in))
+            .map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
+        let sent = outbox.raw(&MAGIC).and_then(|()| outbox.send(&ToReceiver::Hello(Box::new(hello))));
+        let sent = sent.and_then(|()| outbox.flush());
+        let limit = sync.timeout.max(Duration::from_secs(10));
+        let reply = match greeting.recv_timeout(limit) {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_)))) => {
+                return Err(SessionError::Ended(control.ended()));
+            }
+            Ok(Err(error)) => {
+                control.kill();
+                return Err(error);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                control.kill();
+                return Err(SessionError::Silent(limit));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
+        };
+        sent?;
+        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
+        let _ = handover.send(Arc::clone(&shared));
+        Counters::add(&shared.status.counters.connects, 1);
+        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        Ok(Self::new(shared, control, thread, &reply))
+    }
+
+    fn shared(options: &SessionOptions, around: &Surroundings, outbox: Outbox, reply: &ReplyHello, parsed: (Filter, Chmod)) -> Arc<Shared> {
+        let sync = &options.sync;
+        let selection = &sync.selection;
+        let mask = sync.mask.both(reply.profile);
+        let (filter, chmod) = parsed;
+        Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
+            let asker = shared.clone();
+            let ask = Box::new(move |names| {
+                let Some(shared) = asker.upgrade() else { return false };
+                let sent = shared.outbox.send(&ToReceiver::Owners(names));
+                sent.and_then(|()| shared.outbox.flush()).is_ok()
+            });
+            Shared {
+                about: About::new(&sync.name, &options.target.name),
+                options: options.clone(),
+                mask,
+                rules: Rules {
+                    update: selection.update,
+                    existing: selection.existing,
+                    ignore_existing: selection.ignore_existing,
+                    size_only: selection.size_only,
+                    ignore_times: selection.ignore_times,
+                    modify_window: selection.modify_window,
+                },
+                filter: Arc::new(filter),
+                identified: reply.identified,
+                source: Arc::clone(&around.source),
+                mailbox: Arc::clone(&around.mailbox),
+                outbox,
+                view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
+                status: Arc::clone(&around.status),
+                held: Arc::clone(&around.held),
+                monitor: Arc::clone(&around.monitor),
+                feedback: Arc::clone(&around.feedback),
+                acked: AtomicU64::new(0),
+                inbox: Mutex::default(),
+                passes: Mutex::default(),
+                passes_running: AtomicUsize::new(0),
+                first_pass_done: AtomicBool::new(false),
+                links: Mutex::default(),
+                old: Mutex::default(),
+            }
+        })
+    }
+
+    fn new(shared: Arc<Shared>, control: Arc<dyn Control>, replies: JoinHandle<()>, reply: &ReplyHello) -> Self {
+        // What was provisional when the last session ended is read again, whatever its stat says.
+        let since = Instant::now();
+        shared.mailbox.push_live(reply.provisional.iter().map(|path| Change {
+            since,
+            kind: ChangeKind::Update { path: path.clone(), scope: Scope::Content },
+        }));
+        shared.status.retry_all();
+        Self {
+            shared,
+            control,
+            replies: Some(replies),
+            batch: 1,
+            open: Vec::new(),
+            unacked: VecDeque::new(),
+            touched: BTreeSet::new(),
+            uncommitted: false,
+            jobs: Jobs::new(reply.limits.streams),
+            recent: Recent::default(),
+            linked: HashMap::new(),
+            whole: HashSet::new(),
+            final_deletes: HashSet::new(),
+            mismatches: BTreeMap::new(),
+            next_pass: 1,
+            pinged: Instant::now(),
+            live_told: false,
+        }
+    }
+
+    /// Works until the mailbox is closed, the first pass of a single session is done, or the
+    /// connection breaks.
+    pub fn run(mut self, reason: RescanReason) -> Outcome {
+        self.shared.status.enter(TargetState::FirstPass, None);
+        self.start_pass(RelPath::root(), reason);
+        let ended = self.work();
+        let error = match ended {
+            Ok(()) => self.leave().err(),
+            Err(error) => Some(error),
+        };
+        let unfinished = self.end(error.is_some());
+        Outcome { error, unfinished }
+    }
+
+    fn work(&mut self) -> Result<(), SessionError> {
+        let mut seen = 0;
+        loop {
+            self.look_at_answers()?;
+            if self.shared.mailbox.is_closed() {
+                return Ok(());
+            }
+            let live = self.shared.mailbox.take(Lane::Live, LIVE_BATCH);
+            if !live.is_empty() {
+                self.send_all(live)?;
+                self.commit()?;
+                continue;
+            }
+            if self.step_job()? {
+                continue;
+            }
+            if self.jobs.has_room() {
+                let bulk = self.shared.mailbox.take(Lane::Bulk, BULK_BATCH);
+                if !bulk.is_empty() {
+                    self.send_all(bulk)?;
+                    if self.open.len() >= BULK_COMMIT {
+                        self.commit()?;
+                    }
+                    continue;
+                }
+            }
+            self.commit()?;
+            if self.is_quiet() {
+                if !self.shared.options.live {
+                    let again = self.shared.feedback.settle();
+                    if again.is_empty() {
+                        return Ok(());
+                    }
+                    let since = Instant::now();
+                    self.shared.mailbox.push_live(again.into_iter().map(|path| Change {
+                        since,
+                        kind: ChangeKind::Update { path, scope: Scope::Content },
+                    }));
+                    continue;
+                }
+                self.tell_live();
+            }
+            let until = self.keep_alive()?;
+            self.shared.mailbox.wait(&mut seen, Some(until));
+        }
+    }
+
+    /// Whether nothing is under way and nothing waits, as far as this session goes.
+    fn is_quiet(&self) -> bool {
+        self.shared.passes_running.load(Ordering::Acquire) == 0
+            && self.shared.mailbox.pending().0 == 0
+            && self.jobs.is_empty()
+            && self.unacked.is_empty()
+            && self.shared.inbox().replies.is_empty()
+    }
+
+    fn tell_live(&mut self) {
+        if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
+            self.live_told = true;
+            self.shared.status.enter(TargetState::Live, None);
+            self.shared.notice(&Notice::Live);
+        }
+    }
+
+    /// Sends a sign of life when it is time, and returns when to look again.
+    fn keep_alive(&mut self) -> Result<Instant, SessionError> {
+        let timeout = self.shared.options.sync.timeout.max(Duration::from_secs(3));
+        let now = Instant::now();
+        let heard = self.shared.inbox().heard.unwrap_or(now);
+        if now.duration_since(heard) > timeout {
+            return Err(SessionError::Silent(timeout));
+        }
+        if now.duration_since(self.pinged) >= timeout / 3 {
+            self.pinged = now;
+            self.shared.outbox.send(&ToReceiver::Ping(0))?;
+            self.shared.outbox.flush()?;
+        }
+        let mut until = self.pinged + timeout / 3;
+        if self.shared.options.live {
+            for path in self.shared.status.due(now, self.batch) {
+                self.look_again(path, RescanReason::Problem);
+            }
+            if let Some(retry) = self.shared.status.next_retry() {
+                until = until.min(retry);
+            }
+        }
+        Ok(until.max(now + Duration::from_millis(1)))
+    }
+
+    /// Ends the batch: the times of the directories that it touched, deepest first, and the commit.
+    pub(super) fn commit(&mut self) -> Result<(), SessionError> {
+        if self.uncommitted && !self.shared.options.dry_run {
+            let mut touched: Vec<RelPath> = std::mem::take(&mut self.touched).into_iter().collect();
+            touched.sort_by_key(|path| std::cmp::Reverse(path.depth()));
+            if self.shared.mask.keeps_time(crate::tree::Kind::Dir) {
+                for path in touched {
+                    self.send_dir_time(path)?;
+                }
+            }
+            self.shared.outbox.send(&ToReceiver::Commit { batch: self.batch })?;
+            self.unacked.push_back((self.batch, std::mem::take(&mut self.open)));
+            self.batch += 1;
+            self.uncommitted = false;
+        }
+        if self.shared.options.dry_run {
+            self.open.clear();
+        }
+        self.shared.outbox.flush()?;
+        self.note_in_flight();
+        Ok(())
+    }
+
+    fn send_dir_time(&mut self, path: RelPath) -> Result<(), SessionError> {
+        if let Ok(Some(entry)) = self.shared.source.entry(&path, &Mask::nothing()) {
+            if entry.attrs.meta.kind == crate::tree::Kind::Dir {
+                self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_in_flight(&self) {
+        let live = |parcel: &&Parcel| parcel.lane == Lane::Live;
+        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
+        let oldest = unacked.chain(&self.open).chain(self.jobs.parcels()).filter(live);
+        self.shared.status.in_flight(oldest.map(|parcel| parcel.change.since).min());
+    }
+
+    fn look_at_answers(&mut self) -> Result<(), SessionError> {
+        let acked = self.shared.acked.load(Ordering::Acquire);
+        let mut moved = false;
+        while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
+            self.unacked.pop_front();
+            Counters::add(&self.shared.status.counters.batches, 1);
+            moved = true;
+        }
+        if moved {
+            self.shared.status.acknowledged(acked);
+            self.note_in_flight();
+        }
+        loop {
+            let (reply, dead) = {
+                let mut inbox = self.shared.inbox();
+                let reply = inbox.replies.pop_front();
+                let dead = if reply.is_none() { inbox.dead.take() } else { None };
+                (reply, dead)
+            };
+            match (reply, dead) {
+                (Some(reply), _) => self.answer(reply)?,
+                (None, Some(error)) => return Err(error),
+                (None, None) => return Ok(()),
+            }
+        }
+    }
+
+    /// Starts a comparison of a subtree on a thread of its own.
+    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason) {
+        let pass = self.next_pass;
+        self.next_pass += 1;
+        super::pass::start(&self.shared, pass, top, reason);
+    }
+
+    /// Stops in order: the file in flight is finished, what was sent is acknowledged.
+    fn leave(&mut self) -> Result<(), SessionError> {
+        let deadline = Instant::now() + STOP_WAIT;
+        while self.jobs.is_sending() && Instant::now() < deadline {
+            self.step_job()?;
+        }
+        self.abandon_jobs()?;
+        self.commit()?;
+        let mut seen = 0;
+        while !self.unacked.is_empty() && Instant::now() < deadline {
+            self.look_at_answers()?;
+            if self.unacked.is_empty() {
+                break;
+            }
+            // A closed mailbox does not wait for wake-ups: this is the one place that asks again.
+            self.shared.mailbox.wait_closed(&mut seen, deadline);
+        }
+        self.shared.outbox.send(&ToReceiver::Bye)?;
+        Ok(self.shared.outbox.flush()?)
+    }
+
+    /// Takes the connection down and returns what must be sent again.
+    fn end(&mut self, broken: bool) -> Vec<Change> {
+        if broken {
+            self.control.kill();
+        }
+        self.shared.outbox.close();
+        self.shared.view.close();
+        self.shared.mailbox.clear_bulk();
+        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(replies) = self.replies.take() {
+            let _ = replies.join();
+        }
+        self.control.ended();
+        let counters = &self.shared.status.counters;
+        let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
+        let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
+        let _ = counters;
+        left.filter_map(|parcel| match parcel.change.kind {
+            ChangeKind::Update { path, .. } => Some(Change {
+                since: parcel.change.since,
+                kind: ChangeKind::Update { path, scope: Scope::Content },
+            }),
+            // Renames and deletes of unknown fate are left to the pass that follows a reconnect.
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+/// Returns what the sender says first.
+fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
+    let sync = &options.sync;
+    let (boot_id, lineage) = crate::disk::place(source.path())
+        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+    Ok(Hello {
+        version: VERSION,
+        version_min: VERSION_MIN,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        mirror: options.mirror,
+        label: format!("{} on {}", sync.name, host_name()),
+        root: options.target.path.clone(),
+        source: Place { boot_id, lineage },
+        mask: sync.mask,
+        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_bytes())).collect(),
+        delete_excluded: sync.guard.delete_excluded,
+        one_file_system: sync.selection.one_file_system,
+        durability: sync.durability,
+        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
+        dry_run: options.dry_run,
+        force_root: sync.force_root,
+        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
+    })
+}
+
+/// Returns this host's name.
+pub(super) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

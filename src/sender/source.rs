@@ -1,0 +1,473 @@
+//! Reading the source: each version once, for all targets that are in step.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use crate::disk::{Root, Writers, read_entry, writers};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Version};
+
+/// Bytes of a file in one piece.
+pub const PIECE_LEN: usize = 256 * 1024;
+/// Bytes of one file that are kept for targets a little behind.
+const BEHIND_MAX: usize = 32 << 20;
+/// Bytes of small files that are kept for the other targets.
+const KEPT_MAX: usize = 32 << 20;
+
+/// The source tree, held open.
+pub struct Source {
+    path: PathBuf,
+    root: RwLock<Arc<Root>>,
+    /// Several targets share what is read.
+    shared: bool,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    files: HashMap<RelPath, Weak<SourceFile>>,
+    /// Holds small files until the budget is spent; large ones live as long as a target reads them.
+    held: VecDeque<Arc<SourceFile>>,
+    bytes: usize,
+}
+
+impl Source {
+    /// Opens the tree at `path` for `targets` targets.
+    ///
+    /// # Errors
+    /// What opening the directory says.
+    pub fn open(path: &Path, targets: usize) -> io::Result<Arc<Self>> {
+        let root = Arc::new(Root::open(path)?);
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            root: RwLock::new(root),
+            shared: targets > 1,
+            kept: Mutex::default(),
+        }))
+    }
+
+    /// Opens the path anew, after the root was replaced. `Ok(true)` if it is another inode now.
+    ///
+    /// # Errors
+    /// What opening the directory says; the old root stays.
+    pub fn reopen(&self) -> io::Result<bool> {
+        let new = Root::open(&self.path)?;
+        let changed = new.id()? != self.root().id()?;
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        Ok(changed)
+    }
+
+    /// Whether the path still leads to the root that is held.
+    pub fn is_in_place(&self) -> bool {
+        let id = |root: &Root| root.id().ok();
+        Root::open(&self.path).is_ok_and(|now| id(&now) == id(&self.root()))
+    }
+
+    /// Returns the held root.
+    pub fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what stands at a path now; `None` if nothing does.
+    ///
+    /// # Errors
+    /// What the system says, absence excepted.
+    pub fn entry(&self, path: &RelPath, mask: &Mask) -> io::Result<Option<Entry>> {
+        let root = self.root();
+        if path.is_root() {
+            return read_entry(root.as_fd(), b"", mask);
+        }
+        match root.parent(path) {
+            Ok(parent) => read_entry(parent.fd.as_fd(), parent.name, mask),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether nothing stands at a path now, in a parent that can be read or is gone itself.
+    ///
+    /// # Errors
+    /// What stops the answer from being known: nothing may be deleted then.
+    pub fn vanished(&self, path: &RelPath) -> io::Result<bool> {
+        let root = self.root();
+        let mut below = path.clone();
+        while let Some(parent) = below.parent() {
+            match root.dir(&parent) {
+                Ok(fd) => return Ok(read_entry(fd.as_fd(), below.name(), &Mask::nothing())?.is_none()),
+                Err(error) if is_absence(&error) => below = parent,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens the current version of a regular file. A version whose reading began after `issued` has
+    /// seen every event behind a change of that moment and is shared between targets.
+    ///
+    /// # Errors
+    /// What open(2) says; `ENOENT` if there is no regular file.
+    pub fn file(&self, path: &RelPath, mask: &Mask, issued: Instant) -> io::Result<Arc<SourceFile>> {
+        if !self.shared {
+            return SourceFile::open(&self.root(), path, mask).map(Arc::new);
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = kept.files.get(path).and_then(Weak::upgrade).filter(|file| file.began >= issued) {
+            return Ok(file);
+        }
+        let file = Arc::new(SourceFile::open(&self.root(), path, mask)?);
+        kept.files.insert(path.clone(), Arc::downgrade(&file));
+        let weight = weight(&file);
+        if weight <= PIECE_LEN + OVERHEAD {
+            kept.bytes += weight;
+            kept.held.push_back(Arc::clone(&file));
+            while kept.bytes > KEPT_MAX {
+                let Some(old) = kept.held.pop_front() else { break };
+                kept.bytes -= self::weight(&old);
+            }
+        }
+        if kept.files.len() > 2 * kept.held.len() + 1024 {
+            kept.files.retain(|_, file| file.strong_count() > 0);
+        }
+        Ok(file)
+    }
+}
+
+/// What a kept file costs besides its content, in bytes.
+const OVERHEAD: usize = 512;
+
+fn weight(file: &SourceFile) -> usize {
+    usize::try_from(file.entry.attrs.meta.size).unwrap_or(usize::MAX).saturating_add(OVERHEAD)
+}
+
+/// Whether an error says that a path does not exist.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+/// One version of a regular file, read once in order by whoever comes first.
+pub struct SourceFile {
+    /// When reading began.
+    pub began: Instant,
+    /// What the file was when it was opened.
+    pub entry: Entry,
+    file: OwnedFd,
+    writers_before: Writers,
+    sparse: bool,
+    reading: Mutex<Reading>,
+}
+
+struct Reading {
+    next: u64,
+    hasher: blake3::Hasher,
+    behind: VecDeque<(u64, Piece)>,
+    behind_bytes: usize,
+    end: Option<End>,
+}
+
+/// A piece of a file.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Bytes.
+    Data(Arc<[u8]>),
+    /// A hole of this many bytes.
+    Hole(u64),
+    /// Nothing more.
+    End,
+}
+
+/// What a whole read amounts to.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// The bytes are a version of the file.
+    Version {
+        /// What the file is; its size is what was read.
+        entry: Box<Entry>,
+        /// BLAKE3 of what was read.
+        hash: [u8; 32],
+        /// A writer may be at work: the bytes held still for two readings, and are read again later.
+        provisional: bool,
+    },
+    /// The bytes changed while they were read twice.
+    Busy,
+}
+
+impl SourceFile {
+    fn open(root: &Root, path: &RelPath, mask: &Mask) -> io::Result<Self> {
+        let parent = root.parent(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
+        let look = read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?;
+        if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
+            return Err(Errno::NOENT.into());
+        }
+        let file = rustix::fs::openat(&parent.fd, parent.name, flags, Mode::empty())?;
+        let began = Instant::now();
+        let writers_before = writers(file.as_fd());
+        let mut entry = read_entry(file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
+        if entry.attrs.meta.kind != Kind::File {
+            return Err(Errno::NOENT.into());
+        }
+        entry.name = parent.name.to_vec();
+        let blocks = rustix::fs::fstat(&file)?.st_blocks;
+        let sparse = u64::try_from(blocks).unwrap_or(0) * 512 < entry.attrs.meta.size;
+        let reading = Reading {
+            next: 0,
+            hasher: blake3::Hasher::new(),
+            behind: VecDeque::new(),
+            behind_bytes: 0,
+            end: None,
+        };
+        Ok(Self { began, entry, file, writers_before, sparse, reading: Mutex::new(reading) })
+    }
+
+    /// Bytes of the version, as they were when it was opened.
+    pub fn size(&self) -> u64 {
+        self.entry.attrs.meta.size
+    }
+
+    /// Which inode it is.
+    pub fn id(&self) -> FileId {
+        self.entry.id
+    }
+
+    /// Whether somebody had the file open for writing when it was opened here.
+    pub fn is_being_written(&self) -> bool {
+        self.writers_before == Writers::Some
+    }
+
+    /// Returns the piece at `offset`, which must be where another piece ended.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn piece(&self, offset: u64) -> io::Result<Piece> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, piece)) = reading.behind.iter().rev().find(|(at, _)| *at == offset) {
+            return Ok(piece.clone());
+        }
+        let piece = self.read(offset)?;
+        if offset != reading.next {
+            // Too far behind the others: reads for itself; the hash tells if the bytes changed.
+            return Ok(piece);
+        }
+        match &piece {
+            Piece::Data(data) => {
+                reading.hasher.update(data);
+                reading.next += data.len() as u64;
+                reading.behind_bytes += data.len();
+            }
+            Piece::Hole(len) => {
+                hash_zeros(&mut reading.hasher, *len);
+                reading.next += len;
+            }
+            Piece::End => return Ok(piece),
+        }
+        reading.behind.push_back((offset, piece.clone()));
+        while reading.behind_bytes > BEHIND_MAX || (reading.behind.len() > 1 && reading.behind.len() > 256) {
+            if let Some((_, Piece::Data(data))) = reading.behind.pop_front() {
+                reading.behind_bytes -= data.len();
+            }
+        }
+        Ok(piece)
+    }
+
+    fn read(&self, offset: u64) -> io::Result<Piece> {
+        let size = self.size();
+        if offset >= size {
+            return Ok(Piece::End);
+        }
+        let mut end = size;
+        if self.sparse {
+            match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+                Ok(data) if data > offset => return Ok(Piece::Hole(data.min(size) - offset)),
+                Ok(_) => {
+                    if let Ok(hole) = rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+                        end = hole.clamp(offset + 1, size);
+                    }
+                }
+                Err(Errno::NXIO) => return Ok(Piece::Hole(size - offset)),
+                Err(_) => {}
+            }
+        }
+        let len = usize::try_from(end - offset).map_or(PIECE_LEN, |len| len.min(PIECE_LEN));
+        let mut data = vec![0; len];
+        let mut filled = 0;
+        while filled < len {
+            match rustix::io::pread(&self.file, &mut data[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        data.truncate(filled);
+        Ok(if filled == 0 { Piece::End } else { Piece::Data(data.into()) })
+    }
+
+    /// Says what the reading amounts to, once every piece was taken.
+    ///
+    /// # Errors
+    /// What read(2) and statx(2) say.
+    pub fn finish(&self, mask: &Mask) -> io::Result<End> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(end) = &reading.end {
+            return Ok(end.clone());
+        }
+        let hash = *reading.hasher.finalize().as_bytes();
+        let now = read_entry(self.file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
+        let quiet = self.writers_before == Writers::None && writers(self.file.as_fd()) == Writers::None;
+        let unchanged = now.version() == self.entry.version() && reading.next == self.size();
+        let end = if quiet && unchanged {
+            End::Version { entry: Box::new(self.entry.clone()), hash, provisional: false }
+        } else if self.hash_again(reading.next)? == hash {
+            let mut entry = self.entry.clone();
+            entry.attrs.meta.size = reading.next;
+            End::Version { entry: Box::new(entry), hash, provisional: true }
+        } else {
+            End::Busy
+        };
+        reading.end = Some(end.clone());
+        Ok(end)
+    }
+
+    fn hash_again(&self, len: u64) -> io::Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        while offset < len {
+            match self.read(offset)? {
+                Piece::Data(data) => {
+                    let take = usize::try_from(len - offset).map_or(data.len(), |rest| rest.min(data.len()));
+                    hasher.update(&data[..take]);
+                    offset += take as u64;
+                }
+                Piece::Hole(hole) => {
+                    let take = hole.min(len - offset);
+                    hash_zeros(&mut hasher, take);
+                    offset += take;
+                }
+                Piece::End => break,
+            }
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Returns BLAKE3 of what the file holds now, read anew.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn hash_now(&self) -> io::Result<[u8; 32]> {
+        self.hash_again(self.size())
+    }
+
+    /// Returns what tells this version apart.
+    pub fn version(&self) -> Version {
+        self.entry.version()
+    }
+}
+
+fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
+    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    while len > 0 {
+        let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
+        hasher.update(&ZEROS[..step]);
+        len -= step as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn source(targets: usize) -> (tempfile::TempDir, Arc<Source>) {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::open(dir.path(), targets).unwrap();
+        (dir, source)
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::try_from(text).unwrap()
+    }
+
+    fn read_all(file: &SourceFile) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            match file.piece(all.len() as u64).unwrap() {
+                Piece::Data(data) => all.extend_from_slice(&data),
+                Piece::Hole(len) => all.resize(all.len() + len as usize, 0),
+                Piece::End => return all,
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_nobody_writes_is_confirmed_and_one_held_open_is_provisional() {
+        let (dir, source) = source(1);
+        fs::write(dir.path().join("f"), vec![7; 600_000]).unwrap();
+        let mask = Mask::everything();
+        let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+        assert_eq!(read_all(&file), vec![7; 600_000]);
+        assert!(matches!(file.finish(&mask).unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes()));
+        let writer = fs::OpenOptions::new().write(true).open(dir.path().join("f")).unwrap();
+        let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+        read_all(&file);
+        assert!(matches!(file.finish(&mask).unwrap(), End::Version { provisional: true, .. }));
+        drop(writer);
+    }
+
+    #[test]
+    fn a_file_that_changes_under_the_reading_is_busy() {
+        let (dir, source) = source(1);
+        fs::write(dir.path().join("f"), vec![7; 600_000]).unwrap();
+        let mask = Mask::everything();
+        let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+        file.piece(0).unwrap();
+        fs::write(dir.path().join("f"), vec![8; 600_000]).unwrap();
+        read_all(&file);
+        assert!(matches!(file.finish(&mask).unwrap(), End::Busy));
+    }
+
+    #[test]
+    fn holes_are_not_read_through() {
+        let (dir, source) = source(1);
+        let file = fs::File::create(dir.path().join("f")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        drop(file);
+        let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
+        assert!(matches!(file.read(0).unwrap(), Piece::Hole(len) if len == 1 << 40));
+    }
+
+    #[test]
+    fn targets_share_a_reading_that_has_seen_their_change_and_no_other() {
+        let (dir, source) = source(2);
+        fs::write(dir.path().join("f"), b"one").unwrap();
+        let issued = Instant::now();
+        let mask = Mask::everything();
+        let first = source.file(&path("f"), &mask, issued).unwrap();
+        let second = source.file(&path("f"), &mask, issued).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let later = source.file(&path("f"), &mask, Instant::now()).unwrap();
+        assert!(!Arc::ptr_eq(&first, &later));
+    }
+
+    #[test]
+    fn a_path_has_vanished_only_if_the_way_to_it_is_known() {
+        let (dir, source) = source(1);
+        fs::create_dir(dir.path().join("d")).unwrap();
+        assert!(source.vanished(&path("d/none")).unwrap());
+        assert!(source.vanished(&path("none/x/y")).unwrap());
+        assert!(!source.vanished(&path("d")).unwrap());
+        assert!(!source.vanished(&RelPath::root()).unwrap());
+    }
+}

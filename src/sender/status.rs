@@ -1,0 +1,179 @@
+//! What is known of one target at this moment, for status, metrics and lag.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::monitor::{Counters, PassSummary};
+use crate::tree::RelPath;
+
+/// Problems that are kept one by one; more collapse into a count.
+const PROBLEMS_MAX: usize = 1000;
+/// First and longest time between two tries of a path with a Problem.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_LONGEST: Duration = Duration::from_secs(600);
+
+/// What a target is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetState {
+    /// No connection was made yet.
+    #[default]
+    Connecting,
+    /// The first pass is under way.
+    FirstPass,
+    /// Changes go out as they happen.
+    Live,
+    /// There is no connection.
+    Down,
+    /// An operator holds it back.
+    Paused,
+}
+
+/// A path that could not be mirrored.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TargetProblem {
+    /// What failed, as one verb.
+    pub operation: String,
+    /// The errno.
+    pub errno: i32,
+    /// Whether it failed on the target.
+    pub on_target: bool,
+    /// How often it was tried in vain.
+    pub attempts: u32,
+    /// When it is tried again.
+    #[serde(skip)]
+    pub retry_at: Instant,
+    /// The commit after which it counts as solved, while a try is under way.
+    #[serde(skip)]
+    trying: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: TargetState,
+    since: Option<SystemTime>,
+    problems: BTreeMap<RelPath, TargetProblem>,
+    last_pass: Option<(SystemTime, PassSummary)>,
+    last_ack: Option<SystemTime>,
+    oldest: Option<Instant>,
+    error: Option<String>,
+}
+
+/// What is known of one target; shared by its session and whoever asks.
+#[derive(Debug, Default)]
+pub struct TargetStatus {
+    /// Counters of the target's life in this process.
+    pub counters: Counters,
+    inner: Mutex<Inner>,
+}
+
+impl TargetStatus {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the state and since when it holds.
+    pub fn state(&self) -> (TargetState, Option<SystemTime>) {
+        let inner = self.lock();
+        (inner.state, inner.since)
+    }
+
+    /// Takes a new state; `true` if it is another one.
+    pub fn enter(&self, state: TargetState, error: Option<String>) -> bool {
+        let mut inner = self.lock();
+        inner.error = error;
+        if inner.state == state && inner.since.is_some() {
+            return false;
+        }
+        (inner.state, inner.since) = (state, Some(SystemTime::now()));
+        true
+    }
+
+    /// Returns why there is no connection.
+    pub fn error(&self) -> Option<String> {
+        self.lock().error.clone()
+    }
+
+    /// Notes a failure of a path; `true` if it is a new one or another one.
+    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) -> bool {
+        let mut inner = self.lock();
+        let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
+        let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
+        if attempts == 0 && inner.problems.len() >= PROBLEMS_MAX {
+            return false;
+        }
+        let pause = RETRY_FIRST.saturating_mul(1 << attempts.min(10)).min(RETRY_LONGEST);
+        let problem = TargetProblem {
+            operation: operation.to_owned(),
+            errno,
+            on_target,
+            attempts: attempts + 1,
+            retry_at: Instant::now() + pause,
+            trying: None,
+        };
+        inner.problems.insert(path.clone(), problem);
+        new
+    }
+
+    /// Returns the paths whose next try is due, and marks them as being tried under `commit`.
+    pub fn due(&self, now: Instant, commit: u64) -> Vec<RelPath> {
+        let mut inner = self.lock();
+        let due = inner.problems.iter_mut().filter(|(_, p)| p.trying.is_none() && p.retry_at <= now);
+        due.map(|(path, problem)| {
+            problem.trying = Some(commit);
+            path.clone()
+        })
+        .collect()
+    }
+
+    /// When the next try of a path is due.
+    pub fn next_retry(&self) -> Option<Instant> {
+        self.lock().problems.values().filter(|p| p.trying.is_none()).map(|p| p.retry_at).min()
+    }
+
+    /// Counts as solved what was tried up to `commit` and did not fail again.
+    pub fn acknowledged(&self, commit: u64) {
+        let mut inner = self.lock();
+        inner.last_ack = Some(SystemTime::now());
+        inner.problems.retain(|_, problem| problem.trying.is_none_or(|trying| trying > commit));
+    }
+
+    /// Forgets the Problems of a path and everything below it: a new session tries anew.
+    pub fn retry_all(&self) {
+        for problem in self.lock().problems.values_mut() {
+            problem.trying = None;
+            problem.retry_at = Instant::now();
+        }
+    }
+
+    /// Returns the standing Problems.
+    pub fn problems(&self) -> Vec<(RelPath, TargetProblem)> {
+        self.lock().problems.iter().map(|(path, problem)| (path.clone(), problem.clone())).collect()
+    }
+
+    /// Notes the end of a pass over the whole tree.
+    pub fn passed(&self, summary: PassSummary) {
+        self.lock().last_pass = Some((SystemTime::now(), summary));
+    }
+
+    /// Returns the last pass over the whole tree.
+    pub fn last_pass(&self) -> Option<(SystemTime, PassSummary)> {
+        self.lock().last_pass.clone()
+    }
+
+    /// Returns when the target last acknowledged.
+    pub fn last_ack(&self) -> Option<SystemTime> {
+        self.lock().last_ack
+    }
+
+    /// Notes since when the oldest change waits that is neither in the mailbox nor acknowledged.
+    pub fn in_flight(&self, oldest: Option<Instant>) {
+        self.lock().oldest = oldest;
+    }
+
+    /// Returns since when the oldest change in flight waits.
+    pub fn oldest_in_flight(&self) -> Option<Instant> {
+        self.lock().oldest
+    }
+}

@@ -1,0 +1,328 @@
+//! Files in pieces: one at a time is sent, the signatures of the next are asked for ahead.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::changes::Delivered;
+use super::mailbox::{Mailbox, Parcel};
+use super::session::{Session, SessionError};
+use super::source::{End, Piece, SourceFile};
+use crate::batch::{Change, ChangeKind, Scope};
+use crate::delta::{Differ, Index, Op};
+use crate::monitor::Counters;
+use crate::protocol::{StreamId, ToReceiver};
+use crate::scan::View;
+use crate::tree::RelPath;
+
+/// Files whose signatures are asked for ahead.
+const AHEAD: usize = 8;
+/// Large files that wait before no more are taken from a pass.
+const WAITING_MAX: usize = 256;
+
+enum Phase {
+    /// Nothing was done yet.
+    Waiting,
+    /// The signature of the basis was asked for.
+    Signing,
+    /// The answer came; `None` means that there is no basis.
+    Signed(Option<Arc<Index>>),
+    /// Pieces are on their way.
+    Sending { offset: u64, differ: Option<Box<Differ>>, index: Option<Arc<Index>>, matched: u64, literal: u64 },
+}
+
+struct Job {
+    stream: StreamId,
+    path: RelPath,
+    parcel: Parcel,
+    scope: Scope,
+    file: Option<Arc<SourceFile>>,
+    phase: Phase,
+}
+
+/// The large files of a session.
+pub(super) struct Jobs {
+    jobs: VecDeque<Job>,
+    next: StreamId,
+    ahead: usize,
+    renamed: Vec<StreamId>,
+}
+
+impl Jobs {
+    pub fn new(streams_max: u32) -> Self {
+        let ahead = AHEAD.min(usize::try_from(streams_max).unwrap_or(1)).max(1);
+        Self { jobs: VecDeque::new(), next: 1, ahead, renamed: Vec::new() }
+    }
+
+    /// Adds a file; one that waits already takes the newer change.
+    pub fn add(&mut self, path: RelPath, parcel: Parcel, scope: Scope) {
+        let waiting = self.jobs.iter_mut().find(|job| job.path == path && matches!(job.phase, Phase::Waiting));
+        if let Some(job) = waiting {
+            job.parcel.issued = parcel.issued;
+            return;
+        }
+        let stream = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.jobs.push_back(Job { stream, path, parcel, scope, file: None, phase: Phase::Waiting });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.jobs.len() < WAITING_MAX
+    }
+
+    pub fn is_sending(&self) -> bool {
+        self.jobs.front().is_some_and(|job| matches!(job.phase, Phase::Sending { .. }))
+    }
+
+    pub fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        self.jobs.iter().map(|job| &job.parcel)
+    }
+
+    pub fn take_parcels(&mut self) -> Vec<Parcel> {
+        self.jobs.drain(..).map(|job| job.parcel).collect()
+    }
+
+    /// Takes in the answer to a request for a signature.
+    pub fn signed(&mut self, stream: StreamId, signature: Option<Arc<Index>>) {
+        let asked = |job: &&mut Job| job.stream == stream && matches!(job.phase, Phase::Signing);
+        if let Some(job) = self.jobs.iter_mut().find(asked) {
+            job.phase = Phase::Signed(signature);
+        }
+    }
+
+    /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own
+    /// name changed begins anew under the new name.
+    pub fn rename(&mut self, from: &RelPath, to: &RelPath, mailbox: &Mailbox) {
+        let mut begin_anew = Vec::new();
+        let mut renamed = Vec::new();
+        self.jobs.retain_mut(|job| {
+            if job.path == *from || job.path.is_within(to) {
+                renamed.push(job.stream);
+                let path = job.path.rebase(from, to).unwrap_or_else(|| job.path.clone());
+                let kind = ChangeKind::Update { path, scope: Scope::Content };
+                begin_anew.push(Change { since: job.parcel.change.since, kind });
+                return false;
+            }
+            if let Some(new) = job.path.rebase(from, to) {
+                job.path = new;
+            }
+            true
+        });
+        self.renamed.extend(renamed);
+        if !begin_anew.is_empty() {
+            mailbox.push_live(begin_anew);
+        }
+    }
+
+    /// Returns the streams that renames have ended.
+    pub fn abandon_renamed(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.renamed)
+    }
+
+    /// Ends the streams of a path and everything below it, and returns them.
+    pub fn abandon_below(&mut self, path: &RelPath) -> Vec<StreamId> {
+        let mut ended = Vec::new();
+        self.jobs.retain(|job| {
+            let below = job.path.is_within(path);
+            if below {
+                ended.push(job.stream);
+            }
+            !below
+        });
+        ended
+    }
+}
+
+impl Session {
+    /// Does one step for the large files; `false` if there is nothing to do but wait.
+    pub(super) fn step_job(&mut self) -> Result<bool, SessionError> {
+        self.ask_ahead()?;
+        let Some(mut job) = self.jobs.jobs.pop_front() else { return Ok(false) };
+        if matches!(job.phase, Phase::Signing) {
+            // Another file may be ready meanwhile.
+            let ready = self.jobs.jobs.iter().position(|job| matches!(job.phase, Phase::Signed(_)));
+            let Some(ready) = ready.and_then(|at| self.jobs.jobs.remove(at)) else {
+                self.jobs.jobs.push_front(job);
+                self.shared.outbox.flush()?;
+                return Ok(false);
+            };
+            self.jobs.jobs.push_front(std::mem::replace(&mut job, ready));
+        }
+        if self.advance(&mut job)? {
+            self.jobs.jobs.push_front(job);
+        }
+        Ok(true)
+    }
+
+    /// Opens the next files and asks for the signatures of their bases.
+    fn ask_ahead(&mut self) -> Result<(), SessionError> {
+        for at in 0..self.jobs.ahead.min(self.jobs.jobs.len()) {
+            if !matches!(self.jobs.jobs[at].phase, Phase::Waiting) {
+                continue;
+            }
+            let job = &self.jobs.jobs[at];
+            let (path, stream) = (job.path.clone(), job.stream);
+            let whole = job.scope == Scope::Absent
+                || self.shared.options.sync.selection.whole_file
+                || self.shared.options.dry_run
+                || self.whole.contains(&path);
+            let phase = if whole {
+                Phase::Signed(None)
+            } else {
+                self.send(&ToReceiver::Sign { stream, path })?;
+                Phase::Signing
+            };
+            self.jobs.jobs[at].phase = phase;
+        }
+        Ok(())
+    }
+
+    /// Takes a file one step on; `false` when it is done with.
+    fn advance(&mut self, job: &mut Job) -> Result<bool, SessionError> {
+        match &mut job.phase {
+            Phase::Waiting | Phase::Signing => Ok(true),
+            Phase::Signed(signature) => {
+                let index = signature.take();
+                self.begin(job, index)
+            }
+            Phase::Sending { .. } => self.send_piece(job),
+        }
+    }
+
+    fn begin(&mut self, job: &mut Job, index: Option<Arc<Index>>) -> Result<bool, SessionError> {
+        let file = match self.shared.source.file(&job.path, &self.shared.mask, job.parcel.issued) {
+            Ok(file) => file,
+            Err(error) => {
+                self.read_failed(&job.path, &error)?;
+                return self.drop_job(job);
+            }
+        };
+        if self.must_wait(&file, &job.parcel) {
+            self.shared.feedback.still_open(&job.path);
+            return self.drop_job(job);
+        }
+        let basis = index.is_some();
+        let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
+        let open = ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.size(), basis };
+        self.send(&open)?;
+        job.file = Some(file);
+        job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };
+        Ok(true)
+    }
+
+    fn drop_job(&mut self, job: &Job) -> Result<bool, SessionError> {
+        self.send(&ToReceiver::Abandon { stream: job.stream })?;
+        Ok(false)
+    }
+
+    fn send_piece(&mut self, job: &mut Job) -> Result<bool, SessionError> {
+        let (Some(file), Phase::Sending { offset, differ, index, matched, literal }) = (job.file.clone(), &mut job.phase)
+        else {
+            return Ok(false);
+        };
+        let stream = job.stream;
+        let piece = match file.piece(*offset) {
+            Ok(piece) => piece,
+            Err(error) => {
+                self.read_failed(&job.path, &error)?;
+                return self.drop_job(job);
+            }
+        };
+        let mut ops = Ops { session: self, stream, matched: 0, literal: 0 };
+        match piece {
+            Piece::Data(data) => {
+                match differ {
+                    Some(differ) => differ.push(&data, &mut |op| ops.emit(op))?,
+                    None => ops.emit(Op::Literal(&data))?,
+                }
+                *offset += data.len() as u64;
+            }
+            Piece::Hole(len) => {
+                // The search ends at a hole and begins anew behind it.
+                if let (Some(before), Some(index)) = (differ.take(), index) {
+                    before.finish(&mut |op| ops.emit(op))?;
+                    *differ = Some(Box::new(Differ::new(Arc::clone(index))));
+                }
+                ops.session.send(&ToReceiver::Hole { stream, len })?;
+                *offset += len;
+            }
+            Piece::End => {
+                if let Some(differ) = differ.take() {
+                    differ.finish(&mut |op| ops.emit(op))?;
+                }
+                *matched += ops.matched;
+                *literal += ops.literal;
+                return self.end_file(job, &file);
+            }
+        }
+        *matched += ops.matched;
+        *literal += ops.literal;
+        Ok(true)
+    }
+
+    fn end_file(&mut self, job: &mut Job, file: &SourceFile) -> Result<bool, SessionError> {
+        let end = match file.finish(&self.shared.mask) {
+            Ok(end) => end,
+            Err(error) => {
+                self.read_failed(&job.path, &error)?;
+                return self.drop_job(job);
+            }
+        };
+        let End::Version { entry, hash, provisional } = end else {
+            self.drop_job(job)?;
+            self.send_again(job.path.clone(), &job.parcel, std::time::Duration::from_millis(500))?;
+            return Ok(false);
+        };
+        let mut attrs = entry.attrs.clone();
+        self.shared.view.adjust(&mut attrs);
+        self.send(&ToReceiver::Close { stream: job.stream, attrs, hash, provisional })?;
+        if let Phase::Sending { matched, literal, .. } = job.phase {
+            let counters = &self.shared.status.counters;
+            Counters::add(&counters.matched_bytes, matched);
+            Counters::add(&counters.literal_bytes, literal);
+        }
+        let path = job.path.clone();
+        let version = Delivered { entry: &entry, hash, provisional };
+        self.sent_content(&path, file, job.scope, &version)?;
+        self.shared.feedback.sent(&path, file.began.elapsed());
+        self.open.push(job.parcel.clone());
+        self.commit()?;
+        Ok(false)
+    }
+
+    /// Gives up what is in flight.
+    pub(super) fn abandon_jobs(&mut self) -> Result<(), SessionError> {
+        for stream in self.jobs.abandon_below(&RelPath::root()) {
+            self.send(&ToReceiver::Abandon { stream })?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends the operations of a delta as they are found.
+struct Ops<'a> {
+    session: &'a mut Session,
+    stream: StreamId,
+    matched: u64,
+    literal: u64,
+}
+
+impl Ops<'_> {
+    fn emit(&mut self, op: Op<'_>) -> Result<(), SessionError> {
+        let stream = self.stream;
+        match op {
+            Op::Copy { offset, len } => {
+                self.matched += len;
+                self.session.send(&ToReceiver::Copy { stream, offset, len })
+            }
+            Op::Literal(data) => {
+                self.literal += data.len() as u64;
+                self.session.send(&ToReceiver::Data { stream, data: Cow::Borrowed(data) })
+            }
+        }
+    }
+}

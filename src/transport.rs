@@ -1,0 +1,97 @@
+//! How an agent is reached: an ordered duplex byte stream.
+//!
+//! **Purpose:** [`Transport`] hides whether the agent runs behind `ssh`, behind libssh2 or on a pipe.
+//! **In → Out:** a target's address; a [`Link`] with a reader, a writer and a way to end it.
+//! **Invariants:** no shell on our side; a host is never taken for an option; host-key checks are the
+//! administrator's and never weakened.
+//! **Not here:** what travels on the link (`protocol`).
+
+mod deploy;
+mod process;
+mod ssh;
+
+pub use deploy::own_hash;
+pub use process::Local;
+pub use ssh::Ssh;
+
+use std::io::{self, Read, Write};
+
+use crate::error::{Consequence, Consequential, io_text};
+use crate::tree::quote;
+
+/// Makes connections to one agent.
+pub trait Transport: Send + Sync {
+    /// Starts an agent and returns the link to it.
+    ///
+    /// # Errors
+    /// [`TransportError`]; consequence by variant.
+    fn connect(&self) -> Result<Link, TransportError>;
+
+    /// Mends what kept the agent of a link that has ended from answering, if this transport can:
+    /// brings the agent to a target that has none. `Ok(true)` means that connecting again may help.
+    ///
+    /// # Errors
+    /// [`TransportError::Deploy`] with what stopped it.
+    fn mend(&self, _ended: &Ended) -> Result<bool, TransportError> {
+        Ok(false)
+    }
+}
+
+/// A link to a running agent.
+pub struct Link {
+    /// What the agent writes.
+    pub reader: Box<dyn Read + Send>,
+    /// What the agent reads.
+    pub writer: Box<dyn Write + Send>,
+    /// The link as a whole.
+    pub control: Box<dyn Control>,
+}
+
+/// The link as a whole.
+pub trait Control: Send + Sync {
+    /// Ends the link at once: blocked readers and writers return.
+    fn kill(&self);
+    /// Waits for the end of the agent's carrier and says how it ended: its exit status where it has
+    /// one, and the last lines that it wrote on standard error.
+    fn ended(&self) -> Ended;
+}
+
+/// How a carrier (ssh, a local agent) ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit status; `None` if it was killed or has none.
+    pub status: Option<i32>,
+    /// Last lines of its standard error, control characters escaped.
+    pub stderr: Vec<String>,
+}
+
+/// Why no link could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The program that carries the link does not start. Consequence: again.
+    #[error("start {program}: {}", io_text(.error))]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The host begins with `-` and would be taken for an option. Consequence: die.
+    #[error("host {} is no host name", quote(.0.as_bytes()))]
+    Host(String),
+    /// The agent could not be brought to the target. Consequence: again.
+    #[error("deploy agent: {0}")]
+    Deploy(String),
+    /// ssh could not log in. Consequence: again.
+    #[error("connect: {0}")]
+    Connect(String),
+}
+
+impl Consequential for TransportError {
+    fn consequence(&self) -> Consequence {
+        match self {
+            Self::Host(_) => Consequence::Die,
+            _ => Consequence::Again,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Links that are a child process: ssh, or the agent itself.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, BufWriter};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::{Control, Ended, Link, Transport, TransportError};
+
+/// Lines of standard error that are kept.
+const STDERR_LINES_MAX: usize = 20;
+/// Longest line of them in bytes.
+const STDERR_LINE_LEN_MAX: usize = 400;
+/// Asked of the kernel for the pipe to the carrier, in bytes.
+const PIPE_LEN: usize = 1 << 20;
+
+/// The agent as a child of this process: the same path as over SSH, without the SSH.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// The agent's command line.
+    pub command: Vec<String>,
+}
+
+impl Local {
+    /// Returns the transport that runs this very executable as the agent.
+    ///
+    /// # Errors
+    /// [`TransportError::Start`] if the executable cannot be found.
+    pub fn this_program() -> Result<Self, TransportError> {
+        let exe: PathBuf = std::env::current_exe()
+            .map_err(|error| TransportError::Start { program: "speil".to_owned(), error })?;
+        Ok(Self { command: vec![exe.to_string_lossy().into_owned(), "agent".to_owned()] })
+    }
+}
+
+impl Transport for Local {
+    fn connect(&self) -> Result<Link, TransportError> {
+        spawn(&self.command)
+    }
+}
+
+/// Starts `command` and returns the link to it.
+pub(super) fn spawn(command: &[String]) -> Result<Link, TransportError> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(TransportError::Deploy("the agent's command is empty".to_owned()));
+    };
+    let mut process = Command::new(program);
+    process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A process group of its own: Ctrl-C in a terminal is for speil, which ends its links itself.
+    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    let mut child =
+        process.spawn().map_err(|error| TransportError::Start { program: program.clone(), error })?;
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(TransportError::Deploy("no pipes to the agent".to_owned()));
+    };
+    // A larger pipe saves switches; a refusal (pipe-user-pages-soft) costs only speed.
+    let _ = rustix::pipe::fcntl_setpipe_size(stdin.as_fd(), PIPE_LEN);
+    let _ = rustix::pipe::fcntl_setpipe_size(stdout.as_fd(), PIPE_LEN);
+    let lines = Arc::new(Mutex::new(VecDeque::new()));
+    let keep = Arc::clone(&lines);
+    let collector = std::thread::Builder::new()
+        .name("stderr".to_owned())
+        .spawn(move || collect(BufReader::new(stderr), &keep))
+        .map_err(|error| TransportError::Start { program: program.clone(), error })?;
+    let pid = child.id();
+    Ok(Link {
+        reader: Box::new(BufReader::with_capacity(256 * 1024, stdout)),
+        writer: Box::new(BufWriter::with_capacity(256 * 1024, stdin)),
+        control: Box::new(ChildControl {
+            pid,
+            inner: Mutex::new(Inner { child, collector: Some(collector) }),
+            lines,
+        }),
+    })
+}
+
+fn collect(mut from: impl BufRead, keep: &Mutex<VecDeque<String>>) {
+    let mut line = Vec::new();
+    while let Ok(len) = from.read_until(b'\n', &mut line) {
+        if len == 0 {
+            return;
+        }
+        let text = crate::tree::quote(
+            line.trim_ascii_end().get(..STDERR_LINE_LEN_MAX).unwrap_or(line.trim_ascii_end()),
+        );
+        let text = text.trim_matches('"').to_owned();
+        line.clear();
+        if text.is_empty() {
+            continue;
+        }
+        tracing::debug!(target: "agent", line = %text);
+        let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
+        keep.push_back(text);
+        if keep.len() > STDERR_LINES_MAX {
+            keep.pop_front();
+        }
+    }
+}
+
+struct Inner {
+    child: Child,
+    collector: Option<JoinHandle<()>>,
+}
+
+struct ChildControl {
+    pid: u32,
+    inner: Mutex<Inner>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Control for ChildControl {
+    fn kill(&self) {
+        // `ended` may hold the lock while it waits; then the child is signalled by its pid, which
+        // stays its own until it is waited for.
+        match self.inner.try_lock() {
+            Ok(mut inner) => {
+                let _ = inner.child.kill();
+            }
+            Err(_) => {
+                if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = inner.child.wait().ok().and_then(|status| status.code());
+        if let Some(collector) = inner.collector.take() {
+            let _ = collector.join();
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        Ended { status, stderr: lines.iter().cloned().collect() }
+    }
+}
+
+impl Drop for ChildControl {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = inner.child.kill();
+        let _ = inner.child.wait();
+    }
+}

@@ -1,0 +1,230 @@
+//! Hears what changes below a source.
+//!
+//! **Purpose:** three backends behind one handle: `inotify` (speil's own), `poll` (a walker with a memory,
+//! for filesystems without events) and `portable` (the `notify` crate).
+//! **In → Out:** a source path, rules and a [`Sink`]; events in the order of the kernel.
+//! **Invariants:** an event is a hint, and what nobody knows is a `Rescan` of the smallest subtree that
+//! covers it, reported *after* that subtree is watched again; nothing that happens to the source ends a
+//! watcher (queue overflow, too few watches, a root that goes or is replaced, mounts). Every directory is
+//! opened relative to the fd of its parent, so a swapped symlink leads nowhere. No fd into the source is
+//! held while idle, so that it can be unmounted.
+//! **Not here:** coalescing (`debounce`), reading what a file holds (`scan`, `sender`).
+//! **Sources:** inotify(7) with "Limitations and caveats", proc(5) on `mountinfo`, statfs(2).
+
+mod anchor;
+mod dirfd;
+mod inotify;
+mod kernel;
+mod mounts;
+mod outbox;
+mod poll;
+mod portable;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+
+use crate::config::Backend;
+use crate::error::{Consequence, Consequential, errno_text};
+use crate::event::Event;
+use crate::tree::{RelPath, quote};
+
+use outbox::{Outbox, Shared};
+
+/// How a source is watched.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which backend; `Auto` takes inotify where the filesystem has events, else the poll backend.
+    pub backend: Backend,
+    /// How often the poll backend walks, and how often what cannot be watched is reported as a rescan.
+    pub poll_interval: Duration,
+    /// Whether directories on other filesystems than the root's are left out.
+    pub one_file_system: bool,
+}
+
+/// Where a backend puts what it hears. Called from the backend's own thread; must be quick, since the
+/// kernel's queue fills meanwhile (the consequence of which is a rescan, never a loss).
+pub trait Sink: Send + Sync {
+    /// Takes events, oldest first.
+    fn events(&self, events: Vec<Event>);
+}
+
+/// Which entries are neither watched nor reported. The flag says whether the path is a directory; what
+/// lies below a skipped directory is not asked for.
+pub type Skip = Arc<dyn Fn(&RelPath, bool) -> bool + Send + Sync>;
+
+/// A standing shortcoming of a watcher: told to people, and handled meanwhile by rescans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The top of the subtree that is concerned.
+    pub path: RelPath,
+    /// What is wrong and what happens instead; one line.
+    pub text: String,
+    /// What to change.
+    pub hint: Option<String>,
+}
+
+/// Why a source cannot be watched at all.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The source cannot be opened as a directory. Consequence: again.
+    #[error("watch {}: {}", quote(.path.as_os_str().as_encoded_bytes()), errno_text(.errno.raw_os_error()))]
+    Source {
+        /// The source.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// A system facility is missing or used up. Consequence: again.
+    #[error("watch: {what}: {}", errno_text(.errno.raw_os_error()))]
+    System {
+        /// What could not be had.
+        what: &'static str,
+        /// Why.
+        errno: Errno,
+    },
+    /// The `notify` crate failed. Consequence: again.
+    #[error("watch {}: notify", quote(.path.as_os_str().as_encoded_bytes()))]
+    Notify {
+        /// The source.
+        path: PathBuf,
+        /// Its words.
+        #[source]
+        source: ::notify::Error,
+    },
+}
+
+impl Consequential for WatchError {
+    fn consequence(&self) -> Consequence {
+        Consequence::Again
+    }
+}
+
+impl WatchError {
+    /// Returns what the admin can change, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::System { errno: Errno::MFILE, .. } => Some("raise fs.inotify.max_user_instances"),
+            _ => None,
+        }
+    }
+}
+
+/// What all three backends are: something that reports until it is told to stop.
+trait Listen: Send {
+    /// Reports to the sink until the stop fd is readable.
+    fn run(self: Box<Self>);
+}
+
+/// What a backend is made of besides its own state.
+struct Setup {
+    /// The source as an absolute path; symlinks in it are followed anew whenever they change.
+    source: PathBuf,
+    options: Options,
+    skip: Skip,
+    out: Outbox,
+    stop: Arc<OwnedFd>,
+}
+
+impl Setup {
+    /// Whether the watcher is being dropped.
+    fn stopped(&self) -> bool {
+        kernel::readable(&self.stop)
+    }
+}
+
+/// A running backend. Dropping it stops its thread and waits for it.
+pub struct Watcher {
+    backend: Backend,
+    shared: Arc<Shared>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    /// Returns the backend at work, never `Auto`.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Returns how many directories are watched (poll: remembered) now.
+    pub fn watched(&self) -> usize {
+        self.shared.watched()
+    }
+
+    /// Returns what stands in the way of a full watch now.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.shared.problems()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        kernel::signal(&self.stop);
+        if let Some(thread) = self.thread.take() {
+            // A backend that panicked has nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Watches `source` and returns when every watch stands, so that a pass started afterwards misses
+/// nothing. What exists at the start is not reported.
+///
+/// # Errors
+/// [`WatchError`] if the source cannot be opened or the system gives no watches; try again later.
+pub fn start(
+    source: &Path,
+    options: Options,
+    skip: Skip,
+    sink: Arc<dyn Sink>,
+) -> Result<Watcher, WatchError> {
+    start_with(source, options, skip, sink, kernel::Tuning::default())
+}
+
+/// As [`start`], with the knobs that tests turn.
+fn start_with(
+    source: &Path,
+    options: Options,
+    skip: Skip,
+    sink: Arc<dyn Sink>,
+    tuning: kernel::Tuning,
+) -> Result<Watcher, WatchError> {
+    let source = std::path::absolute(source)
+        .map_err(|_| WatchError::Source { path: source.to_owned(), errno: Errno::NOENT })?;
+    let backend = resolve(options.backend, &source)?;
+    let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(|errno| WatchError::System { what: "eventfd", errno })?;
+    let stop = Arc::new(stop);
+    let shared = Arc::new(Shared::default());
+    let out = Outbox::new(sink, Arc::clone(&shared));
+    let setup = Setup { source, options, skip, out, stop: Arc::clone(&stop) };
+    let listener: Box<dyn Listen> = match backend {
+        Backend::Poll => Box::new(poll::Poll::start(setup)?),
+        Backend::Notify => Box::new(portable::Portable::start(setup)?),
+        Backend::Inotify | Backend::Auto => Box::new(inotify::Inotify::start(setup, tuning)?),
+    };
+    let thread = std::thread::Builder::new()
+        .name("speil-watch".to_owned())
+        .spawn(move || listener.run())
+        .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
+    Ok(Watcher { backend, shared, stop, thread: Some(thread) })
+}
+
+/// Returns the backend that `Auto` stands for on this source.
+fn resolve(backend: Backend, source: &Path) -> Result<Backend, WatchError> {
+    if backend != Backend::Auto {
+        return Ok(backend);
+    }
+    let root =
+        dirfd::open_path(source).map_err(|errno| WatchError::Source { path: source.to_owned(), errno })?;
+    Ok(if dirfd::has_events(&root) && kernel::usable() { Backend::Inotify } else { Backend::Poll })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! speil's own inotify backend.
+//!
+//! **Purpose:** keeps one watch per directory and a tree that says what each is called *at the event
+//! being read*. That tree is a replay of events and so lags behind the disk; a walk of a new directory
+//! is ahead of it. Where both meet, a directory is known by its inode, and every place that an event
+//! names is looked at again before it is believed.
+//! **Invariants:** a watch is added, *then* the directory is read, then the directories in it; what could
+//! not be watched is a gap with a reason; the kernel is drained while a walk is under way; without work
+//! the thread sleeps without a timeout.
+//! **Not here:** the order of events and the halves of renames (`queue`).
+
+mod apply;
+mod gaps;
+mod grow;
+mod nodes;
+mod queue;
+mod root;
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::inotify::ReadFlags;
+use rustix::io::Errno;
+
+use crate::event::RescanReason;
+
+use super::anchor::Anchor;
+use super::kernel::{self, Kernel, Tuning};
+use super::mounts::Mounts;
+use super::{Listen, Problem, Setup, WatchError};
+
+use gaps::{Gap, Gaps};
+use nodes::Nodes;
+use queue::{Next, Queue};
+use root::Root;
+
+/// Buffers read from the kernel at once.
+const DRAIN_READS: usize = 64;
+/// Events looked at before timers and the stop fd are.
+const ROUND_EVENTS: usize = 8192;
+/// How long after a failed look the missing directories are looked for again.
+const MISSING_PAUSE: Duration = Duration::from_millis(5);
+/// How often that is tried before the whole tree is walked.
+const MISSING_TRIES: u32 = 4;
+/// As many problems are told apart.
+const PROBLEMS_MAX: usize = 64;
+
+/// When the thread must wake up although nothing is heard.
+#[derive(Default)]
+struct Due {
+    /// A rename waits for its other half, or events are left over.
+    queue: Option<Instant>,
+    missing: Option<Instant>,
+    missing_tries: u32,
+    holes: Option<Instant>,
+    /// The way to the source cannot be watched.
+    root: Option<Instant>,
+}
+
+/// The backend.
+pub(super) struct Inotify {
+    setup: Setup,
+    tuning: Tuning,
+    kernel: Kernel,
+    queue: Queue,
+    nodes: Nodes,
+    gaps: Gaps,
+    anchor: Anchor,
+    mounts: Mounts,
+    root: Root,
+    due: Due,
+    /// Directories that the last count found beyond what is watched.
+    unwatched: u64,
+    /// The last rename, to recognise an exchange by its second half.
+    last_move: Option<root::Pair>,
+}
+
+impl Inotify {
+    /// Watches the whole tree.
+    ///
+    /// # Errors
+    /// [`WatchError`] if the source cannot be opened or there is no inotify instance left.
+    pub(super) fn start(setup: Setup, tuning: Tuning) -> Result<Self, WatchError> {
+        let system = |what| move |errno| WatchError::System { what, errno };
+        let kernel = Kernel::new().map_err(system("inotify instance"))?;
+        let anchor = Anchor::new(&setup.source).map_err(system("inotify instance"))?;
+        let mounts = Mounts::open().map_err(|_| system("/proc/self/mountinfo")(Errno::NOENT))?;
+        let queue = Queue::new(tuning.backlog_max);
+        let source = setup.source.clone();
+        let mut this = Self {
+            setup,
+            tuning,
+            kernel,
+            queue,
+            nodes: Nodes::default(),
+            gaps: Gaps::default(),
+            anchor,
+            mounts,
+            root: Root::default(),
+            due: Due::default(),
+            unwatched: 0,
+            last_move: None,
+        };
+        let (fd, _) = this.anchor.resolve().map_err(|errno| WatchError::Source { path: source, errno })?;
+        this.rebuild(fd);
+        this.finish_round();
+        Ok(this)
+    }
+
+    /// Moves what the kernel holds into the queue; says whether that was anything.
+    fn drain(&mut self) -> bool {
+        let (nodes, queue) = (&self.nodes, &mut self.queue);
+        self.kernel.drain(DRAIN_READS, |raw| {
+            // The echo of a watch that was dropped here.
+            if !(raw.mask.contains(ReadFlags::IGNORED) && !nodes.contains(raw.wd)) {
+                queue.push(raw);
+            }
+        })
+    }
+
+    /// Looks at what is in the queue.
+    fn process(&mut self) {
+        self.due.queue = None;
+        for _ in 0..ROUND_EVENTS {
+            match self.queue.next(Instant::now(), self.tuning.hold) {
+                Next::Event(raw) => self.on_event(raw),
+                Next::Moved(raw, wd, name) => self.on_move(&raw, wd, &name),
+                Next::Wait(until) => {
+                    if !self.drain() {
+                        self.due.queue = Some(until);
+                        return;
+                    }
+                }
+                Next::Overflow => self.on_overflow(),
+                Next::Empty => return self.settle(),
+            }
+        }
+        self.due.queue = Some(Instant::now());
+    }
+
+    /// With no event left, looks for the directories that events named and the disk did not have.
+    fn settle(&mut self) {
+        if self.gaps.has_missing() && self.due.missing.is_none_or(|due| due <= Instant::now()) {
+            self.retry_missing(None);
+            self.due.missing_tries += 1;
+            if self.gaps.has_missing() && self.due.missing_tries >= MISSING_TRIES {
+                self.start_over(RescanReason::Unwatched);
+            }
+            self.due.missing = Some(Instant::now() + MISSING_PAUSE);
+        }
+        if !self.gaps.has_missing() {
+            (self.due.missing, self.due.missing_tries) = (None, 0);
+        }
+    }
+
+    fn timers(&mut self, now: Instant) {
+        let interval = self.setup.options.poll_interval;
+        if self.due.holes.is_some_and(|due| due <= now) {
+            self.retry_holes();
+            self.due.holes = Some(now + interval);
+        }
+        if self.due.root.is_some_and(|due| due <= now) {
+            self.root.check = true;
+            self.due.root = None;
+        }
+    }
+
+    /// Hands over what was heard, and sees to when to wake up.
+    fn finish_round(&mut self) {
+        let next = Instant::now() + self.setup.options.poll_interval;
+        let blind = !self.anchor.is_complete() || self.root.absent.is_some_and(|errno| errno != Errno::NOENT);
+        self.due.root = if blind { self.due.root.or(Some(next)) } else { None };
+        self.due.holes = if self.gaps.has_holes() { self.due.holes.or(Some(next)) } else { None };
+        if std::mem::take(&mut self.gaps.stale) || std::mem::take(&mut self.root.stale) {
+            self.tell();
+        }
+        self.root.fd = None;
+        self.setup.out.set_watched(self.nodes.len());
+        self.setup.out.flush();
+    }
+
+    /// Shows the problems on the handle.
+    fn tell(&mut self) {
+        let mut problems = Vec::new();
+        let every = self.setup.options.poll_interval.as_secs_f64();
+        if let Some(errno) = self.root.absent {
+            problems.push(Problem {
+                path: crate::tree::RelPath::root(),
+                text: format!("source: {}; waiting for it", crate::error::errno_text(errno.raw_os_error())),
+                hint: None,
+            });
+        }
+        for (path, gap) in self.gaps.hole_paths(&self.nodes).into_iter().take(PROBLEMS_MAX) {
+            let (mut text, mut hint) = (gap.text(), None);
+            if gap == Gap::Limit {
+                let needed = self.nodes.len() as u64 + self.unwatched;
+                let limit =
+                    kernel::watch_limit().map_or_else(String::new, |limit| format!(", {limit} allowed"));
+                text = format!("{text}: this source needs {needed} or more{limit}");
+                hint = Some("raise fs.inotify.max_user_watches (sysctl)".to_owned());
+            }
+            problems.push(Problem {
+                text: format!("watch {path}: {text}; compared every {every} s instead"),
+                path,
+                hint,
+            });
+        }
+        self.setup.out.set_problems(problems);
+    }
+}
+
+impl Listen for Inotify {
+    fn run(mut self: Box<Self>) {
+        loop {
+            let due = [self.due.queue, self.due.missing, self.due.holes, self.due.root];
+            let until = due.into_iter().flatten().min();
+            let urgent = PollFlags::PRI | PollFlags::ERR;
+            let [_, anchor, mounts, stop] = kernel::wait(
+                [
+                    (self.kernel.as_fd(), PollFlags::IN),
+                    (self.anchor.as_fd(), PollFlags::IN),
+                    (self.mounts.as_fd(), urgent),
+                    (self.setup.stop.as_fd(), PollFlags::IN),
+                ],
+                until,
+            );
+            if stop {
+                return;
+            }
+            self.drain();
+            self.process();
+            self.root.check |= anchor && self.anchor.drain();
+            self.timers(Instant::now());
+            if mounts {
+                self.on_mounts();
+            } else if self.root.check {
+                self.check_root();
+            }
+            self.finish_round();
+        }
+    }
+}

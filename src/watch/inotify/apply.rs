@@ -1,0 +1,220 @@
+//! What each event means for the tree and for the listener.
+
+use std::time::Instant;
+
+use rustix::fs::inotify::ReadFlags;
+
+use crate::event::{EventKind, RescanReason};
+use crate::tree::{RelPath, check_name};
+
+use super::super::dirfd;
+use super::super::kernel::{Raw, Wd};
+use super::Inotify;
+use super::gaps::Gap;
+use super::grow::{Step, Walk};
+use super::nodes::Place;
+
+impl Inotify {
+    /// Takes one event that is no rename within the tree.
+    pub(super) fn on_event(&mut self, raw: Raw) {
+        // A watch that was dropped has nothing to say any more.
+        let Some(path) = self.nodes.path(raw.wd) else { return };
+        if raw.mask.contains(ReadFlags::IGNORED) {
+            return self.on_lost(raw.wd, path);
+        }
+        if raw.mask.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            self.root.check |= self.nodes.root() == Some(raw.wd);
+            return;
+        }
+        if raw.name.is_empty() {
+            if raw.mask.contains(ReadFlags::ATTRIB) {
+                self.setup.out.push(raw.at, EventKind::Attrib { path, dir: true });
+            }
+            return;
+        }
+        if check_name(&raw.name).is_ok() {
+            let place = Place::new(raw.wd, &raw.name);
+            self.on_name(&raw, place, path.join(&raw.name));
+        }
+    }
+
+    fn on_name(&mut self, raw: &Raw, place: Place, path: RelPath) {
+        let dir = raw.mask.contains(ReadFlags::ISDIR);
+        let skip = (self.setup.skip)(&path, dir);
+        if raw.mask.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+            self.on_gone(raw.at, place, path, dir);
+        } else if skip {
+            if dir && raw.mask.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+                self.drop_at(&place);
+                self.gaps.insert(place, Gap::Skipped);
+            }
+        } else if raw.mask.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+            self.on_new(raw.at, place, path, dir);
+        } else if raw.mask.contains(ReadFlags::ATTRIB) {
+            if dir && matches!(self.gaps.get(&place), Some(Gap::Denied(_))) {
+                self.retry(&place);
+                self.setup.out.rescan(path.clone(), RescanReason::Unwatched);
+            }
+            self.setup.out.push(raw.at, EventKind::Attrib { path, dir });
+        } else if raw.mask.contains(ReadFlags::CLOSE_WRITE) {
+            self.setup.out.push(raw.at, EventKind::CloseWrite(path));
+        } else if raw.mask.contains(ReadFlags::MODIFY) {
+            self.setup.out.push(raw.at, EventKind::Modify(path));
+        }
+    }
+
+    /// A name appeared that was not in the tree before.
+    fn on_new(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+        self.setup.out.push(at, EventKind::Create { path, dir });
+        if dir {
+            self.grow(vec![Step::at(place)], Walk::reporting());
+        }
+    }
+
+    /// A name went, or went out of the tree.
+    fn on_gone(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+        if dir {
+            self.drop_at(&place);
+            self.gaps.remove(&place);
+        }
+        if !(self.setup.skip)(&path, dir) {
+            self.setup.out.push(at, EventKind::Delete { path, dir });
+        }
+    }
+
+    /// The kernel dropped a watch: the directory was deleted, or its filesystem unmounted.
+    fn on_lost(&mut self, wd: Wd, path: RelPath) {
+        let Some(place) = self.nodes.place(wd).cloned() else { return };
+        self.drop_node(wd);
+        if path.is_root() {
+            self.root.check = true;
+            return;
+        }
+        self.grow(vec![Step::at(place.clone())], Walk::silent());
+        if self.nodes.child(place.parent, &place.name).is_some() {
+            self.setup.out.rescan(path, RescanReason::Unwatched);
+        }
+    }
+
+    /// Takes a rename of which both names are in watched directories.
+    pub(super) fn on_move(&mut self, raw: &Raw, to_wd: Wd, to_name: &[u8]) {
+        let dir = raw.mask.contains(ReadFlags::ISDIR);
+        let from = Place::new(raw.wd, &raw.name);
+        let to = Place::new(to_wd, to_name);
+        let known = |this: &Self, place: &Place| {
+            check_name(&place.name).ok().and_then(|()| this.nodes.path_of(place))
+        };
+        let (from_path, to_path) = match (known(self, &from), known(self, &to)) {
+            (Some(from_path), Some(to_path)) => (from_path, to_path),
+            (Some(path), None) => return self.on_gone(raw.at, from, path, dir),
+            (None, Some(path)) => return self.on_arrival(raw.at, to, path, dir),
+            (None, None) => return,
+        };
+        match ((self.setup.skip)(&from_path, dir), (self.setup.skip)(&to_path, dir)) {
+            (false, false) => {
+                self.tell_move(raw.at, from_path, to_path, dir);
+                if dir {
+                    self.move_dir(&from, &to);
+                }
+            }
+            (true, false) => {
+                self.gaps.remove(&from);
+                self.on_new(raw.at, to, to_path, dir);
+            }
+            (from_skipped, true) => {
+                if !from_skipped {
+                    self.on_gone(raw.at, from.clone(), from_path, dir);
+                }
+                if dir {
+                    self.gaps.remove(&from);
+                    self.gaps.insert(to, Gap::Skipped);
+                }
+            }
+        }
+    }
+
+    /// A name came from a directory that is not watched any more.
+    fn on_arrival(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+        if !(self.setup.skip)(&path, dir) {
+            self.on_new(at, place, path, dir);
+        } else if dir {
+            self.drop_at(&place);
+            self.gaps.insert(place, Gap::Skipped);
+        }
+    }
+
+    /// Reports a rename. The kernel tells of an exchange as of two renames, there and back; both names
+    /// then hold something else than those two say.
+    fn tell_move(&mut self, at: Instant, from: RelPath, to: RelPath, dir: bool) {
+        let exchange = self.last_move.as_ref().is_some_and(|(there, back)| *there == to && *back == from);
+        self.setup.out.push(at, EventKind::Move { from: from.clone(), to: to.clone(), dir });
+        self.last_move = if exchange { None } else { Some((from.clone(), to.clone())) };
+        if exchange {
+            for path in [from, to] {
+                // The other one may be of another type, so a directory is asked for as a whole.
+                self.setup.out.rescan(path, RescanReason::Moved);
+            }
+        }
+    }
+
+    /// Moves a directory in the tree, if the disk agrees that it is the one that the event means.
+    fn move_dir(&mut self, from: &Place, to: &Place) {
+        self.gaps.remove(from);
+        let child = self.nodes.child(from.parent, &from.name);
+        let parent = self.open_node(to.parent);
+        let on_disk = parent.as_ref().and_then(|parent| dirfd::dir_id_at(parent, &to.name).ok());
+        let walk = Walk::reporting();
+        match (child, on_disk) {
+            // Where the disk has nothing, it has moved on already, and a later event says where.
+            (Some(wd), id) if id.is_none() || self.nodes.id(wd) == id => {
+                if self.relocate(wd, to) {
+                    self.gaps.remove(to);
+                    self.after_move(wd);
+                } else {
+                    self.grow(vec![Step::at(to.clone())], walk);
+                }
+            }
+            // A later directory has taken one of the names: watch what stands there.
+            (Some(wd), _) => {
+                if let Some(id) = self.nodes.id(wd)
+                    && !self.stands(from, id)
+                {
+                    self.drop_node(wd);
+                }
+                self.grow(vec![Step::at(from.clone()), Step::at(to.clone())], walk);
+            }
+            (None, Some(_)) => {
+                self.grow(vec![Step::at(to.clone())], walk);
+            }
+            (None, None) if parent.is_none() => {
+                self.gaps.insert(to.clone(), Gap::Missing);
+            }
+            (None, None) => self.drop_at(to),
+        }
+    }
+
+    /// The rules go by paths, which are other ones now; and what was missing below may be there.
+    fn after_move(&mut self, top: Wd) {
+        let mut found = Vec::new();
+        for wd in self.nodes.subtree(top) {
+            let (Some(path), Some(place)) = (self.nodes.path(wd), self.nodes.place(wd).cloned()) else {
+                continue;
+            };
+            if wd != top && (self.setup.skip)(&path, true) {
+                self.drop_node(wd);
+                self.gaps.insert(place, Gap::Skipped);
+                continue;
+            }
+            let shown = self.gaps.in_dir(wd).filter(|(place, gap)| {
+                *gap == Gap::Skipped && !(self.setup.skip)(&path.join(&place.name), true)
+            });
+            found.extend(shown.map(|(place, _)| place.clone()));
+        }
+        for place in found {
+            if let Some(path) = self.nodes.path_of(&place) {
+                self.on_new(Instant::now(), place, path, true);
+            }
+        }
+        self.retry_missing(Some(top));
+    }
+}

@@ -1,0 +1,198 @@
+//! Directories below watched ones that are not watched themselves, and why.
+
+use std::collections::BTreeMap;
+
+use rustix::io::Errno;
+
+use crate::error::errno_text;
+use crate::tree::RelPath;
+
+use super::super::kernel::Wd;
+use super::nodes::{Nodes, Place};
+
+/// As many holes are kept apart; more become one, at the directory above them all.
+pub(super) const HOLES_MAX: usize = 64;
+
+/// Why a directory is not watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// The rules leave it out, or it is on another filesystem and those are left out.
+    Skipped,
+    /// An event named it, but the disk is ahead of the events: to be looked for again.
+    Missing,
+    /// No watches are left.
+    Limit,
+    /// It could not be opened, read or watched.
+    Denied(Errno),
+    /// Its filesystem does not tell of changes.
+    Silent,
+    /// It stands at another place of the tree as well (a bind mount), which is watched.
+    Twin,
+}
+
+impl Gap {
+    /// Whether what happens there goes unheard and must be compared now and then.
+    pub(super) fn is_hole(self) -> bool {
+        !matches!(self, Self::Skipped | Self::Missing)
+    }
+
+    /// Returns why, as a part of a message.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Skipped => "left out".into(),
+            Self::Missing => "not found yet".into(),
+            Self::Limit => "out of inotify watches (ENOSPC)".into(),
+            Self::Denied(errno) => errno_text(errno.raw_os_error()),
+            Self::Silent => "a filesystem that reports no changes".into(),
+            Self::Twin => "mounted at a second place of the tree".into(),
+        }
+    }
+}
+
+/// All gaps.
+#[derive(Default)]
+pub(super) struct Gaps {
+    map: BTreeMap<Place, Gap>,
+    holes: usize,
+    missing: usize,
+    /// Whether holes came or went since somebody last told the user.
+    pub stale: bool,
+}
+
+impl Gaps {
+    /// No gaps, and whoever was told of the former ones is to be told.
+    pub(super) fn cleared() -> Self {
+        Self { stale: true, ..Self::default() }
+    }
+
+    /// Whether there is something to compare now and then.
+    pub(super) fn has_holes(&self) -> bool {
+        self.holes > 0
+    }
+
+    /// Whether there is something to look for again.
+    pub(super) fn has_missing(&self) -> bool {
+        self.missing > 0
+    }
+
+    /// Returns why the directory is not watched, if it is known not to be.
+    pub(super) fn get(&self, place: &Place) -> Option<Gap> {
+        self.map.get(place).copied()
+    }
+
+    /// Adds a gap and says whether it is a new hole.
+    pub(super) fn insert(&mut self, place: Place, gap: Gap) -> bool {
+        let old = self.remove(&place);
+        self.count(gap, true);
+        self.map.insert(place, gap);
+        gap.is_hole() && !old.is_some_and(Gap::is_hole)
+    }
+
+    /// Removes a gap.
+    pub(super) fn remove(&mut self, place: &Place) -> Option<Gap> {
+        let gap = self.map.remove(place)?;
+        self.count(gap, false);
+        Some(gap)
+    }
+
+    fn count(&mut self, gap: Gap, up: bool) {
+        let counter = match gap {
+            Gap::Missing => &mut self.missing,
+            _ if gap.is_hole() => {
+                self.stale = true;
+                &mut self.holes
+            }
+            _ => return,
+        };
+        *counter = if up { *counter + 1 } else { counter.saturating_sub(1) };
+    }
+
+    /// Returns the gaps in one directory.
+    pub(super) fn in_dir(&self, parent: Wd) -> impl Iterator<Item = (&Place, Gap)> {
+        self.map
+            .range(Place::new(parent, b"")..)
+            .take_while(move |(place, _)| place.parent == parent)
+            .map(|(place, gap)| (place, *gap))
+    }
+
+    /// Forgets the gaps in a directory that is no longer watched.
+    pub(super) fn forget(&mut self, parent: Wd) {
+        let places: Vec<Place> = self.in_dir(parent).map(|(place, _)| place.clone()).collect();
+        for place in places {
+            self.remove(&place);
+        }
+    }
+
+    /// Returns the gaps for which `wanted` holds.
+    pub(super) fn list(&self, wanted: impl Fn(Gap) -> bool) -> Vec<(Place, Gap)> {
+        let hits = self.map.iter().filter(|(_, gap)| wanted(**gap));
+        hits.map(|(place, gap)| (place.clone(), *gap)).collect()
+    }
+
+    /// Returns the holes as paths, topmost first.
+    pub(super) fn hole_paths(&self, nodes: &Nodes) -> Vec<(RelPath, Gap)> {
+        let mut paths: Vec<(RelPath, Gap)> = self
+            .list(Gap::is_hole)
+            .into_iter()
+            .filter_map(|(place, gap)| Some((nodes.path_of(&place)?, gap)))
+            .collect();
+        paths.sort_by(|a, b| a.0.cmp(&b.0));
+        paths
+    }
+
+    /// Joins the holes into one if there are too many, and returns where it is.
+    pub(super) fn collapse(&mut self, nodes: &Nodes) -> Option<Place> {
+        if self.holes <= HOLES_MAX {
+            return None;
+        }
+        let holes = self.list(Gap::is_hole);
+        let gap = holes.iter().map(|(_, gap)| *gap).find(|gap| *gap == Gap::Limit);
+        let gap = gap.or_else(|| holes.first().map(|(_, gap)| *gap))?;
+        let top = holes
+            .iter()
+            .map(|(place, _)| place.parent)
+            .reduce(|one, other| nodes.common(one, other).or(nodes.root()).unwrap_or(one))?;
+        for (place, _) in &holes {
+            self.remove(place);
+        }
+        let place = Place::new(top, b"");
+        self.insert(place.clone(), gap);
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::NONE;
+    use super::*;
+    use crate::tree::FileId;
+
+    #[test]
+    fn many_holes_become_one_at_the_directory_above_them() {
+        let mut nodes = Nodes::default();
+        for (wd, parent, name) in [(1, NONE, ""), (2, 1, "a"), (3, 2, "b"), (4, 2, "c")] {
+            nodes.insert(wd, Place::new(parent, name.as_bytes()), FileId { dev: 1, ino: 1 });
+        }
+        let mut gaps = Gaps::default();
+        gaps.insert(Place::new(1, b"kept out"), Gap::Skipped);
+        for n in 0..=HOLES_MAX {
+            assert_eq!(gaps.collapse(&nodes), None);
+            let parent = if n % 2 == 0 { 3 } else { 4 };
+            assert!(gaps.insert(Place::new(parent, n.to_string().as_bytes()), Gap::Limit));
+        }
+        assert_eq!(gaps.collapse(&nodes), Some(Place::new(2, b"")));
+        assert_eq!(gaps.hole_paths(&nodes), [(RelPath::try_from("a").unwrap(), Gap::Limit)]);
+        assert_eq!(gaps.get(&Place::new(1, b"kept out")), Some(Gap::Skipped));
+    }
+
+    #[test]
+    fn a_dropped_directory_takes_its_gaps_along() {
+        let mut gaps = Gaps::default();
+        gaps.insert(Place::new(1, b"x"), Gap::Limit);
+        gaps.insert(Place::new(1, b"y"), Gap::Missing);
+        gaps.insert(Place::new(2, b"x"), Gap::Skipped);
+        gaps.forget(1);
+        assert!(!gaps.has_holes() && !gaps.has_missing());
+        assert!(gaps.get(&Place::new(2, b"x")).is_some());
+    }
+}

@@ -1,0 +1,379 @@
+//! Adding watches: add, then read, then descend.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use crate::event::{EventKind, RescanReason};
+use crate::tree::{FileId, RelPath, check_name};
+
+use super::super::dirfd;
+use super::super::kernel::Wd;
+use super::Inotify;
+use super::gaps::Gap;
+use super::nodes::{NONE, Place};
+
+/// Parent fds are kept open down to this depth of a walk; below it, directories are opened from the root.
+const LEVEL_MAX: u32 = 64;
+/// Directories between two looks at the kernel's queue.
+const DRAIN_EVERY: usize = 64;
+/// Directories are counted up to here.
+const COUNT_MAX: u64 = 10_000_000;
+
+/// One directory to look at.
+pub(super) struct Step {
+    place: Place,
+    /// The parent, if it is open; for the root, the root itself.
+    parent: Option<Arc<OwnedFd>>,
+    level: u32,
+    /// Whether a directory that is watched at this place already is read once more.
+    reread: bool,
+}
+
+impl Step {
+    pub(super) fn root(root: Arc<OwnedFd>) -> Self {
+        Self { place: Place::root(), parent: Some(root), level: 0, reread: true }
+    }
+
+    pub(super) fn at(place: Place) -> Self {
+        Self { place, parent: None, level: 0, reread: false }
+    }
+
+    pub(super) fn reread(place: Place) -> Self {
+        Self { place, parent: None, level: 0, reread: true }
+    }
+}
+
+/// One walk.
+pub(super) struct Walk {
+    stack: Vec<Step>,
+    /// Whether what is found is reported as created.
+    report: bool,
+    /// Whether the directories that get no watch are counted.
+    count: bool,
+    /// Whether the kernel has no watches left.
+    pub full: bool,
+}
+
+impl Walk {
+    pub(super) fn silent() -> Self {
+        Self { stack: Vec::new(), report: false, count: true, full: false }
+    }
+
+    pub(super) fn reporting() -> Self {
+        Self { report: true, ..Self::silent() }
+    }
+
+    pub(super) fn retry() -> Self {
+        Self { count: false, ..Self::silent() }
+    }
+}
+
+impl Inotify {
+    /// Watches directories with all below them. Returns whether the kernel has watches left.
+    pub(super) fn grow(&mut self, steps: Vec<Step>, mut walk: Walk) -> bool {
+        walk.stack = steps;
+        let mut visited: usize = 0;
+        while let Some(step) = walk.stack.pop() {
+            self.visit(step, &mut walk);
+            visited += 1;
+            if visited.is_multiple_of(DRAIN_EVERY) {
+                self.drain();
+                if self.setup.stopped() {
+                    break;
+                }
+            }
+        }
+        if let Some(place) = self.gaps.collapse(&self.nodes) {
+            self.report_hole(&place);
+        }
+        !walk.full
+    }
+
+    fn report_hole(&mut self, place: &Place) {
+        if let Some(path) = self.nodes.path_of(place) {
+            self.setup.out.rescan(path, RescanReason::Unwatched);
+        }
+    }
+
+    /// Remembers why a directory is not watched, and asks for a rescan of it if that is news.
+    fn leave(&mut self, place: Place, gap: Gap) {
+        self.drop_at(&place);
+        if self.gaps.insert(place.clone(), gap) {
+            self.report_hole(&place);
+        }
+    }
+
+    fn visit(&mut self, step: Step, walk: &mut Walk) {
+        let Step { place, parent, level, reread } = step;
+        let parent = match parent {
+            Some(parent) => parent,
+            None => match self.open_node(place.parent) {
+                Some(parent) => Arc::new(parent),
+                None => {
+                    if self.nodes.contains(place.parent) {
+                        self.gaps.insert(place, Gap::Missing);
+                    }
+                    return;
+                }
+            },
+        };
+        let name: &[u8] = if place.parent == NONE { b"." } else { &place.name };
+        let opened = dirfd::open_dir(&*parent, name).and_then(|dir| Ok((dirfd::id_of(&dir)?, dir)));
+        let (id, dir) = match opened {
+            Ok(opened) => opened,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                // An event that says so is under way.
+                self.gaps.remove(&place);
+                return;
+            }
+            Err(errno) => return self.leave(place, Gap::Denied(errno)),
+        };
+        drop(parent);
+        if let Some(gap) = self.border(&place, id, &dir) {
+            return self.leave(place, gap);
+        }
+        let Some(wd) = self.add(&place, &dir, walk) else { return };
+        if let Some(reread) = self.settle_node(wd, &place, id, reread, walk) {
+            self.read(wd, Arc::new(dir), Reading { level, reread }, walk);
+        }
+    }
+
+    /// Says why a directory on another filesystem than its parent's is left alone.
+    fn border(&self, place: &Place, id: FileId, dir: &OwnedFd) -> Option<Gap> {
+        let parent = self.nodes.id(place.parent)?;
+        if parent.dev == id.dev {
+            return None;
+        }
+        let root = self.nodes.root_id()?;
+        if self.setup.options.one_file_system && root.dev != id.dev {
+            return Some(Gap::Skipped);
+        }
+        (!dirfd::has_events(dir)).then_some(Gap::Silent)
+    }
+
+    fn add(&mut self, place: &Place, dir: &OwnedFd, walk: &mut Walk) -> Option<Wd> {
+        let added = if walk.full {
+            Err(Errno::NOSPC)
+        } else {
+            (self.tuning.add)(&self.kernel, dir.as_fd(), self.nodes.len())
+        };
+        match added {
+            Ok(wd) => Some(wd),
+            Err(Errno::NOSPC) => {
+                walk.full = true;
+                if walk.count {
+                    self.unwatched += count_dirs(dir.as_fd(), 0);
+                }
+                self.leave(place.clone(), Gap::Limit);
+                None
+            }
+            // Removed since it was opened.
+            Err(Errno::NOENT) => None,
+            Err(errno) => {
+                self.leave(place.clone(), Gap::Denied(errno));
+                None
+            }
+        }
+    }
+
+    /// Puts a watch at its place in the tree. Returns whether to read the directory, and if so, whether
+    /// to read known directories below it as well.
+    fn settle_node(
+        &mut self,
+        wd: Wd,
+        place: &Place,
+        id: FileId,
+        reread: bool,
+        walk: &mut Walk,
+    ) -> Option<bool> {
+        let old = self.nodes.place(wd).cloned();
+        let again = match old {
+            Some(old) if old == *place => {
+                self.gaps.remove(place);
+                return reread.then_some(true);
+            }
+            Some(old) => {
+                if self.stands(&old, id) {
+                    self.leave(place.clone(), Gap::Twin);
+                    return None;
+                }
+                // It moved, and the events have yet to say so. What stands at the old place now?
+                walk.stack.push(Step::at(old));
+                if !self.relocate(wd, place) {
+                    self.kernel.remove(wd);
+                    walk.stack.push(Step::at(place.clone()));
+                    return None;
+                }
+                true
+            }
+            None => {
+                self.drop_at(place);
+                if !(place.parent == NONE || self.nodes.contains(place.parent)) {
+                    self.kernel.remove(wd);
+                    return None;
+                }
+                self.nodes.insert(wd, place.clone(), id);
+                reread
+            }
+        };
+        self.gaps.remove(place);
+        Some(again)
+    }
+
+    /// Moves a watched directory in the tree, over whatever was there. If the tree says that the new
+    /// place is below the directory itself, it is dropped instead and `false` returned.
+    pub(super) fn relocate(&mut self, wd: Wd, place: &Place) -> bool {
+        if self.nodes.is_within(place.parent, wd) || !self.nodes.contains(place.parent) {
+            self.drop_node(wd);
+            return false;
+        }
+        let over = self.nodes.child(place.parent, &place.name).filter(|&over| over != wd);
+        self.nodes.relocate(wd, place.clone());
+        if let Some(over) = over {
+            self.drop_node(over);
+        }
+        true
+    }
+
+    fn read(&mut self, wd: Wd, dir: Arc<OwnedFd>, reading: Reading, walk: &mut Walk) {
+        let Some(path) = self.nodes.path(wd) else { return };
+        let keep = (reading.level < LEVEL_MAX).then_some(&dir);
+        let at = Instant::now();
+        let (skip, out, gaps) = (&self.setup.skip, &mut self.setup.out, &mut self.gaps);
+        let listed = dirfd::list(&*dir, |name, is_dir| {
+            if !(walk.report || is_dir) || check_name(name).is_err() {
+                return;
+            }
+            let child: RelPath = path.join(name);
+            if skip(&child, is_dir) {
+                if is_dir {
+                    gaps.insert(Place::new(wd, name), Gap::Skipped);
+                }
+                return;
+            }
+            if walk.report {
+                out.push(at, EventKind::Create { path: child, dir: is_dir });
+            }
+            if is_dir {
+                walk.stack.push(Step {
+                    place: Place::new(wd, name),
+                    parent: keep.map(Arc::clone),
+                    level: reading.level + 1,
+                    reread: reading.reread,
+                });
+            }
+        });
+        if let Err(errno) = listed {
+            let whole = Place::new(wd, b"");
+            if self.gaps.insert(whole.clone(), Gap::Denied(errno)) {
+                self.report_hole(&whole);
+            }
+        }
+    }
+
+    /// Stops watching what stands at a place, with all below it.
+    pub(super) fn drop_at(&mut self, place: &Place) {
+        if let Some(wd) = self.nodes.child(place.parent, &place.name) {
+            self.drop_node(wd);
+        }
+    }
+
+    /// Stops watching a directory and all below it.
+    pub(super) fn drop_node(&mut self, wd: Wd) {
+        for (n, wd) in self.nodes.remove(wd).into_iter().enumerate() {
+            self.gaps.forget(wd);
+            self.kernel.remove(wd);
+            if n % DRAIN_EVERY == DRAIN_EVERY - 1 {
+                self.drain();
+            }
+        }
+    }
+
+    /// Looks again for directories that events named, below `within` or everywhere.
+    pub(super) fn retry_missing(&mut self, within: Option<Wd>) {
+        if !self.gaps.has_missing() {
+            return;
+        }
+        let steps: Vec<Step> = self
+            .gaps
+            .list(|gap| gap == Gap::Missing)
+            .into_iter()
+            .filter(|(place, _)| within.is_none_or(|top| self.nodes.is_within(place.parent, top)))
+            .map(|(place, _)| Step::at(place))
+            .collect();
+        for step in &steps {
+            self.gaps.remove(&step.place);
+        }
+        self.grow(steps, Walk::reporting());
+    }
+
+    /// Asks for a rescan of everything that is not watched, and tries to watch it.
+    pub(super) fn retry_holes(&mut self) {
+        let room = self.has_room();
+        for (place, gap) in self.gaps.list(Gap::is_hole) {
+            let Some(path) = self.nodes.path_of(&place) else { continue };
+            if gap != Gap::Limit || room {
+                self.retry(&place);
+            }
+            self.setup.out.rescan(path, RescanReason::Unwatched);
+        }
+    }
+
+    /// Tries to watch one hole.
+    pub(super) fn retry(&mut self, place: &Place) {
+        if place.parent == NONE {
+            self.root.check = true;
+        } else if place.name.is_empty() {
+            let Some(own) = self.nodes.place(place.parent).cloned() else { return };
+            self.gaps.remove(place);
+            let root = if own.parent == NONE { self.open_node(place.parent).map(Arc::new) } else { None };
+            let step = root.map_or_else(|| Step::reread(own), Step::root);
+            self.grow(vec![step], Walk::retry());
+        } else {
+            self.grow(vec![Step::at(place.clone())], Walk::retry());
+        }
+    }
+
+    /// Whether the kernel has a watch left: tried on a directory of `/proc`.
+    fn has_room(&mut self) -> bool {
+        let Ok(dir) = dirfd::open_path(std::path::Path::new("/proc/self/net")) else { return true };
+        match (self.tuning.add)(&self.kernel, dir.as_fd(), self.nodes.len()) {
+            Ok(wd) => {
+                if !self.nodes.contains(wd) {
+                    self.kernel.remove(wd);
+                }
+                true
+            }
+            Err(errno) => errno != Errno::NOSPC,
+        }
+    }
+}
+
+/// How a directory is read.
+struct Reading {
+    level: u32,
+    reread: bool,
+}
+
+/// Counts a directory and those below it, as far as they can be opened.
+fn count_dirs(dir: std::os::fd::BorrowedFd<'_>, level: u32) -> u64 {
+    let mut names = Vec::new();
+    let listed = dirfd::list(dir, |name, is_dir| {
+        if is_dir {
+            names.push(name.to_vec());
+        }
+    });
+    let mut count = 1;
+    if listed.is_ok() && level < LEVEL_MAX {
+        for name in names {
+            if count >= COUNT_MAX {
+                break;
+            }
+            count += dirfd::open_dir(dir, &name).map_or(1, |child| count_dirs(child.as_fd(), level + 1));
+        }
+    }
+    count
+}

@@ -1,0 +1,167 @@
+//! The root of the tree and the mounts below it: what no event of the tree tells.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::event::RescanReason;
+use crate::tree::{FileId, RelPath};
+
+use super::super::dirfd;
+use super::super::kernel::Wd;
+use super::super::outbox::skipped;
+use super::Inotify;
+use super::gaps::Gaps;
+use super::grow::{Step, Walk};
+use super::nodes::{NONE, Nodes, Place};
+
+/// Buffers thrown away after an overflow; the kernel's queue holds fewer.
+const DISCARD_READS: usize = 1024;
+
+/// The two names of a rename.
+pub(super) type Pair = (RelPath, RelPath);
+
+/// What is known about the root.
+#[derive(Default)]
+pub(super) struct Root {
+    /// Open while a round lasts, never while idle: it would keep the volume from being unmounted.
+    pub fd: Option<Arc<OwnedFd>>,
+    /// The path without symlinks, as `/proc` shows it.
+    pub real: Vec<u8>,
+    /// Why there is none.
+    pub absent: Option<Errno>,
+    /// Whether the source path may lead elsewhere now.
+    pub check: bool,
+    /// Whether the user has yet to be told.
+    pub stale: bool,
+}
+
+impl Inotify {
+    /// Watches the tree below `root` from nothing; watches that stand already are kept. Reports nothing.
+    pub(super) fn rebuild(&mut self, root: OwnedFd) {
+        let old: Vec<_> = self.nodes.wds().collect();
+        self.nodes = Nodes::default();
+        self.gaps = Gaps::cleared();
+        self.unwatched = 0;
+        self.root.stale |= self.root.absent.take().is_some();
+        self.root.real = real_path(&root);
+        self.mounts.changes(&self.root.real);
+        let root = Arc::new(root);
+        self.root.fd = Some(Arc::clone(&root));
+        self.grow(vec![Step::root(root)], Walk::silent());
+        for wd in old {
+            if !self.nodes.contains(wd) {
+                self.kernel.remove(wd);
+            }
+        }
+    }
+
+    /// Sees whether the source path leads to another directory than before.
+    pub(super) fn check_root(&mut self) {
+        self.root.check = false;
+        match self.anchor.resolve() {
+            Ok((root, id)) if self.nodes.root_id() == Some(id) => {
+                let real = real_path(&root);
+                if real != self.root.real {
+                    self.mounts.changes(&real);
+                    self.root.real = real;
+                }
+                self.root.fd = Some(Arc::new(root));
+            }
+            Ok((root, _)) => {
+                self.rebuild(root);
+                self.setup.out.rescan(RelPath::root(), RescanReason::Root);
+            }
+            Err(errno) => self.lose_root(errno),
+        }
+    }
+
+    fn lose_root(&mut self, errno: Errno) {
+        let before = self.root.absent.replace(errno);
+        self.root.stale |= before != Some(errno);
+        if before.is_none() {
+            if let Some(root) = self.nodes.root() {
+                self.drop_node(root);
+            }
+            self.gaps = Gaps::cleared();
+            self.setup.out.rescan(RelPath::root(), RescanReason::Root);
+        }
+    }
+
+    /// The kernel dropped events: everything read so far is about the past, and the walk sees the present.
+    pub(super) fn on_overflow(&mut self) {
+        self.start_over(RescanReason::Overflow);
+    }
+
+    /// Walks the whole tree again and asks for a rescan of it.
+    pub(super) fn start_over(&mut self, reason: RescanReason) {
+        // An old "deleted" must not undo what the walk finds.
+        self.kernel.drain(DISCARD_READS, |_| {});
+        self.queue.clear();
+        match self.anchor.resolve() {
+            Ok((root, _)) => {
+                self.rebuild(root);
+                self.setup.out.rescan(RelPath::root(), reason);
+            }
+            Err(errno) => self.lose_root(errno),
+        }
+    }
+
+    /// A mount came or went somewhere on this host.
+    pub(super) fn on_mounts(&mut self) {
+        let changed = self.mounts.changes(&self.root.real);
+        let before = self.nodes.root();
+        self.check_root();
+        if self.root.absent.is_some() || self.nodes.root() != before {
+            return;
+        }
+        for path in changed {
+            if skipped(&self.setup.skip, &path, true) {
+                continue;
+            }
+            if let Some(parent) = path.parent().and_then(|parent| self.nodes.find(&parent)) {
+                let place = Place::new(parent, path.name());
+                self.drop_at(&place);
+                self.grow(vec![Step::at(place)], Walk::silent());
+            }
+            self.setup.out.rescan(path, RescanReason::Mount);
+        }
+    }
+
+    /// Opens a watched directory for reading; `None` if the disk does not have it where the events read
+    /// so far say that it is.
+    pub(super) fn open_node(&mut self, wd: Wd) -> Option<OwnedFd> {
+        let root = match &self.root.fd {
+            Some(root) => Arc::clone(root),
+            None => {
+                let root = dirfd::open_path(&self.setup.source).ok()?;
+                if dirfd::id_of(&root).ok() != self.nodes.root_id() {
+                    self.root.check = true;
+                    return None;
+                }
+                let root = Arc::new(root);
+                self.root.fd = Some(Arc::clone(&root));
+                root
+            }
+        };
+        let fd = dirfd::open_below(root.as_fd(), &self.nodes.path(wd)?).ok()?;
+        (dirfd::id_of(&fd).ok() == self.nodes.id(wd)).then_some(fd)
+    }
+
+    /// Whether a name in a watched directory is that inode now.
+    pub(super) fn stands(&mut self, place: &Place, id: FileId) -> bool {
+        if place.parent == NONE {
+            return self.nodes.root_id() == Some(id);
+        }
+        self.open_node(place.parent)
+            .is_some_and(|parent| dirfd::dir_id_at(parent, &place.name).ok() == Some(id))
+    }
+}
+
+/// Returns the path of an open directory without symlinks.
+fn real_path(dir: &OwnedFd) -> Vec<u8> {
+    rustix::fs::readlink(format!("/proc/self/fd/{}", dir.as_raw_fd()), Vec::new())
+        .map(std::ffi::CString::into_bytes)
+        .unwrap_or_default()
+}

@@ -1,0 +1,184 @@
+//! The inotify system calls, and the small helpers around waiting.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+/// A watch descriptor. The kernel never gives a number twice within one instance.
+pub(super) type Wd = i32;
+
+/// Bytes read from the kernel at once.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Adds a watch on a directory; replaced in tests to run out of watches.
+pub(super) type Add = Box<dyn Fn(&Kernel, BorrowedFd<'_>, usize) -> Result<Wd, Errno> + Send>;
+
+/// Knobs that only tests turn.
+pub(super) struct Tuning {
+    /// How long a MOVED_FROM waits for its MOVED_TO.
+    pub hold: Duration,
+    /// Events kept while a walk is under way before they count as an overflow.
+    pub backlog_max: usize,
+    /// How a watch is added; the number is how many directories are watched now.
+    pub add: Add,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_millis(5),
+            backlog_max: 1 << 18,
+            add: Box::new(|kernel, dir, _| kernel.add(dir, tree_mask())),
+        }
+    }
+}
+
+/// What is asked about a directory of the tree. `IN_DONT_FOLLOW` is left to the `O_NOFOLLOW` of the open,
+/// since the watch goes through a magic link.
+pub(super) fn tree_mask() -> WatchFlags {
+    WatchFlags::CREATE
+        | WatchFlags::CLOSE_WRITE
+        | WatchFlags::MODIFY
+        | WatchFlags::ATTRIB
+        | WatchFlags::MOVED_FROM
+        | WatchFlags::MOVED_TO
+        | WatchFlags::DELETE
+        | WatchFlags::DELETE_SELF
+        | WatchFlags::MOVE_SELF
+        | WatchFlags::EXCL_UNLINK
+        | WatchFlags::ONLYDIR
+}
+
+/// One event as the kernel gave it.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    /// When it was read.
+    pub at: Instant,
+    /// Which watch.
+    pub wd: Wd,
+    /// What happened.
+    pub mask: ReadFlags,
+    /// Joins the two halves of a rename.
+    pub cookie: u32,
+    /// The name in the directory; empty for the directory itself.
+    pub name: Box<[u8]>,
+}
+
+/// One inotify instance.
+pub(super) struct Kernel {
+    fd: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Kernel {
+    /// Makes an instance.
+    pub(super) fn new() -> Result<Self, Errno> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self { fd, buffer: Vec::new() })
+    }
+
+    /// Watches the directory behind an open fd, so that no path can lead elsewhere meanwhile.
+    pub(super) fn add(&self, dir: BorrowedFd<'_>, mask: WatchFlags) -> Result<Wd, Errno> {
+        inotify::add_watch(&self.fd, format!("/proc/self/fd/{}", dir.as_raw_fd()), mask)
+    }
+
+    /// Drops a watch; one that the kernel dropped already is no error.
+    pub(super) fn remove(&self, wd: Wd) {
+        let _ = inotify::remove_watch(&self.fd, wd);
+    }
+
+    /// Hands over what the kernel holds, up to `reads` buffers of it, and says whether it held anything.
+    pub(super) fn drain(&mut self, reads: usize, mut visit: impl FnMut(Raw)) -> bool {
+        self.buffer.reserve(BUFFER_BYTES);
+        let spare: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
+        let mut reader = Reader::new(&self.fd, spare);
+        let (mut done, mut at, mut any) = (0, Instant::now(), false);
+        loop {
+            if reader.is_buffer_empty() {
+                if done == reads {
+                    return any;
+                }
+                done += 1;
+                at = Instant::now();
+            }
+            match reader.next() {
+                Ok(event) => {
+                    any = true;
+                    visit(Raw {
+                        at,
+                        wd: event.wd(),
+                        mask: event.events(),
+                        cookie: event.cookie(),
+                        name: event.file_name().map_or(&b""[..], |name| name.to_bytes()).into(),
+                    });
+                }
+                Err(Errno::INTR) => {}
+                // Nothing more. Any other failure of a read of our own fd would repeat for ever.
+                Err(_) => return any,
+            }
+        }
+    }
+}
+
+impl AsFd for Kernel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether inotify works here; it needs `/proc` for watches by fd.
+pub(super) fn usable() -> bool {
+    let Ok(kernel) = Kernel::new() else { return false };
+    let Ok(dir) = super::dirfd::open_path(std::path::Path::new("/")) else { return false };
+    !matches!(
+        kernel.add(dir.as_fd(), WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR),
+        Err(Errno::NOENT | Errno::NOSYS)
+    )
+}
+
+/// Returns how many watches one user may have, where the system tells.
+pub(super) fn watch_limit() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()
+}
+
+/// Makes an eventfd readable.
+pub(super) fn signal(fd: impl AsFd) {
+    // Fails only if it is readable already.
+    let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+}
+
+/// Makes an eventfd unreadable again.
+pub(super) fn unsignal(fd: impl AsFd) {
+    let _ = rustix::io::read(fd, &mut [0_u8; 8]);
+}
+
+/// Whether an fd is readable now.
+pub(super) fn readable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+}
+
+/// Waits until one of the fds is ready or the deadline passes; says which are ready. `None` waits for
+/// ever, without waking up.
+pub(super) fn wait<const N: usize>(
+    fds: [(BorrowedFd<'_>, PollFlags); N],
+    until: Option<Instant>,
+) -> [bool; N] {
+    let mut list = fds.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags));
+    let timeout = until.map(|until| {
+        let left = until.saturating_duration_since(Instant::now());
+        // Rounded up, or the last fraction of a millisecond would be spent spinning.
+        Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    match poll(&mut list, timeout.as_ref()) {
+        Ok(_) => list.map(|fd| !fd.revents().is_empty()),
+        Err(_) => [false; N],
+    }
+}

@@ -1,0 +1,170 @@
+//! A standby that does only what the events say must know of every path where it differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::Backend;
+use crate::event::EventKind;
+use crate::tree::RelPath;
+
+use super::rig::Rig;
+
+/// What stands under a name: `None` for a directory.
+type Tree = BTreeMap<RelPath, Option<Vec<u8>>>;
+
+fn read_tree(root: &Path) -> Tree {
+    fn read(dir: &Path, rel: &RelPath, tree: &mut Tree) {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            use std::os::unix::ffi::OsStrExt;
+            let path = rel.join(entry.file_name().as_bytes());
+            if entry.file_type().unwrap().is_dir() {
+                read(&entry.path(), &path, tree);
+                tree.insert(path, None);
+            } else {
+                tree.insert(path, Some(fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+    let mut tree = Tree::new();
+    read(root, &RelPath::root(), &mut tree);
+    tree
+}
+
+/// A copy that follows renames, and the paths that it knows it must look at.
+struct Standby {
+    tree: Tree,
+    dirty: BTreeSet<RelPath>,
+    dirty_below: BTreeSet<RelPath>,
+}
+
+impl Standby {
+    fn apply(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::Modify(path)
+            | EventKind::CloseWrite(path)
+            | EventKind::Create { path, .. }
+            | EventKind::Attrib { path, .. }
+            | EventKind::Delete { path, dir: false } => {
+                self.dirty.insert(path.clone());
+            }
+            EventKind::Delete { path, dir: true } | EventKind::Rescan { path, .. } => {
+                self.dirty_below.insert(path.clone());
+            }
+            EventKind::Move { from, to, .. } => {
+                self.tree.retain(|path, _| !path.is_within(to));
+                self.tree = std::mem::take(&mut self.tree)
+                    .into_iter()
+                    .map(|(path, what)| (path.rebase(from, to).unwrap_or(path), what))
+                    .collect();
+                for set in [&mut self.dirty, &mut self.dirty_below] {
+                    *set = std::mem::take(set)
+                        .into_iter()
+                        .map(|path| path.rebase(from, to).unwrap_or(path))
+                        .collect();
+                }
+            }
+        }
+    }
+
+    fn knows(&self, path: &RelPath) -> bool {
+        self.dirty.contains(path) || self.dirty_below.iter().any(|top| path.is_within(top))
+    }
+}
+
+/// A small generator: the seed is the test case.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+
+    /// A path of one to three of four names, so that operations meet.
+    fn path(&mut self, root: &Path) -> PathBuf {
+        let depth = 1 + self.roll(3);
+        (0..depth).fold(root.to_owned(), |path, _| path.join(["a", "b", "c", "d"][self.roll(4)]))
+    }
+}
+
+/// Does one thing to the tree; most of them fail, which is as good.
+fn meddle(dice: &mut Dice, root: &Path, outside: &Path, n: usize) {
+    let (one, other) = (dice.path(root), dice.path(root));
+    let away = outside.join(["x", "y"][dice.roll(2)]);
+    let _ = match dice.roll(12) {
+        0 | 1 => fs::create_dir(&one),
+        2 => fs::create_dir_all(&one),
+        3 | 4 => fs::write(&one, n.to_string()),
+        5 | 6 | 7 => fs::rename(&one, &other),
+        8 => fs::remove_file(&one),
+        9 => {
+            if dice.roll(3) == 0 {
+                fs::remove_dir_all(&one)
+            } else {
+                fs::remove_dir(&one)
+            }
+        }
+        10 => fs::rename(&one, &away).map(|()| ()),
+        _ => fs::rename(&away, &one),
+    };
+}
+
+fn check(backend: Backend, seed: u64, count: usize) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut rig = Rig::start(backend, |root| {
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        fs::write(root.join("a/b/d"), "start").unwrap();
+    });
+    let outside = rig.outside().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let tree = read_tree(rig.root());
+    for n in 0..count {
+        meddle(&mut dice, rig.root(), &outside, n);
+        if dice.roll(200) == 0 {
+            rig.settle();
+        }
+    }
+    rig.settle();
+    let now = read_tree(rig.root());
+    let mut standby = Standby { tree, dirty: BTreeSet::new(), dirty_below: BTreeSet::new() };
+    let said = rig.said();
+    said.iter().for_each(|kind| standby.apply(kind));
+    let differing: BTreeSet<&RelPath> = now
+        .keys()
+        .chain(standby.tree.keys())
+        .filter(|path| now.get(*path) != standby.tree.get(*path))
+        .collect();
+    for path in &differing {
+        assert!(standby.knows(path), "{backend:?}, seed {seed}: {path} differs and nobody knows");
+    }
+    // And every directory is watched: a file in each is heard.
+    rig.forget();
+    let dirs = now.iter().filter(|(_, what)| what.is_none()).map(|(path, _)| path.clone());
+    let files: Vec<RelPath> = dirs.map(|dir| dir.join(b"probe")).collect();
+    for file in &files {
+        fs::write(rig.at(std::str::from_utf8(file.as_bytes()).unwrap()), "x").unwrap();
+    }
+    rig.settle();
+    let said = rig.said();
+    for file in &files {
+        let heard = said.contains(&EventKind::Create { path: file.clone(), dir: false });
+        assert!(heard, "{backend:?}, seed {seed}: {file} is not heard of; heard {said:?}");
+    }
+}
+
+#[test]
+fn after_random_operations_every_differing_path_is_known_and_every_directory_watched() {
+    for seed in 1..=30 {
+        check(Backend::Inotify, seed, 1500);
+    }
+}
+
+#[test]
+fn polling_knows_every_differing_path_after_random_operations() {
+    for seed in 1..=5 {
+        check(Backend::Poll, seed, 500);
+    }
+}

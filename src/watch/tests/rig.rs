@@ -1,0 +1,199 @@
+//! A tree in memory, a backend on it, and what the backend said.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::config::Backend;
+use crate::event::{Event, EventKind};
+use crate::tree::RelPath;
+
+use super::super::kernel::Tuning;
+use super::super::{Options, Sink, Skip, WatchError, Watcher, dirfd, start_with};
+
+pub(super) const BACKENDS: [Backend; 3] = [Backend::Inotify, Backend::Poll, Backend::Notify];
+/// When a test gives up waiting.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Names of the files by which a test knows that all before them was heard.
+const MARKER: &[u8] = b"marker-";
+
+pub(super) fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+/// Keeps everything, in order.
+#[derive(Default)]
+pub(super) struct Log {
+    events: Mutex<Vec<EventKind>>,
+    more: Condvar,
+    /// Held by a test that wants the backend's thread to stand still.
+    pub gate: Mutex<()>,
+}
+
+impl Log {
+    /// Waits until `wanted` holds for what was said.
+    pub(super) fn wait(&self, what: &str, wanted: impl Fn(&[EventKind]) -> bool) {
+        let until = Instant::now() + DEADLINE;
+        let mut events = self.events.lock().unwrap();
+        while !wanted(&events) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "never heard {what}; heard {:?}", tail(&events));
+            events = self.more.wait_timeout(events, left).unwrap().0;
+        }
+    }
+}
+
+impl Sink for Log {
+    fn events(&self, events: Vec<Event>) {
+        drop(self.gate.lock().unwrap());
+        self.events.lock().unwrap().extend(events.into_iter().map(|event| event.kind));
+        self.more.notify_all();
+    }
+}
+
+pub(super) struct Rig {
+    pub backend: Backend,
+    pub log: Arc<Log>,
+    watcher: Option<Watcher>,
+    dir: tempfile::TempDir,
+    source: PathBuf,
+    markers: usize,
+}
+
+pub(super) fn options(backend: Backend) -> Options {
+    Options { backend, poll_interval: Duration::from_millis(30), one_file_system: false }
+}
+
+pub(super) fn start_at(source: &Path, backend: Backend) -> Result<Watcher, WatchError> {
+    start_with(source, options(backend), Arc::new(|_, _| false), Arc::new(Log::default()), Tuning::default())
+}
+
+impl Rig {
+    pub(super) fn start(backend: Backend, prepare: impl Fn(&Path)) -> Self {
+        Self::with_skip(backend, prepare, Arc::new(|_, _| false))
+    }
+
+    pub(super) fn with_skip(backend: Backend, prepare: impl Fn(&Path), skip: Skip) -> Self {
+        Self::tuned(options(backend), prepare, skip, Tuning::default())
+    }
+
+    pub(super) fn tuned(options: Options, prepare: impl Fn(&Path), skip: Skip, tuning: Tuning) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let source = dir.path().join("source");
+        fs::create_dir(&source).unwrap();
+        prepare(&source);
+        let (log, backend) = (Arc::new(Log::default()), options.backend);
+        let sink = Arc::clone(&log) as Arc<dyn Sink>;
+        let watcher = start_with(&source, options, skip, sink, tuning).unwrap();
+        Self { backend, log, watcher: Some(watcher), dir, source, markers: 0 }
+    }
+
+    /// The directory that holds the source.
+    pub(super) fn outside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.source
+    }
+
+    pub(super) fn at(&self, text: &str) -> PathBuf {
+        self.source.join(text)
+    }
+
+    pub(super) fn watcher(&self) -> &Watcher {
+        self.watcher.as_ref().unwrap()
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.watcher = None;
+    }
+
+    pub(super) fn sink_handles(&self) -> usize {
+        Arc::strong_count(&self.log)
+    }
+
+    /// Waits until `wanted` holds for what was said.
+    pub(super) fn wait(&self, what: &str, wanted: impl Fn(&[EventKind]) -> bool) {
+        self.log.wait(what, wanted);
+    }
+
+    /// Waits until `wanted` holds.
+    pub(super) fn until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + DEADLINE;
+        while !wanted(self) {
+            assert!(Instant::now() < until, "{:?}: never saw {what}", self.backend);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until everything done so far was heard: a file in the root comes and goes.
+    pub(super) fn settle(&mut self) {
+        self.markers += 1;
+        let name = format!("marker-{}", self.markers);
+        let rel = path(&name);
+        let file = self.at(&name);
+        fs::write(&file, "").unwrap();
+        self.wait("the marker", |events| {
+            events.iter().any(|kind| matches!(kind, EventKind::Create { path, .. } if *path == rel))
+        });
+        fs::remove_file(&file).unwrap();
+        self.wait("the end of the marker", |events| {
+            events.iter().any(|kind| matches!(kind, EventKind::Delete { path, .. } if *path == rel))
+        });
+    }
+
+    /// What was said, without the markers and the changes of the root itself.
+    pub(super) fn said(&self) -> Vec<EventKind> {
+        let events = self.log.events.lock().unwrap();
+        let rescan = |kind: &EventKind| matches!(kind, EventKind::Rescan { .. });
+        events
+            .iter()
+            .filter(|kind| !kind.path().as_bytes().starts_with(MARKER))
+            .filter(|kind| !kind.path().is_root() || rescan(kind))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn forget(&self) {
+        self.log.events.lock().unwrap().clear();
+    }
+
+    /// Whether a rescan of exactly this path was asked for.
+    pub(super) fn rescans(&self, wanted: &RelPath) -> bool {
+        self.said().iter().any(|kind| matches!(kind, EventKind::Rescan { path, .. } if path == wanted))
+    }
+
+    /// Whether an event was reported, or a rescan that finds the same.
+    pub(super) fn covers(&self, wanted: &EventKind) -> bool {
+        self.log.events.lock().unwrap().iter().any(|kind| {
+            kind == wanted || matches!(kind, EventKind::Rescan { path, .. } if wanted.path().is_within(path))
+        })
+    }
+}
+
+fn tail(events: &[EventKind]) -> &[EventKind] {
+    &events[events.len().saturating_sub(40)..]
+}
+
+/// Makes nested directories with names of 200 bytes, by fds.
+pub(super) fn make_deep(root: &Path, levels: usize) -> (RelPath, OwnedFd) {
+    let name = [b'n'; 200];
+    let (mut path, mut at) = (RelPath::root(), dirfd::open_path(root).unwrap());
+    for _ in 0..levels {
+        rustix::fs::mkdirat(&at, &name[..], Mode::RWXU).unwrap();
+        at = dirfd::open_dir(&at, &name).unwrap();
+        path = path.join(&name);
+    }
+    (path, at)
+}
+
+pub(super) fn write_at(dir: &OwnedFd, name: &[u8], text: &[u8]) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = openat(dir, name, flags, Mode::RUSR | Mode::WUSR).unwrap();
+    rustix::io::write(&file, text).unwrap();
+}
