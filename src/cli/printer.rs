@@ -91,10 +91,7 @@ impl Printer {
         Some(match entry {
             Itemized::Changed { path, new, old, created, content } => {
                 let item = self.item(new, old.as_deref(), *created, *content);
-                let mut name = path.as_bytes().to_vec();
-                if new.attrs.meta.kind == Kind::Dir && !name.is_empty() {
-                    name.push(b'/');
-                }
+                let name = path.as_bytes().to_vec();
                 let link = (new.attrs.meta.kind == Kind::Symlink).then(|| new.attrs.symlink.clone());
                 (item, name, link, Some(new.attrs.meta.clone()))
             }
@@ -104,10 +101,7 @@ impl Printer {
             }
             Itemized::Deleted { path, dir } => {
                 let kind = if *dir { Kind::Dir } else { Kind::File };
-                let mut name = path.as_bytes().to_vec();
-                if *dir {
-                    name.push(b'/');
-                }
+                let name = path.as_bytes().to_vec();
                 (Item::deleted(kind), name, None, None)
             }
             Itemized::Renamed { from, to } => {

@@ -122,6 +122,13 @@ impl Applier {
             }
             ToReceiver::Hole { stream, len } => return Ok(self.stream(stream, |stream| stream.hole(len))),
             ToReceiver::Abandon { stream } => return Ok(self.streams.abandon(stream)),
+            ToReceiver::DirTime { path, mtime } => {
+                if let Ok(dir) = self.root.place(&path) {
+                    // A filesystem that refuses it has said so in its profile.
+                    let _ = crate::disk::set_times(dir.as_fd(), mtime);
+                }
+                return Ok(());
+            }
             ToReceiver::Confirm(paths) => {
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 memory.provisional.retain(|path| !paths.contains(path));

@@ -14,14 +14,14 @@ use rustix::io::Errno;
 use super::Options;
 use super::profile::probe;
 use super::state::{Memory, State};
-use crate::disk::{Root, names};
+use crate::disk::{Root, names, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
     Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
 };
 use crate::scan::STATE_DIR;
-use crate::tree::{FileId, NAME_LEN_MAX, RelPath, quote};
+use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
 
 /// How long a new session waits for an old one of the same root to leave.
 const EVICTION_WAIT: Duration = Duration::from_secs(5);
@@ -60,6 +60,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         }
     }
     let root = Root::open(&path).map_err(fail)?;
+    // What is tried in the root must not show in its time: a second run would find it changed.
+    let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(&path).map_err(fail)?;
     if is_nested(&place, &hello.source) {
         return Err(Refusal::Nested);
@@ -101,6 +103,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     } else {
         probe(&root, &hello.mask, tag)
     };
+    if let Some(before) = before.filter(|_| !hello.dry_run) {
+        let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
+    }
     let reply = ReplyHello {
         version: VERSION.min(hello.version),
         program: env!("CARGO_PKG_VERSION").to_owned(),

@@ -369,7 +369,12 @@ impl Session {
             Ok(()) => self.leave().err(),
             Err(error) => Some(error),
         };
-        let unfinished = self.end(error.is_some());
+        let (unfinished, ended) = self.end(error.is_some());
+        let error = match error {
+            // The carrier's own words say more than a closed pipe.
+            Some(SessionError::Frame(_)) if !ended.stderr.is_empty() => Some(SessionError::Ended(ended)),
+            other => other,
+        };
         Outcome { error, unfinished }
     }
 
@@ -557,31 +562,29 @@ impl Session {
     }
 
     /// Takes the connection down and returns what must be sent again.
-    fn end(&mut self, broken: bool) -> Vec<Change> {
+    fn end(&mut self, broken: bool) -> (Vec<Change>, Ended) {
+        self.shared.outbox.close();
         if broken {
             self.control.kill();
         }
-        self.shared.outbox.close();
         self.shared.view.close();
         self.shared.mailbox.clear_bulk();
         self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(replies) = self.replies.take() {
             let _ = replies.join();
         }
-        self.control.ended();
-        let counters = &self.shared.status.counters;
+        let ended = self.control.ended();
         let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
         let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
-        let _ = counters;
-        left.filter_map(|parcel| match parcel.change.kind {
+        let left = left.filter_map(|parcel| match parcel.change.kind {
             ChangeKind::Update { path, .. } => Some(Change {
                 since: parcel.change.since,
                 kind: ChangeKind::Update { path, scope: Scope::Content },
             }),
             // Renames and deletes of unknown fate are left to the pass that follows a reconnect.
             _ => None,
-        })
-        .collect()
+        });
+        (left.collect(), ended)
     }
 }
 
