@@ -15,8 +15,8 @@ mod limits;
 mod root;
 
 pub use attrs::{Handle, apply_attrs, read_entry, set_times};
-pub use limits::raise_limits;
 pub use lease::{Writers, writers};
+pub use limits::raise_limits;
 pub(crate) use root::id_of;
 pub use root::{Parent, Root, names, place};
 

@@ -3,7 +3,10 @@
 //! `ARCHITECTURE.md` is the map: which module holds what, and which may use which.
 
 pub mod batch;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod debounce;
 pub mod delta;
 pub mod disk;
 pub mod error;
@@ -12,13 +15,10 @@ pub mod filter;
 pub mod monitor;
 pub mod protocol;
 pub mod receiver;
+pub mod reconcile;
 pub mod scan;
+pub mod sender;
+pub mod status;
 pub mod transport;
 pub mod tree;
-pub mod sender;
-pub mod reconcile;
-pub mod cli;
-pub mod daemon;
 pub mod watch;
-pub mod debounce;
-pub mod status;

@@ -75,7 +75,12 @@ pub enum Difference<'a> {
 
 /// Compares two listings of one directory, both in the order of their names. A directory may give
 /// both [`Difference::Changed`] and [`Difference::Below`].
-pub fn compare<'a>(source: &'a [Entry], target: &'a [Entry], mask: &Mask, rules: &Rules) -> Vec<Difference<'a>> {
+pub fn compare<'a>(
+    source: &'a [Entry],
+    target: &'a [Entry],
+    mask: &Mask,
+    rules: &Rules,
+) -> Vec<Difference<'a>> {
     let mut found = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < source.len() || j < target.len() {

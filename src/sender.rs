@@ -25,8 +25,8 @@ mod stream;
 pub use held::Held;
 pub use mailbox::{Lane, Mailbox, Parcel};
 pub use session::{Outcome, Session, SessionError, SessionOptions, Surroundings};
-pub use status::{TargetProblem, TargetState, TargetStatus};
 pub use source::{End, Piece, Source, SourceFile};
+pub use status::{TargetProblem, TargetState, TargetStatus};
 
 use std::time::{Duration, Instant};
 

@@ -191,11 +191,16 @@ pub fn text(report: &Report) -> String {
             }
             if let Some(last) = target.last_pass {
                 let ago = report.time.saturating_sub(last);
-                let _ = writeln!(out, "    last pass {ago} s ago, {} entries differed", target.last_pass_different);
+                let _ = writeln!(
+                    out,
+                    "    last pass {ago} s ago, {} entries differed",
+                    target.last_pass_different
+                );
             }
             if target.held > 0 {
                 let reason = target.held_reason.as_deref().unwrap_or("held");
-                let _ = writeln!(out, "    {} deletes held: {reason}; speil approve lets them go", target.held);
+                let _ =
+                    writeln!(out, "    {} deletes held: {reason}; speil approve lets them go", target.held);
             }
             for problem in &target.problems {
                 let _ = writeln!(

@@ -13,7 +13,9 @@ use super::printer::{Printer, Told, line};
 use super::report::{Style, render_error, render_note};
 use super::summary::{Counts, Record, Summary, TargetSummary};
 use crate::config::{self, Config, Settings};
-use crate::daemon::{self, Daemon, DaemonError, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
+use crate::daemon::{
+    self, Daemon, DaemonError, Lock, LockError, LockOptions, OnceOptions, TargetReport, once,
+};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::protocol::Refusal;
 use crate::receiver;
@@ -183,7 +185,8 @@ fn stop_on_signals(stop: impl Fn() + Send + 'static) -> Arc<std::sync::atomic::A
     let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let set = Arc::clone(&flag);
     let wait = async move {
-        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
             return;
         };
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
@@ -285,7 +288,13 @@ fn run_mirror(transfer: Transfer) -> u8 {
     serve(config, Arc::new(printer), None, transfer.dry_run, quiet)
 }
 
-fn serve(config: Config, monitor: Arc<dyn Monitor>, reload: Option<daemon::Reload>, dry_run: bool, quiet: bool) -> u8 {
+fn serve(
+    config: Config,
+    monitor: Arc<dyn Monitor>,
+    reload: Option<daemon::Reload>,
+    dry_run: bool,
+    quiet: bool,
+) -> u8 {
     let tick = summary_lines(quiet);
     let daemon = Daemon::new(&config, monitor, reload, tick).dry_run(dry_run);
     match daemon.run(config.syncs) {
@@ -368,7 +377,8 @@ fn run_daemon(run: &Run) -> u8 {
             return Exit::File.code();
         }
     }
-    let paths: Vec<PathBuf> = run.configs.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
+    let paths: Vec<PathBuf> =
+        run.configs.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
     let reload: daemon::Reload = Box::new(move || {
         config::load_all(&paths).map(|loaded| loaded.config).map_err(|error| error.to_string())
     });
@@ -391,7 +401,8 @@ fn start_logging(logfile: Option<&Path>, verbose: u8) -> Result<(), String> {
     let done = match logfile {
         Some(path) => {
             let file = std::fs::File::options().create(true).append(true).open(path);
-            let file = file.map_err(|error| format!("log file {}: {}", path.display(), crate::error::io_text(&error)))?;
+            let file = file
+                .map_err(|error| format!("log file {}: {}", path.display(), crate::error::io_text(&error)))?;
             builder.with_ansi(false).with_writer(Mutex::new(file)).try_init()
         }
         None => builder.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).try_init(),

@@ -87,7 +87,10 @@ impl Printer {
         }
     }
 
-    fn describe(&self, entry: &Itemized) -> Option<(Item, Vec<u8>, Option<Vec<u8>>, Option<crate::tree::Meta>)> {
+    fn describe(
+        &self,
+        entry: &Itemized,
+    ) -> Option<(Item, Vec<u8>, Option<Vec<u8>>, Option<crate::tree::Meta>)> {
         Some(match entry {
             Itemized::Changed { path, new, old, created, content } => {
                 let item = self.item(new, old.as_deref(), *created, *content);
@@ -96,7 +99,11 @@ impl Printer {
                 (item, name, link, Some(new.attrs.meta.clone()))
             }
             Itemized::Linked { path, existing } => {
-                let item = Item { update: Update::Linked, kind: Kind::File, changed: Changed { new: true, ..Changed::default() } };
+                let item = Item {
+                    update: Update::Linked,
+                    kind: Kind::File,
+                    changed: Changed { new: true, ..Changed::default() },
+                };
                 (item, path.as_bytes().to_vec(), Some(existing.as_bytes().to_vec()), None)
             }
             Itemized::Deleted { path, dir } => {
@@ -126,7 +133,10 @@ impl Printer {
         let changed = match old {
             _ if fresh => Changed { new: true, ..Changed::default() },
             Some(old) => self.changed(new, old),
-            None => Changed { time: if self.mask.times { ItemTime::Source } else { ItemTime::Transfer }, ..Changed::default() },
+            None => Changed {
+                time: if self.mask.times { ItemTime::Source } else { ItemTime::Transfer },
+                ..Changed::default()
+            },
         };
         let update = if kind != Kind::File && changed.value { Update::Made } else { update };
         Item { update, kind, changed }
@@ -139,10 +149,12 @@ impl Printer {
             acls.collect::<Vec<_>>()
         };
         let other = |entry: &Entry| {
-            let xattrs = entry.attrs.xattrs.iter().filter(|x| !x.name.starts_with(b"system.posix_acl")).cloned();
+            let xattrs =
+                entry.attrs.xattrs.iter().filter(|x| !x.name.starts_with(b"system.posix_acl")).cloned();
             xattrs.collect::<Vec<_>>()
         };
-        let time = a.mtime != b.mtime && a.kind != Kind::Symlink || a.mtime != b.mtime && self.mask.link_times;
+        let time =
+            a.mtime != b.mtime && a.kind != Kind::Symlink || a.mtime != b.mtime && self.mask.link_times;
         let time = match (time, self.mask.keeps_time(a.kind)) {
             (true, true) => ItemTime::Source,
             (true, false) if a.kind == Kind::File => ItemTime::Transfer,
@@ -150,7 +162,9 @@ impl Printer {
         };
         Changed {
             new: false,
-            value: new.attrs.symlink != old.attrs.symlink || a.rdev != b.rdev || new.hash.is_some() && new.hash != old.hash,
+            value: new.attrs.symlink != old.attrs.symlink
+                || a.rdev != b.rdev
+                || new.hash.is_some() && new.hash != old.hash,
             size: a.size != b.size,
             time,
             perms: self.mask.perms && a.kind != Kind::Symlink && a.mode != b.mode,
@@ -261,11 +275,14 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             Told::News(format!("{scope}: the target cannot hold {}; mirrored without", lacks.join(", ")))
         }
         Notice::Disconnected { error, hint, retry, attempt } => {
-            let next = retry.map(|retry| format!("; retry {attempt} in {:.0} s", retry.as_secs_f64().max(1.0)));
+            let next =
+                retry.map(|retry| format!("; retry {attempt} in {:.0} s", retry.as_secs_f64().max(1.0)));
             trouble(format!("{error}{}", next.unwrap_or_default()), hint.as_ref())
         }
         Notice::Live => Told::News(format!("{scope}: live")),
-        Notice::PassBegan { top, reason } => Told::Detail(format!("{scope}: comparing {top} ({})", reason.word())),
+        Notice::PassBegan { top, reason } => {
+            Told::Detail(format!("{scope}: comparing {top} ({})", reason.word()))
+        }
         Notice::PassDone { top, reason, summary } => {
             let text = format!(
                 "{scope}: compared {} entries below {top} in {:.2} s ({}): {} differ, {} to delete",
@@ -290,10 +307,13 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             };
             trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
         }
-        Notice::SetAside { path } => {
-            trouble(format!("{path} was written on the target by someone else; kept in .speil/strangers"), None)
+        Notice::SetAside { path } => trouble(
+            format!("{path} was written on the target by someone else; kept in .speil/strangers"),
+            None,
+        ),
+        Notice::Rescan { path, reason } => {
+            Told::Detail(format!("{scope}: rescan of {path} ({})", reason.word()))
         }
-        Notice::Rescan { path, reason } => Told::Detail(format!("{scope}: rescan of {path} ({})", reason.word())),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
     }
 }

@@ -105,7 +105,13 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub fn new(sync: &Sync, source: &Arc<Source>, targets: &[RunningTarget], monitor: Arc<dyn Monitor>, inlet: Arc<Inlet>) -> Self {
+    pub fn new(
+        sync: &Sync,
+        source: &Arc<Source>,
+        targets: &[RunningTarget],
+        monitor: Arc<dyn Monitor>,
+        inlet: Arc<Inlet>,
+    ) -> Self {
         let debounce = Debounce::new(Options {
             delay: sync.delay,
             max_delay: sync.max_delay,
@@ -282,7 +288,12 @@ impl Engine {
             return;
         }
         let now = Instant::now();
-        let known = self.outs.iter().filter_map(|out| out.status.last_pass()).map(|(_, summary)| summary.entries).max();
+        let known = self
+            .outs
+            .iter()
+            .filter_map(|out| out.status.last_pass())
+            .map(|(_, summary)| summary.entries)
+            .max();
         if let Some(known) = known.filter(|known| self.counted != Some(*known)) {
             // A pass has counted since.
             self.counted = Some(known);
@@ -290,11 +301,16 @@ impl Engine {
         }
         let (current, most) = self.population.counts(now);
         let empties = self.root_is_empty();
-        let verdict = if self.source.is_in_place() { None } else { Some("the source root is gone or was replaced".to_owned()) };
-        let objection = verdict.or_else(|| match judge(&self.sync.guard, burst.len(), current, most, empties) {
-            Verdict::Go => None,
-            Verdict::Hold(reason) => Some(reason.to_string()),
-        });
+        let verdict = if self.source.is_in_place() {
+            None
+        } else {
+            Some("the source root is gone or was replaced".to_owned())
+        };
+        let objection =
+            verdict.or_else(|| match judge(&self.sync.guard, burst.len(), current, most, empties) {
+                Verdict::Go => None,
+                Verdict::Hold(reason) => Some(reason.to_string()),
+            });
         if let Some(reason) = objection {
             for out in &self.outs {
                 out.held.hold_more(reason.clone(), burst.clone());
@@ -314,7 +330,8 @@ impl Engine {
         use std::os::fd::AsFd;
         let root = self.source.root();
         let Ok(fd) = root.dir(&RelPath::root()) else { return true };
-        crate::disk::names(fd.as_fd()).map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
+        crate::disk::names(fd.as_fd())
+            .map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
     }
 }
 

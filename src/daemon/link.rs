@@ -9,7 +9,8 @@ use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::{
-    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState, TargetStatus,
+    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
+    TargetStatus,
 };
 
 /// First and longest pause before a connection is tried again.
@@ -60,7 +61,8 @@ pub(super) fn run(options: &LinkOptions) {
         let known = options.status.error();
         let changed = options.status.enter(TargetState::Down, Some(text.clone()));
         if changed || known.as_ref() != Some(&text) {
-            let notice = Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
+            let notice =
+                Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
             options.monitor.notice(&scope, &notice);
         }
         let mut seen = 0;
@@ -121,9 +123,13 @@ pub fn hint(error: &SessionError) -> Option<String> {
             "if the other mirror is gone, remove .speil/memory in the target directory"
         }
         SessionError::Refused(Refusal::Dangerous(_)) => "name a directory of its own, or pass --force-root",
-        SessionError::Refused(Refusal::Refused(_)) => "remove .speil/refuse on the target when it may be mirrored to again",
+        SessionError::Refused(Refusal::Refused(_)) => {
+            "remove .speil/refuse on the target when it may be mirrored to again"
+        }
         SessionError::Refused(Refusal::Version { .. }) => "install the same version of speil on both sides",
-        SessionError::Refused(Refusal::Root { .. }) => "the target's parent directory must exist and be writable",
+        SessionError::Refused(Refusal::Root { .. }) => {
+            "the target's parent directory must exist and be writable"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

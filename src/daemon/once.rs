@@ -8,7 +8,8 @@ use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
-    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem, TargetStatus,
+    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
+    TargetStatus,
 };
 use crate::tree::{Mask, RelPath};
 
@@ -52,7 +53,12 @@ pub struct OnceReport {
 ///
 /// # Errors
 /// [`SessionError::Source`] if the source cannot be opened; failures of targets are in the report.
-pub fn once(sync: &Sync, options: OnceOptions, monitor: &Arc<dyn Monitor>, started: impl Fn(Vec<Arc<Mailbox>>)) -> Result<OnceReport, SessionError> {
+pub fn once(
+    sync: &Sync,
+    options: OnceOptions,
+    monitor: &Arc<dyn Monitor>,
+    started: impl Fn(Vec<Arc<Mailbox>>),
+) -> Result<OnceReport, SessionError> {
     let source = Source::open(&sync.source, sync.targets.len())
         .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
     let mailboxes: Vec<Arc<Mailbox>> = sync.targets.iter().map(|_| Mailbox::new()).collect();
@@ -64,7 +70,9 @@ pub fn once(sync: &Sync, options: OnceOptions, monitor: &Arc<dyn Monitor>, start
             .zip(&mailboxes)
             .map(|(target, mailbox)| {
                 let source = Arc::clone(&source);
-                scope.spawn(move || one(sync, target, options, (source, Arc::clone(mailbox), Arc::clone(monitor))))
+                scope.spawn(move || {
+                    one(sync, target, options, (source, Arc::clone(mailbox), Arc::clone(monitor)))
+                })
             })
             .collect();
         running.into_iter().filter_map(|thread| thread.join().ok()).collect()
@@ -72,7 +80,12 @@ pub fn once(sync: &Sync, options: OnceOptions, monitor: &Arc<dyn Monitor>, start
     Ok(OnceReport { targets })
 }
 
-fn one(sync: &Sync, target: &crate::config::Target, options: OnceOptions, with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>)) -> TargetReport {
+fn one(
+    sync: &Sync,
+    target: &crate::config::Target,
+    options: OnceOptions,
+    with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>),
+) -> TargetReport {
     let began = Instant::now();
     let (source, mailbox, monitor) = with;
     let status = Arc::new(TargetStatus::default());
@@ -129,7 +142,11 @@ impl Feedback for Settling {
     }
 
     fn racy(&self, path: &RelPath, hash: [u8; 32], after: Duration) {
-        self.racy.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), hash, Instant::now() + after));
+        self.racy.lock().unwrap_or_else(PoisonError::into_inner).push((
+            path.clone(),
+            hash,
+            Instant::now() + after,
+        ));
     }
 
     fn settle(&self) -> Vec<RelPath> {

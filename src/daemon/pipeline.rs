@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::engine::{Engine, Input, Inlet};
+use super::engine::{Engine, Inlet, Input};
 use super::link::{self, LinkOptions};
 use crate::config::{AgentSource, Sync, Target, Transport as Kind};
 use crate::event::RescanReason;
@@ -78,7 +78,8 @@ impl Pipeline {
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
             .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
-        let filter = Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
+        let filter =
+            Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
         let (input, inputs) = bounded(INPUTS_MAX);
         let inlet = Arc::new(Inlet::new(input.clone()));
         let skip_filter = Arc::clone(&filter);
@@ -149,7 +150,11 @@ impl Pipeline {
 
     /// Forgets the deletes that are held; the next pass finds them again.
     pub fn discard(&self, picks: impl Fn(&Target) -> bool) -> usize {
-        self.targets.iter().filter(|running| picks(&running.target)).map(|running| running.held.take().len()).sum()
+        self.targets
+            .iter()
+            .filter(|running| picks(&running.target))
+            .map(|running| running.held.take().len())
+            .sum()
     }
 
     /// Returns when everything that the kernel had told before the call is in the mailboxes.

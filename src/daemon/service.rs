@@ -65,7 +65,12 @@ pub struct Daemon {
 impl Daemon {
     /// Makes a daemon that speaks to `monitor`; `reload` is what SIGHUP does, `tick` hears the state
     /// once per `status_interval`.
-    pub fn new(config: &Config, monitor: Arc<dyn Monitor>, reload: Option<Reload>, tick: Box<dyn Fn(&Report) + Send>) -> Self {
+    pub fn new(
+        config: &Config,
+        monitor: Arc<dyn Monitor>,
+        reload: Option<Reload>,
+        tick: Box<dyn Fn(&Report) + Send>,
+    ) -> Self {
         Self {
             running: Arc::default(),
             monitor,
@@ -89,7 +94,10 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`].
     pub fn run(mut self, syncs: Vec<Sync>) -> Result<i32, DaemonError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DaemonError::Runtime)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(DaemonError::Runtime)?;
         let ended = runtime.block_on(async {
             // Signals first: one that comes while the watches are added must not kill.
             let signals = Signals::new().map_err(DaemonError::Runtime)?;
@@ -220,7 +228,12 @@ impl Daemon {
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
         self.status_file = new.settings.status_file;
-        self.tell("", &format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped"));
+        self.tell(
+            "",
+            &format!(
+                "configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped"
+            ),
+        );
         self.beat();
     }
 }
@@ -319,12 +332,19 @@ fn each(running: &Mutex<Vec<Running>>, name: Option<&str>, act: impl Fn(&Pipelin
 }
 
 /// Waits until everything that was written before the call is acknowledged.
-async fn wait(running: &Arc<Mutex<Vec<Running>>>, sync: Option<String>, targets: &[String], timeout_ms: Option<u64>) -> Answer {
+async fn wait(
+    running: &Arc<Mutex<Vec<Running>>>,
+    sync: Option<String>,
+    targets: &[String],
+    timeout_ms: Option<u64>,
+) -> Answer {
     let deadline = timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit));
     let flush = {
         let (running, sync) = (Arc::clone(running), sync.clone());
         tokio::task::spawn_blocking(move || {
-            each(&running, sync.as_deref(), |pipeline| usize::from(pipeline.flush_events(Duration::from_secs(30))))
+            each(&running, sync.as_deref(), |pipeline| {
+                usize::from(pipeline.flush_events(Duration::from_secs(30)))
+            })
         })
     };
     match flush.await {
@@ -407,7 +427,8 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         operation: problem.operation,
         error: crate::error::errno_text(problem.errno),
         attempts: problem.attempts,
-        retry_ms: u64::try_from(problem.retry_at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX),
+        retry_ms: u64::try_from(problem.retry_at.saturating_duration_since(now).as_millis())
+            .unwrap_or(u64::MAX),
     });
     TargetReport {
         name: running.target.name.clone(),

@@ -66,7 +66,8 @@ pub(super) fn install(dir: BorrowedFd<'_>, temp: &[u8], name: &[u8], dir_comes: 
     if dir_stands && !is_empty_dir(dir, name) {
         return Err(Undone::Why(Why::NotEmpty));
     }
-    rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE).map_err(|error| os(error.into()))?;
+    rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::EXCHANGE)
+        .map_err(|error| os(error.into()))?;
     // What stood there bears the temporary name now.
     remove(dir, temp, false).map_err(Undone::os("remove"))
 }

@@ -46,14 +46,19 @@ impl Population {
             Some((since, peak)) if at.saturating_duration_since(*since) < STEP => *peak = (*peak).max(most),
             _ => self.peaks.push_back((at, most)),
         }
-        while self.peaks.front().is_some_and(|(since, _)| at.saturating_duration_since(*since) > MEMORY + STEP) {
+        while self
+            .peaks
+            .front()
+            .is_some_and(|(since, _)| at.saturating_duration_since(*since) > MEMORY + STEP)
+        {
             self.peaks.pop_front();
         }
     }
 
     /// Returns how many entries there are, and the most that there were within the last ten minutes.
     pub fn counts(&self, at: Instant) -> (usize, usize) {
-        let recent = self.peaks.iter().filter(|(since, _)| at.saturating_duration_since(*since) <= MEMORY + STEP);
+        let recent =
+            self.peaks.iter().filter(|(since, _)| at.saturating_duration_since(*since) <= MEMORY + STEP);
         (self.now, recent.map(|(_, peak)| *peak).max().unwrap_or(0).max(self.now))
     }
 }
@@ -100,7 +105,9 @@ impl fmt::Display for Reason {
             Self::BelowHalf { deletes, left, most } => {
                 write!(f, "{deletes} deletes would leave {left} of {most} entries, less than half")
             }
-            Self::OverMax { deletes, max } => write!(f, "{deletes} deletes are more than the {max} that maxDelete allows"),
+            Self::OverMax { deletes, max } => {
+                write!(f, "{deletes} deletes are more than the {max} that maxDelete allows")
+            }
         }
     }
 }
@@ -111,7 +118,9 @@ pub fn judge(guard: &Guard, deletes: usize, current: usize, most: usize, empties
     if !guard.enabled || deletes == 0 || guard.max_delete == MaxDelete::Unlimited {
         return Verdict::Go;
     }
-    let over = |max: usize| if deletes > max { Verdict::Hold(Reason::OverMax { deletes, max }) } else { Verdict::Go };
+    let over = |max: usize| {
+        if deletes > max { Verdict::Hold(Reason::OverMax { deletes, max }) } else { Verdict::Go }
+    };
     match guard.max_delete {
         MaxDelete::Count(max) => over(usize::try_from(max).unwrap_or(usize::MAX)),
         MaxDelete::Percent(share) => {

@@ -199,7 +199,13 @@ impl Session {
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
         Counters::add(&counters.literal_bytes, content.len() as u64);
-        self.send(&ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Owned(content) })?;
+        self.send(&ToReceiver::Put {
+            path: path.clone(),
+            attrs,
+            hash,
+            provisional,
+            data: Cow::Owned(content),
+        })?;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;
         self.keep(parcel);
@@ -235,7 +241,13 @@ impl Session {
     }
 
     /// Keeps the books after the content of a file was sent.
-    pub(super) fn sent_content(&mut self, path: &RelPath, file: &SourceFile, scope: Scope, version: &Delivered<'_>) -> Done {
+    pub(super) fn sent_content(
+        &mut self,
+        path: &RelPath,
+        file: &SourceFile,
+        scope: Scope,
+        version: &Delivered<'_>,
+    ) -> Done {
         let entry = version.entry;
         let counters = &self.shared.status.counters;
         Counters::add(&counters.files, 1);
@@ -249,7 +261,8 @@ impl Session {
         let provisional = if version.provisional { before + 1 } else { 0 };
         let sent = Sent { version: file.version(), began: file.began, hash: version.hash, provisional };
         self.recent.insert(path.clone(), sent);
-        let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 }).max(RACY);
+        let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 })
+            .max(RACY);
         if version.provisional {
             self.shared.feedback.again(path, pause(provisional).max(file.began.elapsed() * 10));
         } else if is_racy(entry, racy) {
@@ -267,7 +280,9 @@ impl Session {
 
     /// Whether the target holds just this, as sent in this session: same inode, content and metadata.
     fn is_known(&self, path: &RelPath, entry: &Entry, hash: &[u8; 32]) -> bool {
-        self.recent.get(path).is_some_and(|sent| sent.provisional > 0 && sent.hash == *hash && sent.version == entry.version())
+        self.recent
+            .get(path)
+            .is_some_and(|sent| sent.provisional > 0 && sent.hash == *hash && sent.version == entry.version())
     }
 
     /// Keeps the books after a provisional version was read again and was the same.
@@ -379,10 +394,11 @@ impl Session {
             }
         }
         let since = Instant::now();
-        self.shared.mailbox.push_live(again.into_iter().map(|path| Change {
-            since,
-            kind: ChangeKind::Update { path, scope: Scope::Content },
-        }));
+        self.shared.mailbox.push_live(
+            again
+                .into_iter()
+                .map(|path| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } }),
+        );
         if entry.attrs.meta.kind == Kind::Dir {
             self.start_pass(to.clone(), RescanReason::Moved);
         } else if entry.attrs.meta.kind == Kind::File {
@@ -400,7 +416,8 @@ impl Session {
         let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for names in links.values_mut() {
             if names.iter().any(|name| name.is_within(from)) {
-                *names = names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
+                *names =
+                    names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
             }
         }
     }

@@ -230,7 +230,9 @@ impl Mailbox {
                 break;
             }
             inner = match left {
-                Some(left) => self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+                Some(left) => {
+                    self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
                 None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
             };
         }
@@ -298,7 +300,10 @@ mod tests {
     }
 
     fn rename(from: &str, to: &str) -> Change {
-        Change { since: Instant::now(), kind: ChangeKind::Rename { from: path(from), to: path(to), dir: true } }
+        Change {
+            since: Instant::now(),
+            kind: ChangeKind::Rename { from: path(from), to: path(to), dir: true },
+        }
     }
 
     fn shown(mailbox: &Mailbox) -> Vec<String> {
@@ -344,7 +349,9 @@ mod tests {
         let mailbox = Mailbox::new();
         let pusher = {
             let mailbox = Arc::clone(&mailbox);
-            std::thread::spawn(move || (0..).take_while(|i| mailbox.push_bulk(update(&format!("f{i}")))).count())
+            std::thread::spawn(move || {
+                (0..).take_while(|i| mailbox.push_bulk(update(&format!("f{i}")))).count()
+            })
         };
         while mailbox.pending().0 < BULK_MAX {
             std::thread::yield_now();

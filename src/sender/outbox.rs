@@ -52,11 +52,23 @@ struct Limit {
 }
 
 impl Outbox {
-    pub fn new(writer: Box<dyn Write + Send>, compress: Compress, bwlimit: Option<u64>, status: Arc<TargetStatus>) -> Self {
-        let limit = bwlimit
-            .filter(|&limit| limit > 0)
-            .map(|bytes_per_s| Limit { bytes_per_s, paid: Instant::now(), counted: 0 });
-        let inner = Inner { writer: FrameWriter::new(Pipe(Some(writer))), limit, measured: (0, Duration::ZERO), slow: false };
+    pub fn new(
+        writer: Box<dyn Write + Send>,
+        compress: Compress,
+        bwlimit: Option<u64>,
+        status: Arc<TargetStatus>,
+    ) -> Self {
+        let limit = bwlimit.filter(|&limit| limit > 0).map(|bytes_per_s| Limit {
+            bytes_per_s,
+            paid: Instant::now(),
+            counted: 0,
+        });
+        let inner = Inner {
+            writer: FrameWriter::new(Pipe(Some(writer))),
+            limit,
+            measured: (0, Duration::ZERO),
+            slow: false,
+        };
         Self { inner: Mutex::new(inner), compress, status }
     }
 
@@ -121,7 +133,8 @@ impl Inner {
         let new = sent - limit.counted;
         limit.counted = sent;
         // The past does not save up: a pause is no licence for a burst.
-        limit.paid = limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
+        limit.paid =
+            limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
         let debt = limit.paid.saturating_duration_since(Instant::now());
         if debt > Duration::from_millis(20) {
             std::thread::sleep(debt);

@@ -82,9 +82,8 @@ impl TargetView {
             Some(Owner::Number(number)) => *number,
             Some(Owner::Name(name)) => self.resolve(FIXED, true, || Some(name.clone())),
             None if self.numeric || !self.mask.owner => id,
-            None => self.resolve(id, true, || {
-                User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)
-            }),
+            None => self
+                .resolve(id, true, || User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)),
         }
     }
 
@@ -113,12 +112,20 @@ impl TargetView {
         if first {
             // Until the target answers otherwise, the number is what it is.
             let Some(name) = name() else {
-                if user { known.users.insert(id, id) } else { known.groups.insert(id, id) };
+                if user {
+                    known.users.insert(id, id)
+                } else {
+                    known.groups.insert(id, id)
+                };
                 return id;
             };
             known.open += 1;
             let (mut users, mut groups) = (Vec::new(), Vec::new());
-            if user { users.push((id, name)) } else { groups.push((id, name)) };
+            if user {
+                users.push((id, name))
+            } else {
+                groups.push((id, name))
+            };
             drop(known);
             if !(self.ask)(OwnerNames { users, groups }) {
                 return id;

@@ -168,14 +168,20 @@ impl Pass {
         match (ours, theirs) {
             (None, None) => Ok(()),
             (None, Some(_)) if unreadable || self.top.is_root() => Ok(()),
-            (None, Some(theirs)) => self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks)),
+            (None, Some(theirs)) => {
+                self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks))
+            }
             (Some(ours), None) => self.missing(&self.top.clone(), &ours),
             (Some(mut ours), Some(mut theirs)) => {
                 // The two tops may bear the same name only because nobody has named them.
                 ours.name.clone_from(&theirs.name);
                 theirs.name.clone_from(&ours.name);
                 let parent = self.top.parent();
-                let tasks = self.differences(parent.as_ref(), std::slice::from_ref(&ours), std::slice::from_ref(&theirs))?;
+                let tasks = self.differences(
+                    parent.as_ref(),
+                    std::slice::from_ref(&ours),
+                    std::slice::from_ref(&theirs),
+                )?;
                 self.descend(tasks)
             }
         }
@@ -183,9 +189,18 @@ impl Pass {
 
     /// Hands the differences of two listings of `dir` on, and returns what must be listed next.
     /// Without a directory the listings are of the root itself.
-    fn differences(&mut self, dir: Option<&RelPath>, ours: &[Entry], theirs: &[Entry]) -> Result<Vec<(RelPath, Task)>, Moot> {
+    fn differences(
+        &mut self,
+        dir: Option<&RelPath>,
+        ours: &[Entry],
+        theirs: &[Entry],
+    ) -> Result<Vec<(RelPath, Task)>, Moot> {
         let mut tasks = Vec::new();
-        let at = |entry: &Entry| dir.map_or_else(RelPath::root, |dir| if entry.name.is_empty() { self.top.clone() } else { dir.join(&entry.name) });
+        let at = |entry: &Entry| {
+            dir.map_or_else(RelPath::root, |dir| {
+                if entry.name.is_empty() { self.top.clone() } else { dir.join(&entry.name) }
+            })
+        };
         let at = |entry: &Entry| if dir.is_none() { RelPath::root() } else { at(entry) };
         let rules = self.shared.rules;
         let mask = self.options.mask;
@@ -231,7 +246,10 @@ impl Pass {
         if self.options.filter.protects_entry(path, meta.kind == Kind::Dir) {
             return Ok(Vec::new());
         }
-        let kind = ChangeKind::Delete { path: path.clone(), expected: Identity::Exactly(meta.kind, Box::new(meta.clone())) };
+        let kind = ChangeKind::Delete {
+            path: path.clone(),
+            expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
+        };
         self.deletes.push(Change { since: self.began, kind });
         Ok(if meta.kind == Kind::Dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
     }
@@ -308,7 +326,8 @@ impl Pass {
     fn listing(&self, dir: &RelPath) -> Result<Vec<Entry>, Moot> {
         let mut entries = Vec::new();
         loop {
-            let PassReply::Listing(Listing { dir: of, entries: piece, last, errno, .. }) = self.reply()? else {
+            let PassReply::Listing(Listing { dir: of, entries: piece, last, errno, .. }) = self.reply()?
+            else {
                 return Err(Moot);
             };
             if of != *dir {
@@ -327,7 +346,12 @@ impl Pass {
         }
     }
 
-    fn compare_dir(&mut self, dir: &RelPath, task: &Task, theirs: &[Entry]) -> Result<Vec<(RelPath, Task)>, Moot> {
+    fn compare_dir(
+        &mut self,
+        dir: &RelPath,
+        task: &Task,
+        theirs: &[Entry],
+    ) -> Result<Vec<(RelPath, Task)>, Moot> {
         if matches!(task, Task::Empty) {
             let mut tasks = Vec::new();
             for entry in theirs {
@@ -349,7 +373,8 @@ impl Pass {
             entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
         }
         let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
-        let theirs: Vec<Entry> = theirs.iter().filter(|entry| !unreadable.contains(&entry.name)).cloned().collect();
+        let theirs: Vec<Entry> =
+            theirs.iter().filter(|entry| !unreadable.contains(&entry.name)).cloned().collect();
         self.differences(Some(dir), &entries, &theirs)
     }
 
@@ -361,7 +386,8 @@ impl Pass {
         let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
         let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
         for file in files {
-            let trimmed: Vec<&[u8]> = file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+            let trimmed: Vec<&[u8]> =
+                file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
             let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
                 self.shared.problem(&RelPath::root(), "read name from --files-from", libc::EINVAL, false);
                 continue;
@@ -431,7 +457,10 @@ impl Pass {
         let mut wrong: Vec<RelPath> = Vec::new();
         for group in &ours {
             let first = group.first().and_then(|name| theirs.get(name)).copied();
-            let same = first.is_some_and(|first| sizes.get(first) == Some(&group.len()) && group.iter().all(|name| theirs.get(name) == Some(&first)));
+            let same = first.is_some_and(|first| {
+                sizes.get(first) == Some(&group.len())
+                    && group.iter().all(|name| theirs.get(name) == Some(&first))
+            });
             for name in group {
                 theirs.remove(name);
             }
@@ -481,7 +510,9 @@ impl Pass {
             return Some("the source root is gone or was replaced".to_owned());
         }
         if options.live && self.shared.identified == Identified::Stranger && guard.enabled {
-            return Some("the target is new to this mirror and holds entries that the source lacks".to_owned());
+            return Some(
+                "the target is new to this mirror and holds entries that the source lacks".to_owned(),
+            );
         }
         let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
         let empties = self.top.is_root() && self.local.entries == 0;

@@ -30,12 +30,7 @@ pub(super) enum Reply {
 /// What a pass waits for.
 pub(super) enum PassReply {
     /// The target's walk.
-    Scanned {
-        top: Option<Box<Entry>>,
-        links: Digest,
-        entries: u64,
-        problems: Vec<(RelPath, i32)>,
-    },
+    Scanned { top: Option<Box<Entry>>, links: Digest, entries: u64, problems: Vec<(RelPath, i32)> },
     /// A piece of a listing.
     Listing(Listing),
     /// A piece of the groups of hard links.
@@ -87,7 +82,11 @@ pub(super) fn run(
     shared.mailbox.wake();
 }
 
-fn deliver(message: ToSender<'_>, shared: &Shared, signatures: &mut HashMap<StreamId, Signature>) -> Result<(), SessionError> {
+fn deliver(
+    message: ToSender<'_>,
+    shared: &Shared,
+    signatures: &mut HashMap<StreamId, Signature>,
+) -> Result<(), SessionError> {
     shared.inbox().heard = Some(Instant::now());
     let reply = match message {
         ToSender::Acked { batch } => {
@@ -119,7 +118,9 @@ fn deliver(message: ToSender<'_>, shared: &Shared, signatures: &mut HashMap<Stre
             return to_pass(shared, pass, PassReply::Scanned { top, links, entries, problems });
         }
         ToSender::Listing(listing) => return to_pass(shared, listing.pass, PassReply::Listing(listing)),
-        ToSender::Links { pass, groups, last } => return to_pass(shared, pass, PassReply::Links(groups, last)),
+        ToSender::Links { pass, groups, last } => {
+            return to_pass(shared, pass, PassReply::Links(groups, last));
+        }
         ToSender::Owners(owners) => {
             shared.view.answer(&owners);
             return Ok(());
@@ -129,7 +130,9 @@ fn deliver(message: ToSender<'_>, shared: &Shared, signatures: &mut HashMap<Stre
             let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();
             return Err(SessionError::Fatal(text));
         }
-        ToSender::Hello(_) | ToSender::Refused(_) => return Err(SessionError::Fatal("it greeted twice".to_owned())),
+        ToSender::Hello(_) | ToSender::Refused(_) => {
+            return Err(SessionError::Fatal("it greeted twice".to_owned()));
+        }
     };
     let mut inbox = shared.inbox();
     if inbox.replies.len() >= REPLIES_MAX {
@@ -151,4 +154,3 @@ fn to_pass(shared: &Shared, pass: PassId, reply: PassReply) -> Result<(), Sessio
     }
     Ok(())
 }
-

@@ -29,8 +29,8 @@ use crate::protocol::{
     VERSION, VERSION_MIN,
 };
 use crate::reconcile::Rules;
-use crate::tree::{Chmod, Entry, FileId, Mask, RelPath};
 use crate::transport::{Control, Ended, Transport, TransportError};
+use crate::tree::{Chmod, Entry, FileId, Mask, RelPath};
 
 /// Live changes in one batch.
 const LIVE_BATCH: usize = 2048;
@@ -96,7 +96,10 @@ fn ended_text(ended: &Ended) -> String {
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Version { newest, program } => {
-            format!("the agent is speil {program} and speaks protocol {newest}, this is {}", env!("CARGO_PKG_VERSION"))
+            format!(
+                "the agent is speil {program} and speaks protocol {newest}, this is {}",
+                env!("CARGO_PKG_VERSION")
+            )
         }
         Refusal::Root { path, errno } => {
             format!("target directory {path:?}: {}", crate::error::errno_text(*errno))
@@ -114,7 +117,9 @@ impl Consequential for SessionError {
     fn consequence(&self) -> Consequence {
         match self {
             Self::Transport(error) => error.consequence(),
-            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => Consequence::Again,
+            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => {
+                Consequence::Again
+            }
             Self::Refused(_) | Self::Option(_) => Consequence::Die,
             _ => Consequence::Again,
         }
@@ -233,14 +238,24 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; see its variants for the consequence.
-    pub fn connect(transport: &dyn Transport, options: SessionOptions, around: Surroundings) -> Result<Self, SessionError> {
+    pub fn connect(
+        transport: &dyn Transport,
+        options: SessionOptions,
+        around: Surroundings,
+    ) -> Result<Self, SessionError> {
         match Self::attempt(transport, &options, &around) {
-            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => Self::attempt(transport, &options, &around),
+            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
+                Self::attempt(transport, &options, &around)
+            }
             other => other,
         }
     }
 
-    fn attempt(transport: &dyn Transport, options: &SessionOptions, around: &Surroundings) -> Result<Self, SessionError> {
+    fn attempt(
+        transport: &dyn Transport,
+        options: &SessionOptions,
+        around: &Surroundings,
+    ) -> Result<Self, SessionError> {
         let sync = &options.sync;
         let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
@@ -285,7 +300,13 @@ impl Session {
         Ok(Self::new(shared, control, thread, &reply))
     }
 
-    fn shared(options: &SessionOptions, around: &Surroundings, outbox: Outbox, reply: &ReplyHello, parsed: (Filter, Chmod)) -> Arc<Shared> {
+    fn shared(
+        options: &SessionOptions,
+        around: &Surroundings,
+        outbox: Outbox,
+        reply: &ReplyHello,
+        parsed: (Filter, Chmod),
+    ) -> Arc<Shared> {
         let sync = &options.sync;
         let selection = &sync.selection;
         let mask = sync.mask.both(reply.profile);
@@ -330,7 +351,12 @@ impl Session {
         })
     }
 
-    fn new(shared: Arc<Shared>, control: Arc<dyn Control>, replies: JoinHandle<()>, reply: &ReplyHello) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        control: Arc<dyn Control>,
+        replies: JoinHandle<()>,
+        reply: &ReplyHello,
+    ) -> Self {
         // What was provisional when the last session ended is read again, whatever its stat says.
         let since = Instant::now();
         shared.mailbox.push_live(reply.provisional.iter().map(|path| Change {

@@ -418,7 +418,9 @@ mod tests {
         let mask = Mask::everything();
         let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
         assert_eq!(read_all(&file), vec![7; 600_000]);
-        assert!(matches!(file.finish(&mask).unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes()));
+        assert!(
+            matches!(file.finish(&mask).unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes())
+        );
         let writer = fs::OpenOptions::new().write(true).open(dir.path().join("f")).unwrap();
         let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
         read_all(&file);

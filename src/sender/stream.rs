@@ -28,7 +28,13 @@ enum Phase {
     /// The answer came; `None` means that there is no basis.
     Signed(Option<Arc<Index>>),
     /// Pieces are on their way.
-    Sending { offset: u64, differ: Option<Box<Differ>>, index: Option<Arc<Index>>, matched: u64, literal: u64 },
+    Sending {
+        offset: u64,
+        differ: Option<Box<Differ>>,
+        index: Option<Arc<Index>>,
+        matched: u64,
+        literal: u64,
+    },
 }
 
 struct Job {
@@ -56,7 +62,8 @@ impl Jobs {
 
     /// Adds a file; one that waits already takes the newer change.
     pub fn add(&mut self, path: RelPath, parcel: Parcel, scope: Scope) {
-        let waiting = self.jobs.iter_mut().find(|job| job.path == path && matches!(job.phase, Phase::Waiting));
+        let waiting =
+            self.jobs.iter_mut().find(|job| job.path == path && matches!(job.phase, Phase::Waiting));
         if let Some(job) = waiting {
             job.parcel.issued = parcel.issued;
             return;
@@ -220,7 +227,8 @@ impl Session {
     }
 
     fn send_piece(&mut self, job: &mut Job) -> Result<bool, SessionError> {
-        let (Some(file), Phase::Sending { offset, differ, index, matched, literal }) = (job.file.clone(), &mut job.phase)
+        let (Some(file), Phase::Sending { offset, differ, index, matched, literal }) =
+            (job.file.clone(), &mut job.phase)
         else {
             return Ok(false);
         };
