@@ -395,10 +395,10 @@ pub(super) const LIVE: Group = Group {
         value(
             "reconcile-interval",
             "DURATION",
-            "Time between two full passes, or off [default: 15m]",
+            "Time between two full passes, or never [default: 15m]",
             |d, v| {
                 d.sync.reconcile.interval = match text(v)? {
-                    "off" => None,
+                    "off" | "never" => None,
                     text => Some(parse_duration(text)?),
                 };
                 Ok(())

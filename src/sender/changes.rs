@@ -28,7 +28,7 @@ const BUSY_AGAIN: Duration = Duration::from_millis(100);
 /// A stamp this close to the reading may be shared by a later write.
 const RACY: Duration = Duration::from_millis(20);
 /// Mismatches of one path within [`MISMATCH_SPAN`] after which it counts as a Problem.
-const MISMATCHES_MAX: u32 = 4;
+const MISMATCHES_MAX: u32 = 16;
 const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 type Done = Result<(), SessionError>;
@@ -371,6 +371,7 @@ impl Session {
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
+        self.rename_passes(from, to);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
             _ => Expect::Dir(dir),

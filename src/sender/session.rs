@@ -38,6 +38,8 @@ const LIVE_BATCH: usize = 2048;
 const BULK_BATCH: usize = 128;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
+/// Passes under way at once; the receiver takes no more than twice as many.
+const PASSES_MAX: usize = 4;
 /// Time that a stop waits for what is in flight.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -212,6 +214,7 @@ pub struct Session {
     pub(super) final_deletes: HashSet<RelPath>,
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     next_pass: PassId,
+    passes_waiting: BTreeMap<RelPath, RescanReason>,
     pinged: Instant,
     live_told: bool,
 }
@@ -380,6 +383,7 @@ impl Session {
             final_deletes: HashSet::new(),
             mismatches: BTreeMap::new(),
             next_pass: 1,
+            passes_waiting: BTreeMap::new(),
             pinged: Instant::now(),
             live_told: false,
         }
@@ -408,6 +412,7 @@ impl Session {
         let mut seen = 0;
         loop {
             self.look_at_answers()?;
+            self.pump_passes();
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
@@ -454,6 +459,7 @@ impl Session {
     /// Whether nothing is under way and nothing waits, as far as this session goes.
     fn is_quiet(&self) -> bool {
         self.shared.passes_running.load(Ordering::Acquire) == 0
+            && self.passes_waiting.is_empty()
             && self.shared.mailbox.pending().0 == 0
             && self.jobs.is_empty()
             && self.unacked.is_empty()
@@ -559,11 +565,31 @@ impl Session {
         }
     }
 
-    /// Starts a comparison of a subtree on a thread of its own.
+    /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
+    /// another that waits is covered by it.
     pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason) {
-        let pass = self.next_pass;
-        self.next_pass += 1;
-        super::pass::start(&self.shared, pass, top, reason);
+        if self.passes_waiting.keys().any(|other| top.is_within(other)) {
+            return;
+        }
+        self.passes_waiting.retain(|other, _| !other.is_within(&top));
+        self.passes_waiting.insert(top, reason);
+        self.pump_passes();
+    }
+
+    fn pump_passes(&mut self) {
+        while self.shared.passes_running.load(Ordering::Acquire) < PASSES_MAX {
+            let Some((top, reason)) = self.passes_waiting.pop_first() else { return };
+            let pass = self.next_pass;
+            self.next_pass += 1;
+            super::pass::start(&self.shared, pass, top, reason);
+        }
+    }
+
+    /// Follows a rename with what is to be compared.
+    pub(super) fn rename_passes(&mut self, from: &RelPath, to: &RelPath) {
+        let waiting = std::mem::take(&mut self.passes_waiting);
+        self.passes_waiting =
+            waiting.into_iter().map(|(top, reason)| (top.rebase(from, to).unwrap_or(top), reason)).collect();
     }
 
     /// Stops in order: the file in flight is finished, what was sent is acknowledged.

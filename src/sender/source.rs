@@ -105,7 +105,11 @@ impl Source {
         let mut below = path.clone();
         while let Some(parent) = below.parent() {
             match root.dir(&parent) {
-                Ok(fd) => return Ok(read_entry(fd.as_fd(), below.name(), &Mask::nothing())?.is_none()),
+                Ok(fd) => {
+                    let there = read_entry(fd.as_fd(), below.name(), &Mask::nothing())?;
+                    // An ancestor that is no directory any more holds nothing.
+                    return Ok(there.is_none_or(|there| below != *path && there.attrs.meta.kind != Kind::Dir));
+                }
                 Err(error) if is_absence(&error) => below = parent,
                 Err(error) => return Err(error),
             }
@@ -470,6 +474,9 @@ mod tests {
         assert!(source.vanished(&path("d/none")).unwrap());
         assert!(source.vanished(&path("none/x/y")).unwrap());
         assert!(!source.vanished(&path("d")).unwrap());
+        fs::write(dir.path().join("f"), b"").unwrap();
+        assert!(source.vanished(&path("f/x/y")).unwrap());
+        assert!(!source.vanished(&path("f")).unwrap());
         assert!(!source.vanished(&RelPath::root()).unwrap());
     }
 }

@@ -10,7 +10,7 @@ use crate::tree::RelPath;
 /// Problems that are kept one by one; more collapse into a count.
 const PROBLEMS_MAX: usize = 1000;
 /// First and longest time between two tries of a path with a Problem.
-const RETRY_FIRST: Duration = Duration::from_secs(5);
+const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(600);
 
 /// What a target is doing.
