@@ -103,11 +103,18 @@ impl Debounce {
         if !burst.is_empty() {
             self.ready.push(Item::Burst(burst));
         }
+        // A write to the new name may be told before the move: what is dirty there stays so.
+        let kept: Vec<(RelPath, Dirt)> =
+            self.dirt.iter().filter(|(p, _)| p.is_within(&to)).map(|(p, d)| (p.clone(), d.clone())).collect();
         self.dirt.retain(|p, _| !p.is_within(&to));
         let never = self.dirt.get(&from).is_some_and(|d| d.created);
         let below: Vec<RelPath> = self.dirt.keys().filter(|p| p.is_within(&from)).cloned().collect();
         if never {
             self.mark(&to, at, true, Scope::Content, dir, true);
+            if dir {
+                let kind = ChangeKind::Rescan { path: to.clone(), reason: crate::event::RescanReason::Moved };
+                self.ready.push(Item::Change(Change { since: at, kind }));
+            }
         } else {
             self.ready.push(Item::Change(Change {
                 since: at,
@@ -119,6 +126,16 @@ impl Debounce {
             if let Some(new) = path.rebase(&from, &to) {
                 self.dirt.insert(new, Dirt { due: at, ..d });
             }
+        }
+        for (path, dirt) in kept {
+            self.dirt.entry(path).or_insert(Dirt { created: false, scope: Scope::Content, ..dirt });
+        }
+        if never {
+            // What the target may still hold under the old name is older than the move.
+            self.deletes.insert(from.clone(), (dir, at));
+            self.last_delete = Some(at);
+            self.first_delete.get_or_insert(at);
+            return;
         }
         let gone: Vec<RelPath> = self.deletes.keys().filter(|p| p.is_within(&from)).cloned().collect();
         for path in gone {

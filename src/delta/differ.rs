@@ -5,6 +5,11 @@
 //! closed gap, and only that is searched. *Scan*, after a block that does not match what should
 //! follow: a window rolls byte by byte until it matches any block, and its place is the new phase.
 //! So an insertion is found once, and an overwrite costs a search of what was overwritten.
+//!
+//! Measured on one shared core (`figures` in the tests; 512 MiB, blocks of 8 KiB), in GB/s:
+//! unmoved 4.0, 256 overwrites of 40 kB 3.2, 15 bytes inserted in front 4.4, the same every 2 MiB
+//! 3.6, nothing in common 0.3, with 512 k blocks 0.15. `fast_rsync::diff`, with its signature: 0.5
+//! where all matches, 0.08 where nothing does.
 
 use std::mem;
 use std::sync::Arc;
@@ -14,6 +19,8 @@ use super::ops::{Limits, Ops};
 use super::sums::{ENTRY_LEN, Weak, append_entries, weak_of};
 use super::{Emit, Totals, WINDOW};
 
+/// The windows that are looked at without a branch.
+const TILE: usize = 32;
 /// The blocks that the SIMD lanes take at a time.
 const LANES: usize = 8;
 
@@ -61,7 +68,7 @@ enum Search {
 
 /// Finds in new content what the basis holds.
 ///
-/// Needs, beside the index, the memory of 16 blocks and 3 MiB; 32 MiB with the longest blocks.
+/// Needs, beside the index, the memory of some 32 blocks and 3 MiB: 12 MiB for a basis of 100 GB.
 #[derive(Debug)]
 pub struct Differ {
     index: Arc<Index>,
@@ -105,7 +112,8 @@ impl Differ {
     /// # Errors
     /// What `emit` returns; the delta is of no use then.
     pub fn push<E>(&mut self, data: &[u8], emit: Emit<'_, E>) -> Result<(), E> {
-        let piece = self.tuning.piece.max(self.block_len() * self.lanes * 2);
+        let batches = (self.block_len() * self.lanes * 2).min(WINDOW);
+        let piece = self.tuning.piece.max(batches);
         for piece in data.chunks(piece) {
             self.ops.extend(piece);
             self.pushed = self.pushed.saturating_add(piece.len() as u64);
@@ -132,11 +140,17 @@ impl Differ {
     }
 
     /// Returns whether the first 16 MiB matched nothing (with an empty basis: whether anything was
-    /// pushed). The rest seldom matches then, and where the link is faster than the search (about
-    /// 0.5 GB/s) the sender may call [`Self::finish`] and send what follows as literals.
+    /// pushed). The rest seldom matches then, and where the link is faster than the search
+    /// (0.15 to 0.3 GB/s) the sender may call [`Self::finish`] and send what follows as literals.
     pub fn hopeless(&self) -> bool {
         let needed = if self.index.basis_len() == 0 { 1 } else { self.tuning.hopeless };
         !self.matched && self.pushed >= needed
+    }
+
+    /// Returns how many bytes of content are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.ops.held()
     }
 
     fn block_len(&self) -> usize {
@@ -244,44 +258,10 @@ impl Differ {
     /// Searches the next `limit` bytes, at least a block and, with `weak`, one more. With `weak`,
     /// the sum of the first window, that one is not looked at.
     fn search(&mut self, limit: usize, weak: Option<Weak>) -> Search {
-        let len = self.block_len();
         let index = &*self.index;
         let data = self.ops.undecided().get(..limit).unwrap_or_default();
-        let leaving = data.get(..data.len().saturating_sub(len)).unwrap_or_default();
-        let entering = data.get(len..).unwrap_or_default();
-        let mut at = usize::from(weak.is_some());
-        let mut weak = weak.unwrap_or_else(|| Weak::of(data.get(..len).unwrap_or_default()));
-        if let (1, [leaving, ..], [entering, ..]) = (at, leaving, entering) {
-            weak.roll(*leaving, *entering);
-        }
-        let mut earned = 0;
-        loop {
-            let rest =
-                leaving.get(at..).unwrap_or_default().iter().zip(entering.get(at..).unwrap_or_default());
-            let mut rest = rest.enumerate();
-            let hit = rest.find_map(|(step, (leaving, entering))| {
-                if index.may_hold(weak.value()) {
-                    return Some(at + step);
-                }
-                weak.roll(*leaving, *entering);
-                None
-            });
-            at = hit.unwrap_or(leaving.len());
-            self.credit.earn(at - earned);
-            earned = at;
-            if hit.is_some() || index.may_hold(weak.value()) {
-                let expected = block_at(index, self.basis_at.saturating_add(at as u64));
-                let window = data.get(at..at + len).unwrap_or_default();
-                if let Some(block) = index.find(window, weak.value(), expected, &mut self.credit) {
-                    return Search::Match { at, block };
-                }
-            }
-            let (Some(leaving), Some(entering)) = (leaving.get(at), entering.get(at)) else {
-                return Search::Nothing(weak);
-            };
-            weak.roll(*leaving, *entering);
-            at += 1;
-        }
+        let mut probe = Probe { index, data, basis_at: self.basis_at, credit: &mut self.credit, earned: 0 };
+        probe.search(weak)
     }
 
     fn literal<E>(&mut self, len: usize, emit: Emit<'_, E>) -> Result<(), E> {
@@ -311,6 +291,99 @@ impl Differ {
         append_entries(data, self.index.block_len(), &mut sums);
         self.index.entry(self.index.whole_blocks()).is_some_and(|entry| sums == entry)
     }
+}
+
+/// Content in which blocks are looked for.
+struct Probe<'a> {
+    index: &'a Index,
+    data: &'a [u8],
+    /// Where the content would be in the basis, if it goes on as it did.
+    basis_at: u64,
+    credit: &'a mut Credit,
+    /// The position up to which credit was earned.
+    earned: usize,
+}
+
+impl Probe<'_> {
+    /// Looks at all windows, but at the first one if its weak sum is given.
+    fn search(&mut self, weak: Option<Weak>) -> Search {
+        let len = self.index.block_len() as usize;
+        let mut leaving = self.data.get(..self.data.len().saturating_sub(len)).unwrap_or_default();
+        let mut entering = self.data.get(len..).unwrap_or_default();
+        let looked_at = weak.is_some();
+        let mut weak = weak.unwrap_or_else(|| Weak::of(self.data.get(..len).unwrap_or_default()));
+        if !looked_at && let Some(found) = self.look(0, weak) {
+            return found;
+        }
+        let mut at = 0;
+        while let (Some((out, outs)), Some((enter, enters))) =
+            (leaving.split_first_chunk::<TILE>(), entering.split_first_chunk::<TILE>())
+        {
+            let mut replay = weak;
+            if may_match(self.index, &mut weak, out, enter)
+                && let Some(found) = self.look_at_each(at, &mut replay, out, enter)
+            {
+                return found;
+            }
+            (leaving, entering, at) = (outs, enters, at + TILE);
+        }
+        if let Some(found) = self.look_at_each(at, &mut weak, leaving, entering) {
+            return found;
+        }
+        self.earn(at + leaving.len());
+        Search::Nothing(weak)
+    }
+
+    /// Moves by as many bytes as there are, from `at` on, and looks at each window after a move.
+    #[inline]
+    fn look_at_each(
+        &mut self,
+        at: usize,
+        weak: &mut Weak,
+        leaving: &[u8],
+        entering: &[u8],
+    ) -> Option<Search> {
+        leaving.iter().zip(entering).zip(at + 1..).find_map(|((out, enter), at)| {
+            weak.roll(*out, *enter);
+            self.look(at, *weak)
+        })
+    }
+
+    /// Looks for the block that equals the window at `at`, where there may be one.
+    #[inline]
+    fn look(&mut self, at: usize, weak: Weak) -> Option<Search> {
+        let weak = weak.value();
+        if self.index.may_hold(weak) { self.find(at, weak) } else { None }
+    }
+
+    /// Looks for the block that equals the window at `at`.
+    #[cold]
+    fn find(&mut self, at: usize, weak: u32) -> Option<Search> {
+        self.earn(at);
+        let expected = block_at(self.index, self.basis_at.saturating_add(at as u64));
+        let window = self.data.get(at..at + self.index.block_len() as usize)?;
+        let block = self.index.find(window, weak, expected, self.credit)?;
+        Some(Search::Match { at, block })
+    }
+
+    fn earn(&mut self, at: usize) {
+        self.credit.earn(at - self.earned);
+        self.earned = at;
+    }
+}
+
+/// Moves by a tile, and returns whether a block may equal any window on the way. It has no branch
+/// for each byte and, by itself, all registers: that makes most of its rate.
+#[inline(never)]
+fn may_match(index: &Index, weak: &mut Weak, leaving: &[u8; TILE], entering: &[u8; TILE]) -> bool {
+    let mut rolled = *weak;
+    let mut hit = false;
+    for (out, enter) in leaving.iter().zip(entering) {
+        rolled.roll(*out, *enter);
+        hit |= index.may_hold(rolled.value());
+    }
+    *weak = rolled;
+    hit
 }
 
 /// Returns the whole block that begins at `offset`.

@@ -1,7 +1,8 @@
 //! Finding the blocks of a basis by their sums.
 //!
-//! Three steps, each far rarer than the one before: a bitmap over the weak sums, a hash table with
-//! the weak sums themselves, the sample and the strong sum. Of equal blocks the first is found.
+//! Three steps, each far rarer than the one before: a Bloom filter over the weak sums (two bits in
+//! one word, wrong about once in 100 times), a hash table with the weak sums themselves, the sample
+//! and the strong sum. Of equal blocks the first is found.
 //! Whatever the signature holds, one lookup reads at most [`PROBES`] slots and asks at most
 //! [`SAME_WEAK`] blocks (and the expected one); blocks that do not fit in this are not found, which
 //! costs literals and nothing else.
@@ -12,8 +13,8 @@ use super::sums::{ENTRY_LEN, Entry, append_entries, sample, sample_of, weak_of};
 const PROBES: usize = 32;
 /// The most different blocks of one weak sum that are held.
 const SAME_WEAK: usize = 8;
-/// The bits of the bitmap for each block.
-const BITS_PER_BLOCK: usize = 16;
+/// The bits of the filter for each block, before rounding up.
+const BITS_PER_BLOCK: usize = 32;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The sums of a basis, made findable. Shared by all that differ against the same basis.
@@ -22,8 +23,8 @@ pub struct Index {
     basis_len: u64,
     block_len: u32,
     entries: Vec<Entry>,
-    bits: Vec<u64>,
-    bits_shift: u32,
+    filter: Vec<u64>,
+    filter_shift: u32,
     /// Weak sum in the upper half, number of the block plus 1 in the lower; 0 is empty.
     slots: Vec<u64>,
 }
@@ -52,14 +53,14 @@ impl Index {
     /// Indexes `entries`, which must be those of `basis_len` bytes.
     pub(super) fn new(basis_len: u64, block_len: u32, entries: &[u8]) -> Self {
         let entries: Vec<Entry> = entries.as_chunks::<ENTRY_LEN>().0.to_vec();
-        let bits = (entries.len() * BITS_PER_BLOCK).next_power_of_two().max(1 << 12);
+        let words = (entries.len() * BITS_PER_BLOCK / 64).next_power_of_two().max(2);
         let slots = (entries.len() * 2).next_power_of_two().max(2);
         let mut index = Self {
             basis_len,
             block_len,
             entries,
-            bits: vec![0; bits / 64],
-            bits_shift: 64 - bits.trailing_zeros(),
+            filter: vec![0; words],
+            filter_shift: 64 - words.trailing_zeros(),
             slots: vec![0; slots],
         };
         // The short last block has sums of another length: it is not found by scanning.
@@ -98,8 +99,10 @@ impl Index {
     /// Returns whether a block with this weak sum may exist. Never wrongly denies.
     #[inline]
     pub(super) fn may_hold(&self, weak: u32) -> bool {
-        let bit = (u64::from(weak).wrapping_mul(MULTIPLIER) >> self.bits_shift) as usize;
-        self.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        let hash = u64::from(weak).wrapping_mul(MULTIPLIER);
+        let (first, second) = filter_bits(weak, hash);
+        let word = self.filter.get((hash >> self.filter_shift) as usize).copied().unwrap_or_default();
+        (word >> first) & (word >> second) & 1 == 1
     }
 
     /// Returns the block that equals `window` by its sums: `expected` if it does, else the first.
@@ -148,7 +151,6 @@ impl Index {
     /// Returns the places of the slots that may hold a weak sum.
     fn probe(&self, weak: u32) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len() - 1;
-        // Other bits of the product than those that choose the bit.
         let home = (u64::from(weak).wrapping_mul(MULTIPLIER) >> 20) as usize;
         (0..PROBES.min(self.slots.len())).map(move |step| (home + step) & mask)
     }
@@ -156,9 +158,10 @@ impl Index {
     fn insert(&mut self, block: u32) {
         let Some(entry) = self.entry(block).copied() else { return };
         let weak = weak_of(&entry);
-        let bit = (u64::from(weak).wrapping_mul(MULTIPLIER) >> self.bits_shift) as usize;
-        if let Some(word) = self.bits.get_mut(bit / 64) {
-            *word |= 1 << (bit % 64);
+        let hash = u64::from(weak).wrapping_mul(MULTIPLIER);
+        let (first, second) = filter_bits(weak, hash);
+        if let Some(word) = self.filter.get_mut((hash >> self.filter_shift) as usize) {
+            *word |= 1 << first | 1 << second;
         }
         let mut same = 0;
         for at in self.probe(weak) {
@@ -176,6 +179,13 @@ impl Index {
             }
         }
     }
+}
+
+/// Returns the two bits of a weak sum in its word of the filter.
+#[inline]
+fn filter_bits(weak: u32, hash: u64) -> (u32, u32) {
+    // Below the bits that choose the word, which are 18 at most; and those that cost nothing.
+    ((hash >> 34) as u32 & 63, weak & 63)
 }
 
 #[cfg(test)]

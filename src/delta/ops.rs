@@ -51,6 +51,12 @@ impl Ops {
         self.buffer.get(self.decided..).unwrap_or_default()
     }
 
+    /// Returns how many bytes are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Decides that the next `len` bytes are in no block.
     pub(super) fn literal<E>(&mut self, len: usize, emit: Emit<'_, E>) -> Result<(), E> {
         self.decided = self.decided.saturating_add(len).min(self.buffer.len());

@@ -78,7 +78,7 @@ fn word(bytes: &[u8]) -> u64 {
 /// The weak sum of a window that moves byte by byte: librsync's, as `fast_rsync` computes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Weak {
-    // Only the low 16 bits of both count.
+    // Only the low 16 bits of each count; wider registers are faster.
     sum: u32,
     weighted: u32,
     len: u32,
@@ -87,16 +87,17 @@ pub(super) struct Weak {
 impl Weak {
     /// Sums `window`.
     pub(super) fn of(window: &[u8]) -> Self {
-        let len = window.len() as u32;
-        let mut sum = len.wrapping_mul(WEAK_OFFSET);
-        // 1 + 2 + .. + len, whose low bits need more than 32 before the halving.
-        let triangle = u64::from(len) * (u64::from(len) + 1) / 2;
-        let mut weighted = (triangle as u32).wrapping_mul(WEAK_OFFSET);
-        for (byte, weight) in window.iter().zip((1..=len).rev()) {
-            sum = sum.wrapping_add(u32::from(*byte));
-            weighted = weighted.wrapping_add(u32::from(*byte).wrapping_mul(weight));
+        // All is modulo 2^16, the length too: 16-bit lanes sum several bytes at a time.
+        let len = window.len() as u64;
+        let triangle = len.wrapping_mul(len.wrapping_add(1)) / 2;
+        let mut sum = (len as u16).wrapping_mul(WEAK_OFFSET as u16);
+        let mut weighted = (triangle as u16).wrapping_mul(WEAK_OFFSET as u16);
+        for (nth, byte) in window.iter().enumerate() {
+            let byte = u16::from(*byte);
+            sum = sum.wrapping_add(byte);
+            weighted = weighted.wrapping_add(byte.wrapping_mul((len as u16).wrapping_sub(nth as u16)));
         }
-        Self { sum, weighted, len }
+        Self { sum: sum.into(), weighted: weighted.into(), len: len as u32 }
     }
 
     /// Returns the sum.
@@ -109,9 +110,9 @@ impl Weak {
     #[inline]
     pub(super) fn roll(&mut self, leaving: u8, entering: u8) {
         let leaving = u32::from(leaving);
-        self.sum = self.sum.wrapping_add(u32::from(entering)).wrapping_sub(leaving);
-        self.weighted =
-            self.weighted.wrapping_add(self.sum).wrapping_sub(self.len.wrapping_mul(leaving + WEAK_OFFSET));
+        self.sum = self.sum.wrapping_add(u32::from(entering).wrapping_sub(leaving));
+        let change = self.sum.wrapping_sub(self.len.wrapping_mul(leaving + WEAK_OFFSET));
+        self.weighted = self.weighted.wrapping_add(change);
     }
 }
 

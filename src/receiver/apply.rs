@@ -94,7 +94,13 @@ impl Applier {
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
             ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
-            change => self.change(change)?,
+            change => {
+                self.change(change)?;
+                if let Some(state) = &self.state {
+                    // Whatever is younger than this was not written here.
+                    let _ = state.tick();
+                }
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::mailbox::{Lane, Parcel};
 use super::recent::Sent;
 use super::replies::Reply;
-use super::session::{Session, SessionError};
+use super::session::{Group, Session, SessionError};
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::error::errno_of;
@@ -100,7 +100,9 @@ impl Session {
         if kind == Kind::File {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
-            self.send_entry(&path, entry, scope)?;
+            if !self.send_as_link(&path, &entry, &parcel)? {
+                self.send_entry(&path, entry, scope, began)?;
+            }
             self.keep(parcel);
         }
         self.shared.feedback.sent(&path, began.elapsed());
@@ -108,7 +110,7 @@ impl Session {
     }
 
     /// Sends what is no regular file.
-    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope) -> Done {
+    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope, began: Instant) -> Done {
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
@@ -131,12 +133,19 @@ impl Session {
         if scope == Scope::Absent {
             Counters::add(&self.shared.status.counters.created, 1);
         }
+        if entry.nlink > 1 && self.shared.mask.hard_links && scope != Scope::Attributes {
+            let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
+            self.begin_group(path, &entry, sent)?;
+        }
         self.itemize(path, entry, scope);
         Ok(())
     }
 
     fn send_file(&mut self, path: RelPath, entry: Entry, scope: Scope, parcel: Parcel) -> Done {
-        if scope == Scope::Attributes {
+        let several = entry.nlink > 1 && self.shared.mask.hard_links;
+        // A name that is new to its group may stand on the target as a file of its own.
+        let joins = several && self.linked.get(&entry.id).is_none_or(|group| !group.names.contains(&path));
+        if scope == Scope::Attributes && !joins {
             self.send_attrs(&path, entry)?;
             self.keep(parcel);
             return Ok(());
@@ -269,8 +278,7 @@ impl Session {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
         if entry.nlink > 1 && self.shared.mask.hard_links {
-            self.linked.insert(entry.id, (path.clone(), sent));
-            self.relink_others(path, entry)?;
+            self.begin_group(path, entry, sent)?;
         }
         let mut shown = entry.clone();
         shown.name = path.name().to_vec();
@@ -306,7 +314,11 @@ impl Session {
             return Ok(false);
         }
         self.note_link(path, entry);
-        let Some((existing, sent)) = self.linked.get(&entry.id).cloned() else { return Ok(false) };
+        let Some((existing, sent)) =
+            self.linked.get(&entry.id).map(|group| (group.first.clone(), group.sent))
+        else {
+            return Ok(false);
+        };
         let current = match parcel.lane {
             // The reading has seen every event behind the change.
             Lane::Live => sent.began >= parcel.issued,
@@ -328,7 +340,17 @@ impl Session {
         links.entry(entry.id).or_default().insert(path.clone());
     }
 
+    fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
+        let mut names = self.linked.remove(&entry.id).map(|group| group.names).unwrap_or_default();
+        names.insert(path.clone());
+        self.linked.insert(entry.id, Group { first: path.clone(), sent, names });
+        self.relink_others(path, entry)
+    }
+
     fn send_link(&mut self, path: &RelPath, existing: &RelPath, entry: &Entry) -> Done {
+        if let Some(group) = self.linked.get_mut(&entry.id) {
+            group.names.insert(path.clone());
+        }
         Counters::add(&self.shared.status.counters.links, 1);
         let expect = version_of(entry);
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
@@ -346,7 +368,10 @@ impl Session {
         self.note_link(path, entry);
         let names = {
             let links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            links.get(&entry.id).cloned().unwrap_or_default()
+            let mut names = links.get(&entry.id).cloned().unwrap_or_default();
+            names
+                .extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
+            names
         };
         for name in names.iter().filter(|name| *name != path) {
             let there = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
@@ -356,6 +381,9 @@ impl Session {
                 let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(names) = links.get_mut(&entry.id) {
                     names.remove(name);
+                }
+                if let Some(group) = self.linked.get_mut(&entry.id) {
+                    group.names.remove(name);
                 }
             }
         }
@@ -409,9 +437,12 @@ impl Session {
     }
 
     fn rename_links(&mut self, from: &RelPath, to: &RelPath) {
-        for (path, _) in self.linked.values_mut() {
-            if let Some(new) = path.rebase(from, to) {
-                *path = new;
+        self.forget_links(to);
+        let rebase = |path: &RelPath| path.rebase(from, to).unwrap_or_else(|| path.clone());
+        for group in self.linked.values_mut() {
+            group.first = rebase(&group.first);
+            if group.names.iter().any(|name| name.is_within(from)) {
+                group.names = group.names.iter().map(rebase).collect();
             }
         }
         let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -420,6 +451,24 @@ impl Session {
                 *names =
                     names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
             }
+        }
+    }
+
+    /// Forgets the names at and below a path that was overwritten or removed.
+    fn forget_links(&mut self, path: &RelPath) {
+        self.linked.retain(|_, group| {
+            group.names.retain(|name| !name.is_within(path));
+            if group.first.is_within(path) {
+                match group.names.first() {
+                    Some(other) => group.first = other.clone(),
+                    None => return false,
+                }
+            }
+            true
+        });
+        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for names in links.values_mut() {
+            names.retain(|name| !name.is_within(path));
         }
     }
 
@@ -447,6 +496,7 @@ impl Session {
             }
         };
         Counters::add(&self.shared.status.counters.deletes, 1);
+        self.forget_links(path);
         let keep_strangers = self.shared.options.live;
         self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
         self.touch_parent(path);

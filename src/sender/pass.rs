@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::mailbox::Mailbox;
 use super::replies::PassReply;
 use super::session::Shared;
+use super::source::is_absence;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::config::Verify;
 use crate::error::errno_of;
@@ -133,11 +134,15 @@ impl Pass {
         self.summary.bytes = self.local.bytes;
         self.note_links();
         for (path, errno) in &self.local.problems {
-            self.shared.problem(path, "read", *errno, false);
+            if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
+                self.shared.problem(path, "read", *errno, false);
+            }
         }
         let PassReply::Scanned { top, links, entries, problems } = self.reply()? else { return Err(Moot) };
         for (path, errno) in &problems {
-            self.shared.problem(path, "read", *errno, true);
+            if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
+                self.shared.problem(path, "read", *errno, true);
+            }
         }
         let links_differ = self.options.mask.hard_links && links != self.local.links.finish();
         self.top_differences(top)?;
@@ -215,7 +220,13 @@ impl Pass {
         for (path, difference) in work {
             match difference {
                 Difference::Missing(entry) => self.missing(&path, entry)?,
-                Difference::Changed { target, scope, .. } => self.update(path, scope, Some(target))?,
+                Difference::Changed { source, target, scope } => {
+                    self.update(path.clone(), scope, Some(target))?;
+                    if target.attrs.meta.kind != Kind::Dir {
+                        // Where a directory takes the place of something else, nothing is below it yet.
+                        self.missing_below(&path, source)?;
+                    }
+                }
                 Difference::Below(..) => {
                     if self.options.recursive || path == self.top {
                         tasks.push((path, Task::Compare));
@@ -257,6 +268,10 @@ impl Pass {
     /// Hands an entry on that the target lacks, and everything below it.
     fn missing(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
         self.update(path.clone(), Scope::Absent, None)?;
+        self.missing_below(path, entry)
+    }
+
+    fn missing_below(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
         let enter = entry.attrs.meta.kind == Kind::Dir && self.options.recursive && entry.digest.is_some();
         if !enter {
             return Ok(());
@@ -298,6 +313,7 @@ impl Pass {
                 }
                 found
             }
+            Err(error) if is_absence(&error) => DirEntries::default(),
             Err(error) => {
                 self.shared.problem(dir, "read", errno_of(&error), false);
                 DirEntries::default()
@@ -333,7 +349,7 @@ impl Pass {
             if of != *dir {
                 return Err(Moot);
             }
-            if errno != 0 && errno != libc::ENOENT {
+            if errno != 0 && !is_absence(&std::io::Error::from_raw_os_error(errno)) {
                 self.shared.problem(dir, "read", errno, true);
             }
             entries.extend(piece);
@@ -362,6 +378,8 @@ impl Pass {
         let root = self.shared.source.root();
         let ours = match scan::list(&root, dir, &self.options, &self.shared.view) {
             Ok(ours) => ours,
+            // Gone since: the event that says so has come or will.
+            Err(error) if is_absence(&error) => return Ok(Vec::new()),
             Err(error) => {
                 // Nothing is known of what is below: nothing may go.
                 self.shared.problem(dir, "read", errno_of(&error), false);

@@ -165,6 +165,16 @@ pub(super) struct Shared {
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
 }
 
+/// A file with several names, as the target has it.
+pub(super) struct Group {
+    /// The name under which it was sent.
+    pub first: RelPath,
+    /// The version that was sent.
+    pub sent: super::recent::Sent,
+    /// The names that were sent or linked.
+    pub names: BTreeSet<RelPath>,
+}
+
 /// What the replies' thread leaves for the session.
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -206,8 +216,8 @@ pub struct Session {
     pub(super) uncommitted: bool,
     pub(super) jobs: Jobs,
     pub(super) recent: Recent,
-    /// The version of a file with several names that the target holds under one of them.
-    pub(super) linked: HashMap<FileId, (RelPath, super::recent::Sent)>,
+    /// Files with several names, as far as this session has sent them.
+    pub(super) linked: HashMap<FileId, Group>,
     /// Paths whose next sending is whole: a delta of theirs did not add up.
     pub(super) whole: HashSet<RelPath>,
     /// Directories whose removal by a pass failed because something protected is in them.

@@ -135,7 +135,7 @@ pub(super) fn has_events(fd: impl AsFd) -> bool {
     ];
     match fstatfs(fd) {
         // Magic numbers are 32 bits wide; `f_type` is signed on some machines.
-        Ok(stat) => !SILENT.iter().any(|&magic| magic == (stat.f_type as u64 & 0xffff_ffff)),
+        Ok(stat) => !SILENT.contains(&(stat.f_type as u64 & 0xffff_ffff)),
         Err(_) => true,
     }
 }

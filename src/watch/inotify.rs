@@ -58,6 +58,13 @@ struct Due {
     root: Option<Instant>,
 }
 
+impl Due {
+    /// When to wake up; `None` while nothing but the kernel has anything to say.
+    fn next(&self) -> Option<Instant> {
+        [self.queue, self.missing, self.holes, self.root].into_iter().flatten().min()
+    }
+}
+
 /// The backend.
 pub(super) struct Inotify {
     setup: Setup,
@@ -113,7 +120,7 @@ impl Inotify {
         let (nodes, queue) = (&self.nodes, &mut self.queue);
         self.kernel.drain(DRAIN_READS, |raw| {
             // The echo of a watch that was dropped here.
-            if !(raw.mask.contains(ReadFlags::IGNORED) && !nodes.contains(raw.wd)) {
+            if nodes.contains(raw.wd) || !raw.mask.contains(ReadFlags::IGNORED) {
                 queue.push(raw);
             }
         })
@@ -169,6 +176,10 @@ impl Inotify {
     /// Hands over what was heard, and sees to when to wake up.
     fn finish_round(&mut self) {
         let next = Instant::now() + self.setup.options.poll_interval;
+        if self.due.queue.is_none() && !self.queue.is_empty() {
+            // Read during a walk after the queue was looked at; the kernel has nothing left to wake us.
+            self.due.queue = Some(Instant::now());
+        }
         let blind = !self.anchor.is_complete() || self.root.absent.is_some_and(|errno| errno != Errno::NOENT);
         self.due.root = if blind { self.due.root.or(Some(next)) } else { None };
         self.due.holes = if self.gaps.has_holes() { self.due.holes.or(Some(next)) } else { None };
@@ -213,8 +224,6 @@ impl Inotify {
 impl Listen for Inotify {
     fn run(mut self: Box<Self>) {
         loop {
-            let due = [self.due.queue, self.due.missing, self.due.holes, self.due.root];
-            let until = due.into_iter().flatten().min();
             let urgent = PollFlags::PRI | PollFlags::ERR;
             let [_, anchor, mounts, stop] = kernel::wait(
                 [
@@ -223,7 +232,7 @@ impl Listen for Inotify {
                     (self.mounts.as_fd(), urgent),
                     (self.setup.stop.as_fd(), PollFlags::IN),
                 ],
-                until,
+                self.due.next(),
             );
             if stop {
                 return;
@@ -239,5 +248,65 @@ impl Listen for Inotify {
             }
             self.finish_round();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use crate::config::Backend;
+    use crate::event::Event;
+
+    use super::super::outbox::Outbox;
+    use super::super::{Options, Sink};
+    use super::*;
+
+    struct Deaf;
+
+    impl Sink for Deaf {
+        fn events(&self, _: Vec<Event>) {}
+    }
+
+    fn start(source: &std::path::Path, tuning: Tuning) -> Inotify {
+        let poll_interval = Duration::from_secs(1);
+        let setup = Setup {
+            source: source.to_owned(),
+            options: Options { backend: Backend::Inotify, poll_interval, one_file_system: false },
+            skip: Arc::new(|_, _| false),
+            out: Outbox::new(Arc::new(Deaf), Arc::default()),
+            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+        };
+        Inotify::start(setup, tuning).unwrap()
+    }
+
+    #[test]
+    fn an_idle_watcher_sleeps_without_a_timeout_and_holds_nothing_of_the_source_open() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let idle = start(dir.path(), Tuning::default());
+        assert_eq!(idle.nodes.len(), 3);
+        assert_eq!(idle.due.next(), None);
+        assert!(idle.root.fd.is_none());
+    }
+
+    #[test]
+    fn what_is_read_during_a_walk_is_looked_at_though_nothing_more_happens() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..200 {
+            std::fs::create_dir(dir.path().join(n.to_string())).unwrap();
+        }
+        let add: kernel::Add = Box::new(|kernel: &Kernel, dir, watched| {
+            if watched == 100 {
+                rustix::fs::mkdirat(dir, "../during", rustix::fs::Mode::RWXU).unwrap();
+            }
+            kernel.add(dir, super::kernel::tree_mask())
+        });
+        let mut busy = start(dir.path(), Tuning { add, ..Tuning::default() });
+        assert!(busy.due.next().is_some_and(|due| due <= Instant::now()));
+        busy.process();
+        assert_eq!(busy.nodes.len(), 202);
     }
 }

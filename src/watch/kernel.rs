@@ -147,8 +147,8 @@ pub(super) fn watch_limit() -> Option<u64> {
 
 /// Makes an eventfd readable.
 pub(super) fn signal(fd: impl AsFd) {
-    // Fails only if it is readable already.
-    let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+    // Any number but 0 will do; fails only if the sum is readable already.
+    let _ = rustix::io::write(fd, &[1; 8]);
 }
 
 /// Makes an eventfd unreadable again.

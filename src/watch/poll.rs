@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
-use rustix::fs::{AtFlags, Stat, statat};
+use rustix::fs::{AtFlags, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::error::errno_text;
@@ -93,6 +93,7 @@ pub(super) struct Poll {
     next: DirNo,
     /// The root as of the last walk.
     root: Option<(DirNo, FileId)>,
+    root_seen: Option<Seen>,
     denied: BTreeMap<RelPath, Errno>,
 }
 
@@ -102,7 +103,14 @@ impl Poll {
     /// # Errors
     /// [`WatchError::Source`] if the source cannot be opened.
     pub(super) fn start(setup: Setup) -> Result<Self, WatchError> {
-        let mut this = Self { setup, dirs: HashMap::new(), next: 0, root: None, denied: BTreeMap::new() };
+        let mut this = Self {
+            setup,
+            dirs: HashMap::new(),
+            next: 0,
+            root: None,
+            root_seen: None,
+            denied: BTreeMap::new(),
+        };
         let opened = dirfd::open_path(&this.setup.source).and_then(|dir| Ok((dirfd::id_of(&dir)?, dir)));
         let (id, dir) =
             opened.map_err(|errno| WatchError::Source { path: this.setup.source.clone(), errno })?;
@@ -117,6 +125,7 @@ impl Poll {
         self.denied.clear();
         let no = self.remember();
         self.root = Some((no, id));
+        self.root_seen = fstat(&root).ok().map(|stat| Seen::new(&stat));
         self.walk(root, no, false);
     }
 
@@ -141,7 +150,15 @@ impl Poll {
     fn look(&mut self) {
         let opened = dirfd::open_path(&self.setup.source).and_then(|dir| Ok((dirfd::id_of(&dir)?, dir)));
         match (opened, self.root) {
-            (Ok((id, dir)), Some((no, before))) if id == before => self.walk(dir, no, true),
+            (Ok((id, dir)), Some((no, before))) if id == before => {
+                let seen = fstat(&dir).ok().map(|stat| Seen::new(&stat));
+                if std::mem::replace(&mut self.root_seen, seen) != seen {
+                    self.setup
+                        .out
+                        .push(Instant::now(), EventKind::Attrib { path: RelPath::root(), dir: true });
+                }
+                self.walk(dir, no, true);
+            }
             (Ok((id, dir)), _) => {
                 self.begin(dir, id);
                 self.setup.out.rescan(RelPath::root(), RescanReason::Root);

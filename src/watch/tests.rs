@@ -105,6 +105,18 @@ fn a_change_of_rights_is_an_attrib_and_no_edge_of_content() {
 }
 
 #[test]
+fn a_change_of_the_root_itself_is_reported() {
+    each(
+        |_| {},
+        |rig| {
+            fs::set_permissions(rig.root(), fs::Permissions::from_mode(0o700)).unwrap();
+            let attrib = EventKind::Attrib { path: RelPath::root(), dir: true };
+            rig.wait("the change", |events| events.contains(&attrib));
+        },
+    );
+}
+
+#[test]
 fn a_removed_file_and_a_removed_directory_are_deletes() {
     each(
         |root| {
@@ -391,6 +403,31 @@ fn an_exchange_of_two_directories_leaves_both_watched() {
     rig.settle();
     let said = rig.said();
     assert!(said.contains(&create("a/two/f", false)) && said.contains(&create("b/one/f", false)), "{said:?}");
+}
+
+/// How long 100,000 directories take, and how fast events are read; for a human to look at.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    let begin = std::time::Instant::now();
+    let mut rig = Rig::start(Backend::Inotify, |root| {
+        for n in 0..100_000 {
+            fs::create_dir_all(root.join(format!("{}/{}/{n}", n / 10_000, n / 100))).unwrap();
+        }
+    });
+    eprintln!("{:?} with making them", begin.elapsed());
+    rig.stop();
+    let begin = std::time::Instant::now();
+    rig.restart();
+    eprintln!("{:?} to watch {}", begin.elapsed(), rig.watcher().watched());
+    let begin = std::time::Instant::now();
+    for n in 0..200_000 {
+        fs::File::create(rig.at(&format!("f{}", n % 1000))).unwrap();
+    }
+    let made = begin.elapsed();
+    rig.settle();
+    let overflows = rig.said().iter().filter(|kind| matches!(kind, EventKind::Rescan { .. })).count();
+    eprintln!("200,000 opens in {made:?}, heard after {:?}, {overflows} overflows", begin.elapsed());
 }
 
 #[test]

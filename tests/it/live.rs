@@ -102,6 +102,64 @@ fn operations() -> usize {
 }
 
 #[test]
+fn adversarial_edits_converge_while_passes_run_all_the_time() {
+    for seed in seeds() {
+        let stand = Stand::new();
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=500ms"]);
+        let mut churn = Churn::new(1000 + seed, &stand.source());
+        churn.run(operations());
+        churn.close();
+        assert_settles(&stand, "standby", &format!("seed {seed}"), &mirror);
+        mirror.terminate();
+    }
+}
+
+#[test]
+fn a_target_whose_connections_are_cut_at_random_converges_and_so_does_the_other() {
+    for seed in seeds() {
+        let stand = Stand::new();
+        let mirror = stand.mirror(&["standby", "second"], &["--reconcile-interval=never"]);
+        let mut churn = Churn::new(2000 + seed, &stand.source());
+        for _ in 0..5 {
+            churn.run(operations() / 5);
+            stand.sshd.kill_connections();
+        }
+        churn.close();
+        // Reconnecting backs off: the time to settle begins when both are live again.
+        let control = stand.dir.path().join("control");
+        let in_step = holds_within(Duration::from_secs(60), || {
+            let wait = format!("--control={}", control.display());
+            stand.environment.run(["wait", "--timeout=1s", &wait]).code() == 0
+        });
+        assert!(in_step, "seed {seed}: not in step: {:?}", mirror.stderr());
+        for name in ["standby", "second"] {
+            assert_settles(&stand, name, &format!("seed {seed}"), &mirror);
+        }
+        mirror.terminate();
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_and_started_again_converges() {
+    let stand = Stand::new();
+    let mut churn = Churn::new(42, &stand.source());
+    for round in 0..4 {
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+        churn.run(operations() / 4);
+        if round == 3 {
+            churn.close();
+            assert_settles(&stand, "standby", "after the last start", &mirror);
+            mirror.terminate();
+        } else {
+            mirror.signal(rustix::process::Signal::KILL);
+            mirror.wait();
+            // What happens while nobody watches.
+            churn.run(50);
+        }
+    }
+}
+
+#[test]
 fn adversarial_edits_converge_without_the_periodic_pass() {
     for seed in seeds() {
         let stand = Stand::new();

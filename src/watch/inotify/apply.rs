@@ -1,4 +1,8 @@
 //! What each event means for the tree and for the listener.
+//!
+//! A directory that stands in the tree where an event speaks of something else was found ahead of the
+//! events. It is dropped: the event of its own that comes later finds it again, and reports what it holds
+//! under a name that no earlier event takes away.
 
 use std::time::Instant;
 
@@ -68,13 +72,15 @@ impl Inotify {
         self.setup.out.push(at, EventKind::Create { path, dir });
         if dir {
             self.grow(vec![Step::at(place)], Walk::reporting());
+        } else {
+            self.drop_at(&place);
         }
     }
 
     /// A name went, or went out of the tree.
     fn on_gone(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+        self.drop_at(&place);
         if dir {
-            self.drop_at(&place);
             self.gaps.remove(&place);
         }
         if !(self.setup.skip)(&path, dir) {
@@ -115,6 +121,9 @@ impl Inotify {
                 self.tell_move(raw.at, from_path, to_path, dir);
                 if dir {
                     self.move_dir(&from, &to);
+                } else {
+                    self.drop_at(&from);
+                    self.drop_at(&to);
                 }
             }
             (true, false) => {
@@ -174,14 +183,15 @@ impl Inotify {
                     self.grow(vec![Step::at(to.clone())], walk);
                 }
             }
-            // A later directory has taken one of the names: watch what stands there.
+            // A later directory has taken one of the names. If it is the old one, what was found in it
+            // was reported before this rename was, so it is read and reported again.
             (Some(wd), _) => {
                 if let Some(id) = self.nodes.id(wd)
                     && !self.stands(from, id)
                 {
                     self.drop_node(wd);
                 }
-                self.grow(vec![Step::at(from.clone()), Step::at(to.clone())], walk);
+                self.grow(vec![Step::reread(from.clone()), Step::at(to.clone())], walk);
             }
             (None, Some(_)) => {
                 self.grow(vec![Step::at(to.clone())], walk);

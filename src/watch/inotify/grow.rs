@@ -136,8 +136,10 @@ impl Inotify {
             return self.leave(place, gap);
         }
         let Some(wd) = self.add(&place, &dir, walk) else { return };
-        if let Some(reread) = self.settle_node(wd, &place, id, reread, walk) {
-            self.read(wd, Arc::new(dir), Reading { level, reread }, walk);
+        match self.settle_node(wd, &place, id, walk) {
+            Settled::Known if !reread => {}
+            Settled::Not => {}
+            Settled::Known | Settled::New => self.read(wd, Arc::new(dir), Reading { level, reread }, walk),
         }
     }
 
@@ -179,48 +181,36 @@ impl Inotify {
         }
     }
 
-    /// Puts a watch at its place in the tree. Returns whether to read the directory, and if so, whether
-    /// to read known directories below it as well.
-    fn settle_node(
-        &mut self,
-        wd: Wd,
-        place: &Place,
-        id: FileId,
-        reread: bool,
-        walk: &mut Walk,
-    ) -> Option<bool> {
-        let old = self.nodes.place(wd).cloned();
-        let again = match old {
+    /// Puts a watch at its place in the tree; says whether the directory is to be read.
+    fn settle_node(&mut self, wd: Wd, place: &Place, id: FileId, walk: &mut Walk) -> Settled {
+        match self.nodes.place(wd).cloned() {
             Some(old) if old == *place => {
                 self.gaps.remove(place);
-                return reread.then_some(true);
+                Settled::Known
             }
             Some(old) => {
                 if self.stands(&old, id) {
                     self.leave(place.clone(), Gap::Twin);
-                    return None;
+                    return Settled::Not;
                 }
-                // It moved, and the events have yet to say so. What stands at the old place now?
+                // It moved, and the events have yet to say so. Those about its content are older than
+                // the move and would be told under the new name, so it gets a new watch that has none.
+                self.drop_node(wd);
                 walk.stack.push(Step::at(old));
-                if !self.relocate(wd, place) {
-                    self.kernel.remove(wd);
-                    walk.stack.push(Step::at(place.clone()));
-                    return None;
-                }
-                true
+                walk.stack.push(Step::at(place.clone()));
+                Settled::Not
             }
             None => {
                 self.drop_at(place);
-                if !(place.parent == NONE || self.nodes.contains(place.parent)) {
+                if place.parent != NONE && !self.nodes.contains(place.parent) {
                     self.kernel.remove(wd);
-                    return None;
+                    return Settled::Not;
                 }
                 self.nodes.insert(wd, place.clone(), id);
-                reread
+                self.gaps.remove(place);
+                Settled::New
             }
-        };
-        self.gaps.remove(place);
-        Some(again)
+        }
     }
 
     /// Moves a watched directory in the tree, over whatever was there. If the tree says that the new
@@ -266,7 +256,10 @@ impl Inotify {
                 });
             }
         });
-        if let Err(errno) = listed {
+        // ENOENT: deleted since it was opened.
+        if let Err(errno) = listed
+            && errno != Errno::NOENT
+        {
             let whole = Place::new(wd, b"");
             if self.gaps.insert(whole.clone(), Gap::Denied(errno)) {
                 self.report_hole(&whole);
@@ -350,6 +343,16 @@ impl Inotify {
             Err(errno) => errno != Errno::NOSPC,
         }
     }
+}
+
+/// What became of a watch that was added.
+enum Settled {
+    /// The directory was watched at this place already.
+    Known,
+    /// The place is new.
+    New,
+    /// It is not kept.
+    Not,
 }
 
 /// How a directory is read.

@@ -82,6 +82,11 @@ impl Queue {
         if self.overflow { Next::Overflow } else { Next::Empty }
     }
 
+    /// Whether there is nothing to take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.overflow
+    }
+
     /// Forgets everything, an overflow as well.
     pub(super) fn clear(&mut self) {
         self.events.clear();

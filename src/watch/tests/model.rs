@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
 
-use super::rig::Rig;
+use super::super::kernel::Tuning;
+use super::rig::{Log, Rig, options};
 
 /// What stands under a name: `None` for a directory.
 type Tree = BTreeMap<RelPath, Option<Vec<u8>>>;
@@ -98,7 +100,7 @@ fn meddle(dice: &mut Dice, root: &Path, outside: &Path, n: usize) {
         0 | 1 => fs::create_dir(&one),
         2 => fs::create_dir_all(&one),
         3 | 4 => fs::write(&one, n.to_string()),
-        5 | 6 | 7 => fs::rename(&one, &other),
+        5..=7 => fs::rename(&one, &other),
         8 => fs::remove_file(&one),
         9 => {
             if dice.roll(3) == 0 {
@@ -107,45 +109,79 @@ fn meddle(dice: &mut Dice, root: &Path, outside: &Path, n: usize) {
                 fs::remove_dir(&one)
             }
         }
-        10 => fs::rename(&one, &away).map(|()| ()),
+        10 => fs::rename(&one, &away),
         _ => fs::rename(&away, &one),
     };
 }
 
-fn check(backend: Backend, seed: u64, count: usize) {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let mut rig = Rig::start(backend, |root| {
+/// One case.
+struct Case {
+    backend: Backend,
+    seed: u64,
+    /// Operations of each thread.
+    count: usize,
+    threads: u64,
+    backlog_max: usize,
+    /// Whether the backend stands still now and then, so that the disk is far ahead of it.
+    lag: bool,
+}
+
+impl Case {
+    fn new(backend: Backend, seed: u64, count: usize) -> Self {
+        Self { backend, seed, count, threads: 1, backlog_max: 1 << 18, lag: false }
+    }
+
+    fn run(&self, root: &Path, outside: &Path, log: &Log) {
+        std::thread::scope(|scope| {
+            for thread in 0..self.threads {
+                scope.spawn(move || {
+                    let seed = self.seed + (thread << 32);
+                    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+                    let mut gate = None;
+                    for n in 0..self.count {
+                        meddle(&mut dice, root, outside, n);
+                        if self.lag && thread == 0 && dice.roll(50) == 0 {
+                            gate = if gate.is_none() { Some(log.gate.lock().unwrap()) } else { None };
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+fn check(case: &Case) {
+    let Case { backend, seed, .. } = *case;
+    let prepare = |root: &Path| {
         fs::create_dir_all(root.join("a/b/c")).unwrap();
         fs::write(root.join("a/b/d"), "start").unwrap();
-    });
+    };
+    let tuning = Tuning { backlog_max: case.backlog_max, ..Tuning::default() };
+    let mut rig = Rig::tuned(options(backend), prepare, Arc::new(|_, _| false), tuning);
     let outside = rig.outside().join("outside");
     fs::create_dir(&outside).unwrap();
     let tree = read_tree(rig.root());
-    for n in 0..count {
-        meddle(&mut dice, rig.root(), &outside, n);
-        if dice.roll(200) == 0 {
-            rig.settle();
-        }
-    }
+    case.run(rig.root(), &outside, &rig.log);
     rig.settle();
     let now = read_tree(rig.root());
     let mut standby = Standby { tree, dirty: BTreeSet::new(), dirty_below: BTreeSet::new() };
-    let said = rig.said();
-    said.iter().for_each(|kind| standby.apply(kind));
-    let differing: BTreeSet<&RelPath> = now
-        .keys()
-        .chain(standby.tree.keys())
-        .filter(|path| now.get(*path) != standby.tree.get(*path))
-        .collect();
-    for path in &differing {
+    rig.said().iter().for_each(|kind| standby.apply(kind));
+    let all = now.keys().chain(standby.tree.keys());
+    for path in all.filter(|path| now.get(*path) != standby.tree.get(*path)) {
         assert!(standby.knows(path), "{backend:?}, seed {seed}: {path} differs and nobody knows");
     }
-    // And every directory is watched: a file in each is heard.
+    if backend == Backend::Notify {
+        return;
+    }
+    // And every directory is watched: a file in each is heard of.
     rig.forget();
-    let dirs = now.iter().filter(|(_, what)| what.is_none()).map(|(path, _)| path.clone());
+    let dirs = now.iter().filter(|(_, what)| what.is_none()).map(|(path, _)| path);
     let files: Vec<RelPath> = dirs.map(|dir| dir.join(b"probe")).collect();
     for file in &files {
         fs::write(rig.at(std::str::from_utf8(file.as_bytes()).unwrap()), "x").unwrap();
+        if case.backlog_max < 4 * files.len() {
+            rig.settle();
+        }
     }
     rig.settle();
     let said = rig.said();
@@ -157,14 +193,41 @@ fn check(backend: Backend, seed: u64, count: usize) {
 
 #[test]
 fn after_random_operations_every_differing_path_is_known_and_every_directory_watched() {
-    for seed in 1..=30 {
-        check(Backend::Inotify, seed, 1500);
+    for seed in seeds(20) {
+        check(&Case::new(Backend::Inotify, seed, 1500));
+    }
+}
+
+#[test]
+fn operations_of_several_threads_against_a_listener_that_lags_are_all_known() {
+    for seed in seeds(10) {
+        check(&Case { threads: 3, lag: true, ..Case::new(Backend::Inotify, seed, 600) });
+    }
+}
+
+#[test]
+fn overflows_amid_random_operations_lose_nothing() {
+    for seed in seeds(5) {
+        check(&Case { backlog_max: 40, lag: true, ..Case::new(Backend::Inotify, seed, 1000) });
     }
 }
 
 #[test]
 fn polling_knows_every_differing_path_after_random_operations() {
-    for seed in 1..=5 {
-        check(Backend::Poll, seed, 500);
+    for seed in seeds(5) {
+        check(&Case::new(Backend::Poll, seed, 500));
     }
+}
+
+#[test]
+fn notify_knows_every_differing_path_after_random_operations() {
+    for seed in seeds(5) {
+        check(&Case::new(Backend::Notify, seed, 500));
+    }
+}
+
+/// More cases than usual by `SPEIL_SEEDS=1000`.
+fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
+    let wanted = std::env::var("SPEIL_SEEDS").ok().and_then(|text| text.parse().ok());
+    1..=wanted.unwrap_or(usual)
 }

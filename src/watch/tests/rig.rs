@@ -18,6 +18,8 @@ use super::super::{Options, Sink, Skip, WatchError, Watcher, dirfd, start_with};
 pub(super) const BACKENDS: [Backend; 3] = [Backend::Inotify, Backend::Poll, Backend::Notify];
 /// When a test gives up waiting.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// When a marker counts as swallowed.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Names of the files by which a test knows that all before them was heard.
 const MARKER: &[u8] = b"marker-";
 
@@ -37,13 +39,21 @@ pub(super) struct Log {
 impl Log {
     /// Waits until `wanted` holds for what was said.
     pub(super) fn wait(&self, what: &str, wanted: impl Fn(&[EventKind]) -> bool) {
-        let until = Instant::now() + DEADLINE;
+        let heard = self.heard(Instant::now() + DEADLINE, wanted);
+        assert!(heard, "never heard {what}; heard {:?}", tail(&self.events.lock().unwrap()));
+    }
+
+    /// Waits until `wanted` holds for what was said; says whether it came to that.
+    fn heard(&self, until: Instant, wanted: impl Fn(&[EventKind]) -> bool) -> bool {
         let mut events = self.events.lock().unwrap();
         while !wanted(&events) {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "never heard {what}; heard {:?}", tail(&events));
+            if left.is_zero() {
+                return false;
+            }
             events = self.more.wait_timeout(events, left).unwrap().0;
         }
+        true
     }
 }
 
@@ -92,6 +102,14 @@ impl Rig {
         Self { backend, log, watcher: Some(watcher), dir, source, markers: 0 }
     }
 
+    /// Watches the tree anew.
+    pub(super) fn restart(&mut self) {
+        let sink = Arc::clone(&self.log) as Arc<dyn Sink>;
+        let skip: Skip = Arc::new(|_, _| false);
+        let watcher = start_with(&self.source, options(self.backend), skip, sink, Tuning::default());
+        self.watcher = Some(watcher.unwrap());
+    }
+
     /// The directory that holds the source.
     pub(super) fn outside(&self) -> &Path {
         self.dir.path()
@@ -131,20 +149,28 @@ impl Rig {
         }
     }
 
-    /// Waits until everything done so far was heard: a file in the root comes and goes.
+    /// Waits until everything done so far was heard: a file in the root comes and goes. An overflow
+    /// may swallow it, so there may be several.
     pub(super) fn settle(&mut self) {
-        self.markers += 1;
-        let name = format!("marker-{}", self.markers);
-        let rel = path(&name);
-        let file = self.at(&name);
-        fs::write(&file, "").unwrap();
-        self.wait("the marker", |events| {
-            events.iter().any(|kind| matches!(kind, EventKind::Create { path, .. } if *path == rel))
-        });
-        fs::remove_file(&file).unwrap();
-        self.wait("the end of the marker", |events| {
-            events.iter().any(|kind| matches!(kind, EventKind::Delete { path, .. } if *path == rel))
-        });
+        let until = Instant::now() + DEADLINE;
+        loop {
+            self.markers += 1;
+            let rel = path(&format!("marker-{}", self.markers));
+            let file = self.source.join(format!("marker-{}", self.markers));
+            fs::write(&file, "").unwrap();
+            let came = self.log.heard(Instant::now() + PATIENCE, |events| {
+                events.iter().any(|kind| matches!(kind, EventKind::Create { path, .. } if *path == rel))
+            });
+            fs::remove_file(&file).unwrap();
+            let went = came
+                && self.log.heard(Instant::now() + PATIENCE, |events| {
+                    events.iter().any(|kind| matches!(kind, EventKind::Delete { path, .. } if *path == rel))
+                });
+            if went {
+                return;
+            }
+            assert!(Instant::now() < until, "{:?}: never heard the marker", self.backend);
+        }
     }
 
     /// What was said, without the markers and the changes of the root itself.

@@ -153,7 +153,9 @@ fn a_mount_that_comes_and_goes_below_the_source_is_a_rescan_and_no_delete() {
             drop(mount);
             rig.wait("the unmount", |events| events.contains(&mounted));
             rig.settle();
-            let deleted = |kind: &EventKind| matches!(kind, EventKind::Delete { path, .. } if path.is_within(&crate::watch::tests::path("a")));
+            let above = path("a");
+            let deleted =
+                |kind: &EventKind| matches!(kind, EventKind::Delete { path, .. } if path.is_within(&above));
             // The crate reports the end of its watches as removals.
             if rig.backend != Backend::Notify {
                 assert!(!rig.said().iter().any(deleted), "{:?}", rig.said());
