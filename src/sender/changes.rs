@@ -406,6 +406,7 @@ impl Session {
         };
         Counters::add(&self.shared.status.counters.renames, 1);
         self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
+        self.renames.push_back((self.batch, from.clone(), to.clone()));
         self.touch_parent(from);
         self.touch_parent(to);
         if self.shared.monitor.itemizes() {
@@ -542,7 +543,15 @@ impl Session {
             Why::NoParent => path.parent().unwrap_or_default(),
             _ => path,
         };
-        self.look_again(path, RescanReason::Mismatch);
+        // What was not done may have been renamed since it was sent: its new names want a look too.
+        let mut names = vec![path];
+        for (_, from, to) in &self.renames {
+            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
+            names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        }
+        for name in names {
+            self.look_again(name, RescanReason::Mismatch);
+        }
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.

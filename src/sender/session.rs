@@ -223,6 +223,8 @@ pub struct Session {
     /// Directories whose removal by a pass failed because something protected is in them.
     pub(super) final_deletes: HashSet<RelPath>,
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
+    /// Renames that were sent and not acknowledged, with the batch that they are in.
+    pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
     next_pass: PassId,
     passes_waiting: BTreeMap<RelPath, RescanReason>,
     pinged: Instant,
@@ -392,6 +394,7 @@ impl Session {
             whole: HashSet::new(),
             final_deletes: HashSet::new(),
             mismatches: BTreeMap::new(),
+            renames: VecDeque::new(),
             next_pass: 1,
             passes_waiting: BTreeMap::new(),
             pinged: Instant::now(),
@@ -550,16 +553,6 @@ impl Session {
 
     fn look_at_answers(&mut self) -> Result<(), SessionError> {
         let acked = self.shared.acked.load(Ordering::Acquire);
-        let mut moved = false;
-        while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
-            self.unacked.pop_front();
-            Counters::add(&self.shared.status.counters.batches, 1);
-            moved = true;
-        }
-        if moved {
-            self.shared.status.acknowledged(acked);
-            self.note_in_flight();
-        }
         loop {
             let (reply, dead) = {
                 let mut inbox = self.shared.inbox();
@@ -570,8 +563,28 @@ impl Session {
             match (reply, dead) {
                 (Some(reply), _) => self.answer(reply)?,
                 (None, Some(error)) => return Err(error),
-                (None, None) => return Ok(()),
+                (None, None) => break,
             }
+        }
+        self.take_acks(acked);
+        Ok(())
+    }
+
+    /// Takes in what is acknowledged. Answers to operations come before the acknowledgement of their
+    /// batch and have been looked at.
+    fn take_acks(&mut self, acked: BatchId) {
+        let mut moved = false;
+        while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
+            self.unacked.pop_front();
+            Counters::add(&self.shared.status.counters.batches, 1);
+            moved = true;
+        }
+        if moved {
+            while self.renames.front().is_some_and(|(batch, _, _)| *batch <= acked) {
+                self.renames.pop_front();
+            }
+            self.shared.status.acknowledged(acked);
+            self.note_in_flight();
         }
     }
 

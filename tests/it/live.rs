@@ -68,6 +68,12 @@ fn differences(a: &Path, b: &Path) -> Vec<Difference> {
 fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background) {
     let (source, target) = (stand.source(), stand.target(name));
     let settled = holds_within(SETTLED_WITHIN, || differences(&source, &target).is_empty());
+    if !settled && std::env::var_os("SPEIL_KEEP").is_some() {
+        for root in [&source, &target] {
+            let listing = std::process::Command::new("ls").arg("-liRb").arg("--time-style=full-iso").arg(root).output().unwrap();
+            std::fs::write(format!("/dev/shm/keep-{}", root.file_name().unwrap().to_string_lossy()), listing.stdout).unwrap();
+        }
+    }
     let left: Vec<String> = differences(&source, &target)
         .iter()
         .map(|difference| {
