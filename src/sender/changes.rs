@@ -335,9 +335,14 @@ impl Session {
         Ok(true)
     }
 
-    fn note_link(&self, path: &RelPath, entry: &Entry) {
+    fn note_link(&mut self, path: &RelPath, entry: &Entry) {
         let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        links.entry(entry.id).or_default().insert(path.clone());
+        let names = links.entry(entry.id).or_default();
+        names.insert(path.clone());
+        let all_known = names.len() >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
+        if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
+            self.links_doubtful = true;
+        }
     }
 
     fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {

@@ -223,6 +223,9 @@ pub struct Session {
     /// Directories whose removal by a pass failed because something protected is in them.
     pub(super) final_deletes: HashSet<RelPath>,
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
+    /// Files that have more names than are known, and the number of names for which that was looked into.
+    pub(super) links_sought: HashMap<FileId, u32>,
+    pub(super) links_doubtful: bool,
     /// Renames that were sent and not acknowledged, with the batch that they are in.
     pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
     next_pass: PassId,
@@ -394,6 +397,8 @@ impl Session {
             whole: HashSet::new(),
             final_deletes: HashSet::new(),
             mismatches: BTreeMap::new(),
+            links_sought: HashMap::new(),
+            links_doubtful: false,
             renames: VecDeque::new(),
             next_pass: 1,
             passes_waiting: BTreeMap::new(),
@@ -463,6 +468,11 @@ impl Session {
                     continue;
                 }
                 self.tell_live();
+                if std::mem::take(&mut self.links_doubtful) {
+                    // No event tells which file a new name joined: only a walk finds its other names.
+                    self.start_pass(RelPath::root(), RescanReason::Mismatch);
+                    continue;
+                }
             }
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until));
