@@ -29,6 +29,8 @@ const BUSY_AGAIN: Duration = Duration::from_millis(100);
 const RACY: Duration = Duration::from_millis(20);
 /// Mismatches of one path within [`MISMATCH_SPAN`] after which it counts as a Problem.
 const MISMATCHES_MAX: u32 = 16;
+/// Names that something undone may bear by now; more are not followed one by one.
+const NAMES_MAX: usize = 16;
 const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 type Done = Result<(), SessionError>;
@@ -553,6 +555,11 @@ impl Session {
         for (_, from, to) in &self.renames {
             let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
             names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+            if names.len() > NAMES_MAX {
+                // Renamed to and fro too often to follow: everything is looked at.
+                names = vec![RelPath::root()];
+                break;
+            }
         }
         for name in names {
             self.look_again(name, RescanReason::Mismatch);

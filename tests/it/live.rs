@@ -70,8 +70,17 @@ fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background)
     let settled = holds_within(SETTLED_WITHIN, || differences(&source, &target).is_empty());
     if !settled && std::env::var_os("SPEIL_KEEP").is_some() {
         for root in [&source, &target] {
-            let listing = std::process::Command::new("ls").arg("-liRb").arg("--time-style=full-iso").arg(root).output().unwrap();
-            std::fs::write(format!("/dev/shm/keep-{}", root.file_name().unwrap().to_string_lossy()), listing.stdout).unwrap();
+            let listing = std::process::Command::new("ls")
+                .arg("-liRb")
+                .arg("--time-style=full-iso")
+                .arg(root)
+                .output()
+                .unwrap();
+            std::fs::write(
+                format!("/dev/shm/keep-{}", root.file_name().unwrap().to_string_lossy()),
+                listing.stdout,
+            )
+            .unwrap();
         }
     }
     let left: Vec<String> = differences(&source, &target)
@@ -137,7 +146,16 @@ fn a_target_whose_connections_are_cut_at_random_converges_and_so_does_the_other(
             let wait = format!("--control={}", control.display());
             stand.environment.run(["wait", "--timeout=1s", &wait]).code() == 0
         });
-        assert!(in_step, "seed {seed}: not in step: {:?}", mirror.stderr());
+        let control = format!("--control={}", control.display());
+        let status = stand.environment.run(["status", &control]);
+        if !in_step && std::env::var_os("SPEIL_KEEP").is_some() {
+            let gdb = std::process::Command::new("gdb")
+                .args(["-p", &mirror.pid().to_string(), "-batch", "-ex", "thread apply all bt 12"])
+                .output()
+                .unwrap();
+            std::fs::write("/dev/shm/gdb", gdb.stdout).unwrap();
+        }
+        assert!(in_step, "seed {seed}: not in step: {:?}\n{}", mirror.stderr(), status.stdout);
         for name in ["standby", "second"] {
             assert_settles(&stand, name, &format!("seed {seed}"), &mirror);
         }
