@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::fs::{self, File, Metadata};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -40,7 +40,7 @@ fn run() -> Outcome<()> {
         control: dir.path().join("control"),
     };
     let (files, bytes) = make_sample(&scene.source)?;
-    println!("sample       {files} files, {} in {}", megabytes(bytes), scene.source.display());
+    println!("sample       {files} files, {:.1} MB in {}", bytes as f64 / 1e6, scene.source.display());
     let began = Instant::now();
     let mut mirror = Mirror::start(&program, &scene)?;
     println!("first copy   {:>9}  and live\n", millis(began.elapsed()));
@@ -166,17 +166,12 @@ fn gone(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err()
 }
 
-fn write(path: &Path, content: &[u8]) -> Outcome<()> {
-    File::create(path)?.write_all(content)?;
-    Ok(())
-}
-
 fn changes(scene: &Scene) -> Outcome<()> {
     let mut times = Vec::new();
     for number in 0..21 {
         let (here, there) = scene.both(&format!("2026/06/upload-{number:02}.jpg"));
         let content = noise(5_000 + number, 10_000);
-        times.push(arrival("an upload", || write(&here, &content), || holds(&there, &content))?);
+        times.push(arrival("an upload", || Ok(fs::write(&here, &content)?), || holds(&there, &content))?);
     }
     times.sort();
     let (median, slowest) = (millis(times[times.len() / 2]), millis(times[times.len() - 1]));
@@ -184,7 +179,7 @@ fn changes(scene: &Scene) -> Outcome<()> {
 
     let (film, film_there) = scene.both("2026/06/film.mp4");
     let mut content = noise(9_000, 20_000_000);
-    scene.show("a new file of 20 MB", || write(&film, &content), || holds(&film_there, &content))?;
+    scene.show("a new file of 20 MB", || Ok(fs::write(&film, &content)?), || holds(&film_there, &content))?;
     let edit = noise(9_001, 4_096);
     content[10_000_000..10_004_096].copy_from_slice(&edit);
     let overwrite = || Ok(File::options().write(true).open(&film)?.write_all_at(&edit, 10_000_000)?);
@@ -205,18 +200,20 @@ fn changes(scene: &Scene) -> Outcome<()> {
     let (many, many_there) = scene.both("import");
     let burst = || {
         fs::create_dir(&many)?;
-        (0..1_000).try_for_each(|number| write(&many.join(format!("{number:04}")), &noise(number, 4_000)))
+        let one = |number| fs::write(many.join(format!("{number:04}")), noise(number, 4_000));
+        Ok((0..1_000).try_for_each(one)?)
     };
     let all = || fs::read_dir(&many_there).is_ok_and(|dir| dir.count() == 1_000);
     scene.show("1,000 new files of 4 kB, from the last write to all there", burst, all)?;
-    // 1,000 of some 1,300 entries: too many for the guard, so part of them only.
+    // Half of the tree at once would be held by the guard.
     let some = || (0..300).try_for_each(|number| Ok(fs::remove_file(many.join(format!("{number:04}")))?));
     let left = || fs::read_dir(&many_there).is_ok_and(|dir| dir.count() == 700);
     scene.show("300 files deleted; a burst is judged once it has been quiet for 1 s", some, left)
 }
 
 fn wait(program: &Path, control: &Path) -> Outcome<()> {
-    let status = Command::new(program).args(["wait", "--timeout", "30s", "--control"]).arg(control).status()?;
+    let status =
+        Command::new(program).args(["wait", "--timeout", "30s", "--control"]).arg(control).status()?;
     if status.success() { Ok(()) } else { Err(format!("speil wait ended with {status}").into()) }
 }
 
@@ -258,8 +255,4 @@ fn content(path: &Path) -> Outcome<Vec<u8>> {
 
 fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -164,7 +164,8 @@ fn real_edges(src: &Path) -> (Edges, Vec<String>) {
         let inner = path.strip_prefix(src).expect("below src");
         let parts: Vec<String> =
             inner.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        let is_test = path.ancestors().any(|up| tests.contains(up) || tests.contains(&up.with_extension("rs")));
+        let is_test =
+            path.ancestors().any(|up| tests.contains(up) || tests.contains(&up.with_extension("rs")));
         if parts == ["lib"] || parts == ["main"] || is_test {
             continue;
         }
