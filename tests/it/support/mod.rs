@@ -12,6 +12,7 @@ pub mod command;
 pub mod process;
 pub mod proxy;
 pub mod rng;
+pub mod source_text;
 pub mod sshd;
 pub mod statistics;
 pub mod tree;
