@@ -70,6 +70,8 @@ pub enum Scope {
 pub enum Identity {
     /// A live delete knows the type.
     Dir(bool),
+    /// Whatever it is: nobody saw it go, or nobody knows that it is there.
+    Any,
     /// A reconcile pass knows what the target itself reported.
     Exactly(Kind, Box<Meta>),
 }
@@ -79,6 +81,7 @@ impl Identity {
     pub fn is_dir(&self) -> bool {
         match self {
             Self::Dir(dir) => *dir,
+            Self::Any => false,
             Self::Exactly(kind, _) => *kind == Kind::Dir,
         }
     }

@@ -1,256 +1,391 @@
-//! interim
-use crate::batch::{Change, ChangeKind, Identity, Scope};
-use crate::event::{Event, EventKind};
-use crate::tree::RelPath;
+//! Events in, changes out, when it is time for them.
+//!
+//! **Purpose:** the first write to a quiet path leaves at once; a path that keeps changing is sent now
+//! and then; deletes leave late and together, so that they can be judged together.
+//! **In → Out:** [`Event`]s and what the senders report; [`Item`]s from [`Debounce::due`].
+//! **Invariants:** renames leave in the order of their events; what an event says is behind some item, or
+//! still held here, whatever came in between; after `due(now)` nothing held is due at `now` or before.
+//! **Not here:** clocks (time is an argument), files (an event is a hint), the guard.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Tuning.
+use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::event::{Event, EventKind, RescanReason};
+use crate::tree::RelPath;
+
+use deletes::{Deletes, Pending};
+use dirt::{Dirt, Dirty};
+use ready::Ready;
+use recent::{Recent, Trace};
+
+mod deletes;
+mod dirt;
+mod ready;
+mod recent;
+#[cfg(test)]
+mod tests;
+
+/// A path that keeps changing rests this many times what its last send took.
+const SEND_REST: u32 = 10;
+/// A rescan compares stamps, and a version sent less than this before may share its stamp with the next.
+const STAMP: Duration = Duration::from_secs(2);
+
+/// When things leave.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// a
+    /// A path is quiet after this long without an event.
     pub delay: Duration,
-    /// a
+    /// A path that is never quiet leaves this long after its first unsent event.
     pub max_delay: Duration,
-    /// a
+    /// A file that is open for writing waits for its close at most this long since its first change.
     pub max_open: Duration,
-    /// a
+    /// Deletes leave after this long without another one.
     pub delete_quiet: Duration,
-    /// a
+    /// Deletes leave this long after the first of them, quiet or not.
     pub delete_wait_max: Duration,
-    /// a
+    /// Fewer deletes than this leave after `delay`.
     pub few_deletes: usize,
-    /// a
+    /// More dirty paths than this, or more deletes, become one rescan of everything.
     pub paths_max: usize,
 }
-/// One thing due.
+
+/// One thing that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// a
+    /// Goes as it is.
     Change(Change),
-    /// a
+    /// Deletes that are judged together; what a directory held comes before it.
     Burst(Vec<Change>),
 }
-#[derive(Debug, Clone)]
-struct Dirt {
-    first: Instant,
-    due: Instant,
-    scope: Scope,
-    dir: bool,
-    created: bool,
-}
-/// interim
+
+/// Everything that is known to differ and was not handed on yet.
+#[derive(Debug)]
 pub struct Debounce {
     options: Options,
-    dirt: BTreeMap<RelPath, Dirt>,
-    last: BTreeMap<RelPath, Instant>,
-    deletes: BTreeMap<RelPath, (bool, Instant)>,
-    last_delete: Option<Instant>,
-    first_delete: Option<Instant>,
-    ready: Vec<Item>,
+    dirty: Dirty,
+    deletes: Deletes,
+    recent: Recent,
+    ready: Ready,
 }
+
 impl Debounce {
-    /// new
+    /// Returns one that holds nothing.
     pub fn new(options: Options) -> Self {
+        let recent = Recent::new(options.max_open.max(STAMP));
         Self {
             options,
-            dirt: BTreeMap::new(),
-            last: BTreeMap::new(),
-            deletes: BTreeMap::new(),
-            last_delete: None,
-            first_delete: None,
-            ready: Vec::new(),
+            dirty: Dirty::default(),
+            deletes: Deletes::default(),
+            recent,
+            ready: Ready::default(),
         }
     }
-    fn mark(&mut self, path: &RelPath, at: Instant, edge: bool, scope: Scope, dir: bool, created: bool) {
-        self.deletes.remove(path);
-        let delay = self.options.delay;
-        let quiet = self.last.get(path).is_none_or(|last| at.duration_since(*last) >= delay);
-        let max_delay = self.options.max_delay;
-        let dirt = self.dirt.entry(path.clone()).or_insert(Dirt { first: at, due: at, scope, dir, created });
-        if scope == Scope::Content {
-            dirt.scope = Scope::Content;
-        }
-        dirt.due = if edge && quiet { at } else { (at + delay).min(dirt.first + max_delay) };
-        dirt.created |= created;
-    }
-    /// event
+
+    /// Takes one event in. Events come in the order of the kernel.
     pub fn event(&mut self, event: Event) {
         let at = event.at;
         match event.kind {
-            EventKind::Modify(path) => self.mark(&path, at, false, Scope::Content, false, false),
-            EventKind::CloseWrite(path) => self.mark(&path, at, true, Scope::Content, false, false),
-            EventKind::Create { path, dir } => self.mark(&path, at, dir, Scope::Content, dir, true),
-            EventKind::Attrib { path, dir } => self.mark(&path, at, true, Scope::Attributes, dir, false),
+            EventKind::Modify(path) => self.wrote(path, at, false),
+            EventKind::CloseWrite(path) => self.wrote(path, at, true),
+            EventKind::Create { path, dir } => self.created(path, dir, at),
+            EventKind::Attrib { path, dir } => self.touched(path, dir, at),
             EventKind::Delete { path, dir } => {
-                self.dirt.retain(|p, _| !p.is_within(&path));
-                self.deletes.insert(path, (dir, at));
-                self.last_delete = Some(at);
-                self.first_delete.get_or_insert(at);
+                self.dirty.drop_within(&path);
+                self.deletes.add(path, Pending { since: at, expected: Identity::Dir(dir) }, at);
             }
-            EventKind::Move { from, to, dir } => self.moved(from, to, dir, at),
-            EventKind::Rescan { path, reason } => {
-                self.dirt.retain(|p, _| !p.is_within(&path));
-                self.deletes.retain(|p, _| !p.is_within(&path));
-                self.ready
-                    .push(Item::Change(Change { since: at, kind: ChangeKind::Rescan { path, reason } }));
-            }
+            EventKind::Move { from, to, dir } => self.moved(&from, &to, dir, at),
+            EventKind::Rescan { path, reason } => self.rescan(path, reason, at),
         }
+        self.bound(at);
     }
-    fn moved(&mut self, from: RelPath, to: RelPath, dir: bool, at: Instant) {
-        let over: Vec<RelPath> = self.deletes.keys().filter(|p| p.is_within(&to)).cloned().collect();
-        let burst = self.burst(over);
-        if !burst.is_empty() {
-            self.ready.push(Item::Burst(burst));
-        }
-        // A write to the new name may be told before the move: what is dirty there stays so.
-        let kept: Vec<(RelPath, Dirt)> =
-            self.dirt.iter().filter(|(p, _)| p.is_within(&to)).map(|(p, d)| (p.clone(), d.clone())).collect();
-        self.dirt.retain(|p, _| !p.is_within(&to));
-        let never = self.dirt.get(&from).is_some_and(|d| d.created);
-        let below: Vec<RelPath> = self.dirt.keys().filter(|p| p.is_within(&from)).cloned().collect();
-        if never {
-            self.mark(&to, at, true, Scope::Content, dir, true);
-            if dir {
-                let kind = ChangeKind::Rescan { path: to.clone(), reason: crate::event::RescanReason::Moved };
-                self.ready.push(Item::Change(Change { since: at, kind }));
-            }
-        } else {
-            self.ready.push(Item::Change(Change {
-                since: at,
-                kind: ChangeKind::Rename { from: from.clone(), to: to.clone(), dir },
-            }));
-        }
-        for path in below {
-            let Some(d) = self.dirt.remove(&path) else { continue };
-            if let Some(new) = path.rebase(&from, &to) {
-                self.dirt.insert(new, Dirt { due: at, ..d });
-            }
-        }
-        for (path, dirt) in kept {
-            self.dirt.entry(path).or_insert(Dirt { created: false, scope: Scope::Content, ..dirt });
-        }
-        if never {
-            // What the target may still hold under the old name is older than the move.
-            self.deletes.insert(from.clone(), (dir, at));
-            self.last_delete = Some(at);
-            self.first_delete.get_or_insert(at);
-            return;
-        }
-        let gone: Vec<RelPath> = self.deletes.keys().filter(|p| p.is_within(&from)).cloned().collect();
-        for path in gone {
-            let Some(d) = self.deletes.remove(&path) else { continue };
-            if let Some(new) = path.rebase(&from, &to) {
-                self.deletes.insert(new, d);
-            }
-        }
-    }
-    fn burst(&mut self, mut paths: Vec<RelPath>) -> Vec<Change> {
-        paths.sort_by(|a, b| b.cmp(a));
-        paths
-            .into_iter()
-            .filter_map(|path| {
-                let (dir, since) = self.deletes.remove(&path)?;
-                Some(Change { since, kind: ChangeKind::Delete { path, expected: Identity::Dir(dir) } })
-            })
-            .collect()
-    }
-    fn deletes_due(&self) -> Option<Instant> {
-        let (last, first) = (self.last_delete?, self.first_delete?);
-        if self.deletes.is_empty() {
-            return None;
-        }
-        if self.deletes.len() < self.options.few_deletes {
-            return Some(last + self.options.delay);
-        }
-        Some((last + self.options.delete_quiet).min(first + self.options.delete_wait_max))
-    }
-    /// due
+
+    /// Takes out what is due, in the order in which it must go.
     pub fn due(&mut self, now: Instant) -> Vec<Item> {
-        let mut out = std::mem::take(&mut self.ready);
-        let due: Vec<RelPath> =
-            self.dirt.iter().filter(|(_, d)| d.due <= now).map(|(p, _)| p.clone()).collect();
-        let mut items: Vec<(bool, RelPath, Dirt)> = due
-            .into_iter()
-            .filter_map(|p| {
-                let d = self.dirt.remove(&p)?;
-                Some((!d.dir, p, d))
-            })
-            .collect();
-        items.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        for (_, path, d) in items {
-            self.last.insert(path.clone(), now);
-            out.push(Item::Change(Change {
-                since: d.first,
-                kind: ChangeKind::Update { path, scope: d.scope },
-            }));
+        let due = self.dirty.take_due(now);
+        self.hand_on(due, now);
+        if self.deletes.due(&self.options).is_some_and(|at| at <= now) {
+            let all = self.deletes.take_all();
+            self.burst(all, now);
         }
-        if self.last.len() > 10_000 {
-            let cut = self.options.delay;
-            self.last.retain(|_, t| now.duration_since(*t) < cut);
-        }
-        if self.deletes_due().is_some_and(|at| at <= now) {
-            let all = self.deletes.keys().cloned().collect();
-            let burst = self.burst(all);
-            self.first_delete = None;
-            self.last_delete = None;
-            out.push(Item::Burst(burst));
-        }
-        out
+        self.ready.take()
     }
-    /// deadline
+
+    /// Takes out everything, due or not.
+    pub fn drain_all(&mut self, now: Instant) -> Vec<Item> {
+        let all = self.dirty.take_within(&RelPath::root());
+        self.hand_on(all, now);
+        let all = self.deletes.take_all();
+        self.burst(all, now);
+        self.ready.take()
+    }
+
+    /// Returns when [`Debounce::due`] has something; `None` while nothing is held.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.ready.is_empty() {
-            return self.ready.iter().map(|_| Instant::now()).next();
-        }
-        self.dirt.values().map(|d| d.due).min().into_iter().chain(self.deletes_due()).min()
+        let others = self.dirty.next().into_iter().chain(self.deletes.due(&self.options));
+        self.ready.oldest().into_iter().chain(others).min()
     }
-    /// sent
-    pub fn sent(&mut self, _path: &RelPath, _at: Instant, _took: Duration) {}
-    /// open
+
+    /// Hears that a path was sent, that this ended `at`, and how long it took.
+    pub fn sent(&mut self, path: &RelPath, at: Instant, took: Duration) {
+        let floor = later(at, took.saturating_mul(SEND_REST));
+        self.recent.change(path, at, |trace| trace.floor = Some(floor));
+        self.settle(path);
+    }
+
+    /// Hears that a path was not sent because it is still open for writing.
     pub fn still_open(&mut self, path: &RelPath, now: Instant) {
-        self.dirt.insert(
-            path.clone(),
-            Dirt {
-                first: now,
-                due: now + self.options.max_open,
-                scope: Scope::Content,
-                dir: false,
-                created: false,
-            },
-        );
-    }
-    /// again
-    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration) {
-        self.dirt.entry(path.clone()).or_insert(Dirt {
-            first: now,
-            due: now + after,
-            scope: Scope::Content,
-            dir: false,
-            created: false,
-        });
-    }
-    /// gone
-    pub fn gone(&mut self, path: &RelPath, dir: Option<bool>, now: Instant) {
-        if self.deletes.contains_key(path) {
+        if self.deletes.holds(path) {
             return;
         }
-        self.deletes.insert(path.clone(), (dir.unwrap_or(false), now));
-        self.last_delete = Some(now);
-        self.first_delete.get_or_insert(now);
+        let first = self.recent.get(path).map_or(now, |trace| trace.since);
+        let mut dirt = self.dirty.take(path).unwrap_or_else(|| Dirt::new(first, first, true));
+        dirt.first = dirt.first.min(first);
+        dirt.round = true;
+        dirt.scope = Scope::Content;
+        // An edge that came meanwhile may be the close that is waited for.
+        dirt.open = dirt.edge.is_none();
+        self.put(path.clone(), dirt);
+        self.bound(now);
     }
-    /// pending
-    pub fn pending(&self) -> (usize, Option<Instant>) {
-        (
-            self.dirt.len() + self.deletes.len(),
-            self.dirt.values().map(|d| d.first).chain(self.deletes.values().map(|d| d.1)).min(),
-        )
-    }
-    /// all
-    pub fn drain_all(&mut self, now: Instant) -> Vec<Item> {
-        for d in self.dirt.values_mut() {
-            d.due = now;
+
+    /// Has a path's content looked at once more after a while, or sooner if there is an event.
+    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration) {
+        if self.deletes.holds(path) {
+            return;
         }
-        self.due(now)
+        let at = later(now, after);
+        let mut dirt =
+            self.dirty.take(path).unwrap_or_else(|| Dirt { round: false, ..Dirt::new(now, now, true) });
+        dirt.scope = Scope::Content;
+        dirt.again = Some(dirt.again.map_or(at, |known| known.min(at)));
+        self.put(path.clone(), dirt);
+        self.bound(now);
     }
+
+    /// Hears that the source has nothing under a path that was to be sent; `dir`: what it was, if known.
+    pub fn gone(&mut self, path: &RelPath, dir: Option<bool>, now: Instant) {
+        let told = self.recent.get(path).is_some_and(|trace| trace.deleted);
+        // What is dirty is looked at again anyway, and may be back.
+        if told || self.deletes.holds(path) || self.dirty.get(path).is_some() {
+            return;
+        }
+        let expected = dir.map_or(Identity::Any, Identity::Dir);
+        self.deletes.add(path.clone(), Pending { since: now, expected }, now);
+        self.bound(now);
+    }
+
+    /// Returns how many paths are held, and since when the longest held one is. A path that is only
+    /// read once more for certainty's sake counts, but not as a change that waits.
+    pub fn pending(&self) -> (usize, Option<Instant>) {
+        let oldest = self.dirty.oldest().into_iter().chain(self.deletes.oldest()).chain(self.ready.oldest());
+        (self.dirty.len() + self.deletes.len() + self.ready.len(), oldest.min())
+    }
+
+    fn wrote(&mut self, path: RelPath, at: Instant, closed: bool) {
+        self.deletes.cancel(&path);
+        let mut dirt = self.take_round(&path, at);
+        dirt.scope = Scope::Content;
+        if closed {
+            dirt.open = false;
+            dirt.edge = Some(at);
+        }
+        self.put(path, dirt);
+    }
+
+    fn touched(&mut self, path: RelPath, dir: bool, at: Instant) {
+        let (content, writing) =
+            self.dirty.get(&path).map_or((false, false), |dirt| (dirt.scope == Scope::Content, dirt.round));
+        let mut dirt = self.take_round(&path, at);
+        dirt.scope = if content { Scope::Content } else { Scope::Attributes };
+        if !(content && writing) {
+            dirt.dir = dir;
+            dirt.edge = Some(at);
+        }
+        self.put(path, dirt);
+    }
+
+    fn created(&mut self, path: RelPath, dir: bool, at: Instant) {
+        let cancelled = self.deletes.cancel(&path);
+        if dir && cancelled.as_ref().is_some_and(|pending| pending.expected != Identity::Dir(false)) {
+            // If the other directory was moved out of the tree, what it held was never reported, and
+            // the target has it still.
+            self.hand_on(vec![(path.clone(), Dirt::created_dir(at))], at);
+            self.rescan(path, RescanReason::Moved, at);
+            return;
+        }
+        let clean = self.dirty.get(&path).is_none();
+        let mut dirt = self.take_round(&path, at);
+        dirt.scope = Scope::Content;
+        dirt.dir = dir;
+        dirt.new |= clean && cancelled.is_none();
+        if dir {
+            dirt.edge = Some(at);
+        }
+        self.put(path, dirt);
+    }
+
+    fn moved(&mut self, from: &RelPath, to: &RelPath, dir: bool, at: Instant) {
+        if from == to {
+            return;
+        }
+        let mut dirt = self.dirty.take_within(from);
+        let deletes = self.deletes.take_below(from);
+        self.deletes.cancel(from);
+        let over = self.dirty.take(to);
+        self.dirty.drop_within(to);
+        self.hand_on_above(to, at);
+        let replaced = self.deletes.take_within(to);
+        self.burst(replaced, at);
+        let new = dirt.iter().position(|(path, dirt)| path == from && dirt.new);
+        if let Some(new) = new {
+            let (_, old) = dirt.swap_remove(new);
+            // Nothing says whether the target has something under the new name, unless it was new too.
+            let new = over.is_some_and(|over| over.new);
+            self.moved_new(from, to, Dirt { dir, new, last: at, ..old });
+        } else {
+            self.ready.rename(from.clone(), to.clone(), dir, at);
+            self.recent.rename(from, to, at);
+        }
+        for (path, dirt) in dirt {
+            if let Some(path) = path.rebase(from, to) {
+                self.put(path, dirt);
+            }
+        }
+        for (path, pending) in deletes {
+            if let Some(path) = path.rebase(from, to) {
+                self.deletes.restore(path, pending);
+            }
+        }
+    }
+
+    /// A rename, the last event in `dirt`, of what the target was never sent.
+    fn moved_new(&mut self, from: &RelPath, to: &RelPath, dirt: Dirt) {
+        let at = dirt.last;
+        let dirt = Dirt { quiet: self.is_quiet(to, at), round: true, open: false, edge: Some(at), ..dirt };
+        if dirt.dir {
+            self.hand_on(vec![(to.clone(), dirt)], at);
+            self.ready.rescan(to.clone(), RescanReason::Moved, at);
+        } else {
+            self.put(to.clone(), dirt);
+        }
+        // A comparison may have come by while the old name stood, and sent it.
+        self.ready.delete(from.clone(), at);
+    }
+
+    fn rescan(&mut self, path: RelPath, reason: RescanReason, at: Instant) {
+        let mut since = at;
+        for (below, dirt) in self.dirty.take_within(&path) {
+            let sent = self.recent.get(&below).and_then(|trace| trace.sent);
+            let stamp_may_lie = sent.is_some_and(|sent| at.saturating_duration_since(sent) < STAMP);
+            if dirt.again.is_some() || (stamp_may_lie && dirt.scope == Scope::Content) {
+                self.put(below, dirt);
+            } else {
+                since = since.min(dirt.first);
+            }
+        }
+        for (_, pending) in self.deletes.take_within(&path) {
+            since = since.min(pending.since);
+        }
+        self.ready.rescan(path, reason, since);
+    }
+
+    /// Keeps what is held within bounds.
+    fn bound(&mut self, now: Instant) {
+        let max = self.options.paths_max;
+        if self.dirty.len() <= max && self.deletes.len() <= max && self.ready.len() <= max {
+            return;
+        }
+        let since = self.pending().1.unwrap_or(now);
+        self.dirty = Dirty::default();
+        self.deletes = Deletes::default();
+        self.ready = Ready::default();
+        self.ready.rescan(RelPath::root(), RescanReason::Overflow, since);
+    }
+
+    /// Takes a path's dirt out for an event at `at`, with a round that has begun.
+    fn take_round(&mut self, path: &RelPath, at: Instant) -> Dirt {
+        match self.dirty.take(path) {
+            Some(dirt) if dirt.round => Dirt { last: at, ..dirt },
+            other => {
+                let dirt = Dirt::new(at, at, self.is_quiet(path, at));
+                Dirt { again: other.and_then(|dirt| dirt.again), ..dirt }
+            }
+        }
+    }
+
+    fn is_quiet(&self, path: &RelPath, at: Instant) -> bool {
+        let last = self.recent.get(path).and_then(|trace| trace.last);
+        last.is_none_or(|last| at.saturating_duration_since(last) >= self.options.delay)
+    }
+
+    fn put(&mut self, path: RelPath, dirt: Dirt) {
+        let floor = self.recent.get(&path).and_then(|trace| trace.floor);
+        let due = dirt.due(&self.options, floor);
+        self.dirty.put(path, dirt, due);
+    }
+
+    fn settle(&mut self, path: &RelPath) {
+        if let Some(dirt) = self.dirty.take(path) {
+            self.put(path.clone(), dirt);
+        }
+    }
+
+    /// Hands paths on: directories, then the others; never one before a directory that it needs.
+    fn hand_on(&mut self, dirt: Vec<(RelPath, Dirt)>, now: Instant) {
+        let mut sorted: BTreeMap<(bool, RelPath), Dirt> = BTreeMap::new();
+        for (path, dirt) in dirt {
+            for above in above(&path) {
+                if let Some(dir) = self.dirty.take_if(&above, Dirt::makes_dir) {
+                    sorted.insert((false, above), dir);
+                }
+            }
+            sorted.insert((!dirt.dir, path), dirt);
+        }
+        for ((_, path), dirt) in sorted {
+            if !dirt.dir {
+                // What stood below is in the way of what is no directory any more.
+                let below = self.deletes.take_below(&path);
+                self.burst(below, now);
+            }
+            self.recent.change(&path, now, |trace| {
+                let last = if dirt.round { Some(dirt.last) } else { trace.last };
+                *trace =
+                    Trace { last, since: dirt.first, sent: Some(now), floor: trace.floor, deleted: false };
+            });
+            self.ready.update(path, dirt.scope, dirt.first);
+        }
+    }
+
+    /// Hands on the new directories above a path that a rename needs.
+    fn hand_on_above(&mut self, path: &RelPath, now: Instant) {
+        let dirs = above(path).filter_map(|above| {
+            let dir = self.dirty.take_if(&above, Dirt::makes_dir)?;
+            Some((above, dir))
+        });
+        let dirs = dirs.collect();
+        self.hand_on(dirs, now);
+    }
+
+    fn burst(&mut self, deletes: Vec<(RelPath, Pending)>, now: Instant) {
+        let mut burst = Vec::with_capacity(deletes.len());
+        // A child's bytes sort after its parent's.
+        for (path, pending) in deletes.into_iter().rev() {
+            self.recent.change(&path, now, |trace| trace.deleted = true);
+            let kind = ChangeKind::Delete { path, expected: pending.expected };
+            burst.push(Change { since: pending.since, kind });
+        }
+        self.ready.burst(burst);
+    }
+}
+
+/// Returns the directories above a path, nearest first, without the root.
+fn above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    std::iter::successors(path.parent(), RelPath::parent).filter(|above| !above.is_root())
+}
+
+/// Returns `at + span`, or for a span beyond the clock's range a moment that nobody lives to see.
+fn later(at: Instant, span: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 86_400);
+    at.checked_add(span.min(FAR)).unwrap_or(at)
 }

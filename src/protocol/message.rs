@@ -195,6 +195,8 @@ pub enum Expect {
         /// Modification time.
         mtime: Time,
     },
+    /// Anything at all.
+    Any,
 }
 
 /// What a pass walks.

@@ -426,6 +426,7 @@ impl Applier {
         match expect {
             Expect::Kind(kind) => meta.kind == *kind,
             Expect::Dir(dir) => (meta.kind == Kind::Dir) == *dir,
+            Expect::Any => true,
             Expect::Version { kind, size, mtime } => {
                 let step = self.mask.granularity_ns;
                 meta.kind == *kind

@@ -498,6 +498,7 @@ impl Session {
         }
         let expect = match expected {
             Identity::Dir(dir) => Expect::Dir(*dir),
+            Identity::Any => Expect::Any,
             Identity::Exactly(kind, meta) => {
                 self.final_deletes.insert(path.clone());
                 Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }

@@ -1,0 +1,102 @@
+//! Deletes that wait for one another.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::dirt::within;
+use super::{Options, later};
+use crate::batch::Identity;
+use crate::tree::RelPath;
+
+/// A delete that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    /// When the delete was reported.
+    pub since: Instant,
+    /// What stood there.
+    pub expected: Identity,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Deletes {
+    paths: BTreeMap<RelPath, Pending>,
+    /// When the first and the last came of those that wait.
+    span: Option<(Instant, Instant)>,
+}
+
+impl Deletes {
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.paths.contains_key(path)
+    }
+
+    /// The oldest: deletes that wait are as old as the first of them, or younger.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.span.map(|(first, _)| first)
+    }
+
+    pub fn add(&mut self, path: RelPath, pending: Pending, at: Instant) {
+        let first = self.span.map_or(at, |(first, _)| first);
+        self.span = Some((first, at));
+        self.paths.insert(path, pending);
+    }
+
+    /// Puts back under another name what was taken out.
+    pub fn restore(&mut self, path: RelPath, pending: Pending) {
+        let since = pending.since;
+        let (first, last) = self.span.unwrap_or((since, since));
+        self.span = Some((first.min(since), last.max(since)));
+        self.paths.insert(path, pending);
+    }
+
+    /// Forgets a delete: something stands there again.
+    pub fn cancel(&mut self, path: &RelPath) -> Option<Pending> {
+        let pending = self.paths.remove(path);
+        self.settle();
+        pending
+    }
+
+    /// When they leave.
+    pub fn due(&self, options: &Options) -> Option<Instant> {
+        let (first, last) = self.span?;
+        let few = self.paths.len() < options.few_deletes;
+        let quiet = if few { options.delay } else { options.delete_quiet };
+        Some(later(last, quiet).min(later(first, options.delete_wait_max)))
+    }
+
+    pub fn take_all(&mut self) -> Vec<(RelPath, Pending)> {
+        self.span = None;
+        std::mem::take(&mut self.paths).into_iter().collect()
+    }
+
+    /// Takes out a path and all below it, in order.
+    pub fn take_within(&mut self, top: &RelPath) -> Vec<(RelPath, Pending)> {
+        let paths = within(&self.paths, top);
+        let taken = paths.into_iter().filter_map(|path| self.paths.remove_entry(&path)).collect();
+        self.settle();
+        taken
+    }
+
+    /// Takes out all below a path, in order.
+    pub fn take_below(&mut self, top: &RelPath) -> Vec<(RelPath, Pending)> {
+        if self.paths.is_empty() {
+            return Vec::new();
+        }
+        let itself = self.paths.remove_entry(top);
+        let taken = self.take_within(top);
+        if let Some((path, pending)) = itself {
+            self.restore(path, pending);
+        }
+        taken
+    }
+
+    fn settle(&mut self) {
+        if self.paths.is_empty() {
+            self.span = None;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Paths that differ, by name and by when they leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::time::Instant;
+
+use super::{Options, later};
+use crate::batch::Scope;
+use crate::tree::RelPath;
+
+/// What is known of one path that differs.
+#[derive(Debug, Clone)]
+pub(super) struct Dirt {
+    /// The first unsent event.
+    pub first: Instant,
+    /// The last event.
+    pub last: Instant,
+    /// Whether there was an event at all; without one the path is only to be looked at `again`.
+    pub round: bool,
+    /// Whether the path was quiet before `first`.
+    pub quiet: bool,
+    /// When the path was last left in a state that its writer may have meant.
+    pub edge: Option<Instant>,
+    /// How much differs.
+    pub scope: Scope,
+    /// Whether it is a directory.
+    pub dir: bool,
+    /// Whether the name is new, so that nothing was sent under it.
+    pub new: bool,
+    /// Whether the close of its writer is waited for.
+    pub open: bool,
+    /// When it leaves whatever happens.
+    pub again: Option<Instant>,
+}
+
+impl Dirt {
+    /// Returns what a first event makes.
+    pub fn new(first: Instant, last: Instant, quiet: bool) -> Self {
+        Self {
+            first,
+            last,
+            round: true,
+            quiet,
+            edge: None,
+            scope: Scope::Content,
+            dir: false,
+            new: false,
+            open: false,
+            again: None,
+        }
+    }
+
+    /// Returns what a directory is that leaves at once.
+    pub fn created_dir(at: Instant) -> Self {
+        Self { dir: true, edge: Some(at), ..Self::new(at, at, true) }
+    }
+
+    /// Whether sending this makes a directory that others need.
+    pub fn makes_dir(&self) -> bool {
+        self.dir && self.scope == Scope::Content
+    }
+
+    /// Returns when this leaves; `floor`: a path that keeps changing does not leave before.
+    pub fn due(&self, options: &Options, floor: Option<Instant>) -> Instant {
+        let settled = if !self.round {
+            None
+        } else if self.open {
+            Some(later(self.first, options.max_open))
+        } else if let (Some(edge), true) = (self.edge, self.quiet) {
+            Some(edge)
+        } else {
+            let due = later(self.last, options.delay).min(later(self.first, options.max_delay));
+            Some(floor.map_or(due, |floor| due.max(floor)))
+        };
+        settled.into_iter().chain(self.again).min().unwrap_or(self.last)
+    }
+}
+
+/// All dirt. Every path is in both orders.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    paths: BTreeMap<RelPath, (Dirt, Instant)>,
+    times: BTreeSet<(Instant, RelPath)>,
+    firsts: BTreeSet<(Instant, RelPath)>,
+}
+
+impl Dirty {
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub fn get(&self, path: &RelPath) -> Option<&Dirt> {
+        self.paths.get(path).map(|(dirt, _)| dirt)
+    }
+
+    /// When the next path leaves.
+    pub fn next(&self) -> Option<Instant> {
+        self.times.first().map(|(due, _)| *due)
+    }
+
+    /// The oldest unsent event.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.firsts.first().map(|(first, _)| *first)
+    }
+
+    pub fn put(&mut self, path: RelPath, dirt: Dirt, due: Instant) {
+        self.take(&path);
+        self.times.insert((due, path.clone()));
+        if dirt.round {
+            self.firsts.insert((dirt.first, path.clone()));
+        }
+        self.paths.insert(path, (dirt, due));
+    }
+
+    pub fn take(&mut self, path: &RelPath) -> Option<Dirt> {
+        let (path, (dirt, due)) = self.paths.remove_entry(path)?;
+        let mut key = (due, path);
+        self.times.remove(&key);
+        key.0 = dirt.first;
+        self.firsts.remove(&key);
+        Some(dirt)
+    }
+
+    pub fn take_if(&mut self, path: &RelPath, wanted: impl Fn(&Dirt) -> bool) -> Option<Dirt> {
+        if self.get(path).is_some_and(wanted) { self.take(path) } else { None }
+    }
+
+    pub fn take_due(&mut self, now: Instant) -> Vec<(RelPath, Dirt)> {
+        let mut due = Vec::new();
+        while let Some((_, path)) = self.times.first().filter(|(at, _)| *at <= now) {
+            let path = path.clone();
+            let Some(dirt) = self.take(&path) else { break };
+            due.push((path, dirt));
+        }
+        due
+    }
+
+    /// Takes a path and all below it out.
+    pub fn take_within(&mut self, top: &RelPath) -> Vec<(RelPath, Dirt)> {
+        let paths = within(&self.paths, top);
+        paths.into_iter().filter_map(|path| self.take(&path).map(|dirt| (path, dirt))).collect()
+    }
+
+    pub fn drop_within(&mut self, top: &RelPath) {
+        for path in within(&self.paths, top) {
+            self.take(&path);
+        }
+    }
+}
+
+/// Returns the keys at and below a path, in order.
+pub(super) fn within<V>(map: &BTreeMap<RelPath, V>, top: &RelPath) -> Vec<RelPath> {
+    if top.is_root() {
+        return map.keys().cloned().collect();
+    }
+    let itself = map.get_key_value(top).map(|(path, _)| path.clone());
+    let (low, high) = top.below_range();
+    let below = map.range((Bound::Included(low), Bound::Excluded(high))).map(|(path, _)| path.clone());
+    itself.into_iter().chain(below).collect()
+}
