@@ -169,7 +169,6 @@ fn changes(scene: &Scene) -> Outcome<()> {
     times.sort();
     let (median, slowest) = (millis(times[times.len() / 2]), millis(times[times.len() - 1]));
     println!("{median:>9}  a new file of 10 kB: median of {}, the slowest {slowest}", times.len());
-
     let (film, film_there) = scene.both("2026/06/film.mp4");
     let mut content = noise(9_000, 20_000_000);
     scene.show("a new file of 20 MB", || Ok(fs::write(&film, &content)?), || holds(&film_there, &content))?;
@@ -189,7 +188,6 @@ fn changes(scene: &Scene) -> Outcome<()> {
     let closed = || fs::metadata(&photo_there).is_ok_and(|found| found.mode() & 0o7777 == 0o600);
     scene.show("a mode changed", || Ok(fs::set_permissions(&photo, private)?), closed)?;
     scene.show("a file deleted", || Ok(fs::remove_file(&photo)?), || !photo_there.exists())?;
-
     let (many, many_there) = scene.both("import");
     let burst = || {
         fs::create_dir(&many)?;
