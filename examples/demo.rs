@@ -17,8 +17,6 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How long a change may take before the demonstration has failed.
 const LIMIT: Duration = Duration::from_secs(30);
-/// What a target holds besides the mirrored tree.
-const STATE: &str = ".speil";
 
 fn main() -> ExitCode {
     match run() {
@@ -118,7 +116,6 @@ impl Mirror {
 
 impl Drop for Mirror {
     fn drop(&mut self) {
-        // Of no effect after `stop`.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -162,10 +159,6 @@ fn holds(path: &Path, content: &[u8]) -> bool {
         && fs::read(path).is_ok_and(|found| found == content)
 }
 
-fn gone(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_err()
-}
-
 fn changes(scene: &Scene) -> Outcome<()> {
     let mut times = Vec::new();
     for number in 0..21 {
@@ -176,7 +169,6 @@ fn changes(scene: &Scene) -> Outcome<()> {
     times.sort();
     let (median, slowest) = (millis(times[times.len() / 2]), millis(times[times.len() - 1]));
     println!("{median:>9}  a new file of 10 kB: median of {}, the slowest {slowest}", times.len());
-
     let (film, film_there) = scene.both("2026/06/film.mp4");
     let mut content = noise(9_000, 20_000_000);
     scene.show("a new file of 20 MB", || Ok(fs::write(&film, &content)?), || holds(&film_there, &content))?;
@@ -186,17 +178,16 @@ fn changes(scene: &Scene) -> Outcome<()> {
     scene.show("4 kB overwritten in its middle", overwrite, || holds(&film_there, &content))?;
 
     let (renamed, renamed_there) = scene.both("2026/06/holiday.mp4");
-    let moved = || gone(&film_there) && renamed_there.exists();
+    let moved = || !film_there.exists() && renamed_there.exists();
     scene.show("the same file renamed", || Ok(fs::rename(&film, &renamed)?), moved)?;
     let ((from, from_there), (to, to_there)) = (scene.both("2026/03"), scene.both("archive"));
-    let moved = || gone(&from_there) && to_there.join("photo-024.jpg").exists();
+    let moved = || !from_there.exists() && to_there.join("photo-024.jpg").exists();
     scene.show("a directory of 25 files renamed", || Ok(fs::rename(&from, &to)?), moved)?;
     let (photo, photo_there) = scene.both("2026/05/photo-000.jpg");
     let private = fs::Permissions::from_mode(0o600);
     let closed = || fs::metadata(&photo_there).is_ok_and(|found| found.mode() & 0o7777 == 0o600);
     scene.show("a mode changed", || Ok(fs::set_permissions(&photo, private)?), closed)?;
-    scene.show("a file deleted", || Ok(fs::remove_file(&photo)?), || gone(&photo_there))?;
-
+    scene.show("a file deleted", || Ok(fs::remove_file(&photo)?), || !photo_there.exists())?;
     let (many, many_there) = scene.both("import");
     let burst = || {
         fs::create_dir(&many)?;
@@ -235,7 +226,7 @@ fn compare(source: &Path, standby: &Path) -> Outcome<usize> {
 }
 
 fn entries(root: &Path) -> Outcome<Vec<PathBuf>> {
-    let walk = walkdir::WalkDir::new(root).into_iter().filter_entry(|entry| entry.file_name() != STATE);
+    let walk = walkdir::WalkDir::new(root).into_iter().filter_entry(|entry| entry.file_name() != ".speil");
     walk.map(|entry| Ok(entry?.path().strip_prefix(root)?.to_owned())).collect()
 }
 
