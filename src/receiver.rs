@@ -11,6 +11,7 @@ mod apply;
 mod durable;
 mod greeting;
 mod install;
+mod operations;
 mod owners;
 mod passes;
 mod profile;

@@ -152,10 +152,10 @@ fn run_sync(transfer: &Transfer) -> u8 {
     if stop.load(std::sync::atomic::Ordering::Acquire) {
         exit = exit.and(Exit::Signal);
     }
-    if transfer.output.json {
-        if let Ok(line) = (Record::Exit { code: exit.code(), error: None }).line() {
-            let _ = io::stdout().lock().write_all(line.as_bytes());
-        }
+    if transfer.output.json
+        && let Ok(line) = (Record::Exit { code: exit.code(), error: None }).line()
+    {
+        let _ = io::stdout().lock().write_all(line.as_bytes());
     }
     exit.code()
 }
@@ -371,11 +371,11 @@ fn run_daemon(run: &Run) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(path) = &config.settings.pidfile {
-        if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
-            complain_text(&format!("pidfile {}: {}", path.display(), crate::error::io_text(&error)), None);
-            return Exit::File.code();
-        }
+    if let Some(path) = &config.settings.pidfile
+        && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
+    {
+        complain_text(&format!("pidfile {}: {}", path.display(), crate::error::io_text(&error)), None);
+        return Exit::File.code();
     }
     let paths: Vec<PathBuf> =
         run.configs.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();

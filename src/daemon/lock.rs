@@ -83,7 +83,7 @@ impl Lock {
         let written = file
             .set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| write!(file, "{} {since}\n", std::process::id()));
+            .and_then(|_| writeln!(file, "{} {since}", std::process::id()));
         written.map_err(fail)?;
         Ok(Self { _file: file })
     }

@@ -174,12 +174,12 @@ impl Daemon {
     fn beat(&self) {
         let mut running = lock(&self.running);
         for slot in running.iter_mut() {
-            if let Running::Waiting(sync, at) = slot {
-                if *at <= Instant::now() {
-                    match Pipeline::start(sync.clone(), &self.monitor, self.dry_run) {
-                        Ok(pipeline) => *slot = Running::Up(pipeline),
-                        Err(_) => *at = Instant::now() + START_RETRY,
-                    }
+            if let Running::Waiting(sync, at) = slot
+                && *at <= Instant::now()
+            {
+                match Pipeline::start(sync.clone(), &self.monitor, self.dry_run) {
+                    Ok(pipeline) => *slot = Running::Up(pipeline),
+                    Err(_) => *at = Instant::now() + START_RETRY,
                 }
             }
         }
@@ -317,11 +317,11 @@ fn each(running: &Mutex<Vec<Running>>, name: Option<&str>, act: impl Fn(&Pipelin
     let mut found = false;
     let mut count = 0;
     for slot in running.iter() {
-        if let Running::Up(pipeline) = slot {
-            if name.is_none_or(|name| name == pipeline.sync.name) {
-                found = true;
-                count += act(pipeline);
-            }
+        if let Running::Up(pipeline) = slot
+            && name.is_none_or(|name| name == pipeline.sync.name)
+        {
+            found = true;
+            count += act(pipeline);
         }
     }
     match (found, name) {

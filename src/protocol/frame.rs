@@ -149,15 +149,16 @@ impl<W: Write> FrameWriter<W> {
         };
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(self.scratch.len()) + 1024);
-        let mut input = InBuffer::around(&self.scratch);
-        let mut out = OutBuffer::around(&mut self.packed);
-        while input.pos() < self.scratch.len() {
-            encoder.run(&mut input, &mut out)?;
+        {
+            let mut input = InBuffer::around(&self.scratch);
+            let mut out = OutBuffer::around(&mut self.packed);
+            while input.pos() < self.scratch.len() {
+                encoder.run(&mut input, &mut out)?;
+            }
+            if encoder.flush(&mut out)? != 0 {
+                return Err(FrameError::Unpack);
+            }
         }
-        if encoder.flush(&mut out)? != 0 {
-            return Err(FrameError::Unpack);
-        }
-        drop(out);
         let len = self.packed.len();
         let header = u32::try_from(len).map_err(|_| FrameError::TooLong(len))?;
         let raw = u32::try_from(self.scratch.len()).map_err(|_| FrameError::TooLong(len))?;
@@ -266,19 +267,20 @@ impl<R: Read> FrameReader<R> {
         self.unpacked.clear();
         // One byte more than stated, so that a longer result is noticed.
         self.unpacked.reserve(raw_len + 1);
-        let mut input = InBuffer::around(&self.payload);
-        let mut out = OutBuffer::around(&mut self.unpacked);
-        loop {
-            let (before_in, before_out) = (input.pos(), out.pos());
-            decoder.run(&mut input, &mut out)?;
-            if out.pos() > raw_len {
-                return Err(FrameError::Unpack);
-            }
-            if input.pos() == before_in && out.pos() == before_out {
-                break;
+        {
+            let mut input = InBuffer::around(&self.payload);
+            let mut out = OutBuffer::around(&mut self.unpacked);
+            loop {
+                let (before_in, before_out) = (input.pos(), out.pos());
+                decoder.run(&mut input, &mut out)?;
+                if out.pos() > raw_len {
+                    return Err(FrameError::Unpack);
+                }
+                if input.pos() == before_in && out.pos() == before_out {
+                    break;
+                }
             }
         }
-        drop(out);
         if self.unpacked.len() == raw_len { Ok(()) } else { Err(FrameError::Unpack) }
     }
 

@@ -25,6 +25,8 @@ use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
 
 /// How long a new session waits for an old one of the same root to leave.
 const EVICTION_WAIT: Duration = Duration::from_secs(5);
+/// How long a single pass waits for the agent of one before it to drain.
+const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// Roots that need `force_root`.
 const DANGEROUS: [&str; 12] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/sys", "/usr", "/var"];
@@ -67,36 +69,15 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         return Err(Refusal::Nested);
     }
     let empty = holds_nothing(&root).map_err(fail)?;
-    let keep = hello.state == StateMode::Keep && !hello.dry_run;
-    // The counter is taken before the lock: an older session sees it and leaves.
-    let had_state = rustix::fs::statat(&root, STATE_DIR, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok();
-    let state =
-        if keep || (had_state && !hello.dry_run) { Some(State::open(&root).map_err(fail)?) } else { None };
-    if let Some(text) = state.as_ref().and_then(State::refusal) {
-        return Err(Refusal::Refused(text));
-    }
-    let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
-    let mirror = hex(&hello.mirror);
-    if keep && !memory.mirror.is_empty() && memory.mirror != mirror {
-        return Err(Refusal::Foreign { label: memory.label });
-    }
-    if !hello.dry_run {
-        lock(&root).map_err(|holder| Refusal::Busy { holder })?;
-    }
-    let identified = match (memory.mirror == mirror, empty) {
+    let claim = claim(&root, hello, &fail)?;
+    let Claim { state, memory, ours } = claim;
+    let identified = match (ours, empty) {
         (true, _) => Identified::Ours,
         (false, true) => Identified::Empty,
         (false, false) => Identified::Stranger,
     };
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
-    if keep {
-        (memory.mirror, memory.label) = (mirror, hello.label.clone());
-        memory.last_batch = (session, 0);
-        if let Some(state) = &state {
-            state.remember(&memory).map_err(fail)?;
-        }
-    }
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
     let profile = if hello.dry_run {
         super::profile::Profile { mask: hello.mask, lacks: Vec::new() }
@@ -119,9 +100,48 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         provisional: memory.provisional.clone(),
         free_bytes: rustix::fs::fstatvfs(&root).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
     };
-    // Traceless sessions work under the lock alone.
-    let state = state.filter(|_| keep);
     Ok(Session { root: Arc::new(root), state, memory, filter, tag, reply })
+}
+
+/// A root that this session holds alone.
+struct Claim {
+    state: Option<State>,
+    memory: Memory,
+    /// The tree carried this mirror's identity before.
+    ours: bool,
+}
+
+/// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
+fn claim(root: &Root, hello: &Hello, fail: &dyn Fn(io::Error) -> Refusal) -> Result<Claim, Refusal> {
+    let keep = hello.state == StateMode::Keep && !hello.dry_run;
+    let there = State::exists(root);
+    let mut state = if keep || there { State::open(root, keep).map_err(fail)? } else { None };
+    if let Some(text) = state.as_ref().and_then(State::refusal) {
+        return Err(Refusal::Refused(text));
+    }
+    let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
+    let mirror = hex(&hello.mirror);
+    let ours = memory.mirror == mirror;
+    if keep && !memory.mirror.is_empty() && !ours {
+        return Err(Refusal::Foreign { label: memory.label });
+    }
+    if keep {
+        // The number is taken before the lock: an older session sees it and leaves.
+        if let Some(state) = &mut state {
+            state.begin().map_err(fail)?;
+        }
+    } else {
+        // A single pass works under the lock alone, and not beside a live mirror.
+        state = None;
+    }
+    if !hello.dry_run {
+        lock(root, keep).map_err(|holder| Refusal::Busy { holder })?;
+    }
+    if let Some(state) = &state {
+        (memory.mirror, memory.label) = (mirror, hello.label.clone());
+        state.remember(&memory).map_err(fail)?;
+    }
+    Ok(Claim { state, memory, ours })
 }
 
 fn shown(path: &Path) -> String {
@@ -142,8 +162,8 @@ fn holds_nothing(root: &Root) -> io::Result<bool> {
 }
 
 /// Takes the lock that makes this the only agent on the root; waits for an evicted one to leave.
-fn lock(root: &Root) -> Result<(), String> {
-    let deadline = Instant::now() + EVICTION_WAIT;
+fn lock(root: &Root, evicts: bool) -> Result<(), String> {
+    let deadline = Instant::now() + if evicts { EVICTION_WAIT } else { DRAIN_WAIT };
     loop {
         match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),

@@ -39,23 +39,43 @@ pub(super) struct State {
 const FILE_LEN_MAX: u64 = 64 << 20;
 
 impl State {
-    /// Opens or makes the state directory and takes the next session number.
-    pub fn open(root: &Root) -> io::Result<Self> {
-        match rustix::fs::mkdirat(root, STATE_DIR, Mode::from(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+    /// Whether a root has a state directory.
+    pub fn exists(root: &Root) -> bool {
+        rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Opens the state directory, and makes it if `make` says so; `None` if there is none that can be
+    /// opened and it need not be made.
+    pub fn open(root: &Root, make: bool) -> io::Result<Option<Self>> {
+        if make {
+            match rustix::fs::mkdirat(root, STATE_DIR, Mode::from(0o700)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        match Self::open_files(root, make) {
+            Err(_) if !make => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn open_files(root: &Root, make: bool) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = rustix::fs::openat(root, STATE_DIR, flags, Mode::empty())?;
-        let file = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = if make { OFlags::CREATE } else { OFlags::empty() };
+        let file = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let session_file = rustix::fs::openat(&dir, "session", file, Mode::from(0o600))?;
         let clock = rustix::fs::openat(&dir, "clock", file, Mode::from(0o600))?;
+        Ok(Self { dir, session_file, clock, session: 0 })
+    }
+
+    /// Takes the next session number, which evicts the session before.
+    pub fn begin(&mut self) -> io::Result<()> {
         // Two agents may start at once: the number is taken under a lock of its own.
-        rustix::fs::flock(&session_file, FlockOperation::LockExclusive)?;
-        let session = read_counter(session_file.as_fd())? + 1;
-        rustix::io::pwrite(&session_file, &session.to_le_bytes(), 0)?;
-        rustix::fs::flock(&session_file, FlockOperation::Unlock)?;
-        Ok(Self { dir, session_file, clock, session })
+        rustix::fs::flock(&self.session_file, FlockOperation::LockExclusive)?;
+        self.session = read_counter(self.session_file.as_fd())? + 1;
+        rustix::io::pwrite(&self.session_file, &self.session.to_le_bytes(), 0)?;
+        Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
     }
 
     /// Whether no newer session of this mirror has begun.

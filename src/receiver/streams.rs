@@ -14,7 +14,7 @@ use crate::tree::RelPath;
 /// Bytes copied from a basis at once.
 const COPY_LEN: usize = 1 << 20;
 /// Zeros hashed at once for a hole.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A file on its way: a temporary file in the directory where it will stand.
 pub(super) struct Stream {

@@ -64,10 +64,10 @@ impl Queue {
                 self.updates.clear();
                 self.append(parcel);
                 for mut parcel in moved {
-                    if let ChangeKind::Update { path, .. } = &mut parcel.change.kind {
-                        if let Some(new) = path.rebase(&from, &to) {
-                            *path = new;
-                        }
+                    if let ChangeKind::Update { path, .. } = &mut parcel.change.kind
+                        && let Some(new) = path.rebase(&from, &to)
+                    {
+                        *path = new;
                     }
                     self.push(parcel);
                 }
@@ -106,10 +106,10 @@ impl Queue {
             self.first += 1;
             let Some(parcel) = slot else { continue };
             self.len -= 1;
-            if let ChangeKind::Update { path, .. } = &parcel.change.kind {
-                if self.updates.get(path) == Some(&position) {
-                    self.updates.remove(path);
-                }
+            if let ChangeKind::Update { path, .. } = &parcel.change.kind
+                && self.updates.get(path) == Some(&position)
+            {
+                self.updates.remove(path);
             }
             return Some(parcel);
         }

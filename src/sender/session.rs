@@ -546,10 +546,10 @@ impl Session {
     }
 
     fn send_dir_time(&mut self, path: RelPath) -> Result<(), SessionError> {
-        if let Ok(Some(entry)) = self.shared.source.entry(&path, &Mask::nothing()) {
-            if entry.attrs.meta.kind == crate::tree::Kind::Dir {
-                self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
-            }
+        if let Ok(Some(entry)) = self.shared.source.entry(&path, &Mask::nothing())
+            && entry.attrs.meta.kind == crate::tree::Kind::Dir
+        {
+            self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
         }
         Ok(())
     }

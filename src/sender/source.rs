@@ -381,7 +381,7 @@ impl SourceFile {
 }
 
 fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
-    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while len > 0 {
         let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
         hasher.update(&ZEROS[..step]);

@@ -186,9 +186,9 @@ mod tests {
         }
     }
 
-    fn digest(mask: Mask, entries: &[Entry]) -> Digest {
+    fn digest<'a>(mask: Mask, entries: impl IntoIterator<Item = &'a Entry>) -> Digest {
         let mut digest = DirDigest::new(mask);
-        entries.iter().for_each(|entry| digest.add(entry));
+        entries.into_iter().for_each(|entry| digest.add(entry));
         digest.finish()
     }
 
@@ -196,14 +196,14 @@ mod tests {
     fn a_property_counts_only_if_the_mask_keeps_it() {
         let mut mask = Mask::everything();
         let (a, b) = (file("a", 1, 5), file("a", 1, 6));
-        assert_ne!(digest(mask, &[a.clone()]), digest(mask, &[b.clone()]));
+        assert_ne!(digest(mask, [&a]), digest(mask, [&b]));
         mask.granularity_ns = 1_000_000_000;
-        assert_eq!(digest(mask, &[a.clone()]), digest(mask, &[b]));
+        assert_eq!(digest(mask, [&a]), digest(mask, [&b]));
         let mut other = a.clone();
         other.attrs.meta.uid = 7;
-        assert_ne!(digest(mask, &[a.clone()]), digest(mask, &[other.clone()]));
+        assert_ne!(digest(mask, [&a]), digest(mask, [&other]));
         mask.owner = false;
-        assert_eq!(digest(mask, &[a]), digest(mask, &[other]));
+        assert_eq!(digest(mask, [&a]), digest(mask, [&other]));
     }
 
     #[test]

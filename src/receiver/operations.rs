@@ -1,0 +1,347 @@
+//! What each message does to the tree.
+//!
+//! Parents are resolved beneath the root, then only the last component is used; whatever is new is
+//! made under a temporary name, dressed, and moved into place.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::PoisonError;
+
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::io::Errno;
+
+use super::apply::{Applied, Applier};
+use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
+use super::streams::{Stream, create_temp};
+use crate::disk::{Handle, Parent, apply_attrs};
+use crate::protocol::{Expect, StreamId, ToSender, Why};
+use crate::tree::{Attrs, Entry, Kind, Mask, RelPath};
+
+/// The content of a small file.
+pub(super) struct Content<'a> {
+    pub hash: [u8; 32],
+    pub provisional: bool,
+    pub data: &'a [u8],
+}
+
+impl Applier {
+    pub(super) fn open(&mut self, id: StreamId, path: &RelPath, size: u64, basis: bool) -> Applied {
+        let held = self.streams.bases.remove(&id);
+        let stream = Stream::open(&self.root, path.clone(), held.filter(|_| basis), self.tag)?;
+        // Full is better known now than after the last byte; the floor keeps the host itself alive.
+        let free = rustix::fs::fstatvfs(&stream.file).map_or(u64::MAX, |stat| stat.f_bavail * stat.f_frsize);
+        if size > free {
+            stream.abandon();
+            return Err(Undone::Os("write", libc::ENOSPC));
+        }
+        if let Some(old) = self.streams.open.insert(id, stream) {
+            old.abandon();
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(
+        &mut self,
+        stream: &mut Stream,
+        attrs: &Attrs,
+        hash: &[u8; 32],
+        provisional: bool,
+    ) -> Applied {
+        stream.verify(hash)?;
+        let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
+        // The directory may have been renamed meanwhile; it is still the one that is held.
+        let name = stream.path.name().to_vec();
+        self.install_file(file, (&stream.dir, &stream.temp, &name), attrs)?;
+        self.note_version(&stream.path, provisional);
+        Ok(())
+    }
+
+    pub(super) fn put(&mut self, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {
+        let Content { hash, provisional, data } = *content;
+        if *blake3::hash(data).as_bytes() != hash {
+            return Err(Undone::Why(Why::Torn));
+        }
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let temp = temp_name(self.tag);
+        let file = create_temp(&parent.fd, &temp)?;
+        let write = |mut data: &[u8]| -> Applied {
+            while !data.is_empty() {
+                let len =
+                    rustix::io::write(&file, data).map_err(|error| Undone::os("write")(error.into()))?;
+                data = &data[len..];
+            }
+            Ok(())
+        };
+        let done = write(data).and_then(|()| {
+            let file = file.try_clone().map_err(Undone::os("clone"))?;
+            self.install_file(file, (&parent.fd, &temp, parent.name), attrs)
+        });
+        if done.is_err() {
+            let _ = rustix::fs::unlinkat(&parent.fd, temp.as_slice(), AtFlags::empty());
+        } else {
+            self.note_version(path, provisional);
+        }
+        done
+    }
+
+    fn note_version(&self, path: &RelPath, provisional: bool) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.provisional.retain(|other| other != path);
+        if provisional && self.state.is_some() {
+            memory.provisional.push(path.clone());
+        }
+    }
+
+    /// Gives a finished temporary file its metadata and its name: directory, temporary name, name.
+    fn install_file(&mut self, file: OwnedFd, place: (&OwnedFd, &[u8], &[u8]), attrs: &Attrs) -> Applied {
+        let (dir, temp, name) = place;
+        let handle = Handle::open(dir.as_fd(), temp).map_err(Undone::os("open"))?;
+        self.dress(&handle, attrs, dir.as_fd(), name)?;
+        let overwrites = look(dir.as_fd(), name)?.is_some();
+        if self.durable.before_rename(overwrites) {
+            rustix::fs::fdatasync(&file).map_err(|error| Undone::os("fsync")(error.into()))?;
+        } else {
+            self.durable.file(file);
+        }
+        self.install(dir.as_fd(), temp, name, false)
+    }
+
+    /// Sets the metadata of something new. Without `-p` a file keeps the mode of what it replaces, or
+    /// takes the source's under the target's umask, as rsync does.
+    fn dress(&self, handle: &Handle, attrs: &Attrs, dir: BorrowedFd<'_>, name: &[u8]) -> Applied {
+        let fail = Undone::os("set attributes");
+        if self.mask.perms || attrs.meta.kind == Kind::Symlink {
+            return apply_attrs(handle, attrs, &self.mask).map_err(fail);
+        }
+        let old = look(dir, name)?.filter(|old| old.attrs.meta.kind == attrs.meta.kind);
+        let mode = old.map_or(attrs.meta.mode & 0o777 & !umask(), |old| old.attrs.meta.mode);
+        let mut attrs = attrs.clone();
+        attrs.meta.mode = mode;
+        apply_attrs(handle, &attrs, &Mask { perms: true, acls: false, ..self.mask }).map_err(fail)
+    }
+
+    fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], name: &[u8], is_dir: bool) -> Applied {
+        self.check_session()?;
+        install(dir, temp, name, is_dir)?;
+        self.durable.dir(dir);
+        Ok(())
+    }
+
+    fn check_session(&self) -> Applied {
+        match &self.state {
+            Some(state) if !state.is_current() => Err(Undone::Evicted),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn mkdir(&mut self, path: &RelPath, attrs: &Attrs) -> Applied {
+        let fail = Undone::os("set attributes");
+        if path.is_root() {
+            let handle = Handle::open(self.root.as_fd(), b"").map_err(Undone::os("open"))?;
+            return apply_attrs(&handle, attrs, &self.mask).map_err(fail);
+        }
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let dir = parent.fd.as_fd();
+        match look(dir, parent.name)?.map(|entry| entry.attrs.meta.kind) {
+            Some(Kind::Dir) => {
+                let handle = Handle::open(dir, parent.name).map_err(Undone::os("open"))?;
+                return apply_attrs(&handle, attrs, &self.mask).map_err(fail);
+            }
+            None => {
+                rustix::fs::mkdirat(dir, parent.name, Mode::from(0o700))
+                    .map_err(|error| Undone::os("create directory")(error.into()))?;
+                self.durable.dir(dir);
+                let handle = Handle::open(dir, parent.name).map_err(Undone::os("open"))?;
+                return self.dress(&handle, attrs, dir, b".");
+            }
+            Some(_) => {}
+        }
+        self.replace_by(&parent, attrs, true, |temp| rustix::fs::mkdirat(dir, temp, Mode::from(0o700)))
+    }
+
+    pub(super) fn node(&mut self, path: &RelPath, attrs: &Attrs) -> Applied {
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let dir = parent.fd.as_fd();
+        let kind = match attrs.meta.kind {
+            Kind::Symlink => {
+                return self.replace_by(&parent, attrs, false, |temp| {
+                    rustix::fs::symlinkat(attrs.symlink.as_slice(), dir, temp)
+                });
+            }
+            Kind::Fifo => FileType::Fifo,
+            Kind::Socket => FileType::Socket,
+            Kind::CharDevice => FileType::CharacterDevice,
+            Kind::BlockDevice => FileType::BlockDevice,
+            Kind::File | Kind::Dir => return Err(Undone::Os("create", libc::EINVAL)),
+        };
+        self.replace_by(&parent, attrs, false, |temp| {
+            rustix::fs::mknodat(dir, temp, kind, Mode::from(0o600), attrs.meta.rdev)
+        })
+    }
+
+    /// Makes an entry under a temporary name, dresses it, and puts it in place.
+    fn replace_by(
+        &mut self,
+        parent: &Parent<'_>,
+        attrs: &Attrs,
+        is_dir: bool,
+        make: impl FnOnce(&[u8]) -> Result<(), Errno>,
+    ) -> Applied {
+        let (dir, temp) = (parent.fd.as_fd(), temp_name(self.tag));
+        make(&temp).map_err(|error| Undone::os("create")(error.into()))?;
+        let done = Handle::open(dir, &temp)
+            .map_err(Undone::os("open"))
+            .and_then(|handle| self.dress(&handle, attrs, dir, parent.name))
+            .and_then(|()| self.install(dir, &temp, parent.name, is_dir));
+        if done.is_err() {
+            let _ = remove(dir, &temp, false);
+        }
+        done
+    }
+
+    pub(super) fn attrs(&mut self, path: &RelPath, attrs: &Attrs, expect: &Expect) -> Applied {
+        let handle = if path.is_root() {
+            Handle::open(self.root.as_fd(), b"").map_err(Undone::os("open"))?
+        } else {
+            let parent = self.root.parent(path).map_err(Undone::parent)?;
+            match Handle::open(parent.fd.as_fd(), parent.name) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(Undone::Why(Why::Differs));
+                }
+                other => other.map_err(Undone::os("open"))?,
+            }
+        };
+        let now = handle.read(&Mask::nothing()).map_err(Undone::os("stat"))?;
+        if !self.fits(&now, expect) {
+            return Err(Undone::Why(Why::Differs));
+        }
+        self.check_session()?;
+        apply_attrs(&handle, attrs, &self.mask).map_err(Undone::os("set attributes"))
+    }
+
+    fn fits(&self, now: &Entry, expect: &Expect) -> bool {
+        let meta = &now.attrs.meta;
+        match expect {
+            Expect::Kind(kind) => meta.kind == *kind,
+            Expect::Dir(dir) => (meta.kind == Kind::Dir) == *dir,
+            Expect::Any => true,
+            Expect::Version { kind, size, mtime } => {
+                let step = self.mask.granularity_ns;
+                meta.kind == *kind
+                    && (*kind != Kind::File
+                        || (meta.size == *size && meta.mtime.truncated(step) == mtime.truncated(step)))
+            }
+        }
+    }
+
+    pub(super) fn link(&mut self, path: &RelPath, existing: &RelPath, expect: &Expect) -> Applied {
+        let from = match self.root.parent(existing) {
+            Ok(from) => from,
+            Err(_) => return Err(Undone::Why(Why::Differs)),
+        };
+        let Some(now) = look(from.fd.as_fd(), from.name)?.filter(|now| self.fits(now, expect)) else {
+            return Err(Undone::Why(Why::Differs));
+        };
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let (dir, temp) = (parent.fd.as_fd(), temp_name(self.tag));
+        if look(dir, parent.name)?.is_some_and(|there| there.id == now.id) {
+            return Ok(());
+        }
+        rustix::fs::linkat(&from.fd, from.name, dir, temp.as_slice(), AtFlags::empty())
+            .map_err(|error| Undone::os("link")(error.into()))?;
+        let done = self.install(dir, &temp, parent.name, false);
+        // A rename between two links of one inode does nothing and leaves the temporary name.
+        let _ = rustix::fs::unlinkat(dir, temp.as_slice(), AtFlags::empty());
+        done
+    }
+
+    pub(super) fn rename(&mut self, from: &RelPath, to: &RelPath, expect: &Expect) -> Applied {
+        let Ok(source) = self.root.parent(from) else { return Err(Undone::Why(Why::Differs)) };
+        let target = self.root.parent(to).map_err(Undone::parent)?;
+        let (a, b) = (source.fd.as_fd(), target.fd.as_fd());
+        let Some(moving) = look(a, source.name)?.filter(|now| self.fits(now, expect)) else {
+            return Err(Undone::Why(Why::Differs));
+        };
+        self.check_session()?;
+        let dir_moves = moving.attrs.meta.kind == Kind::Dir;
+        let standing = look(b, target.name)?;
+        let same = standing.as_ref().is_some_and(|there| there.id == moving.id);
+        let exchange =
+            standing.as_ref().is_some_and(|there| (there.attrs.meta.kind == Kind::Dir) != dir_moves);
+        let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+        if exchange && !dir_moves && !is_empty_dir(b, target.name) {
+            return Err(Undone::Why(Why::NotEmpty));
+        }
+        match rustix::fs::renameat_with(a, source.name, b, target.name, flags) {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Undone::Why(Why::NotEmpty)),
+            Err(error) => return Err(Undone::os("rename")(error.into())),
+        }
+        if exchange || same {
+            remove(a, source.name, false).map_err(Undone::os("remove"))?;
+        }
+        self.durable.dir(a);
+        self.durable.dir(b);
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, path: &RelPath, expect: &Expect, keep_strangers: bool) -> Applied {
+        let parent = match self.root.parent(path) {
+            Ok(parent) => parent,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
+            Err(error) => return Err(Undone::parent(error)),
+        };
+        let dir = parent.fd.as_fd();
+        let Some(now) = look(dir, parent.name)? else { return Ok(()) };
+        if !self.fits(&now, expect) {
+            return Err(Undone::Why(Why::Differs));
+        }
+        self.check_session()?;
+        let is_dir = now.attrs.meta.kind == Kind::Dir;
+        if keep_strangers && !is_dir && self.is_strangers(&now) {
+            return self.set_aside(&parent, path);
+        }
+        let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match rustix::fs::unlinkat(dir, parent.name, flags) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Undone::Why(Why::NotEmpty)),
+            Err(error) => return Err(Undone::os("delete")(error.into())),
+        }
+        self.durable.dir(dir);
+        Ok(())
+    }
+
+    fn is_strangers(&self, entry: &Entry) -> bool {
+        let last = self.state.as_ref().and_then(|state| state.last_apply());
+        last.is_some_and(|last| entry.ctime > last)
+    }
+
+    /// Moves what somebody else wrote to where nothing touches it.
+    fn set_aside(&mut self, parent: &Parent<'_>, path: &RelPath) -> Applied {
+        let Some(state) = &self.state else { return Err(Undone::Os("set aside", libc::ENOENT)) };
+        let fail = |error: std::io::Error| Undone::os("set aside")(error);
+        let strangers = state.sub_dir("strangers").map_err(fail)?;
+        // One flat name per version: the path with its slashes made visible, and the session.
+        let mut name: Vec<u8> = path.as_bytes().iter().map(|&b| if b == b'/' { b'+' } else { b }).collect();
+        name.truncate(200);
+        name.extend_from_slice(
+            format!(".{}", String::from_utf8_lossy(&temp_name(self.tag)).trim_start_matches(".speil-"))
+                .as_bytes(),
+        );
+        rustix::fs::renameat(&parent.fd, parent.name, &strangers, name.as_slice())
+            .map_err(|error| fail(error.into()))?;
+        self.durable.dir(parent.fd.as_fd());
+        self.reply
+            .send(&ToSender::SetAside { path: path.clone() })
+            .map_err(|_| Undone::Os("answer", libc::EPIPE))
+    }
+}
+
+/// Returns the process's umask, from the kernel's own account of it.
+fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+    })
+}
