@@ -10,7 +10,9 @@
 //! connections (`daemon`).
 
 mod changes;
+mod error;
 mod held;
+mod links;
 mod mailbox;
 mod outbox;
 mod owners;
@@ -18,13 +20,15 @@ mod pass;
 mod recent;
 mod replies;
 mod session;
+mod shared;
 mod source;
 mod status;
 mod stream;
 
+pub use error::SessionError;
 pub use held::Held;
 pub use mailbox::{Lane, Mailbox, Parcel};
-pub use session::{Outcome, Session, SessionError, SessionOptions, Surroundings};
+pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
 pub use status::{TargetProblem, TargetState, TargetStatus};
 

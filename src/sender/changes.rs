@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
 use super::recent::Sent;
 use super::replies::Reply;
-use super::session::{Group, Session, SessionError};
+use super::session::Session;
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::error::errno_of;
@@ -33,7 +34,7 @@ const MISMATCHES_MAX: u32 = 16;
 const NAMES_MAX: usize = 16;
 const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
-type Done = Result<(), SessionError>;
+pub(super) type Done = Result<(), SessionError>;
 
 impl Session {
     /// Sends changes in their order.
@@ -309,94 +310,6 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a name of a file with several a link on the target, if the target is known to hold the
-    /// current version under another of them.
-    fn send_as_link(&mut self, path: &RelPath, entry: &Entry, parcel: &Parcel) -> Result<bool, SessionError> {
-        if entry.nlink < 2 || !self.shared.mask.hard_links {
-            return Ok(false);
-        }
-        self.note_link(path, entry);
-        let Some((existing, sent)) =
-            self.linked.get(&entry.id).map(|group| (group.first.clone(), group.sent))
-        else {
-            return Ok(false);
-        };
-        let current = match parcel.lane {
-            // The reading has seen every event behind the change.
-            Lane::Live => sent.began >= parcel.issued,
-            Lane::Bulk => same_content(&sent, entry),
-        };
-        if existing == *path || !current {
-            return Ok(false);
-        }
-        let there = self.shared.source.entry(&existing, &Mask::nothing()).ok().flatten();
-        if there.is_none_or(|there| there.id != entry.id) {
-            return Ok(false);
-        }
-        self.send_link(path, &existing, entry)?;
-        Ok(true)
-    }
-
-    fn note_link(&mut self, path: &RelPath, entry: &Entry) {
-        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let names = links.entry(entry.id).or_default();
-        names.insert(path.clone());
-        let all_known = names.len() >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
-        if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
-            self.links_doubtful = true;
-        }
-    }
-
-    fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
-        let mut names = self.linked.remove(&entry.id).map(|group| group.names).unwrap_or_default();
-        names.insert(path.clone());
-        self.linked.insert(entry.id, Group { first: path.clone(), sent, names });
-        self.relink_others(path, entry)
-    }
-
-    fn send_link(&mut self, path: &RelPath, existing: &RelPath, entry: &Entry) -> Done {
-        if let Some(group) = self.linked.get_mut(&entry.id) {
-            group.names.insert(path.clone());
-        }
-        Counters::add(&self.shared.status.counters.links, 1);
-        let expect = version_of(entry);
-        self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
-        self.touch_parent(path);
-        if self.shared.monitor.itemizes() {
-            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone() };
-            self.shared.monitor.itemized(&self.shared.about, &linked);
-        }
-        Ok(())
-    }
-
-    /// Joins the other known names of a file to the one whose content was just sent: on the target
-    /// they still are the version before.
-    fn relink_others(&mut self, path: &RelPath, entry: &Entry) -> Done {
-        self.note_link(path, entry);
-        let names = {
-            let links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let mut names = links.get(&entry.id).cloned().unwrap_or_default();
-            names
-                .extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
-            names
-        };
-        for name in names.iter().filter(|name| *name != path) {
-            let there = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
-            if there.is_some_and(|there| there.id == entry.id) {
-                self.send_link(name, path, entry)?;
-            } else {
-                let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if let Some(names) = links.get_mut(&entry.id) {
-                    names.remove(name);
-                }
-                if let Some(group) = self.linked.get_mut(&entry.id) {
-                    group.names.remove(name);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> Done {
         self.jobs.rename(from, to, &self.shared.mailbox);
         let abandoned = self.jobs.abandon_renamed();
@@ -442,42 +355,6 @@ impl Session {
             self.send_attrs(to, entry)?;
         }
         Ok(())
-    }
-
-    fn rename_links(&mut self, from: &RelPath, to: &RelPath) {
-        self.forget_links(to);
-        let rebase = |path: &RelPath| path.rebase(from, to).unwrap_or_else(|| path.clone());
-        for group in self.linked.values_mut() {
-            group.first = rebase(&group.first);
-            if group.names.iter().any(|name| name.is_within(from)) {
-                group.names = group.names.iter().map(rebase).collect();
-            }
-        }
-        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for names in links.values_mut() {
-            if names.iter().any(|name| name.is_within(from)) {
-                *names =
-                    names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
-            }
-        }
-    }
-
-    /// Forgets the names at and below a path that was overwritten or removed.
-    fn forget_links(&mut self, path: &RelPath) {
-        self.linked.retain(|_, group| {
-            group.names.retain(|name| !name.is_within(path));
-            if group.first.is_within(path) {
-                match group.names.first() {
-                    Some(other) => group.first = other.clone(),
-                    None => return false,
-                }
-            }
-            true
-        });
-        let mut links = self.shared.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for names in links.values_mut() {
-            names.retain(|name| !name.is_within(path));
-        }
     }
 
     fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
@@ -618,14 +495,9 @@ fn pause(times: u32) -> Duration {
     PROVISIONAL_AGAIN.saturating_mul(1 << times.saturating_sub(1).min(9)).min(Duration::from_secs(60))
 }
 
-fn version_of(entry: &Entry) -> Expect {
+pub(super) fn version_of(entry: &Entry) -> Expect {
     let meta = &entry.attrs.meta;
     Expect::Version { kind: meta.kind, size: meta.size, mtime: meta.mtime }
-}
-
-fn same_content(sent: &Sent, entry: &Entry) -> bool {
-    let now = entry.version();
-    (sent.version.id, sent.version.size, sent.version.mtime) == (now.id, now.size, now.mtime)
 }
 
 /// Whether a file was stamped so shortly before now that another write may bear the same stamp.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::mailbox::Mailbox;
 use super::replies::PassReply;
-use super::session::Shared;
+use super::shared::Shared;
 use super::source::is_absence;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::config::Verify;

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::session::{SessionError, Shared};
+use super::error::SessionError;
+use super::shared::Shared;
 use crate::delta::{Index, Signature};
 use crate::protocol::{FrameReader, Listing, PassId, ReplyHello, StreamId, ToSender, Why, read_magic};
 use crate::tree::{Digest, Entry, RelPath};

@@ -2,35 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::Feedback;
+use super::error::SessionError;
 use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::recent::Recent;
-use super::replies::{self, PassReply, Reply};
+use super::replies;
+use super::shared::Shared;
 use super::source::Source;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
-use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{
-    BatchId, FrameError, Hello, Identified, MAGIC, PassId, Place, Refusal, ReplyHello, StateMode, ToReceiver,
-    VERSION, VERSION_MIN,
+    BatchId, FrameError, Hello, MAGIC, PassId, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
 };
 use crate::reconcile::Rules;
-use crate::transport::{Control, Ended, Transport, TransportError};
-use crate::tree::{Chmod, Entry, FileId, Mask, RelPath};
+use crate::transport::{Control, Ended, Transport};
+use crate::tree::{Chmod, FileId, Mask, RelPath};
 
 /// Live changes in one batch.
 const LIVE_BATCH: usize = 2048;
@@ -58,76 +58,6 @@ pub struct SessionOptions {
     pub dry_run: bool,
 }
 
-/// Why a session could not begin, or ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError {
-    /// No link. Consequence by variant.
-    #[error("{0}")]
-    Transport(#[from] TransportError),
-    /// The carrier ended before the agent answered. Consequence: again.
-    #[error("{}", ended_text(.0))]
-    Ended(Ended),
-    /// The connection broke. Consequence: again.
-    #[error("{0}")]
-    Frame(#[from] FrameError),
-    /// The target refuses the session. Consequence by refusal.
-    #[error("{}", refusal_text(.0))]
-    Refused(Refusal),
-    /// Nothing was heard for too long. Consequence: again.
-    #[error("no answer for {} s", .0.as_secs())]
-    Silent(Duration),
-    /// The agent cannot go on. Consequence: again.
-    #[error("agent: {0}")]
-    Fatal(String),
-    /// The source cannot be read. Consequence: again.
-    #[error("source: {0}")]
-    Source(String),
-    /// An option does not parse. Consequence: die.
-    #[error("{0}")]
-    Option(String),
-}
-
-fn ended_text(ended: &Ended) -> String {
-    let said = ended.stderr.last().map(|line| format!(": {line:?}")).unwrap_or_default();
-    match ended.status {
-        Some(status) => format!("connection ended with status {status}{said}"),
-        None => format!("connection was killed{said}"),
-    }
-}
-
-fn refusal_text(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Version { newest, program } => {
-            format!(
-                "the agent is speil {program} and speaks protocol {newest}, this is {}",
-                env!("CARGO_PKG_VERSION")
-            )
-        }
-        Refusal::Root { path, errno } => {
-            format!("target directory {path:?}: {}", crate::error::errno_text(*errno))
-        }
-        Refusal::Nested => "source and target are the same tree, or one lies within the other".to_owned(),
-        Refusal::Busy { holder } => format!("{holder} is at work on the target directory"),
-        Refusal::Foreign { label } => format!("the target directory belongs to another mirror, {label:?}"),
-        Refusal::Refused(text) => format!("the target refuses (.speil/refuse): {text:?}"),
-        Refusal::Dangerous(path) => format!("{path} as a target needs --force-root"),
-        Refusal::Filter(text) => format!("filter: {text}"),
-    }
-}
-
-impl Consequential for SessionError {
-    fn consequence(&self) -> Consequence {
-        match self {
-            Self::Transport(error) => error.consequence(),
-            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => {
-                Consequence::Again
-            }
-            Self::Refused(_) | Self::Option(_) => Consequence::Die,
-            _ => Consequence::Again,
-        }
-    }
-}
-
 /// How a session ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -135,34 +65,6 @@ pub struct Outcome {
     pub error: Option<SessionError>,
     /// What was sent or begun and not acknowledged, to be sent again.
     pub unfinished: Vec<Change>,
-}
-
-/// What a session's threads share.
-pub(super) struct Shared {
-    pub about: About,
-    pub options: SessionOptions,
-    pub mask: Mask,
-    pub rules: Rules,
-    pub filter: Arc<Filter>,
-    pub identified: Identified,
-    pub source: Arc<Source>,
-    pub mailbox: Arc<Mailbox>,
-    pub outbox: Outbox,
-    pub view: TargetView,
-    pub status: Arc<TargetStatus>,
-    pub held: Arc<Held>,
-    pub monitor: Arc<dyn Monitor>,
-    pub feedback: Arc<dyn Feedback>,
-    /// Newest commit that was acknowledged.
-    pub acked: AtomicU64,
-    pub inbox: Mutex<Inbox>,
-    pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
-    pub passes_running: AtomicUsize,
-    pub first_pass_done: AtomicBool,
-    /// Names of files that have several, as far as passes and changes have shown them.
-    pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
-    /// What the target held under a name, where somebody itemizes.
-    pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
 }
 
 /// A file with several names, as the target has it.
@@ -173,33 +75,6 @@ pub(super) struct Group {
     pub sent: super::recent::Sent,
     /// The names that were sent or linked.
     pub names: BTreeSet<RelPath>,
-}
-
-/// What the replies' thread leaves for the session.
-#[derive(Default)]
-pub(super) struct Inbox {
-    pub replies: VecDeque<Reply>,
-    pub dead: Option<SessionError>,
-    pub heard: Option<Instant>,
-}
-
-impl Shared {
-    pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn notice(&self, notice: &Notice) {
-        self.monitor.notice(&self.about, notice);
-    }
-
-    /// Records a failure of a path, and tells of it once.
-    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
-        Counters::add(&self.status.counters.problems, 1);
-        if self.status.problem(path, operation, errno, on_target) {
-            let operation = operation.to_owned();
-            self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
-        }
-    }
 }
 
 /// One connection to one target.

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::changes::Delivered;
+use super::error::SessionError;
 use super::mailbox::{Mailbox, Parcel};
-use super::session::{Session, SessionError};
+use super::session::Session;
 use super::source::{End, Piece, SourceFile};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::delta::{Differ, Index, Op};

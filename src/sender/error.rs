@@ -1,0 +1,77 @@
+//! Why a session could not begin, or ended early.
+
+use std::time::Duration;
+
+use crate::error::{Consequence, Consequential};
+use crate::protocol::{FrameError, Refusal};
+use crate::transport::{Ended, TransportError};
+
+/// Why a session could not begin, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No link. Consequence by variant.
+    #[error("{0}")]
+    Transport(#[from] TransportError),
+    /// The carrier ended before the agent answered. Consequence: again.
+    #[error("{}", ended_text(.0))]
+    Ended(Ended),
+    /// The connection broke. Consequence: again.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The target refuses the session. Consequence by refusal.
+    #[error("{}", refusal_text(.0))]
+    Refused(Refusal),
+    /// Nothing was heard for too long. Consequence: again.
+    #[error("no answer for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// The agent cannot go on. Consequence: again.
+    #[error("agent: {0}")]
+    Fatal(String),
+    /// The source cannot be read. Consequence: again.
+    #[error("source: {0}")]
+    Source(String),
+    /// An option does not parse. Consequence: die.
+    #[error("{0}")]
+    Option(String),
+}
+
+fn ended_text(ended: &Ended) -> String {
+    let said = ended.stderr.last().map(|line| format!(": {line:?}")).unwrap_or_default();
+    match ended.status {
+        Some(status) => format!("connection ended with status {status}{said}"),
+        None => format!("connection was killed{said}"),
+    }
+}
+
+fn refusal_text(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Version { newest, program } => {
+            format!(
+                "the agent is speil {program} and speaks protocol {newest}, this is {}",
+                env!("CARGO_PKG_VERSION")
+            )
+        }
+        Refusal::Root { path, errno } => {
+            format!("target directory {path:?}: {}", crate::error::errno_text(*errno))
+        }
+        Refusal::Nested => "source and target are the same tree, or one lies within the other".to_owned(),
+        Refusal::Busy { holder } => format!("{holder} is at work on the target directory"),
+        Refusal::Foreign { label } => format!("the target directory belongs to another mirror, {label:?}"),
+        Refusal::Refused(text) => format!("the target refuses (.speil/refuse): {text:?}"),
+        Refusal::Dangerous(path) => format!("{path} as a target needs --force-root"),
+        Refusal::Filter(text) => format!("filter: {text}"),
+    }
+}
+
+impl Consequential for SessionError {
+    fn consequence(&self) -> Consequence {
+        match self {
+            Self::Transport(error) => error.consequence(),
+            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => {
+                Consequence::Again
+            }
+            Self::Refused(_) | Self::Option(_) => Consequence::Die,
+            _ => Consequence::Again,
+        }
+    }
+}

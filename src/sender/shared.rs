@@ -1,0 +1,77 @@
+//! What the threads of one session share.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::Feedback;
+use super::error::SessionError;
+use super::held::Held;
+use super::mailbox::Mailbox;
+use super::outbox::Outbox;
+use super::owners::TargetView;
+use super::replies::{PassReply, Reply};
+use super::session::SessionOptions;
+use super::source::Source;
+use super::status::TargetStatus;
+use crate::filter::Filter;
+use crate::monitor::{Counters, Monitor, Notice, Scope as About};
+use crate::protocol::{Identified, PassId};
+use crate::reconcile::Rules;
+use crate::tree::{Entry, FileId, Mask, RelPath};
+
+/// What a session's threads share.
+pub(super) struct Shared {
+    pub about: About,
+    pub options: SessionOptions,
+    pub mask: Mask,
+    pub rules: Rules,
+    pub filter: Arc<Filter>,
+    pub identified: Identified,
+    pub source: Arc<Source>,
+    pub mailbox: Arc<Mailbox>,
+    pub outbox: Outbox,
+    pub view: TargetView,
+    pub status: Arc<TargetStatus>,
+    pub held: Arc<Held>,
+    pub monitor: Arc<dyn Monitor>,
+    pub feedback: Arc<dyn Feedback>,
+    /// Newest commit that was acknowledged.
+    pub acked: AtomicU64,
+    pub inbox: Mutex<Inbox>,
+    pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
+    pub passes_running: AtomicUsize,
+    pub first_pass_done: AtomicBool,
+    /// Names of files that have several, as far as passes and changes have shown them.
+    pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
+    /// What the target held under a name, where somebody itemizes.
+    pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
+}
+
+/// What the replies' thread leaves for the session.
+#[derive(Default)]
+pub(super) struct Inbox {
+    pub replies: VecDeque<Reply>,
+    pub dead: Option<SessionError>,
+    pub heard: Option<Instant>,
+}
+
+impl Shared {
+    pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn notice(&self, notice: &Notice) {
+        self.monitor.notice(&self.about, notice);
+    }
+
+    /// Records a failure of a path, and tells of it once.
+    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
+        Counters::add(&self.status.counters.problems, 1);
+        if self.status.problem(path, operation, errno, on_target) {
+            let operation = operation.to_owned();
+            self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
+        }
+    }
+}
