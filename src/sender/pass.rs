@@ -130,6 +130,7 @@ impl Pass {
         let root = self.shared.source.root();
         self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
         self.summary.entries = self.local.entries;
+        self.summary.kinds = self.local.kinds;
         self.summary.bytes = self.local.bytes;
         self.note_links();
         for (path, errno) in &self.local.problems {
@@ -215,7 +216,10 @@ impl Pass {
         for (path, difference) in work {
             match difference {
                 Difference::Missing(entry) => self.missing(&path, entry)?,
-                Difference::Changed { target, scope, .. } => self.update(path, scope, Some(target))?,
+                Difference::Changed { source, target, scope } => {
+                    self.expect(source, scope);
+                    self.update(path, scope, Some(target))?;
+                }
                 Difference::Below(..) => {
                     if self.options.recursive || path == self.top {
                         tasks.push((path, Task::Compare));
@@ -256,6 +260,7 @@ impl Pass {
 
     /// Hands an entry on that the target lacks, and everything below it.
     fn missing(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        self.expect(entry, Scope::Absent);
         self.update(path.clone(), Scope::Absent, None)?;
         let enter = entry.attrs.meta.kind == Kind::Dir && self.options.recursive && entry.digest.is_some();
         if !enter {
@@ -265,6 +270,7 @@ impl Pass {
         while let Some(dir) = waiting.pop() {
             for entry in self.list(&dir).entries {
                 let path = dir.join(&entry.name);
+                self.expect(&entry, Scope::Absent);
                 self.update(path.clone(), Scope::Absent, None)?;
                 if entry.attrs.meta.kind == Kind::Dir && self.local.digests.contains_key(&path) {
                     waiting.push(path);
@@ -272,6 +278,15 @@ impl Pass {
             }
         }
         Ok(())
+    }
+
+    /// Notes for the progress what is about to be handed on.
+    fn expect(&self, entry: &Entry, scope: Scope) {
+        let found = &self.shared.found;
+        found.different.fetch_add(1, Ordering::Relaxed);
+        if scope != Scope::Attributes && entry.attrs.meta.kind == Kind::File {
+            found.bytes.fetch_add(entry.attrs.meta.size, Ordering::Relaxed);
+        }
     }
 
     fn update(&mut self, path: RelPath, scope: Scope, old: Option<&Entry>) -> Result<(), Moot> {
@@ -426,6 +441,8 @@ impl Pass {
         };
         scan::View::adjust(&self.shared.view, &mut ours.attrs);
         self.summary.entries += 1;
+        self.summary.kinds.add(ours.attrs.meta.kind);
+        self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
         let theirs: Vec<Entry> =
             known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
         self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;

@@ -13,6 +13,7 @@ use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
+use super::progress::{Found, TELL_EVERY, Told};
 use super::recent::Recent;
 use super::replies::{self, PassReply, Reply};
 use super::source::Source;
@@ -157,6 +158,7 @@ pub(super) struct Shared {
     pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
     pub passes_running: AtomicUsize,
     pub first_pass_done: AtomicBool,
+    pub found: Found,
     /// Names of files that have several, as far as passes and changes have shown them.
     pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
     /// What the target held under a name, where somebody itemizes.
@@ -213,7 +215,8 @@ pub struct Session {
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     next_pass: PassId,
     pinged: Instant,
-    live_told: bool,
+    pub(super) live_told: bool,
+    pub(super) told: Told,
 }
 
 /// Everything a session works with besides its options.
@@ -345,6 +348,7 @@ impl Session {
                 passes: Mutex::default(),
                 passes_running: AtomicUsize::new(0),
                 first_pass_done: AtomicBool::new(false),
+                found: Found::default(),
                 links: Mutex::default(),
                 old: Mutex::default(),
             }
@@ -365,6 +369,7 @@ impl Session {
         }));
         shared.status.retry_all();
         Self {
+            told: Told::new(&shared),
             shared,
             control,
             replies: Some(replies),
@@ -407,6 +412,7 @@ impl Session {
     fn work(&mut self) -> Result<(), SessionError> {
         let mut seen = 0;
         loop {
+            self.tell_progress(Instant::now());
             self.look_at_answers()?;
             if self.shared.mailbox.is_closed() {
                 return Ok(());
@@ -435,6 +441,7 @@ impl Session {
                 if !self.shared.options.live {
                     let again = self.shared.feedback.settle();
                     if again.is_empty() {
+                        self.tell_all_done();
                         return Ok(());
                     }
                     let since = Instant::now();
@@ -462,6 +469,7 @@ impl Session {
 
     fn tell_live(&mut self) {
         if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
+            self.tell_all_done();
             self.live_told = true;
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
@@ -482,6 +490,9 @@ impl Session {
             self.shared.outbox.flush()?;
         }
         let mut until = self.pinged + timeout / 3;
+        if !self.shared.first_pass_done.load(Ordering::Acquire) {
+            until = until.min(now + TELL_EVERY);
+        }
         if self.shared.options.live {
             for path in self.shared.status.due(now, self.batch) {
                 self.look_again(path, RescanReason::Problem);
@@ -628,7 +639,7 @@ fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionErro
         root: options.target.path.clone(),
         source: Place { boot_id, lineage },
         mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_bytes())).collect(),
+        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
         delete_excluded: sync.guard.delete_excluded,
         one_file_system: sync.selection.one_file_system,
         durability: sync.durability,
