@@ -77,6 +77,15 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// Returns the type that is expected; a file where only that it is no directory is known.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Dir(true) => Kind::Dir,
+            Self::Dir(false) | Self::Any => Kind::File,
+            Self::Exactly(kind, _) => *kind,
+        }
+    }
+
     /// Whether a directory is expected.
     pub fn is_dir(&self) -> bool {
         match self {

@@ -8,7 +8,9 @@
 //! applied in its order; file names in output carry no control characters.
 //! **Not here:** running anything. **Sources:** rsync(1), rsyncd.conf(5) "log format".
 
+mod carried;
 mod commands;
+mod describe;
 mod draft;
 mod error;
 mod execute;
@@ -23,14 +25,13 @@ mod parse;
 mod printer;
 mod progress;
 mod refused;
+mod remote_program;
 mod report;
 mod summary;
 mod table;
-mod target;
+mod told;
 mod transfer;
-mod units;
 mod values;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use output::{Lock, Numbers, Output, Progress};
 pub use parse::{Command, parse};
 pub use progress::{Meter, Passed};
 pub use report::{Style, render_error, render_note};
-pub use summary::{Counts, Record, SCHEMA, Summary, TargetSummary};
-pub use target::TargetError;
-pub use units::ValueError;
+pub use summary::{Record, SCHEMA, Summary, TargetSummary};
+pub use values::ValueError;
+
+pub use crate::monitor::Counts;

@@ -13,6 +13,7 @@ mod lua;
 mod mirror;
 mod model;
 mod raw;
+mod rules;
 mod settings;
 mod suggest;
 mod target;
@@ -31,7 +32,7 @@ pub use model::{
     AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
     Settings, Ssh, Sync, Target, Transport, Verify,
 };
-pub use target::{TargetError, name_targets, parse_target};
+pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{
     UnitError, parse_bwlimit, parse_duration, parse_interval, parse_max_delete, parse_size, seconds,
     split_words,

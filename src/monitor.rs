@@ -6,7 +6,9 @@
 //! **Not here:** rendering (`cli`), serving (`status`).
 
 mod counters;
+mod counts;
 mod notice;
 
 pub use counters::{Counters, Totals};
+pub use counts::Counts;
 pub use notice::{Itemized, Monitor, Notice, PassSummary, Progress, Scope, Silent};

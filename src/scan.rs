@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;
 use crate::filter::Filter;
+use crate::monitor::Counts;
 use crate::tree::{Attrs, Digest, DirDigest, Entry, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
 
 /// Name of the directory in a target's root that holds the receiver's state.
@@ -81,6 +82,8 @@ pub struct Scan {
     pub links: LinkDigest,
     /// Entries below the top.
     pub entries: u64,
+    /// The same by type.
+    pub kinds: Counts,
     /// Bytes of the regular files among them.
     pub bytes: u64,
     /// What could not be read, by errno.
@@ -234,6 +237,7 @@ impl Walk<'_> {
             self.scan.problems.push((path.join(&name), errno));
         }
         for mut entry in found.entries {
+            self.scan.kinds.add(entry.attrs.meta.kind);
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(fd, path, &mut entry),
                 _ => {
@@ -305,6 +309,9 @@ mod tests {
             .map(Result::unwrap)
             .collect();
         assert_eq!(scan.entries, oracle.len() as u64);
+        assert_eq!(scan.kinds.total(), scan.entries);
+        let files = oracle.iter().filter(|e| e.file_type().is_file()).count();
+        assert_eq!(scan.kinds.files, files as u64);
         let dirs = oracle.iter().filter(|e| e.file_type().is_dir()).count();
         assert_eq!(scan.digests.len(), dirs + 1);
         assert!(scan.problems.is_empty());

@@ -17,6 +17,7 @@ mod mailbox;
 mod outbox;
 mod owners;
 mod pass;
+mod progress;
 mod recent;
 mod replies;
 mod session;

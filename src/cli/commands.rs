@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::units::parse_duration;
+use crate::config::parse_duration;
 
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]

@@ -4,14 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::carried::{carried_name, descend, shown};
 use super::error::CliError;
 use super::filters::{Lists, Rules, listed_paths};
 use super::output::{Lock, Output};
-use super::target::{carried_name, descend, is_remote, parse_target, shown};
-use super::units::ValueError;
-use super::values::text;
-use super::words::{RemoteProgram, split_words};
-use crate::config::{AgentSource, Compress, DeleteMode, Sync, Target, Transport};
+use super::remote_program::RemoteProgram;
+use super::values::{ValueError, text};
+use crate::config::{
+    AgentSource, Compress, DeleteMode, Sync, Target, Transport, is_remote, name_targets, parse_target,
+    split_words,
+};
 use crate::tree::{Mask, quote};
 
 /// What `speil sync` or `speil mirror` is to do.
@@ -177,7 +179,7 @@ impl Draft {
         if source.is_empty() {
             return Err(CliError::EmptySource);
         }
-        if is_remote(source) {
+        if is_remote(source.as_bytes()) {
             return Err(CliError::RemoteSource(quote(source.as_bytes())));
         }
         self.sync.source = PathBuf::from(source);
@@ -199,42 +201,38 @@ impl Draft {
 
     fn set_targets(&mut self, targets: &[&OsStr], carried: Option<&[u8]>) -> Result<(), CliError> {
         if let (false, [_, _, ..]) = (self.live, targets)
-            && let Some(local) = targets.iter().find(|target| !is_remote(target))
+            && let Some(local) = targets.iter().find(|target| !is_remote(target.as_bytes()))
         {
             return Err(CliError::SeveralSources(quote(local.as_bytes())));
         }
         for text in targets {
-            let mut target = parse_target(text)
-                .map_err(|reason| CliError::Target { text: quote(text.as_bytes()), reason })?;
+            let mut target = parse_target(text.as_bytes())?;
             if let Some(name) = carried {
                 descend(&mut target, name);
             }
             self.sync.targets.push(target);
         }
-        name_apart(&mut self.sync.targets)
+        name_targets(&mut self.sync.targets);
+        refuse_twins(&self.sync.targets)
     }
 
     fn read_lists(&mut self, carried: Option<&[u8]>) -> Result<(), CliError> {
         let mut lists = Lists::default();
         let mut rules = Rules::default();
         for pattern in std::mem::take(&mut self.lists.patterns) {
-            let (option, value, result) = match &pattern {
-                Pattern::Rule(rule) => ("--filter", rule, rules.add_rule(rule.as_bytes())),
-                Pattern::One(sign, one) => {
-                    let option = if *sign == '-' { "--exclude" } else { "--include" };
-                    (option, one, rules.add_pattern(*sign, one.as_bytes()))
-                }
+            match &pattern {
+                Pattern::Rule(rule) => rules.add_rule(rule.as_bytes()),
+                Pattern::One(sign, one) => rules.add_pattern(*sign, one.as_bytes()),
                 Pattern::File(sign, file, from0) => {
                     let option = if *sign == '-' { "--exclude-from" } else { "--include-from" };
-                    let lines = lists.read(option, file, *from0)?;
-                    (option, file, rules.add_lines(*sign, &lines))
+                    rules.add_lines(*sign, &lists.read(option, file, *from0)?);
                 }
-            };
-            result.map_err(|reason| CliError::value(option, value, reason))?;
+            }
         }
+        rules.check()?;
         let below = rules.below(carried);
         self.sync.filters =
-            below.map_err(|(rule, reason)| CliError::value("--filter", OsStr::new(&rule), reason))?;
+            below.map_err(|(rule, reason)| CliError::value("--filter", OsStr::from_bytes(&rule), reason))?;
         if let Some(file) = &self.lists.files_from {
             let entries = lists.read("--files-from", file, self.lists.from0)?;
             let paths = listed_paths(&entries, self.sync.selection.recursive)
@@ -270,7 +268,7 @@ impl Draft {
         self.sync.ssh.command = self.remote.rsh.take();
         let asked = self.sync.ssh.command.is_some() || in_process || self.sync.ssh.port.is_some();
         if let (false, Some(value)) = (asked, rsync_rsh.filter(|value| !value.is_empty())) {
-            let words = text(value).and_then(split_words);
+            let words = text(value).and_then(|value| Ok(split_words(value)?));
             self.sync.ssh.command = Some(words.map_err(|why| CliError::value("RSYNC_RSH", value, why))?);
         }
         Ok(())
@@ -307,14 +305,8 @@ impl Draft {
     }
 }
 
-/// Gives targets that share a name their full text as name.
-fn name_apart(targets: &mut [Target]) -> Result<(), CliError> {
-    let names: Vec<String> = targets.iter().map(|target| target.name.clone()).collect();
-    for target in targets.iter_mut() {
-        if names.iter().filter(|name| **name == target.name).count() > 1 {
-            target.name = target.to_string();
-        }
-    }
+/// Refuses the same tree twice.
+fn refuse_twins(targets: &[Target]) -> Result<(), CliError> {
     for (at, target) in targets.iter().enumerate() {
         let same = |other: &Target| other.host == target.host && other.path == target.path;
         if targets.iter().take(at).any(same) {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use super::exit::Exit;
-use super::target::TargetError;
-use super::units::ValueError;
+use super::values::ValueError;
+use crate::config::TargetError;
 use crate::error::{Consequence, Consequential};
+use crate::filter::FilterError;
 use crate::tree::quote;
 
 /// What is wrong with a command line. Consequence: nothing is started.
@@ -70,13 +71,11 @@ pub enum CliError {
         source: io::Error,
     },
     /// Something that is no target.
-    #[error("TARGET {text}: {reason}")]
-    Target {
-        /// As it was written, quoted.
-        text: String,
-        /// Why not.
-        reason: TargetError,
-    },
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A filter rule that does not parse.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// The same target twice.
     #[error("TARGET {0} is given twice")]
     TargetTwice(String),
@@ -120,6 +119,7 @@ impl CliError {
             Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
             Self::Unknown { command, .. } => format!("speil {command} --help lists the options"),
             Self::Syntax(_) => "speil --help shows the commands".to_owned(),
+            Self::Target(error) => return error.hint().map(str::to_owned),
             Self::RemoteSource(_) => {
                 "run speil on that host; a local path with a colon is written ./NAME".to_owned()
             }

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
 use super::error::CliError;
-use super::units::ValueError;
+use super::values::ValueError;
+use crate::filter::{Filter, FilterError};
 use crate::tree::{RelPath, quote};
 
 /// What wildcards are made of.
@@ -14,45 +15,40 @@ const WILDCARDS: &[u8] = b"*?[\\";
 /// The filter rules of one command line, in the order in which they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rules {
-    rules: Vec<String>,
+    rules: Vec<Vec<u8>>,
 }
 
 impl Rules {
     /// Adds `--filter=RULE`.
-    ///
-    /// # Errors
-    /// [`ValueError::Utf8`] for bytes that are no UTF-8.
-    pub(super) fn add_rule(&mut self, rule: &[u8]) -> Result<(), ValueError> {
-        let rule = std::str::from_utf8(rule).map_err(|_| ValueError::Utf8)?;
-        if rule == "!" || rule == "clear" {
+    pub(super) fn add_rule(&mut self, rule: &[u8]) {
+        if rule == b"!" || rule == b"clear" {
             self.rules.clear();
         } else if !rule.is_empty() {
-            self.rules.push(rule.to_owned());
+            self.rules.push(rule.to_vec());
         }
-        Ok(())
     }
 
     /// Adds `--exclude=PATTERN` (`sign` is `-`) or `--include=PATTERN` (`+`). As in rsync the pattern may
     /// begin with a sign and a space of its own, an empty one says nothing, and `!` clears all rules so far.
-    ///
-    /// # Errors
-    /// [`ValueError::Utf8`] for bytes that are no UTF-8.
-    pub(super) fn add_pattern(&mut self, sign: char, pattern: &[u8]) -> Result<(), ValueError> {
-        let text = std::str::from_utf8(pattern).map_err(|_| ValueError::Utf8)?;
-        if text == "!" || text.starts_with("- ") || text.starts_with("+ ") {
-            self.add_rule(pattern)?;
-        } else if !text.is_empty() {
-            self.rules.push(format!("{sign} {text}"));
+    pub(super) fn add_pattern(&mut self, sign: char, pattern: &[u8]) {
+        if pattern == b"!" || pattern.starts_with(b"- ") || pattern.starts_with(b"+ ") {
+            self.add_rule(pattern);
+        } else if !pattern.is_empty() {
+            self.rules.push([format!("{sign} ").as_bytes(), pattern].concat());
         }
-        Ok(())
     }
 
     /// Adds the lines of `--exclude-from` or `--include-from`.
+    pub(super) fn add_lines(&mut self, sign: char, lines: &[Vec<u8>]) {
+        lines.iter().for_each(|line| self.add_pattern(sign, line));
+    }
+
+    /// Refuses rules that do not parse.
     ///
     /// # Errors
-    /// [`ValueError::Utf8`] for a line that is no UTF-8.
-    pub(super) fn add_lines(&mut self, sign: char, lines: &[Vec<u8>]) -> Result<(), ValueError> {
-        lines.iter().try_for_each(|line| self.add_pattern(sign, line))
+    /// [`FilterError`] of the first one.
+    pub(super) fn check(&self) -> Result<(), FilterError> {
+        Filter::new(&self.rules).map(drop)
     }
 
     /// Returns the rules as they apply below the source.
@@ -62,7 +58,7 @@ impl Rules {
     ///
     /// # Errors
     /// [`ValueError::Anchor`] with the rule that may match the source directory itself.
-    pub(super) fn below(self, name: Option<&[u8]>) -> Result<Vec<String>, (String, ValueError)> {
+    pub(super) fn below(self, name: Option<&[u8]>) -> Result<Vec<Vec<u8>>, (Vec<u8>, ValueError)> {
         let Some(name) = name else { return Ok(self.rules) };
         let mut rules = Vec::with_capacity(self.rules.len());
         for rule in self.rules {
@@ -85,23 +81,22 @@ enum Descent {
     /// It matches nothing there.
     Never,
     /// It is this rule there.
-    Moved(String),
+    Moved(Vec<u8>),
     /// It is this rule, and itself as well.
-    Also(String),
+    Also(Vec<u8>),
     /// It may match the directory itself.
     Unclear,
 }
 
 /// Moves `rule` from the level that holds the directory `name` into that directory.
-fn descend(rule: &str, name: &[u8]) -> Descent {
-    let Some((kind, pattern)) = rule.split_once([' ', '_']) else { return Descent::Keep };
-    let names_a_file = kind.starts_with(['.', ':']) || kind.starts_with("merge") || kind.starts_with("dir-");
-    if names_a_file || kind.get(1..).is_some_and(|modifiers| modifiers.contains('/')) {
+fn descend(rule: &[u8], name: &[u8]) -> Descent {
+    let Some((kind, pattern)) = split_at_first(rule, b" _") else { return Descent::Keep };
+    if kind.iter().skip(1).any(|&modifier| modifier == b'/') {
         return Descent::Keep;
     }
-    let anchored = pattern.starts_with('/');
-    let body = pattern.strip_prefix('/').unwrap_or(pattern);
-    let Some((first, rest)) = body.split_once('/') else {
+    let anchored = pattern.starts_with(b"/");
+    let body = pattern.strip_prefix(b"/").unwrap_or(pattern);
+    let Some((first, rest)) = split_at_first(body, b"/") else {
         return if anchored && may_match(body, name) {
             Descent::Unclear
         } else if anchored {
@@ -113,23 +108,29 @@ fn descend(rule: &str, name: &[u8]) -> Descent {
     if !may_match(first, name) {
         return if anchored { Descent::Never } else { Descent::Keep };
     }
-    let surely = first.as_bytes() == name || first == "*" || (first == "**" && !anchored);
-    let includes = kind.starts_with(['+', 'i']);
-    match (surely, anchored, rest.trim_start_matches('*').is_empty()) {
+    let surely = first == name || first == b"*" || (first == b"**" && !anchored);
+    let includes = kind.starts_with(b"+") || kind.starts_with(b"i");
+    let moved = || [kind, b" /", rest].concat();
+    match (surely, anchored, rest.iter().all(|&b| b == b'*')) {
         // `name/`, `/name/` and `/name/**`: an include has no more to say, an exclude leaves nothing.
-        (true, true, true) if includes && !rest.is_empty() => Descent::Moved(format!("{kind} /{rest}")),
+        (true, true, true) if includes && !rest.is_empty() => Descent::Moved(moved()),
         (true, true, true) if includes => Descent::Never,
         (true, false, true) if rest.is_empty() => Descent::Keep,
-        (true, true, _) if !rest.is_empty() => Descent::Moved(format!("{kind} /{rest}")),
-        (true, false, _) => Descent::Also(format!("{kind} /{rest}")),
+        (true, true, _) if !rest.is_empty() => Descent::Moved(moved()),
+        (true, false, _) => Descent::Also(moved()),
         _ => Descent::Unclear,
     }
 }
 
+/// Splits `text` at the first of `separators`, which goes.
+fn split_at_first<'a>(text: &'a [u8], separators: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text.iter().position(|b| separators.contains(b))?;
+    Some((text.get(..at)?, text.get(at.saturating_add(1)..)?))
+}
+
 /// Whether the wildcard pattern of one component may match `name`: by what stands before the first and
 /// after the last wildcard.
-fn may_match(pattern: &str, name: &[u8]) -> bool {
-    let pattern = pattern.as_bytes();
+fn may_match(pattern: &[u8], name: &[u8]) -> bool {
     let wild = |b: &u8| WILDCARDS.contains(b) || *b == b']';
     match (pattern.iter().position(wild), pattern.iter().rposition(wild)) {
         (Some(first), Some(last)) => {
@@ -218,15 +219,19 @@ mod tests {
     #[test]
     fn patterns_keep_their_order_and_their_own_signs() {
         let mut rules = Rules::default();
-        rules.add_pattern('-', b"lost").unwrap();
-        rules.add_pattern('-', b"!").unwrap();
-        rules.add_pattern('+', b"*.jpg").unwrap();
-        rules.add_rule(b"P .well-known").unwrap();
-        rules.add_pattern('-', b"+ keep").unwrap();
-        rules.add_pattern('-', b"").unwrap();
-        rules.add_lines('-', &[b"*".to_vec(), b"+ x".to_vec()]).unwrap();
-        assert_eq!(rules.rules, ["+ *.jpg", "P .well-known", "+ keep", "- *", "+ x"]);
-        assert_eq!(rules.add_pattern('-', b"\xff"), Err(ValueError::Utf8));
+        rules.add_pattern('-', b"lost");
+        rules.add_pattern('-', b"!");
+        rules.add_pattern('+', b"*.jpg");
+        rules.add_rule(b"P .well-known");
+        rules.add_pattern('-', b"+ keep");
+        rules.add_pattern('-', b"");
+        rules.add_lines('-', &[b"*".to_vec(), b"+ x".to_vec()]);
+        rules.add_pattern('-', b"\xff");
+        let expected: [&[u8]; 6] = [b"+ *.jpg", b"P .well-known", b"+ keep", b"- *", b"+ x", b"- \xff"];
+        assert_eq!(rules.rules, expected);
+        assert_eq!(rules.check(), Ok(()));
+        rules.add_rule(b"nonsense");
+        assert_eq!(rules.check(), Err(FilterError::Unknown(b"nonsense".to_vec())));
     }
 
     #[test]
@@ -244,13 +249,13 @@ mod tests {
             ("+ /www/***", vec!["+ /***"]),
             ("+ /www/", vec![]),
             ("P /www/x/", vec!["P /x/"]),
-            (": /.rsync-filter", vec![": /.rsync-filter"]),
             ("-/ /srv/www/x", vec!["-/ /srv/www/x"]),
         ] {
             let mut rules = Rules::default();
-            rules.add_rule(rule.as_bytes()).unwrap();
+            rules.add_rule(rule.as_bytes());
+            let below: Vec<&[u8]> = below.into_iter().map(str::as_bytes).collect();
             assert_eq!(rules.clone().below(Some(b"www")).unwrap(), below, "{rule}");
-            assert_eq!(rules.below(None).unwrap(), [rule], "{rule}");
+            assert_eq!(rules.below(None).unwrap(), [rule.as_bytes()], "{rule}");
         }
     }
 
@@ -258,8 +263,12 @@ mod tests {
     fn rule_that_may_match_the_source_itself_is_refused() {
         for rule in ["- /www", "- /www/", "- /w*/cache", "- w*/cache", "- /*"] {
             let mut rules = Rules::default();
-            rules.add_rule(rule.as_bytes()).unwrap();
-            assert_eq!(rules.below(Some(b"www")), Err((rule.to_owned(), ValueError::Anchor)), "{rule}");
+            rules.add_rule(rule.as_bytes());
+            assert_eq!(
+                rules.below(Some(b"www")),
+                Err((rule.as_bytes().to_vec(), ValueError::Anchor)),
+                "{rule}"
+            );
         }
     }
 

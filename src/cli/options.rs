@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::draft::Draft;
-use super::units::ValueError;
+use super::values::ValueError;
 
 /// Sets what an option with a value says.
 pub(super) type SetValue = fn(&mut Draft, &OsStr) -> Result<(), ValueError>;

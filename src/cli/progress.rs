@@ -88,7 +88,11 @@ pub struct Meter {
 enum Shown {
     Nothing,
     Bar(ProgressBar),
-    Lines { last: Option<Duration> },
+    Lines {
+        last: Option<Duration>,
+        /// A line stands without its end.
+        open: bool,
+    },
 }
 
 impl Meter {
@@ -98,7 +102,7 @@ impl Meter {
         let shown = match output.progress {
             Progress::Never => Shown::Nothing,
             Progress::Auto | Progress::Lines if terminal && !silent => Shown::Bar(bar()),
-            Progress::Lines if !silent => Shown::Lines { last: None },
+            Progress::Lines if !silent => Shown::Lines { last: None, open: false },
             Progress::Auto | Progress::Lines => Shown::Nothing,
         };
         Self { shown, numbers: output.numbers }
@@ -123,11 +127,11 @@ impl Meter {
                 bar.set_message(format!("{}/{}{more} entries", passed.entries, passed.entries_known));
                 Ok(())
             }
-            Shown::Lines { last } => {
+            Shown::Lines { last, open } => {
                 if last.is_some_and(|last| passed.elapsed.saturating_sub(last) < LINE_EVERY) {
                     return Ok(());
                 }
-                *last = Some(passed.elapsed);
+                (*last, *open) = (Some(passed.elapsed), true);
                 write!(out, "\r{}", passed.line(self.numbers, false))?;
                 out.flush()
             }
@@ -149,6 +153,20 @@ impl Meter {
                 writeln!(out, "\r{}", passed.line(self.numbers, true))?;
                 out.flush()
             }
+        }
+    }
+
+    /// Ends a line that stands without its end, before another one is printed.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn make_room(&mut self, out: &mut impl Write) -> io::Result<()> {
+        match &mut self.shown {
+            Shown::Lines { open, .. } if *open => {
+                *open = false;
+                writeln!(out)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -220,6 +238,18 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.matches('\r').count(), 3, "{text:?}");
         assert!(text.ends_with("(xfr#1, to-chk=1/2)\n"), "{text:?}");
+    }
+
+    #[test]
+    fn other_lines_begin_in_a_row_of_their_own() {
+        let asked = Output { progress: Progress::Lines, ..Output::default() };
+        let (mut meter, mut out) = (Meter::new(&asked, false), Vec::new());
+        meter.make_room(&mut out).unwrap();
+        assert!(out.is_empty());
+        meter.update(&passed(1, 1), &mut out).unwrap();
+        meter.make_room(&mut out).unwrap();
+        meter.make_room(&mut out).unwrap();
+        assert_eq!(out.iter().filter(|&&b| b == b'\n').count(), 1);
     }
 
     #[test]

@@ -7,62 +7,26 @@ use serde::Serialize;
 
 use super::numbers::{decimal, whole};
 use super::output::Numbers;
-use crate::tree::Kind;
+use crate::monitor::Counts;
 
 /// Version of the JSON objects: raised when a field changes its meaning or goes; new fields come without.
 pub const SCHEMA: u32 = 1;
 
-/// Entries by type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Regular files.
-    pub files: u64,
-    /// Directories.
-    pub dirs: u64,
-    /// Symlinks.
-    pub symlinks: u64,
-    /// Device nodes.
-    pub devices: u64,
-    /// FIFOs and sockets.
-    pub specials: u64,
-}
-
-impl Counts {
-    /// Adds one entry.
-    pub fn add(&mut self, kind: Kind) {
-        let count = match kind {
-            Kind::File => &mut self.files,
-            Kind::Dir => &mut self.dirs,
-            Kind::Symlink => &mut self.symlinks,
-            Kind::CharDevice | Kind::BlockDevice => &mut self.devices,
-            Kind::Fifo | Kind::Socket => &mut self.specials,
-        };
-        *count = count.saturating_add(1);
-    }
-
-    /// Returns the number of all entries.
-    pub fn total(&self) -> u64 {
-        [self.files, self.dirs, self.symlinks, self.devices, self.specials]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Returns `6 (reg: 3, dir: 1, link: 2)`, types that occur only.
-    fn text(&self, numbers: Numbers) -> String {
-        let total = whole(self.total(), numbers);
-        let types: Vec<String> = [
-            ("reg", self.files),
-            ("dir", self.dirs),
-            ("link", self.symlinks),
-            ("dev", self.devices),
-            ("special", self.specials),
-        ]
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{name}: {}", whole(count, numbers)))
-        .collect();
-        if types.is_empty() { total } else { format!("{total} ({})", types.join(", ")) }
-    }
+/// Returns `6 (reg: 3, dir: 1, link: 2)`, types that occur only.
+fn by_type(counts: &Counts, numbers: Numbers) -> String {
+    let total = whole(counts.total(), numbers);
+    let types: Vec<String> = [
+        ("reg", counts.files),
+        ("dir", counts.dirs),
+        ("link", counts.symlinks),
+        ("dev", counts.devices),
+        ("special", counts.specials),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count > 0)
+    .map(|(name, count)| format!("{name}: {}", whole(count, numbers)))
+    .collect();
+    if types.is_empty() { total } else { format!("{total} ({})", types.join(", ")) }
 }
 
 /// Figures of one pass over one target.
@@ -105,9 +69,9 @@ impl Summary {
         let number = |value: u64| whole(value, numbers);
         let bytes = |value: u64| format!("{} bytes", whole(value, numbers));
         let lines = [
-            ("Number of files", self.entries.text(numbers)),
-            ("Number of created files", self.created.text(numbers)),
-            ("Number of deleted files", self.deleted.text(numbers)),
+            ("Number of files", by_type(&self.entries, numbers)),
+            ("Number of created files", by_type(&self.created, numbers)),
+            ("Number of deleted files", by_type(&self.deleted, numbers)),
             ("Number of regular files transferred", number(self.transferred_files)),
             ("Total file size", bytes(self.total_bytes)),
             ("Total transferred file size", bytes(self.transferred_bytes)),
@@ -233,6 +197,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Kind;
 
     fn summary() -> Summary {
         Summary {
@@ -307,6 +272,6 @@ mod tests {
             counts.add(kind);
         }
         assert_eq!(counts.total(), 6);
-        assert_eq!(counts.text(Numbers::Grouped), "6 (reg: 1, dir: 1, link: 1, dev: 1, special: 2)");
+        assert_eq!(by_type(&counts, Numbers::Grouped), "6 (reg: 1, dir: 1, link: 1, dev: 1, special: 2)");
     }
 }

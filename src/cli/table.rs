@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use super::draft::{Draft, Pattern};
 use super::options::{Group, count, optional, switch, value};
 use super::output::{Numbers, Progress};
-use super::units::{ValueError, parse_duration, parse_max_delete, parse_rate, parse_seconds, parse_window};
-use super::values::{check_chmod, check_chown, parse_agent, parse_info, text};
-use super::words::{parse_remote_program, split_words};
-use crate::config::{Compress, Durability, Transport, Verify};
+use super::remote_program::parse_remote_program;
+use super::values::{
+    ValueError, check_chmod, check_chown, parse_agent, parse_info, parse_max_delete, parse_seconds,
+    parse_window, text,
+};
+use crate::config::{
+    Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_duration, parse_interval,
+    split_words,
+};
 
 /// Which properties are kept.
 pub(super) const KEPT: Group = Group {
@@ -113,7 +118,7 @@ pub(super) const CHOSEN: Group = Group {
             "FILE",
             "Only the paths below SOURCE that FILE lists; -a then implies no -r",
             |d, v| {
-                if v.as_encoded_bytes().contains(&b':') && super::target::is_remote(v) {
+                if is_remote(v.as_encoded_bytes()) {
                     return Err(ValueError::RemoteList);
                 }
                 d.lists.files_from = Some(v.to_owned());
@@ -209,7 +214,7 @@ pub(super) const SENT: Group = Group {
             .short('W')
             .no(&["no-whole-file", "no-W"]),
         value("bwlimit", "RATE", "Most KiB a second; or with a suffix, 10m", |d, v| {
-            d.sync.bwlimit = parse_rate(text(v)?)?;
+            d.sync.bwlimit = parse_bwlimit(text(v)?)?;
             Ok(())
         })
         .no(&["no-bwlimit"]),
@@ -397,10 +402,7 @@ pub(super) const LIVE: Group = Group {
             "DURATION",
             "Time between two full passes, or never [default: 15m]",
             |d, v| {
-                d.sync.reconcile.interval = match text(v)? {
-                    "off" | "never" => None,
-                    text => Some(parse_duration(text)?),
-                };
+                d.sync.reconcile.interval = parse_interval(text(v)?)?;
                 Ok(())
             },
         ),

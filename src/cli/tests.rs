@@ -14,6 +14,11 @@ use crate::tree::Mask;
 
 mod itemize_against_rsync;
 
+/// Returns rules as text.
+fn texts(rules: &[Vec<u8>]) -> Vec<&str> {
+    rules.iter().map(|rule| std::str::from_utf8(rule).unwrap()).collect()
+}
+
 fn parsed(args: &[&str]) -> Result<Command, CliError> {
     let args: Vec<OsString> = ["speil"].iter().chain(args).map(OsString::from).collect();
     parse_with(&args, None)
@@ -255,10 +260,10 @@ fn filters_keep_the_order_of_the_command_line() {
     .sync
     .filters;
     assert_eq!(
-        filters,
+        texts(&filters),
         ["+ *.jpg", "- *.bak", "+ keep.bak", "P .well-known", "- -x", "+ *.bak", "+ keep.bak", "- *"]
     );
-    assert_eq!(with(&["-a", "--exclude=a", "--exclude=!", "--exclude=b"]).sync.filters, ["- b"]);
+    assert_eq!(texts(&with(&["-a", "--exclude=a", "--exclude=!", "--exclude=b"]).sync.filters), ["- b"]);
 }
 
 #[test]
@@ -292,7 +297,7 @@ fn source_without_slash_becomes_a_directory_below_each_target() {
     let carried = transfer(&["sync", "-a", "--exclude=/www/cache", "/srv/www", "h:/t/", "g:"]);
     let paths: Vec<&[u8]> = carried.sync.targets.iter().map(|target| target.path.as_slice()).collect();
     assert_eq!(paths, [b"/t/www".as_slice(), b"www"]);
-    assert_eq!(carried.sync.filters, ["- /cache"]);
+    assert_eq!(texts(&carried.sync.filters), ["- /cache"]);
     assert!(refused(&["sync", "-a", "--exclude=/w*", "/srv/www", "h:/t"]).contains("trailing slash"));
 }
 
@@ -300,7 +305,7 @@ fn source_without_slash_becomes_a_directory_below_each_target() {
 fn targets_of_one_name_are_told_apart_and_equal_ones_refused() {
     let two = transfer(&["mirror", "/s/", "h:/a", "root@h:/b", "/c"]);
     let names: Vec<&str> = two.sync.targets.iter().map(|target| target.name.as_str()).collect();
-    assert_eq!(names, ["h:/a", "root@h:/b", "/c"]);
+    assert_eq!(names, ["h:/a", "h:/b", "c"]);
     assert!(refused(&["mirror", "/s/", "h:/a", "h:/a/"]).contains("given twice"));
 }
 
@@ -310,7 +315,7 @@ fn sources_that_rsync_would_take_are_refused_clearly() {
     assert!(refused(&["sync", "-a", "a", "b", "c"]).contains("one SOURCE"));
     assert!(refused(&["sync", "-a", "h:/s/", "/t"]).contains("on another host"));
     assert!(refused(&["sync", "-a", "/s/", "h::mod"]).contains("rsync daemon"));
-    assert!(refused(&["sync", "-a", "--", "/s/", "-oProxyCommand=x:/t"]).contains("must not begin"));
+    assert!(refused(&["sync", "-a", "--", "/s/", "-oProxyCommand=x:/t"]).contains("begins with \"-\""));
     assert!(refused(&["sync", "-a", "", "/t"]).contains("SOURCE is empty"));
     assert!(refused(&["sync", "-t", "/s/", "/t"]).contains("-a nor -r"));
     assert!(refused(&["sync", "-a", "/s/"]).contains("missing TARGET"));

@@ -1,11 +1,69 @@
 //! Values of options that are words, checked one by one.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use super::output::{Output, Progress};
-use super::units::ValueError;
-use super::words::split_words;
-use crate::config::AgentSource;
+use crate::config::{self, AgentSource, MaxDelete, UnitError, split_words};
+
+/// Why a value was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Bytes that are no UTF-8 where text is needed.
+    #[error("not valid UTF-8")]
+    Utf8,
+    /// No number of the needed kind.
+    #[error("expected a whole number")]
+    Number,
+    /// None of the known words.
+    #[error("expected one of {0}")]
+    Word(&'static str),
+    /// A shell line where words are expected.
+    #[error("{0} would need a shell; speil runs none on the target")]
+    Shell(char),
+    /// A program in front of rsync that speil does not pass on.
+    #[error("only sudo, doas, nice and ionice may stand before the program, not \"{0}\"")]
+    Leader(String),
+    /// Arguments for the remote program.
+    #[error("\"{0}\" is an argument for rsync itself; the agent on the target is speil")]
+    RemoteArgument(String),
+    /// A leader without the program.
+    #[error("the program after \"{0}\" is missing")]
+    NoProgram(String),
+    /// A list on another host.
+    #[error("a list on another host is not read; copy it here, or use \"-\" for standard input")]
+    RemoteList,
+    /// Standard input asked for twice.
+    #[error("standard input can be read only once")]
+    StdinTwice,
+    /// A directory whose immediate content is asked for.
+    #[error("line \"{0}\" ends in a slash, which asks for one level of the directory; add -r for all of it")]
+    OneLevel(String),
+    /// No quantity, or no words.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// A path in a list that is unusable.
+    #[error(transparent)]
+    Path(#[from] crate::tree::PathError),
+    /// An escape of `--out-format`.
+    #[error(transparent)]
+    Format(#[from] super::format::FormatError),
+    /// A part of `--chmod`.
+    #[error("\"{0}\" is no mode change; expected forms such as u=rwX,go-w, D2755 or F640")]
+    Chmod(String),
+    /// A flag of `--info`.
+    #[error("\"{0}\" is not available; speil has progress, progress2, stats and name")]
+    Info(String),
+    /// An owner and group.
+    #[error("expected USER, USER:GROUP or :GROUP")]
+    Chown,
+    /// A filter rule that means something else once the source's name is part of the target.
+    #[error(
+        "it may match SOURCE itself, whose name is part of every path when SOURCE has no trailing slash; \
+         add the slash to SOURCE and the name to TARGET, and write the pattern from there"
+    )]
+    Anchor,
+}
 
 /// Returns `value` as text.
 ///
@@ -13,6 +71,38 @@ use crate::config::AgentSource;
 /// [`ValueError::Utf8`] for other bytes.
 pub(super) fn text(value: &OsStr) -> Result<&str, ValueError> {
     value.to_str().ok_or(ValueError::Utf8)
+}
+
+/// Parses a whole number of seconds as rsync's `--timeout`; 0 is no limit, which is a duration of 136
+/// years.
+///
+/// # Errors
+/// [`ValueError::Number`] for anything else.
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, ValueError> {
+    let seconds: u32 = text.parse().map_err(|_| ValueError::Number)?;
+    Ok(Duration::from_secs(u64::from(if seconds == 0 { u32::MAX } else { seconds })))
+}
+
+/// Parses rsync's `--modify-window`: seconds; a negative number asks for nanoseconds, which speil
+/// compares in any case.
+///
+/// # Errors
+/// [`ValueError::Number`] for anything else.
+pub(super) fn parse_window(text: &str) -> Result<Duration, ValueError> {
+    let seconds: i32 = text.parse().map_err(|_| ValueError::Number)?;
+    Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Parses `--max-delete`: as [`config::parse_max_delete`](crate::config::parse_max_delete), and a negative
+/// number for no limit, as in rsync.
+///
+/// # Errors
+/// [`UnitError::MaxDelete`] for anything else.
+pub(super) fn parse_max_delete(text: &str) -> Result<MaxDelete, ValueError> {
+    if text.parse::<i64>().is_ok_and(i64::is_negative) {
+        return Ok(MaxDelete::Unlimited);
+    }
+    Ok(config::parse_max_delete(text)?)
 }
 
 /// Parses `--agent`.
@@ -84,4 +174,27 @@ fn is_chmod(part: &str) -> bool {
     }
     let actions = body.trim_start_matches(['u', 'g', 'o', 'a']);
     actions.starts_with(['+', '-', '=']) && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_delete_zero_is_a_limit_and_a_negative_one_is_none() {
+        assert_eq!(parse_max_delete("0"), Ok(MaxDelete::Count(0)));
+        assert_eq!(parse_max_delete("-1"), Ok(MaxDelete::Unlimited));
+        assert_eq!(parse_max_delete("12.5%"), Ok(MaxDelete::Percent(12.5)));
+        for bad in ["", "101%", "x", "-1%", "nan%"] {
+            assert_eq!(parse_max_delete(bad), Err(UnitError::MaxDelete.into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn zero_seconds_is_no_timeout_and_a_negative_window_is_exact() {
+        assert!(parse_seconds("0").unwrap() > Duration::from_secs(1_000_000_000));
+        assert_eq!(parse_seconds("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_window("-1"), Ok(Duration::ZERO));
+        assert_eq!(parse_window("2"), Ok(Duration::from_secs(2)));
+    }
 }

@@ -93,11 +93,12 @@ fn holds(outer: &[u8], inner: &[u8]) -> bool {
 /// Whether a rule of `sync` names the part of its target in which `lower` lies.
 fn excludes(sync: &Sync, upper: &Target, lower: &Target) -> bool {
     let rest = lower.path.strip_prefix(upper.path.as_slice()).unwrap_or(&lower.path);
-    let rest = String::from_utf8_lossy(rest);
-    let rest = rest.trim_matches('/');
+    let trim = |path: &[u8]| String::from_utf8_lossy(path).trim_matches('/').to_owned();
+    let rest = trim(rest);
     sync.filters.iter().any(|rule| {
-        let pattern = rule.strip_prefix("- ").or_else(|| rule.strip_prefix("P ")).unwrap_or_default();
-        let pattern = pattern.trim_matches('/').trim_end_matches("/**");
+        let pattern = rule.strip_prefix(b"- ").or_else(|| rule.strip_prefix(b"P ")).unwrap_or_default();
+        let pattern = trim(pattern);
+        let pattern = pattern.trim_end_matches("/**");
         !pattern.is_empty()
             && (rest == pattern || rest.strip_prefix(pattern).is_some_and(|r| r.starts_with('/')))
     })

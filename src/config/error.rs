@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::config::target::TargetError;
 use crate::error::{Consequence, Consequential};
+use crate::filter::FilterError;
 
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,6 +143,9 @@ pub enum Fault {
     /// A target that cannot be reached as it is written.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A filter rule that does not parse.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// A name that another sync has.
     #[error("the name \"{name}\" is taken by the sync at {other}")]
     NameTaken {

@@ -113,9 +113,9 @@ fn selected(sync: &Sync) -> String {
     }
     match sync.filters.as_slice() {
         [] => {}
-        [rule] => limits.push(format!("1 rule: {}", quote(rule.as_bytes()))),
+        [rule] => limits.push(format!("1 rule: {}", quote(rule))),
         rules => {
-            let shown: Vec<String> = rules.iter().take(6).map(|rule| quote(rule.as_bytes())).collect();
+            let shown: Vec<String> = rules.iter().take(6).map(|rule| quote(rule)).collect();
             let more = if rules.len() > 6 { ", ..." } else { "" };
             limits.push(format!(
                 "{} rules, the first that fits holds: {}{more}",

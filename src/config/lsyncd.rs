@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, lit, plain};
+use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{TargetError, clean, name_targets, parse_target};
 use crate::config::{Compress, DeleteMode, Ssh, Sync, Target, mirror};
-use crate::error::io_text;
-use crate::tree::{Mask, quote};
+use crate::tree::Mask;
 
 /// Keys that are mapped.
 const MAPPED: [&str; 14] = [
@@ -112,6 +112,7 @@ pub(super) fn map(block: &Block, layer: &str) -> Result<Mapped, ConfigError> {
     let mut rules = rules(&section)?;
     rules.append(&mut sync.filters);
     sync.filters = rules;
+    check(&section, &sync.filters)?;
     delays(&section, &mut sync)?;
     if layer == "rsyncssh" {
         ssh(&section, &mut sync, &mut found)?;
@@ -209,40 +210,31 @@ fn targets(section: &Section, layer: &str, found: &mut Findings) -> Result<Vec<T
 }
 
 /// Rules in lsyncd's order: `filter`, `filterFrom`, `exclude`, `excludeFrom`.
-fn rules(section: &Section) -> Result<Vec<String>, ConfigError> {
+fn rules(section: &Section) -> Result<Vec<Vec<u8>>, ConfigError> {
     const RULES: &str = "\"+ PATTERN\" or \"- PATTERN\", or a list of them";
-    let mut rules = section.words("filter", RULES)?;
+    let mut rules = patterns(section, "filter", RULES)?;
     for file in section.words("filterFrom", "a file")? {
-        let text = read(section, "filterFrom", &file)?;
-        rules.extend(lines(&text).map(str::to_owned));
+        rules.extend(read(section, "filterFrom", &file)?);
     }
-    if let Some(rule) = rules.iter().find(|rule| !rule.starts_with("+ ") && !rule.starts_with("- ")) {
-        return Err(section.wrong("filter", &lit(rule), RULES));
+    if let Some(rule) = rules.iter().find(|rule| !rule.starts_with(b"+ ") && !rule.starts_with(b"- ")) {
+        return Err(section.wrong("filter", &Raw::Text(rule.clone()), RULES));
     }
-    let mut excludes = section.words("exclude", "a pattern or a list of patterns")?;
+    let mut excludes = patterns(section, "exclude", "a pattern or a list of patterns")?;
     for file in section.words("excludeFrom", "a file")? {
-        let text = read(section, "excludeFrom", &file)?;
         // lsyncd knows no includes there: it skips them.
-        let lines = lines(&text).filter(|line| !line.starts_with('+'));
-        excludes.extend(lines.map(|line| line.strip_prefix("- ").unwrap_or(line).to_owned()));
+        let lines = read(section, "excludeFrom", &file)?.into_iter().filter(|line| !line.starts_with(b"+"));
+        excludes.extend(lines.map(|line| line.strip_prefix(b"- ").unwrap_or(&line).to_vec()));
     }
-    rules.extend(excludes.into_iter().map(|pattern| format!("- {pattern}")));
+    rules.extend(excludes.into_iter().map(|pattern| rule('-', pattern)));
     Ok(rules)
 }
 
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
 /// Reads a file of patterns: lsyncd looks in the working directory; beside the file is looked next.
-fn read(section: &Section, key: &'static str, file: &str) -> Result<String, ConfigError> {
+fn read(section: &Section, key: &'static str, file: &str) -> Result<Vec<Vec<u8>>, ConfigError> {
     let here = PathBuf::from(file);
     let beside = Path::new(&section.place.file).parent().map(|dir| dir.join(file));
     let path = beside.filter(|beside| !here.exists() && beside.exists()).unwrap_or(here);
-    std::fs::read_to_string(&path).map_err(|error| {
-        let path = quote(path.as_os_str().as_bytes());
-        section.error(Fault::File { key, path, cause: io_text(&error) })
-    })
+    lines(section, key, &path, b"#")
 }
 
 /// lsyncd sends what is `delay` old; speil sends a quiet path at once and a busy one that often.

@@ -9,14 +9,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
+use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{clean, name_targets, parse_target};
 use crate::config::units::{parse_bwlimit, parse_max_delete, split_words};
 use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
     Verify,
 };
-use crate::error::io_text;
-use crate::tree::quote;
 
 /// Every key of the layer.
 const KEYS: [&str; 50] = [
@@ -148,41 +147,26 @@ fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError>
 /// Rules in the order in which they are asked: `filter`, `include`, `exclude`, `excludeFrom`.
 fn filters(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
     const RULES: &str = "a rule such as \"- *.tmp\" or \"+ /keep/\", or a list of them";
-    for rule in section.words("filter", RULES)? {
-        if !rule.starts_with(['-', '+', 'P', 'R', 'H', 'S', '!']) {
-            return Err(section.wrong("filter", &lit(&rule), RULES));
-        }
-        sync.filters.push(rule);
-    }
-    for pattern in section.words("include", PATTERNS)? {
-        sync.filters.push(format!("+ {pattern}"));
-    }
-    for pattern in section.words("exclude", PATTERNS)? {
-        sync.filters.push(format!("- {pattern}"));
-    }
+    let rules = &mut sync.filters;
+    rules.extend(patterns(section, "filter", RULES)?);
+    rules.extend(patterns(section, "include", PATTERNS)?.iter().map(|pattern| rule('+', pattern)));
+    rules.extend(patterns(section, "exclude", PATTERNS)?.iter().map(|pattern| rule('-', pattern)));
     for file in section.words("excludeFrom", "a file or a list of files")? {
-        sync.filters.extend(exclude_from(section, &file)?);
+        rules.extend(exclude_from(section, &file)?);
     }
-    Ok(())
+    check(section, rules)
 }
 
 /// Reads patterns as rsync's `--exclude-from`: one a line, `#` and `;` begin a comment, a line may
 /// begin with `- ` or `+ `. A relative name is looked for beside the configuration file.
-fn exclude_from(section: &Section, file: &str) -> Result<Vec<String>, ConfigError> {
+fn exclude_from(section: &Section, file: &str) -> Result<Vec<Vec<u8>>, ConfigError> {
     let path = match Path::new(&section.place.file).parent() {
         Some(dir) => dir.join(file),
         None => PathBuf::from(file),
     };
-    let fault = |cause| Fault::File { key: "excludeFrom", path: quote(path.as_os_str().as_bytes()), cause };
-    let text = std::fs::read_to_string(&path).map_err(|error| section.error(fault(io_text(&error))))?;
-    let rules =
-        text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-    Ok(rules
-        .map(|line| match line.starts_with("- ") || line.starts_with("+ ") || line == "!" {
-            true => line.to_owned(),
-            false => format!("- {line}"),
-        })
-        .collect())
+    let signed = |line: &[u8]| line.starts_with(b"- ") || line.starts_with(b"+ ") || line == b"!";
+    let lines = lines(section, "excludeFrom", &path, b"#;")?;
+    Ok(lines.into_iter().map(|line| if signed(&line) { line } else { rule('-', line) }).collect())
 }
 
 fn deletes(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {

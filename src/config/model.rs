@@ -70,7 +70,7 @@ pub struct Sync {
     /// Which entries take part.
     pub selection: Selection,
     /// rsync filter rules in order, first match wins: `- *.tmp`, `+ /keep/`, `P lost+found/`.
-    pub filters: Vec<String>,
+    pub filters: Vec<Vec<u8>>,
     /// When entries that the source lacks are removed from the targets.
     pub delete: DeleteMode,
     /// Which deletes are held back.

@@ -97,6 +97,11 @@ pub fn parse_target(spec: impl AsRef<[u8]>) -> Result<Target, TargetError> {
     Ok(named(Some(host), clean(path)))
 }
 
+/// Whether `spec` names another host, rightly or not.
+pub fn is_remote(spec: &[u8]) -> bool {
+    !matches!(split_host(spec), Ok(None))
+}
+
 fn named(host: Option<String>, path: Vec<u8>) -> Target {
     let mut target = Target { host, path, name: String::new() };
     target.name = label(&target, 0);
@@ -135,7 +140,7 @@ enum HostFault {
 fn check_host(host: &[u8]) -> Result<String, HostFault> {
     let text = std::str::from_utf8(host).map_err(|_| HostFault::Character('\u{fffd}'))?;
     if let Some(c) =
-        text.chars().find(|&c| c.is_whitespace() || c.is_control() || "'`\"$\\;&<>|(){},/?*#".contains(c))
+        text.chars().find(|&c| c.is_whitespace() || c.is_control() || "'`\"$\\;&<>|(){}[],/?*#".contains(c))
     {
         return Err(HostFault::Character(c));
     }
@@ -244,6 +249,8 @@ mod tests {
             ("h:/", Some("h"), "/"),
             ("odd@dir/x:y", None, "odd@dir/x:y"),
             ("[dir", None, "[dir"),
+            ("u@[fe80::1]:/x", Some("u@fe80::1"), "/x"),
+            ("./a:b/", None, "./a:b"),
         ] {
             assert_eq!(read(spec), (host.map(str::to_owned), path.to_owned()), "{spec:?}");
         }
@@ -255,6 +262,7 @@ mod tests {
         for (spec, error) in [
             ("", TargetError::Empty),
             ("rsync://h/m", TargetError::RsyncUrl(shown("rsync://h/m"))),
+            ("RSYNC://h/m", TargetError::RsyncUrl(shown("RSYNC://h/m"))),
             ("h::m", TargetError::RsyncModule(shown("h::m"))),
             (":/p", TargetError::NoHost(shown(":/p"))),
             ("@h:/p", TargetError::NoHost(shown("@h:/p"))),
@@ -265,6 +273,8 @@ mod tests {
             ("-u@h:/p", TargetError::DashHost(shown("-u@h:/p"))),
             ("[-h]:/p", TargetError::DashHost(shown("[-h]:/p"))),
             ("$(id):/p", TargetError::HostCharacter(shown("$(id):/p"), '$')),
+            ("a;b:/p", TargetError::HostCharacter(shown("a;b:/p"), ';')),
+            ("a[b]:/p", TargetError::HostCharacter(shown("a[b]:/p"), '[')),
             ("a b:/p", TargetError::HostCharacter(shown("a b:/p"), ' ')),
             ("h:~root/x", TargetError::OtherHome(shown("h:~root/x"))),
             ("~/x", TargetError::LocalHome(shown("~/x"))),
@@ -277,6 +287,8 @@ mod tests {
     #[test]
     fn a_path_keeps_bytes_that_are_no_utf8() {
         assert_eq!(parse_target(b"h:/a\xff/").unwrap().path, b"/a\xff");
+        assert_eq!(parse_target(b"/\xff").unwrap().path, b"/\xff");
+        assert!(matches!(parse_target(b"w\xff:/x"), Err(TargetError::HostCharacter(..))));
     }
 
     #[test]

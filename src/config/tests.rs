@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use super::*;
 
+/// Returns rules as text.
+pub(super) fn texts(rules: &[Vec<u8>]) -> Vec<&str> {
+    rules.iter().map(|rule| std::str::from_utf8(rule).unwrap()).collect()
+}
+
 /// Writes `files` into a directory of their own and loads those that `named` names.
 fn load_files(files: &[(&str, &str)], named: &[&str]) -> Result<Loaded, (String, Option<String>)> {
     let dir = tempfile::tempdir().unwrap();
@@ -97,7 +102,8 @@ fn every_key_reaches_the_model() {
     sync.max_open = Duration::from_secs(90);
     sync.delete = DeleteMode::Startup;
     sync.guard = Guard { enabled: false, max_delete: MaxDelete::Percent(25.0), delete_excluded: true };
-    sync.filters = ["P lost+found/", "+ keep/", "- *.tmp", "- /cache/"].map(str::to_owned).to_vec();
+    sync.filters =
+        ["P lost+found/", "+ keep/", "- *.tmp", "- /cache/"].map(|rule| rule.as_bytes().to_vec()).to_vec();
     sync.reconcile = Reconcile { interval: Some(Duration::from_secs(5400)), verify: Verify::Checksum };
     sync.durability = Durability::File;
     sync.bwlimit = Some(20 << 20);
@@ -201,7 +207,7 @@ sync { default.mirror, base, { timeout = 99, delete = false }, source = "/s", ta
     let sync = &config.syncs[0];
     assert_eq!((sync.delay.as_secs(), sync.timeout.as_secs()), (1, 9));
     assert_eq!(sync.delete, DeleteMode::Never);
-    assert_eq!(sync.filters, ["- *.own", "- *.base", "- *.slow"]);
+    assert_eq!(texts(&sync.filters), ["- *.own", "- *.base", "- *.slow"]);
     let options = vec![("A".to_owned(), "own".to_owned()), ("B".to_owned(), "slow".to_owned())];
     let ssh = Ssh { port: Some(1), identity_file: Some("/base".into()), options, ..Ssh::default() };
     assert_eq!(sync.ssh, ssh);
@@ -227,7 +233,7 @@ default.mirror.delay = 9
 sync { default.mirror, base, source = "/s/c", target = "h:/d/c" }
 "#,
     );
-    assert_eq!(config.syncs[1].filters, ["- *.base"]);
+    assert_eq!(texts(&config.syncs[1].filters), ["- *.base"]);
     assert_eq!(config.syncs[1].ssh.port, Some(1));
     assert_eq!(config.syncs[1].delay, Duration::from_millis(20));
     assert_eq!(config.syncs[2].delay, Duration::from_secs(9));
@@ -242,9 +248,9 @@ sync { default.mirror, base, source = "/s/a", target = "h:/d/a", exclude = { "*.
 sync { default.mirror, base, source = "/s/b", target = "h:/d/b" }
 "#,
     );
-    assert_eq!(config.syncs[0].filters, ["- *.a"]);
+    assert_eq!(texts(&config.syncs[0].filters), ["- *.a"]);
     assert_eq!(config.syncs[0].agent, AgentSource::Command(vec!["speil".into()]));
-    assert_eq!(config.syncs[1].filters, ["- *.base"]);
+    assert_eq!(texts(&config.syncs[1].filters), ["- *.base"]);
     assert_eq!(config.syncs[1].agent, AgentSource::Command(vec!["sudo".into(), "speil".into()]));
 }
 
@@ -281,11 +287,19 @@ fn quantities_may_be_numbers_or_texts() {
 }
 
 #[test]
+fn patterns_of_any_bytes_reach_the_rules() {
+    let text =
+        r#"sync { default.mirror, source = "/s", target = "h:/d", exclude = "caf\xe9*", filter = "P \xff" }"#;
+    let loaded = load_text(text).unwrap();
+    assert_eq!(loaded.config.syncs[0].filters, [b"P \xff".to_vec(), b"- caf\xe9*".to_vec()]);
+}
+
+#[test]
 fn exclude_from_stands_beside_the_configuration_and_reads_as_rsyncs() {
     let text = "sync { default.mirror, source = '/s', target = 'h:/d', exclude = 'x', excludeFrom = 'list' }";
     let list = "# comment\n*.tmp\n\n; comment\n+ keep\n- drop \n";
     let loaded = load_files(&[("c/app.lua", text), ("c/list", list)], &["c/app.lua"]).unwrap();
-    assert_eq!(loaded.config.syncs[0].filters, ["- x", "- *.tmp", "+ keep", "- drop"]);
+    assert_eq!(texts(&loaded.config.syncs[0].filters), ["- x", "- *.tmp", "+ keep", "- drop"]);
 }
 
 #[test]

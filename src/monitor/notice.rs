@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Counts;
 use crate::event::RescanReason;
-use crate::tree::{Entry, RelPath};
+use crate::tree::{Entry, Kind, RelPath};
 
 /// Whom a notice is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,8 +36,10 @@ impl std::fmt::Display for Scope {
 /// What a pass did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PassSummary {
-    /// Entries on the source.
+    /// Entries on the source, without the top.
     pub entries: u64,
+    /// The same by type.
+    pub kinds: Counts,
     /// Bytes of regular files on the source.
     pub bytes: u64,
     /// Entries that differed and were handed to the sender.
@@ -156,8 +159,8 @@ pub enum Itemized {
     Deleted {
         /// The path.
         path: RelPath,
-        /// Whether it was a directory.
-        dir: bool,
+        /// What it was; a file where only that it was no directory is known.
+        kind: Kind,
     },
     /// Renamed on the target.
     Renamed {
@@ -171,6 +174,8 @@ pub enum Itemized {
 /// How far a pass is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Files whose content was sent so far.
+    pub files: u64,
     /// Entries compared or sent so far.
     pub done_entries: u64,
     /// Entries known so far.
@@ -179,6 +184,8 @@ pub struct Progress {
     pub done_bytes: u64,
     /// File bytes known to be sent.
     pub total_bytes: u64,
+    /// Whether the comparison is over, so that the totals are all there is.
+    pub complete: bool,
 }
 
 /// What hears the pipeline. Called from its threads: must be quick and must not block.

@@ -387,7 +387,7 @@ impl Session {
         self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
         self.touch_parent(path);
         if self.shared.monitor.itemizes() {
-            let deleted = Itemized::Deleted { path: path.clone(), dir: expected.is_dir() };
+            let deleted = Itemized::Deleted { path: path.clone(), kind: expected.kind() };
             self.shared.monitor.itemized(&self.shared.about, &deleted);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! How a source entry is to look on a target: changed modes, and owners as the target numbers them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub(super) struct TargetView {
     known: Mutex<Known>,
     answered: Condvar,
     ask: Ask,
+    walked: AtomicU64,
 }
 
 /// An owner given by name or number.
@@ -59,7 +61,16 @@ impl TargetView {
             let (user, group) = text.split_once(':').unwrap_or((text, ""));
             (owner(user), owner(group))
         });
-        Self { mask, chmod, chown, numeric, known: Mutex::default(), answered: Condvar::new(), ask }
+        Self {
+            mask,
+            chmod,
+            chown,
+            numeric,
+            known: Mutex::default(),
+            answered: Condvar::new(),
+            ask,
+            walked: AtomicU64::new(0),
+        }
     }
 
     /// Takes an answer of the target.
@@ -75,6 +86,11 @@ impl TargetView {
     pub fn close(&self) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.answered.notify_all();
+    }
+
+    /// Returns how many entries the last walk has met so far.
+    pub fn walked(&self) -> u64 {
+        self.walked.load(Ordering::Relaxed)
     }
 
     fn user(&self, id: u32) -> u32 {
@@ -153,5 +169,10 @@ impl View for TargetView {
         if self.mask.group || self.chown.1.is_some() {
             attrs.meta.gid = self.group(attrs.meta.gid);
         }
+    }
+
+    fn progress(&self, entries: u64) -> bool {
+        self.walked.store(entries, Ordering::Relaxed);
+        true
     }
 }

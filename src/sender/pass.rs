@@ -131,6 +131,7 @@ impl Pass {
         let root = self.shared.source.root();
         self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
         self.summary.entries = self.local.entries;
+        self.summary.kinds = self.local.kinds;
         self.summary.bytes = self.local.bytes;
         self.note_links();
         for (path, errno) in &self.local.problems {
@@ -221,6 +222,7 @@ impl Pass {
             match difference {
                 Difference::Missing(entry) => self.missing(&path, entry)?,
                 Difference::Changed { source, target, scope } => {
+                    self.expect(source, scope);
                     self.update(path.clone(), scope, Some(target))?;
                     if target.attrs.meta.kind != Kind::Dir {
                         // Where a directory takes the place of something else, nothing is below it yet.
@@ -267,6 +269,7 @@ impl Pass {
 
     /// Hands an entry on that the target lacks, and everything below it.
     fn missing(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        self.expect(entry, Scope::Absent);
         self.update(path.clone(), Scope::Absent, None)?;
         self.missing_below(path, entry)
     }
@@ -280,6 +283,7 @@ impl Pass {
         while let Some(dir) = waiting.pop() {
             for entry in self.list(&dir).entries {
                 let path = dir.join(&entry.name);
+                self.expect(&entry, Scope::Absent);
                 self.update(path.clone(), Scope::Absent, None)?;
                 if entry.attrs.meta.kind == Kind::Dir && self.local.digests.contains_key(&path) {
                     waiting.push(path);
@@ -287,6 +291,15 @@ impl Pass {
             }
         }
         Ok(())
+    }
+
+    /// Notes for the progress what is about to be handed on.
+    fn expect(&self, entry: &Entry, scope: Scope) {
+        let found = &self.shared.found;
+        found.different.fetch_add(1, Ordering::Relaxed);
+        if scope != Scope::Attributes && entry.attrs.meta.kind == Kind::File {
+            found.bytes.fetch_add(entry.attrs.meta.size, Ordering::Relaxed);
+        }
     }
 
     fn update(&mut self, path: RelPath, scope: Scope, old: Option<&Entry>) -> Result<(), Moot> {
@@ -444,6 +457,8 @@ impl Pass {
         };
         scan::View::adjust(&self.shared.view, &mut ours.attrs);
         self.summary.entries += 1;
+        self.summary.kinds.add(ours.attrs.meta.kind);
+        self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
         let theirs: Vec<Entry> =
             known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
         self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;

@@ -14,6 +14,7 @@ use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
+use super::progress::{Found, TELL_EVERY, Told};
 use super::recent::Recent;
 use super::replies;
 use super::shared::Shared;
@@ -106,7 +107,8 @@ pub struct Session {
     next_pass: PassId,
     passes_waiting: BTreeMap<RelPath, RescanReason>,
     pinged: Instant,
-    live_told: bool,
+    pub(super) live_told: bool,
+    pub(super) told: Told,
 }
 
 /// Everything a session works with besides its options.
@@ -238,6 +240,7 @@ impl Session {
                 passes: Mutex::default(),
                 passes_running: AtomicUsize::new(0),
                 first_pass_done: AtomicBool::new(false),
+                found: Found::default(),
                 links: Mutex::default(),
                 old: Mutex::default(),
             }
@@ -258,6 +261,7 @@ impl Session {
         }));
         shared.status.retry_all();
         Self {
+            told: Told::new(&shared),
             shared,
             control,
             replies: Some(replies),
@@ -304,6 +308,7 @@ impl Session {
     fn work(&mut self) -> Result<(), SessionError> {
         let mut seen = 0;
         loop {
+            self.tell_progress(Instant::now());
             self.look_at_answers()?;
             self.pump_passes();
             if self.shared.mailbox.is_closed() {
@@ -333,6 +338,7 @@ impl Session {
                 if !self.shared.options.live {
                     let again = self.shared.feedback.settle();
                     if again.is_empty() {
+                        self.tell_all_done();
                         return Ok(());
                     }
                     let since = Instant::now();
@@ -366,6 +372,7 @@ impl Session {
 
     fn tell_live(&mut self) {
         if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
+            self.tell_all_done();
             self.live_told = true;
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
@@ -386,6 +393,9 @@ impl Session {
             self.shared.outbox.flush()?;
         }
         let mut until = self.pinged + timeout / 3;
+        if !self.shared.first_pass_done.load(Ordering::Acquire) {
+            until = until.min(now + TELL_EVERY);
+        }
         if self.shared.options.live {
             for path in self.shared.status.due(now, self.batch) {
                 self.look_again(path, RescanReason::Problem);
@@ -562,7 +572,7 @@ fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionErro
         root: options.target.path.clone(),
         source: Place { boot_id, lineage },
         mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_bytes())).collect(),
+        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
         delete_excluded: sync.guard.delete_excluded,
         one_file_system: sync.selection.one_file_system,
         durability: sync.durability,

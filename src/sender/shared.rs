@@ -11,6 +11,7 @@ use super::held::Held;
 use super::mailbox::Mailbox;
 use super::outbox::Outbox;
 use super::owners::TargetView;
+use super::progress::Found;
 use super::replies::{PassReply, Reply};
 use super::session::SessionOptions;
 use super::source::Source;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
     pub passes_running: AtomicUsize,
     pub first_pass_done: AtomicBool,
+    pub found: Found,
     /// Names of files that have several, as far as passes and changes have shown them.
     pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
     /// What the target held under a name, where somebody itemizes.

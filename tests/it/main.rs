@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module per behaviour.
 
+mod cli;
 mod layering;
 mod live;
 mod support;

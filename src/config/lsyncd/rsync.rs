@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Findings;
 use crate::config::error::ConfigError;
 use crate::config::raw::{Raw, Section, plain};
+use crate::config::rules::rule;
 use crate::config::suggest::nearest;
 use crate::config::units::{parse_bwlimit, split_words};
 use crate::config::{AgentSource, Compress, DeleteMode, Fault, Sync, Verify};
@@ -182,7 +183,7 @@ fn long_option(
     let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
     let mut take = || value.map(str::to_owned).or_else(|| words.next().cloned());
     if name == "exclude" {
-        return take().map(|pattern| sync.filters.push(format!("- {pattern}"))).is_some();
+        return take().map(|pattern| sync.filters.push(rule('-', pattern))).is_some();
     }
     let name = name.replace('-', "_");
     let (name, on) = name.strip_prefix("no_").map_or((name.as_str(), true), |name| (name, false));
@@ -316,11 +317,11 @@ fn modify_window(sync: &mut Sync, value: &str) -> bool {
 
 fn rsh(sync: &mut Sync, value: &str) -> bool {
     match split_words(value) {
-        Ok(words) if !words.is_empty() => {
+        Ok(words) => {
             sync.ssh.command = Some(words);
             true
         }
-        _ => false,
+        Err(_) => false,
     }
 }
 

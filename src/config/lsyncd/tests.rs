@@ -1,5 +1,6 @@
 //! Claims about blocks of lsyncd's layers.
 
+use crate::config::tests::texts;
 use crate::config::{AgentSource, Compress, Config, DeleteMode, Loaded, Ssh, Sync, Verify, load};
 use crate::tree::Mask;
 use std::time::Duration;
@@ -64,7 +65,7 @@ fn options_with_a_like_in_speil_reach_the_model() {
            chmod = 'D755', chown = 'a:b', timeout = 90, rsh = '/usr/bin/ssh -p 22 -i /k', rsync_path = 'sudo rsync',
            ipv4 = true, delete_excluded = true, binary = '/usr/local/bin/rsync', verbose = true }",
     );
-    assert_eq!(sync.filters, ["+ /keep", "- /drop", "- *.bak", "- a", "- c"]);
+    assert_eq!(texts(&sync.filters), ["+ /keep", "- /drop", "- *.bak", "- a", "- c"]);
     assert_eq!((sync.delete, sync.compress), (DeleteMode::Running, Compress::Always));
     assert!(sync.mask.checksum && sync.reconcile.verify == Verify::Checksum);
     assert!(sync.selection.update && sync.selection.whole_file && sync.selection.existing);
@@ -84,7 +85,7 @@ fn extra_arguments_read_as_on_the_command_line() {
     );
     assert!(sync.mask.hard_links && sync.mask.perms && !sync.mask.owner && sync.selection.numeric_ids);
     assert_eq!(sync.ssh.command, Some(["ssh", "-p", "2"].map(str::to_owned).to_vec()));
-    assert_eq!((sync.bwlimit, sync.filters), (Some(5 << 20), vec!["- x".to_owned()]));
+    assert_eq!((sync.bwlimit, sync.filters), (Some(5 << 20), vec![b"- x".to_vec()]));
     let extra = "target = 'h:/d', rsync = { _extra = { '-aZ', '--inplace', '--files-from=x', 'word' } }";
     let keys = ["-aZ", "--inplace", "--files-from=x", "word"].map(|word| format!("rsync._extra {word}"));
     assert_eq!(unmapped("rsync", extra), keys.join(", "));

@@ -1,6 +1,7 @@
-//! Command lines inside arguments: `--rsh` and `--rsync-path`.
+//! The command line inside `--rsync-path`.
 
-use super::units::ValueError;
+use super::values::ValueError;
+use crate::config::split_words;
 
 /// Programs that may stand before rsync in `--rsync-path`, with their short flags that take a value.
 const LEADERS: [(&str, &str); 4] = [("sudo", "ughpCrtTDRU"), ("doas", "uC"), ("nice", "n"), ("ionice", "cn")];
@@ -11,44 +12,6 @@ const LONG_WITH_VALUE: [&str; 8] =
 
 /// What only a shell could make sense of.
 const SHELL_CHARS: &[char] = &[';', '&', '|', '<', '>', '`', '$', '(', ')', '\n'];
-
-/// Splits the command of `--rsh` into words by the rule of rsync(1) "--rsh": spaces separate, single and
-/// double quotes hold together, a doubled quote inside quotes is that quote, a backslash is itself.
-///
-/// # Errors
-/// [`ValueError::Quote`] for a quote that is not closed, [`ValueError::Empty`] for no word.
-pub(super) fn split_words(text: &str) -> Result<Vec<String>, ValueError> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            ' ' => words.extend(word.take()),
-            '\'' | '"' => quoted(c, &mut chars, word.get_or_insert_default())?,
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    if words.is_empty() { Err(ValueError::Empty) } else { Ok(words) }
-}
-
-/// Reads up to the closing `quote` into `word`.
-fn quoted(
-    quote: char,
-    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    word: &mut String,
-) -> Result<(), ValueError> {
-    while let Some(c) = chars.next() {
-        if c != quote {
-            word.push(c);
-        } else if chars.next_if_eq(&quote).is_some() {
-            word.push(quote);
-        } else {
-            return Ok(());
-        }
-    }
-    Err(ValueError::Quote(quote))
-}
 
 /// What `--rsync-path` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,21 +74,7 @@ fn takes_next(flag: &str, with_value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words(text: &str) -> Vec<String> {
-        split_words(text).unwrap()
-    }
-
-    #[test]
-    fn words_split_at_spaces_outside_quotes() {
-        assert_eq!(words("ssh -i /k -p 22"), ["ssh", "-i", "/k", "-p", "22"]);
-        assert_eq!(words("  ssh   -o 'ProxyCommand=nc %h %p' "), ["ssh", "-o", "ProxyCommand=nc %h %p"]);
-        assert_eq!(words(r#"ssh -i "/my ""key""" -l''x"#), ["ssh", "-i", "/my \"key\"", "-lx"]);
-        assert_eq!(words("ssh ''"), ["ssh", ""]);
-        assert_eq!(words(r"ssh a\ b"), ["ssh", r"a\", "b"]);
-        assert_eq!(split_words("ssh 'x"), Err(ValueError::Quote('\'')));
-        assert_eq!(split_words("  "), Err(ValueError::Empty));
-    }
+    use crate::config::UnitError;
 
     #[test]
     fn leaders_and_their_flags_go_before_the_agent() {
@@ -155,7 +104,7 @@ mod tests {
             ("mkdir -p /x rsync", ValueError::Leader("mkdir".into())),
             ("rsync --fake-super", ValueError::RemoteArgument("--fake-super".into())),
             ("sudo -u", ValueError::NoProgram("-u".into())),
-            ("", ValueError::Empty),
+            ("", ValueError::Unit(UnitError::Empty)),
         ] {
             assert_eq!(parse_remote_program(text), Err(error), "{text}");
         }

@@ -1,0 +1,95 @@
+//! The commands that talk to a running daemon.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{complain_text, print};
+use crate::cli::commands::{Control, Held, Named, Reconcile, Wait};
+use crate::cli::exit::Exit;
+use crate::daemon;
+use crate::status::{Answer, Request};
+
+/// Longest time that a daemon may take for an answer other than that of a wait.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+pub(super) fn wait(wait: Wait) -> u8 {
+    let timeout_ms = wait.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    tell(&wait.control, &Request::Wait { sync: wait.sync, targets: wait.targets, timeout_ms }, "")
+}
+
+pub(super) fn reconcile(it: Reconcile) -> u8 {
+    tell(&it.control, &Request::Reconcile { sync: it.sync }, "comparing")
+}
+
+pub(super) fn pause(it: Named) -> u8 {
+    tell(&it.control, &Request::Pause { sync: it.sync }, "paused")
+}
+
+pub(super) fn resume(it: Named) -> u8 {
+    tell(&it.control, &Request::Resume { sync: it.sync }, "resumed")
+}
+
+pub(super) fn approve(it: Held) -> u8 {
+    tell(&it.control, &Request::Approve { sync: it.sync, target: it.target }, "deletes approved")
+}
+
+pub(super) fn discard(it: Held) -> u8 {
+    tell(&it.control, &Request::Discard { sync: it.sync, target: it.target }, "deletes discarded")
+}
+
+fn socket(control: &Control) -> Option<PathBuf> {
+    let found = control.control.clone().or_else(daemon::find_socket);
+    if found.is_none() {
+        complain_text("no running speil was found", Some("--control SOCKET names the socket of a daemon"));
+    }
+    found
+}
+
+/// Prints the state of a running daemon.
+pub(super) fn status(control: &Control, json: bool) -> u8 {
+    let Some(socket) = socket(control) else { return Exit::Stream.code() };
+    match daemon::ask(&socket, &Request::Status, Some(ANSWER_MAX)) {
+        Ok(Answer::Status(report)) => {
+            let text = if json {
+                serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+            } else {
+                crate::status::text(&report)
+            };
+            print(&text);
+            0
+        }
+        other => unexpected(&socket, other),
+    }
+}
+
+fn tell(control: &Control, request: &Request, done: &str) -> u8 {
+    let Some(socket) = socket(control) else { return Exit::Stream.code() };
+    let limit = if matches!(request, Request::Wait { .. }) { None } else { Some(ANSWER_MAX) };
+    match daemon::ask(&socket, request, limit) {
+        Ok(Answer::Done { count }) => {
+            if !done.is_empty() {
+                print(&format!("{count} {done}\n"));
+            }
+            0
+        }
+        other => unexpected(&socket, other),
+    }
+}
+
+fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
+    match answer {
+        Ok(Answer::Failed { error, code }) => {
+            complain_text(&error, None);
+            code
+        }
+        Ok(_) => {
+            complain_text("the daemon gave an answer of another version", None);
+            Exit::Protocol.code()
+        }
+        Err(error) => {
+            complain_text(&format!("{}: {}", socket.display(), crate::error::io_text(&error)), None);
+            Exit::Stream.code()
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `speil mirror` and `speil run`: until they are stopped.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{complain, complain_text, exit_of, note, print};
+use crate::cli::commands::Run;
+use crate::cli::draft::{Transfer, check_source};
+use crate::cli::exit::Exit;
+use crate::cli::printer::Printer;
+use crate::cli::told::{Told, line};
+use crate::config::{self, Config, Settings};
+use crate::daemon::{self, Daemon, DaemonError};
+use crate::error::io_text;
+use crate::monitor::{Monitor, Notice, Scope};
+use crate::status::Report;
+
+/// Time between two summary lines of a live mirror.
+const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+/// Mirrors what the command line names.
+pub(super) fn mirror(transfer: Transfer) -> u8 {
+    crate::disk::raise_limits();
+    transfer.notes.iter().for_each(|text| note(text));
+    if let Err(error) = check_source(&transfer.sync.source) {
+        complain(&error, error.hint().as_deref());
+        return error.exit().code();
+    }
+    if !transfer.output.quiet {
+        for target in &transfer.sync.targets {
+            print(&format!("mirroring {} to {target}\n", transfer.sync.source.display()));
+        }
+    }
+    let printer = match Printer::new(&transfer.output, &transfer.sync, true) {
+        Ok(printer) => printer,
+        Err(error) => {
+            complain_text(&format!("log file: {}", io_text(&error)), None);
+            return Exit::Syntax.code();
+        }
+    };
+    let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
+    let config = Config { settings, syncs: vec![transfer.sync] };
+    let quiet = transfer.output.quiet;
+    serve(config, Arc::new(printer), None, transfer.dry_run, quiet)
+}
+
+fn serve(
+    config: Config,
+    monitor: Arc<dyn Monitor>,
+    reload: Option<daemon::Reload>,
+    dry_run: bool,
+    quiet: bool,
+) -> u8 {
+    let tick = summary_lines(quiet);
+    let daemon = Daemon::new(&config, monitor, reload, tick).dry_run(dry_run);
+    match daemon.run(config.syncs) {
+        Ok(libc::SIGTERM) => 0,
+        Ok(_) => Exit::Signal.code(),
+        Err(error) => {
+            complain(&error, None);
+            match error {
+                DaemonError::Nothing(error) => exit_of(&error).code(),
+                _ => Exit::Stream.code(),
+            }
+        }
+    }
+}
+
+/// Returns what prints one summary line a minute.
+fn summary_lines(quiet: bool) -> Box<dyn Fn(&Report) + Send> {
+    let last = Mutex::new(Instant::now());
+    Box::new(move |report| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if quiet || last.elapsed() < SUMMARY_EVERY {
+            return;
+        }
+        *last = Instant::now();
+        for sync in &report.syncs {
+            for target in &sync.targets {
+                print(&format!(
+                    "{} → {}: {}, lag {:.3} s, {} queued, {} files and {} bytes sent, {} problems\n",
+                    sync.name,
+                    target.name,
+                    target.state.replace('_', " "),
+                    Duration::from_millis(target.lag_ms).as_secs_f64(),
+                    target.queued,
+                    target.files,
+                    target.sent_bytes,
+                    target.problems.len()
+                ));
+            }
+        }
+    })
+}
+
+/// Notices of a daemon as log lines.
+struct Logger;
+
+impl Monitor for Logger {
+    fn notice(&self, scope: &Scope, notice: &Notice) {
+        match line(scope, notice, true) {
+            Told::Trouble(text) => tracing::warn!("{}", text.replace('\n', "; ")),
+            Told::News(text) => tracing::info!("{text}"),
+            Told::Detail(text) => tracing::debug!("{text}"),
+        }
+    }
+}
+
+/// Runs the syncs of configurations.
+pub(super) fn run(run: &Run) -> u8 {
+    crate::disk::raise_limits();
+    let loaded = match config::load_all(&run.configs) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            complain(&error, error.hint().as_deref());
+            return Exit::Syntax.code();
+        }
+    };
+    let mut config = loaded.config;
+    overrule(&mut config.settings, run);
+    if let Err(error) = start_logging(config.settings.logfile.as_deref(), run.verbose) {
+        complain_text(&error, None);
+        return Exit::Syntax.code();
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let pidfile = config.settings.pidfile.clone();
+    if let Some(path) = &pidfile {
+        if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
+            complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
+            return Exit::File.code();
+        }
+    }
+    let code = serve(config, Arc::new(Logger), Some(reload(&run.configs)), run.dry_run, true);
+    if let Some(path) = pidfile {
+        let _ = std::fs::remove_file(path);
+    }
+    code
+}
+
+/// Lets the command line have the last word.
+fn overrule(settings: &mut Settings, run: &Run) {
+    settings.logfile = run.log_file.clone().or(settings.logfile.take());
+    settings.pidfile = run.pidfile.clone().or(settings.pidfile.take());
+    settings.control = run.control.clone().or(settings.control.take());
+}
+
+/// Returns what reads the same files again, wherever the process stands by then.
+fn reload(configs: &[PathBuf]) -> daemon::Reload {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let paths: Vec<PathBuf> = configs.iter().map(absolute).collect();
+    Box::new(move || config::load_all(&paths).map(|loaded| loaded.config).map_err(|error| error.to_string()))
+}
+
+fn start_logging(logfile: Option<&Path>, verbose: u8) -> Result<(), String> {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SPEIL_LOG").unwrap_or_else(|_| level.into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 0);
+    let done = match logfile {
+        Some(path) => {
+            let file = std::fs::File::options().create(true).append(true).open(path);
+            let file = file.map_err(|error| format!("log file {}: {}", path.display(), io_text(&error)))?;
+            builder.with_ansi(false).with_writer(Mutex::new(file)).try_init()
+        }
+        None => builder.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).try_init(),
+    };
+    done.map_err(|error| error.to_string())
+}

@@ -1,0 +1,181 @@
+//! `speil sync`: one pass, and its end as rsync tells it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{complain, complain_text, exit_of, note, print};
+use crate::cli::draft::{Transfer, check_source};
+use crate::cli::exit::Exit;
+use crate::cli::printer::Printer;
+use crate::cli::summary::{Record, Summary, TargetSummary};
+use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
+use crate::monitor::Monitor;
+use crate::sender::Mailbox;
+use crate::tree::Kind;
+
+/// The queues of a pass under way, to be closed when it is to stop.
+type Queues = Arc<Mutex<Vec<Arc<Mailbox>>>>;
+
+/// Makes one pass and returns the exit code.
+pub(super) fn run(transfer: &Transfer) -> u8 {
+    crate::disk::raise_limits();
+    transfer.notes.iter().for_each(|text| note(text));
+    let (printer, _locks) = match prepare(transfer) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    let queues = Queues::default();
+    let stop = stop_on_signals(Arc::clone(&queues));
+    let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
+    let options = OnceOptions { dry_run: transfer.dry_run };
+    let report = once(&transfer.sync, options, &monitor, |mailboxes| {
+        *queues.lock().unwrap_or_else(PoisonError::into_inner) = mailboxes;
+    });
+    printer.end_progress();
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            complain(&error, None);
+            return exit_of(&error).code();
+        }
+    };
+    let mut exit = Exit::Success;
+    for target in &report.targets {
+        exit = exit.and(finish(transfer, &printer, target));
+    }
+    if stop.load(std::sync::atomic::Ordering::Acquire) {
+        exit = exit.and(Exit::Signal);
+    }
+    if transfer.output.json {
+        print(&Record::Exit { code: exit.code(), error: None }.line().unwrap_or_default());
+    }
+    exit.code()
+}
+
+/// Checks the source, takes the locks and opens the output.
+fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
+    if let Err(error) = check_source(&transfer.sync.source) {
+        complain(&error, error.hint().as_deref());
+        return Err(error.exit().code());
+    }
+    let locks = take_locks(transfer)?;
+    let printer = Printer::new(&transfer.output, &transfer.sync, false).map_err(|error| {
+        complain_text(&format!("log file: {}", crate::error::io_text(&error)), None);
+        Exit::Syntax.code()
+    })?;
+    Ok((Arc::new(printer), locks))
+}
+
+fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
+    if transfer.dry_run {
+        return Ok(Vec::new());
+    }
+    let options = LockOptions { wait: transfer.lock.wait, max_age: transfer.lock.max_age };
+    let mut locks = Vec::new();
+    for target in &transfer.sync.targets {
+        match Lock::take(&daemon::mirror_id(&transfer.sync, target), options) {
+            Ok(lock) => locks.push(lock),
+            Err(error) => {
+                complain(&error, Some("--wait-lock SECONDS waits for it"));
+                let stale = !matches!(error, LockError::Held { stale: false, .. });
+                return Err(if stale { Exit::Timeout.code() } else { 0 });
+            }
+        }
+    }
+    Ok(locks)
+}
+
+/// Closes the queues on INT or TERM, from a thread of its own; the flag says whether it came to that.
+fn stop_on_signals(queues: Queues) -> Arc<std::sync::atomic::AtomicBool> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let set = Arc::clone(&flag);
+    let wait = async move {
+        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return;
+        };
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+        set.store(true, std::sync::atomic::Ordering::Release);
+        for mailbox in queues.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            mailbox.close();
+        }
+    };
+    std::thread::spawn(move || {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(wait);
+        }
+    });
+    flag
+}
+
+/// Prints the end of one target and returns its exit code.
+fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit {
+    let exit = exit_of_target(target);
+    let summary = summary(transfer, printer, target);
+    let output = &transfer.output;
+    let mut text = String::new();
+    if output.json {
+        let record = Record::Summary(TargetSummary {
+            sync: transfer.sync.name.clone(),
+            target: target.name.clone(),
+            dry_run: transfer.dry_run,
+            summary,
+            problems: target.problems.len() as u64,
+            exit_code: exit.code(),
+        });
+        text = record.line().unwrap_or_default();
+    } else {
+        if output.table() {
+            text.push('\n');
+            text.push_str(&summary.table(output.numbers));
+        }
+        if output.closing_lines() {
+            text.push('\n');
+            text.push_str(&summary.closing(output.numbers, transfer.dry_run));
+        }
+    }
+    print(&text);
+    exit
+}
+
+/// Says what went wrong with a target and returns its exit code.
+fn exit_of_target(target: &TargetReport) -> Exit {
+    let mut exit = Exit::Success;
+    if let Some(error) = &target.error {
+        complain_text(&format!("{}: {error}", target.name), daemon::hint(error).as_deref());
+        exit = exit.and(exit_of(error));
+    }
+    for path in &target.vanished {
+        note(&format!("{path} vanished before it could be sent"));
+        exit = exit.and(Exit::Vanished);
+    }
+    if !target.problems.is_empty() {
+        exit = exit.and(Exit::Partial);
+    }
+    if target.held.is_some() { exit.and(Exit::Held) } else { exit }
+}
+
+fn summary(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Summary {
+    let counted = printer.counted(&target.name);
+    let totals = &target.totals;
+    let source = target.source.clone().unwrap_or_default();
+    let mut entries = source.kinds;
+    if target.source.is_some() && transfer.sync.selection.files_from.is_none() {
+        // rsync counts the top itself.
+        entries.add(Kind::Dir);
+    }
+    Summary {
+        entries,
+        created: counted.created,
+        deleted: counted.deleted,
+        transferred_files: totals.files,
+        total_bytes: source.bytes,
+        transferred_bytes: totals.file_bytes,
+        literal_bytes: totals.literal_bytes,
+        matched_bytes: totals.matched_bytes,
+        list_bytes: 0,
+        sent_bytes: totals.sent_bytes,
+        received_bytes: totals.received_bytes,
+        elapsed: target.elapsed,
+    }
+}

@@ -1,0 +1,72 @@
+//! Notices as lines.
+
+use crate::error::errno_text;
+use crate::event::RescanReason;
+use crate::monitor::{Notice, Scope};
+
+/// How much a notice matters.
+pub(super) enum Told {
+    /// Something is wrong.
+    Trouble(String),
+    /// Something an operator wants to see go by.
+    News(String),
+    /// Something only a close look needs.
+    Detail(String),
+}
+
+/// Returns a notice as one line.
+pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
+    let trouble = |text: String, hint: Option<&String>| {
+        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        Told::Trouble(format!("{scope}: {text}{hint}"))
+    };
+    match notice {
+        Notice::Connected { program, lacks } if lacks.is_empty() => {
+            Told::Detail(format!("{scope}: connected, agent {program}"))
+        }
+        Notice::Connected { lacks, .. } => {
+            Told::News(format!("{scope}: the target cannot hold {}; mirrored without", lacks.join(", ")))
+        }
+        Notice::Disconnected { error, hint, retry, attempt } => {
+            let next =
+                retry.map(|retry| format!("; retry {attempt} in {:.0} s", retry.as_secs_f64().max(1.0)));
+            trouble(format!("{error}{}", next.unwrap_or_default()), hint.as_ref())
+        }
+        Notice::Live => Told::News(format!("{scope}: live")),
+        Notice::PassBegan { top, reason } => {
+            Told::Detail(format!("{scope}: comparing {top} ({})", reason.word()))
+        }
+        Notice::PassDone { top, reason, summary } => {
+            let text = format!(
+                "{scope}: compared {} entries below {top} in {:.2} s ({}): {} differ, {} to delete",
+                summary.entries,
+                summary.elapsed.as_secs_f64(),
+                reason.word(),
+                summary.different,
+                summary.deletes
+            );
+            if *reason == RescanReason::Start { Told::News(text) } else { Told::Detail(text) }
+        }
+        Notice::Problem { path, operation, errno, on_target } => {
+            let side = if *on_target { "" } else { "source: " };
+            let next = if live { "; tried again" } else { "; skipped" };
+            trouble(format!("{side}{operation} {path}: {}{next}", errno_text(*errno)), None)
+        }
+        Notice::Held { count, reason } => {
+            let hint = if live {
+                "speil approve lets them go, speil discard forgets them".to_owned()
+            } else {
+                "--no-delete-guard or --max-delete=N allows it".to_owned()
+            };
+            trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
+        }
+        Notice::SetAside { path } => trouble(
+            format!("{path} was written on the target by someone else; kept in .speil/strangers"),
+            None,
+        ),
+        Notice::Rescan { path, reason } => {
+            Told::Detail(format!("{scope}: rescan of {path} ({})", reason.word()))
+        }
+        Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
+    }
+}

@@ -1,0 +1,412 @@
+//! `speil sync` as a cron job sees it: options, results beside rsync's, exit codes.
+//!
+//! **Purpose:** the real program against real trees, and rsync on a copy of the same trees as the oracle.
+//! **Not here:** the text of each option's help and the parsing of values, which `cli` tests itself.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, Timespec, mknodat};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::command::{Background, Environment, Outcome};
+use crate::support::tree::{Comparison, Upload, assert_same, copy_tree, set_times};
+
+/// A time long past, so that no rule about fresh stamps applies.
+const OLD: i64 = 1_600_000_000;
+
+/// A source, speil's target, and rsync's: a copy that rsync brings up to date.
+struct Trees {
+    env: Environment,
+    dir: TempDir,
+}
+
+impl Trees {
+    fn new() -> Self {
+        let trees = Self { env: Environment::new(), dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(trees.source()).unwrap();
+        fs::create_dir(trees.target()).unwrap();
+        trees
+    }
+
+    /// Every kind of difference that an option can be about.
+    fn with_differences() -> Self {
+        let trees = Self::new();
+        let (source, target) = (trees.source(), trees.target());
+        for (name, text, at) in [
+            ("same", "same", 0),
+            ("newer", "newer on the source", 100),
+            ("older", "older on the source", -100),
+            ("touched", "same size and text", 50),
+            ("resized", "another size", 0),
+            ("rewritten", "same stat, A", 0),
+            ("new.txt", "new", 0),
+            ("new.tmp", "new", 0),
+            ("sub/new.tmp", "new", 0),
+            ("sub/deeper/new.txt", "new", 0),
+        ] {
+            write(&source.join(name), text, OLD + at);
+        }
+        for (name, text) in [
+            ("same", "same"),
+            ("newer", "older on the target"),
+            ("older", "newer on the target, and longer"),
+            ("touched", "same size and text"),
+            ("resized", "some size"),
+            ("rewritten", "same stat, B"),
+            ("extra", "the source lacks it"),
+            ("extra.tmp", "the source lacks it"),
+            ("gone/file", "the source lacks it"),
+        ] {
+            write(&target.join(name), text, OLD);
+        }
+        symlink("same", source.join("link")).unwrap();
+        fs::set_permissions(source.join("newer"), fs::Permissions::from_mode(0o600)).unwrap();
+        for dir in ["sub/deeper", "sub", "."] {
+            settle(&source.join(dir), OLD + 7);
+        }
+        for dir in ["gone", "."] {
+            settle(&target.join(dir), OLD);
+        }
+        trees
+    }
+
+    fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    fn target(&self) -> PathBuf {
+        self.dir.path().join("target")
+    }
+
+    fn beside(&self) -> PathBuf {
+        self.dir.path().join("rsync")
+    }
+
+    /// Runs `speil sync OPTIONS source/ target/`.
+    fn sync(&self, options: &[&str]) -> Outcome {
+        self.env.run(arguments(options, &self.source(), &self.target()))
+    }
+
+    /// Runs speil and rsync with the same options on copies of the same target: the trees must be
+    /// equal afterwards. Returns what each printed, line by line and sorted.
+    #[track_caller]
+    fn against_rsync(&self, options: &[&str]) -> (Vec<String>, Vec<String>) {
+        copy_tree(&self.target(), &self.beside()).unwrap();
+        let rsync = self.rsync(options, &self.beside());
+        assert_eq!(rsync.code(), 0, "rsync {options:?}: {rsync:?}");
+        let speil = self.sync(options);
+        assert_eq!(speil.code(), 0, "speil {options:?}: {speil:?}");
+        let differences = Comparison::default().compare(&self.target(), &self.beside());
+        let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        assert!(differences.is_empty(), "{options:?}, speil / rsync:\n{}", shown.join("\n"));
+        (sorted(&speil), sorted(&rsync))
+    }
+
+    fn rsync(&self, options: &[&str], target: &Path) -> Outcome {
+        let mut command = self.env.command("rsync");
+        let mut source = self.source().into_os_string();
+        source.push("/");
+        command.args(options).arg(source).arg(target);
+        Background::spawn(command).wait()
+    }
+}
+
+fn arguments(options: &[&str], source: &Path, target: &Path) -> Vec<String> {
+    let mut arguments = vec!["sync".to_owned()];
+    arguments.extend(options.iter().map(|&option| option.to_owned()));
+    arguments.push(format!("{}/", source.display()));
+    arguments.push(format!("{}/", target.display()));
+    arguments
+}
+
+fn sorted(outcome: &Outcome) -> Vec<String> {
+    let mut lines: Vec<String> = outcome.stdout.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+fn write(path: &Path, text: &str, at: i64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    settle(path, at);
+}
+
+fn settle(path: &Path, at: i64) {
+    set_times(path, Timespec { tv_sec: at, tv_nsec: 0 }).unwrap();
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn unknown_and_refused_options_are_named() {
+    let trees = Trees::new();
+    for (option, said) in [("--inplace", "--inplace"), ("--no-such-option", "--no-such-option")] {
+        let outcome = trees.sync(&["-a", option]);
+        assert_eq!(outcome.code(), 1, "{outcome:?}");
+        assert!(outcome.stderr.contains(said), "{outcome:?}");
+    }
+}
+
+#[test]
+fn filter_rule_that_does_not_parse_is_named_before_anything_is_done() {
+    let trees = Trees::new();
+    write(&trees.source().join("file"), "x", OLD);
+    let outcome = trees.sync(&["-a", "--filter=nonsense"]);
+    assert_eq!(outcome.code(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("nonsense"), "{outcome:?}");
+    assert!(names(&trees.target()).is_empty());
+}
+
+#[test]
+fn missing_source_is_a_partial_transfer_as_in_rsync() {
+    let trees = Trees::new();
+    fs::remove_dir(trees.source()).unwrap();
+    let outcome = trees.sync(&["-a", "--delete"]);
+    assert_eq!(outcome.code(), 23, "{outcome:?}");
+    assert!(outcome.stderr.contains("SOURCE") && outcome.stderr.contains("no such file"), "{outcome:?}");
+}
+
+#[test]
+fn source_that_is_a_file_is_refused() {
+    let trees = Trees::new();
+    let file = trees.dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let outcome = trees.env.run(["sync", "-a", file.to_str().unwrap(), trees.target().to_str().unwrap()]);
+    assert_eq!(outcome.code(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("not a directory"), "{outcome:?}");
+}
+
+#[test]
+fn nested_and_equal_trees_are_refused() {
+    let trees = Trees::new();
+    write(&trees.source().join("sub/file"), "x", OLD);
+    let source = trees.source();
+    let above = trees.dir.path().to_path_buf();
+    for target in [source.clone(), source.join("sub"), source.join("sub/new"), above] {
+        let outcome = trees.env.run(arguments(&["-a", "--delete"], &source, &target));
+        assert_eq!(outcome.code(), 3, "{target:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("within the other"), "{target:?}: {outcome:?}");
+    }
+    assert_eq!(names(&source), ["sub"]);
+    assert_eq!(names(&source.join("sub")), ["file"]);
+}
+
+#[test]
+fn synced_tree_is_what_rsync_would_leave_and_a_second_run_has_nothing_to_do() {
+    let trees = Trees::with_differences();
+    let source = trees.source();
+    Upload::of(120, 7).grow(&source.join("uploads")).unwrap();
+    fs::hard_link(source.join("same"), source.join("sub/same too")).unwrap();
+    symlink("nowhere", source.join("sub/dangling")).unwrap();
+    mknodat(CWD, source.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
+    fs::set_permissions(source.join("sub"), fs::Permissions::from_mode(0o2750)).unwrap();
+    let options = ["-aHAX", "--delete"];
+    let outcome = trees.sync(&options);
+    assert_eq!((outcome.code(), outcome.stdout.as_str()), (0, ""), "{outcome:?}");
+    // Equal stat and other bytes: rsync's quick check and speil's pass it over alike.
+    fs::copy(source.join("rewritten"), trees.target().join("rewritten")).unwrap();
+    settle(&trees.target().join("rewritten"), OLD);
+    assert_same(&source, &trees.target());
+    let judged = trees.rsync(&["-aHAXn", "--delete", "--checksum", "-i"], &trees.target());
+    assert_eq!((judged.code(), judged.stdout.as_str()), (0, ""), "{judged:?}");
+    let again = trees.sync(&["-aHAX", "--delete", "-i"]);
+    assert_eq!((again.code(), again.stdout.as_str(), again.stderr.as_str()), (0, "", ""));
+    assert!(!trees.target().join(".speil").exists(), "one pass leaves nothing behind");
+}
+
+#[test]
+fn dry_run_changes_nothing_and_prints_what_rsync_would() {
+    let trees = Trees::with_differences();
+    let before = trees.dir.path().join("before");
+    copy_tree(&trees.target(), &before).unwrap();
+    let options = ["-an", "--delete", "-i"];
+    let (speil, rsync) = trees.against_rsync(&options);
+    assert_same(&before, &trees.target());
+    assert_eq!(speil, rsync);
+    assert!(speil.iter().any(|line| line.starts_with("*deleting")), "{speil:?}");
+}
+
+#[test]
+fn options_choose_the_same_entries_as_in_rsync() {
+    for options in [
+        &["-a"][..],
+        &["-a", "--delete"],
+        &["-a", "--existing"],
+        &["-a", "--ignore-existing"],
+        &["-a", "--existing", "--ignore-existing", "--delete"],
+        &["-a", "-u"],
+        &["-a", "--size-only"],
+        &["-a", "-c"],
+        &["-a", "-c", "--delete"],
+        &["-a", "-I"],
+        &["-rl"],
+        &["-rlt", "-O"],
+        &["-a", "--no-links"],
+        &["-a", "--modify-window=60"],
+        &["-a", "--chmod=D2755,F640"],
+        &["-a", "--chmod=go-rwx"],
+        &["-a", "--exclude=*.tmp", "--delete"],
+        &["-a", "--exclude=*.tmp", "--delete", "--delete-excluded"],
+        &["-a", "--include=sub/", "--include=*.tmp", "--exclude=*", "--delete"],
+        &["-a", "--filter=P extra", "--filter=- /sub/deeper", "--delete"],
+        &["-a", "--filter=H new.*", "--delete"],
+    ] {
+        let trees = Trees::with_differences();
+        let itemized = [options, &["-i"]].concat();
+        let (speil, rsync) = trees.against_rsync(&itemized);
+        assert_eq!(speil, rsync, "{options:?}");
+    }
+}
+
+#[test]
+fn files_from_sends_the_listed_paths_alone() {
+    let trees = Trees::with_differences();
+    let list = trees.dir.path().join("list");
+    fs::write(&list, "newer\nsub/deeper/new.txt\n# no path\n").unwrap();
+    let from = format!("--files-from={}", list.display());
+    trees.against_rsync(&["-a", &from]);
+    assert!(trees.target().join("sub/deeper/new.txt").exists() && !trees.target().join("new.txt").exists());
+}
+
+#[test]
+fn listed_path_that_is_missing_is_told_and_the_others_are_sent() {
+    let trees = Trees::with_differences();
+    let list = trees.dir.path().join("list");
+    fs::write(&list, "missing\nnew.txt\n").unwrap();
+    let outcome = trees.sync(&["-a", &format!("--files-from={}", list.display())]);
+    assert_eq!(outcome.code(), 23, "{outcome:?}");
+    assert!(outcome.stderr.contains("missing"), "{outcome:?}");
+    assert!(trees.target().join("new.txt").exists());
+}
+
+#[test]
+fn more_deletes_than_allowed_delete_nothing_and_name_the_option() {
+    let trees = Trees::with_differences();
+    let outcome = trees.sync(&["-a", "--delete", "--max-delete=1"]);
+    assert_eq!(outcome.code(), 25, "{outcome:?}");
+    assert!(outcome.stderr.contains("--max-delete"), "{outcome:?}");
+    for kept in ["extra", "extra.tmp", "gone/file"] {
+        assert!(trees.target().join(kept).exists(), "{kept}");
+    }
+    assert!(trees.target().join("new.txt").exists(), "all else is done");
+}
+
+#[test]
+fn emptied_source_deletes_nothing_and_the_option_that_allows_it_is_named() {
+    let trees = Trees::new();
+    Upload::of(150, 3).grow(&trees.target()).unwrap();
+    let before = trees.dir.path().join("before");
+    copy_tree(&trees.target(), &before).unwrap();
+    let outcome = trees.sync(&["-aO", "--delete"]);
+    assert_eq!(outcome.code(), 25, "{outcome:?}");
+    assert!(outcome.stderr.contains("--no-delete-guard"), "{outcome:?}");
+    let kept = Comparison { root: false, ..Comparison::default() };
+    assert_eq!(kept.compare(&before, &trees.target()).len(), 0);
+    let allowed = trees.sync(&["-a", "--delete", "--no-delete-guard"]);
+    assert_eq!(allowed.code(), 0, "{allowed:?}");
+    assert!(names(&trees.target()).is_empty());
+}
+
+#[test]
+fn patterns_may_hold_bytes_that_are_no_utf8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let trees = Trees::new();
+    fs::write(trees.source().join(OsStr::from_bytes(b"caf\xe9.jpg")), "x").unwrap();
+    fs::write(trees.source().join("plain.jpg"), "x").unwrap();
+    let paths = arguments(&[], &trees.source(), &trees.target());
+    let mut all =
+        vec![OsStr::new("sync").to_owned(), "-a".into(), OsStr::from_bytes(b"--exclude=caf\xe9*").into()];
+    all.extend(paths.iter().skip(1).map(Into::into));
+    let outcome = trees.env.run(all);
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    assert_eq!(names(&trees.target()), ["plain.jpg"]);
+}
+
+#[test]
+fn stats_count_entries_by_type_as_rsync_does() {
+    let trees = Trees::with_differences();
+    copy_tree(&trees.target(), &trees.beside()).unwrap();
+    let figures = |outcome: &Outcome| -> Vec<String> {
+        let wanted = [
+            "Number of files",
+            "Number of created",
+            "Number of deleted",
+            "Number of regular",
+            "Total file size",
+        ];
+        outcome
+            .stdout
+            .lines()
+            .filter(|line| wanted.iter().any(|w| line.starts_with(w)))
+            .map(str::to_owned)
+            .collect()
+    };
+    let rsync = figures(&trees.rsync(&["-a", "--delete", "--stats"], &trees.beside()));
+    let speil = figures(&trees.sync(&["-a", "--delete", "--stats"]));
+    assert_eq!(rsync.len(), 5, "{rsync:?}");
+    assert_eq!(speil, rsync);
+}
+
+#[test]
+fn progress_shows_nothing_on_a_pipe_unless_asked() {
+    let trees = Trees::with_differences();
+    let silent = trees.sync(&["-a"]);
+    assert_eq!((silent.stdout.as_str(), silent.stderr.as_str()), ("", ""));
+    let trees = Trees::with_differences();
+    let asked = trees.sync(&["-a", "--info=progress2"]);
+    assert_eq!(asked.code(), 0, "{asked:?}");
+    let last = asked.stdout.rsplit('\r').next().unwrap_or_default();
+    assert!(last.contains("100%") && last.contains("to-chk=0/"), "{asked:?}");
+    let sent: u32 =
+        last.split("xfr#").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
+    assert_eq!(sent, 8, "{asked:?}");
+}
+
+#[test]
+fn second_run_on_a_pair_ends_at_once_and_says_who_is_at_work() {
+    let trees = Trees::new();
+    fs::write(trees.source().join("large"), vec![b'x'; 8 << 20]).unwrap();
+    let slow = arguments(&["-avv", "--bwlimit=1", "--no-compress"], &trees.source(), &trees.target());
+    let first = trees.env.spawn(slow);
+    first.wait_for_line("connected");
+    let second = trees.sync(&["-a"]);
+    assert_eq!(second.code(), 0, "{second:?}");
+    assert!(second.stderr.contains(&format!("process {}", first.pid())), "{second:?}");
+    let stale = trees.sync(&["-a", "--lock-max-age=0"]);
+    first.signal(Signal::INT);
+    let first = first.wait();
+    assert_eq!(first.code(), 20, "{first:?}");
+    assert_ne!(stale.code(), 0, "a run that hangs must not stay unnoticed: {stale:?}");
+}
+
+#[test]
+fn unreachable_host_ends_with_the_code_of_the_remote_shell() {
+    let trees = Trees::new();
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let ssh = format!("ssh -F none -o BatchMode=yes -p {port}");
+    let source = format!("{}/", trees.source().display());
+    let outcome = trees.env.run(["sync", "-a", "-e", &ssh, &source, "127.0.0.1:/nowhere"]);
+    assert_eq!(outcome.code(), 255, "{outcome:?}");
+    assert!(outcome.stderr.to_lowercase().contains("connection refused"), "{outcome:?}");
+}
+
+#[test]
+fn synced_directory_keeps_the_inode_of_what_did_not_change() {
+    let trees = Trees::with_differences();
+    let before = fs::metadata(trees.target().join("same")).unwrap().ino();
+    assert_eq!(trees.sync(&["-a", "--delete"]).code(), 0);
+    assert_eq!(fs::metadata(trees.target().join("same")).unwrap().ino(), before);
+}
