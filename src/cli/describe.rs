@@ -95,7 +95,7 @@ impl Describer {
             of(new) != of(old)
         };
         let time =
-            a.mtime != b.mtime && a.kind != Kind::Symlink || a.mtime != b.mtime && self.mask.link_times;
+            a.mtime != b.mtime && (a.kind != Kind::Symlink || self.mask.link_times);
         let time = match (time, self.mask.keeps_time(a.kind)) {
             (true, true) => ItemTime::Source,
             (true, false) if a.kind == Kind::File => ItemTime::Transfer,
