@@ -110,11 +110,16 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         ["delete", at] => EventKind::Delete { path: path(at), dir },
         ["move", from, "->", to] => EventKind::Move { from: path(from), to: path(to), dir },
         ["rescan", at] => EventKind::Rescan { path: path(at), reason: RescanReason::Unwatched },
-        ["sent", at, took] => return Some(debounce.sent(&path(at), now, span(took)?)),
-        ["still_open", at] => return Some(debounce.still_open(&path(at), now)),
-        ["again", at, after] => return Some(debounce.again(&path(at), now, span(after)?)),
-        ["gone", at] => return Some(debounce.gone(&path(at), None, now)),
-        _ => return None,
+        words => {
+            match words {
+                ["sent", at, took] => debounce.sent(&path(at), now, span(took)?),
+                ["still_open", at] => debounce.still_open(&path(at), now),
+                ["again", at, after] => debounce.again(&path(at), now, span(after)?),
+                ["gone", at] => debounce.gone(&path(at), None, now),
+                _ => return None,
+            }
+            return Some(());
+        }
     };
     debounce.event(Event { at: now, kind });
     Some(())
