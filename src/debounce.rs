@@ -207,9 +207,10 @@ impl Debounce {
 
     fn created(&mut self, path: RelPath, dir: bool, at: Instant) {
         let cancelled = self.deletes.cancel(&path);
-        if dir && cancelled.as_ref().is_some_and(|pending| pending.expected != Identity::Dir(false)) {
-            // If the other directory was moved out of the tree, what it held was never reported, and
-            // the target has it still.
+        let told = self.recent.get(&path).is_some_and(|trace| trace.deleted);
+        if dir && (cancelled.is_some() || told) {
+            // A delete of what is back is not carried out. If a directory of that name was moved out of
+            // the tree, what it held was never reported, and the target has it still.
             self.hand_on(vec![(path.clone(), Dirt::created_dir(at))], at);
             self.rescan(path, RescanReason::Moved, at);
             return;

@@ -94,8 +94,7 @@ impl Describer {
             };
             of(new) != of(old)
         };
-        let time =
-            a.mtime != b.mtime && (a.kind != Kind::Symlink || self.mask.link_times);
+        let time = a.mtime != b.mtime && (a.kind != Kind::Symlink || self.mask.link_times);
         let time = match (time, self.mask.keeps_time(a.kind)) {
             (true, true) => ItemTime::Source,
             (true, false) if a.kind == Kind::File => ItemTime::Transfer,

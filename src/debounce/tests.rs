@@ -110,31 +110,16 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         ["delete", at] => EventKind::Delete { path: path(at), dir },
         ["move", from, "->", to] => EventKind::Move { from: path(from), to: path(to), dir },
         ["rescan", at] => EventKind::Rescan { path: path(at), reason: RescanReason::Unwatched },
-        ["sent", at, took] => {
-            return {
-                debounce.sent(&path(at), now, span(took)?);
-                Some(())
-            };
+        words => {
+            match words {
+                ["sent", at, took] => debounce.sent(&path(at), now, span(took)?),
+                ["still_open", at] => debounce.still_open(&path(at), now),
+                ["again", at, after] => debounce.again(&path(at), now, span(after)?),
+                ["gone", at] => debounce.gone(&path(at), None, now),
+                _ => return None,
+            }
+            return Some(());
         }
-        ["still_open", at] => {
-            return {
-                debounce.still_open(&path(at), now);
-                Some(())
-            };
-        }
-        ["again", at, after] => {
-            return {
-                debounce.again(&path(at), now, span(after)?);
-                Some(())
-            };
-        }
-        ["gone", at] => {
-            return {
-                debounce.gone(&path(at), None, now);
-                Some(())
-            };
-        }
-        _ => return None,
     };
     debounce.event(Event { at: now, kind });
     Some(())

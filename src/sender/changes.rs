@@ -381,12 +381,14 @@ impl Session {
                 Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }
             }
         };
-        Counters::add(&self.shared.status.counters.deletes, 1);
+        // Where nobody knows what stood there, most likely nothing did, and nothing is to be told.
+        let known = *expected != Identity::Any;
+        Counters::add(&self.shared.status.counters.deletes, u64::from(known));
         self.forget_links(path);
         let keep_strangers = self.shared.options.live;
         self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
         self.touch_parent(path);
-        if self.shared.monitor.itemizes() {
+        if known && self.shared.monitor.itemizes() {
             let deleted = Itemized::Deleted { path: path.clone(), kind: expected.kind() };
             self.shared.monitor.itemized(&self.shared.about, &deleted);
         }

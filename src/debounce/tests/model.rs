@@ -85,7 +85,8 @@ enum Deed {
 }
 
 fn any_path() -> impl Strategy<Value = RelPath> {
-    let name = prop_oneof![Just("a"), Just("b"), Just("c")];
+    // Few names, so that they meet often.
+    let name = prop_oneof![Just("a"), Just("b")];
     collection::vec(name, 1..4).prop_map(|names| path(&names.join("/")))
 }
 
@@ -95,10 +96,10 @@ fn any_deed() -> impl Strategy<Value = Deed> {
         3 => any_path().prop_map(Deed::Mkdir),
         5 => (any_path(), any_path()).prop_map(|(from, to)| Deed::Move { from, to }),
         3 => any_path().prop_map(Deed::Delete),
-        1 => any_path().prop_map(Deed::MoveOut),
+        2 => any_path().prop_map(Deed::MoveOut),
         2 => any_path().prop_map(Deed::Touch),
         1 => any_path().prop_map(Deed::Rescan),
-        1 => any_path().prop_map(Deed::Pass),
+        2 => any_path().prop_map(Deed::Pass),
         4 => prop_oneof![Just(1), Just(15), Just(25), Just(1100), 0_u64..3000].prop_map(Deed::Wait),
         4 => (0_usize..6).prop_map(Deed::Apply),
     ]
