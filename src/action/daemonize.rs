@@ -1,0 +1,51 @@
+//! Leaving the terminal, as daemons did before there was systemd.
+//!
+//! **Sources:** daemon(7) "SysV daemons", lockf(3), lsyncd 2.2.3 as observed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// Goes on in a child that belongs to no terminal; the parent ends with 0. Call while there is one thread.
+///
+/// # Errors
+/// What the system says.
+pub fn detach() -> io::Result<()> {
+    // SAFETY: there is one thread, so the child inherits a whole process.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: ends the parent without running the child's exit handlers.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
+/// Gives up the terminal, the working directory and the standard streams.
+///
+/// # Errors
+/// What the system says.
+pub fn settle() -> io::Result<()> {
+    rustix::process::setsid()?;
+    std::env::set_current_dir("/")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Writes the process id into `file` and locks it for as long as the result lives.
+///
+/// # Errors
+/// What the system says; `EAGAIN` if another process holds the lock.
+pub fn pidfile(file: &Path) -> io::Result<File> {
+    let mut opened = OpenOptions::new().create(true).write(true).truncate(false).open(file)?;
+    // SAFETY: the descriptor is open.
+    if unsafe { libc::lockf(opened.as_raw_fd(), libc::F_TLOCK, 0) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    opened.set_len(0)?;
+    writeln!(opened, "{}", std::process::id())?;
+    Ok(opened)
+}
