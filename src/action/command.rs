@@ -173,6 +173,9 @@ mod tests {
 
     #[test]
     fn names_that_are_no_variables_stay() {
-        assert_eq!(words("echo ^basename ^^path"), ["/bin/sh", "-c", "echo ^basename ^\"$1\"", "/bin/sh", "d/f x"]);
+        assert_eq!(
+            words("echo ^basename ^^path"),
+            ["/bin/sh", "-c", "echo ^basename ^\"$1\"", "/bin/sh", "d/f x"]
+        );
     }
 }

@@ -243,8 +243,7 @@ impl Core {
         {
             command.stdout(file).stderr(same);
         }
-        let mut child =
-            command.spawn().map_err(|error| format!("cannot execute {text}: {error}"))?;
+        let mut child = command.spawn().map_err(|error| format!("cannot execute {text}: {error}"))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let fd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let engine = self.engine.clone();

@@ -29,9 +29,12 @@ pub fn settle() -> io::Result<()> {
     rustix::process::setsid()?;
     std::env::set_current_dir("/")?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    for stream in 0..=2 {
+        // SAFETY: both are open; the standard streams belong to nobody else.
+        if unsafe { libc::dup2(null.as_raw_fd(), stream) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
     Ok(())
 }
 

@@ -104,8 +104,6 @@ pub enum Take {
     Yes,
     /// Leaves it, and what hangs on it.
     No,
-    /// Leaves it and all later ones.
-    Break,
 }
 
 /// The queue of one sync.
@@ -148,13 +146,9 @@ impl Delays {
     }
 
     /// Returns how many entries there are.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Returns an entry.
@@ -228,13 +222,16 @@ impl Delays {
         for path in [Some(&path), path2.as_ref()].into_iter().flatten().filter(|path| !path.is_empty()) {
             self.by_path.entry(key(path).to_vec()).or_default().push(id);
         }
-        self.entries.insert(id, Delay { etype, path, path2, status, alarm, blockers, dependents: Vec::new() });
+        self.entries
+            .insert(id, Delay { etype, path, path2, status, alarm, blockers, dependents: Vec::new() });
         id
     }
 
     /// Makes an event part of the last entry of its path, if they can be one.
     fn merge(&mut self, etype: Etype, path: &[u8]) -> bool {
-        let Some(last) = self.by_path.get(key(path)).and_then(|ids| ids.last().copied()) else { return false };
+        let Some(last) = self.by_path.get(key(path)).and_then(|ids| ids.last().copied()) else {
+            return false;
+        };
         // What came to a directory above meanwhile must stay between the two.
         let newer = |dir: &[u8]| self.by_path.get(dir).is_some_and(|ids| ids.last() > Some(&last));
         if above(key(path)).any(newer) || self.barriers.last() > Some(&last) {
@@ -376,7 +373,6 @@ impl Delays {
                     set.insert(id);
                 }
                 Take::No => {}
-                Take::Break => break,
             }
         }
         taken
@@ -429,7 +425,12 @@ mod tests {
     fn nothing_is_merged_across_the_delete_of_its_directory() {
         let delays = queue(
             Combine::Paths,
-            &[(Etype::Modify, "/d/f"), (Etype::Delete, "/d/"), (Etype::Create, "/d/"), (Etype::Modify, "/d/f")],
+            &[
+                (Etype::Modify, "/d/f"),
+                (Etype::Delete, "/d/"),
+                (Etype::Create, "/d/"),
+                (Etype::Modify, "/d/f"),
+            ],
         );
         assert_eq!(
             shown(&delays),

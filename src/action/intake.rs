@@ -126,9 +126,10 @@ fn rescan(core: &mut Core, at: usize, path: &RelPath, reason: RescanReason) {
     core.normal(&line);
     let Some(sync) = core.syncs.get_mut(at) else { return };
     if sync.spec.init.is_some() {
-        let waits = sync.delays.iter().any(|(_, entry)| {
-            entry.etype == Etype::Init && entry.status != super::delays::Status::Active
-        });
+        let waits = sync
+            .delays
+            .iter()
+            .any(|(_, entry)| entry.etype == Etype::Init && entry.status != super::delays::Status::Active);
         if !waits {
             let id = sync.delays.push_whole(Etype::Init, None);
             core.log.line("Delay", &format!("entry {id} is a pass over everything"));

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::calls::{self, Call};
+use super::calls;
 use super::command::{self, Names};
 use super::core::{Core, Job, JobKind};
 use super::delays::{Delay, Etype, Id, Take};
@@ -137,7 +137,10 @@ pub fn judge(core: &mut Core, at: usize, ids: &[Id], list: bool, ended: Result<i
     let code = match ended {
         Ok(code) => code,
         Err(signal) => {
-            core.log.line("Warn", &format!("a child of {} was ended by signal {signal}, trying again", spec.name));
+            core.log.line(
+                "Warn",
+                &format!("a child of {} was ended by signal {signal}, trying again", spec.name),
+            );
             return Some(Verdict::Again);
         }
     };
@@ -154,7 +157,8 @@ pub fn judge(core: &mut Core, at: usize, ids: &[Id], list: bool, ended: Result<i
     };
     if part == Builtin::DirectCollect && !first {
         if code != 0 {
-            core.log.line("Warn", &format!("{} on {} = {code}", etype.word(), path_of(&spec, entry.as_ref())));
+            core.log
+                .line("Warn", &format!("{} on {} = {code}", etype.word(), path_of(&spec, entry.as_ref())));
         }
         return Some(Verdict::Ok);
     }
@@ -243,11 +247,4 @@ pub fn judge_word(verdict: Option<Verdict>) -> Option<&'static str> {
         Verdict::Again => "again",
         Verdict::Die => "die",
     })
-}
-
-/// Returns a shell command with its parameters.
-pub fn shell(line: &[u8], parameters: Vec<Vec<u8>>) -> Call {
-    let mut call = Call::new(b"/bin/sh", &[b"-c", line, b"/bin/sh"]);
-    call.arguments.extend(parameters);
-    call
 }

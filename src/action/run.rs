@@ -116,7 +116,9 @@ fn settled(mut settings: LsyncdSettings, options: &Options, again: bool) -> Lsyn
     settings.logfile = options.logfile.clone().or(settings.logfile);
     settings.pidfile = options.pidfile.clone().or(settings.pidfile);
     // The daemon works in `/`.
-    for file in [&mut settings.logfile, &mut settings.pidfile, &mut settings.status_file].into_iter().flatten() {
+    for file in
+        [&mut settings.logfile, &mut settings.pidfile, &mut settings.status_file].into_iter().flatten()
+    {
         *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone());
     }
     settings
@@ -143,7 +145,12 @@ fn prepare_log(log: &mut Log, settings: &LsyncdSettings) -> Option<InotifyMode> 
     let mode = InotifyMode::from_word(settings.inotify_mode.as_deref());
     if mode.is_none() {
         let word = settings.inotify_mode.as_deref().unwrap_or_default();
-        log.line("Error", &format!("'{word}' is not a valid inotfiyMode. ( valid: CloseWrite, Modify, CloseWrite or Modify )"));
+        log.line(
+            "Error",
+            &format!(
+                "'{word}' is not a valid inotfiyMode. ( valid: CloseWrite, Modify, CloseWrite or Modify )"
+            ),
+        );
     }
     mode
 }
@@ -193,7 +200,9 @@ fn hear_signals(set: libc::sigset_t, engine: Sender<Message>) -> std::io::Result
         loop {
             let mut number = 0;
             // SAFETY: the set is filled, and blocked in every thread.
-            if unsafe { libc::sigwait(&set, &mut number) } == 0 && engine.send(Message::Signal(number)).is_err() {
+            if unsafe { libc::sigwait(&set, &mut number) } == 0
+                && engine.send(Message::Signal(number)).is_err()
+            {
                 return;
             }
         }
@@ -266,18 +275,19 @@ impl Round {
 
     /// Works until the end.
     fn turn(mut self, receiver: &Receiver<Message>) -> End {
-        let (mut status_due, mut dirty, mut stop) = (Instant::now(), true, None::<Stop>);
+        let (mut status_due, mut stop) = (Instant::now(), None::<Stop>);
         loop {
             let now = Instant::now();
             self.advance(now);
-            if dirty && now >= status_due {
+            if now >= status_due {
                 self.write_status();
-                (status_due, dirty) = (now + self.status_interval, false);
+                status_due = now + self.status_interval;
             }
             if let Some(end) = self.end(&mut stop, now) {
                 self.write_status();
                 return end;
             }
+            // Also when nothing happens: the file's age says that this lives.
             let fresh = self.status.as_ref().map(|_| status_due.max(now + Duration::from_millis(1)));
             let due = [self.due(now), fresh, stop.as_ref().map(|stop| stop.until)];
             let due = due.into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600));
@@ -287,8 +297,6 @@ impl Round {
                     self.hear(message, &mut stop);
                 }
             }
-            // Also when nothing happens: the file's age says that this lives.
-            dirty = true;
         }
     }
 
@@ -307,7 +315,8 @@ impl Round {
                 && sync.job.is_some_and(|since| now.duration_since(since) > LONG)
             {
                 sync.told = true;
-                core.log.line("Warn", &format!("{name}: its Lua function has been running for 10 s; it waits"));
+                core.log
+                    .line("Warn", &format!("{name}: its Lua function has been running for 10 s; it waits"));
             }
         }
         self.first = (self.first + 1) % count.max(1);
@@ -358,7 +367,10 @@ impl Round {
             }
             Message::Done(job, result) => done(&mut core, &self.jobs, &mut self.collects, job, result),
             Message::Ready(fd, writable) => {
-                let found = core.observed.get(&fd).and_then(|(ready, write)| if writable { write } else { ready }.clone());
+                let found = core
+                    .observed
+                    .get(&fd)
+                    .and_then(|(ready, write)| if writable { write } else { ready }.clone());
                 if let Some(function) = found {
                     send_job(&mut core, &self.jobs, Job { sync: None, kind: JobKind::Ready(fd), function });
                 }
@@ -418,7 +430,11 @@ struct Stop {
     killed: u32,
 }
 
-fn watcher(at: usize, sync: &super::core::Running, engine: Sender<Message>) -> Result<watch::Watcher, String> {
+fn watcher(
+    at: usize,
+    sync: &super::core::Running,
+    engine: Sender<Message>,
+) -> Result<watch::Watcher, String> {
     let spec = &sync.spec;
     let source = Path::new(std::ffi::OsStr::from_bytes(&spec.source));
     let filter: LsyncdFilter = sync.filter.clone();
@@ -487,8 +503,15 @@ fn done(
     match job.kind {
         JobKind::Collect { ids, .. } => core.judged(at, &ids, verdict),
         JobKind::On(id) if core.waits(at, id) => core.discard(at, id),
-        JobKind::Whole(id) if core.waits(at, id) => rest(core, at, "init neither spawned on its event nor discarded it"),
-        JobKind::Action if core.syncs.get(at).is_some_and(|sync| sync.due(Instant::now()).is_some() && sync.children == 0) => {
+        JobKind::Whole(id) if core.waits(at, id) => {
+            rest(core, at, "init neither spawned on its event nor discarded it")
+        }
+        JobKind::Action
+            if core
+                .syncs
+                .get(at)
+                .is_some_and(|sync| sync.due(Instant::now()).is_some() && sync.children == 0) =>
+        {
             // It may have taken one event of several; only one that takes none is kept from spinning.
             rest_briefly(core, at);
         }

@@ -108,7 +108,8 @@ fn coroutine(lua: &Lua, run: &Function, job: &Job) -> mlua::Result<(Thread, Mult
         JobKind::Alarm(_) => ("alarm", Vec::new()),
         JobKind::Ready(fd) => ("fd", vec![Value::Integer((*fd).into())]),
     };
-    let mut arguments = vec![Value::String(lua.create_string(kind)?), Value::Function(job.function.clone()), sync];
+    let mut arguments =
+        vec![Value::String(lua.create_string(kind)?), Value::Function(job.function.clone()), sync];
     arguments.extend(rest);
     Ok((thread, MultiValue::from_vec(arguments)))
 }
@@ -173,7 +174,8 @@ fn queue_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
     host.set(
         "spawn",
         lua.create_function(
-            move |_, (at, ids, list, program, words, input): (
+            move |_,
+                  (at, ids, list, program, words, input): (
                 usize,
                 Vec<Id>,
                 bool,

@@ -110,7 +110,8 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
     match name {
         "help" => return Err(Box::new(Asked::Say(HELP.to_owned(), REFUSED))),
         "version" => {
-            let line = format!("Version: {} (speil {})\n", crate::config::LSYNCD_VERSION, env!("CARGO_PKG_VERSION"));
+            let line =
+                format!("Version: {} (speil {})\n", crate::config::LSYNCD_VERSION, env!("CARGO_PKG_VERSION"));
             return Err(Box::new(Asked::Say(line, 0)));
         }
         "monitor" => {
@@ -125,7 +126,9 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
         "script" => options.config.scripts.extend(file),
         "delay" => match text.parse::<f64>() {
             Ok(delay) if delay >= 0.0 => options.config.delay = Some(delay),
-            _ => return Err(Box::new(Asked::Refuse(format!("delay must be a number and >= 0, not '{text}'")))),
+            _ => {
+                return Err(Box::new(Asked::Refuse(format!("delay must be a number and >= 0, not '{text}'"))));
+            }
         },
         "sshopts" => match crate::config::split_words(&text) {
             Ok(words) => options.config.ssh_options = words,

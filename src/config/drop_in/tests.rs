@@ -19,7 +19,10 @@ fn what_lsyncd_refuses_is_refused_in_its_words() {
         ("settings{maxProceses=1}", "did you mean \"maxProcesses\"?"),
         ("", "Nothing to watch!"),
         ("sync{default.rsync, target='/t'}", ":1: source missing from sync."),
-        ("sync{default.rsync, source='/nowhere/x', target='/t'}", "Cannot access source directory: /nowhere/x"),
+        (
+            "sync{default.rsync, source='/nowhere/x', target='/t'}",
+            "Cannot access source directory: /nowhere/x",
+        ),
         ("sync{default.rsync, source='/'}", ":1: default.rsync needs \"target\" configured"),
         (
             "sync{default.rsync, source='/', target='/t', rsync={foo=1}}",
@@ -27,7 +30,10 @@ fn what_lsyncd_refuses_is_refused_in_its_words() {
         ),
         ("sync{default.rsync, source='/', target='/t', rsync=1}", "Parameter \"rsync\" must be a table."),
         ("sync{default.rsync, source='/', target='/t', delay='3'}", "delay must be a number and >= 0"),
-        ("sync{default.rsync, source='/', target='/t', exclude=3}", "type for exclude must be table or string"),
+        (
+            "sync{default.rsync, source='/', target='/t', exclude=3}",
+            "type for exclude must be table or string",
+        ),
         ("sync{default.rsync, source='/', target='/t', filter={'x'}}", "Unknown filter rule: \"x\""),
         ("sync{default.rsyncssh, source='/', targetdir='/t'}", "default.rsyncssh needs \"host\" configured"),
         (
