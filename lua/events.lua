@@ -174,6 +174,8 @@ end
 
 -- Globals ----------------------------------------------------------------------------------------
 
+local globals = {}
+
 local function shown(value)
   if value == nil then return "(nil)" end
   if type(value) == "boolean" then return value and "(true)" or "(false)" end
@@ -182,7 +184,7 @@ local function shown(value)
   return tostring(value)
 end
 
-function log(category, ...)
+function globals.log(category, ...)
   local words = {}
   for at = 1, select("#", ...) do
     words[at] = shown((select(at, ...)))
@@ -190,14 +192,14 @@ function log(category, ...)
   host.log(category, table.concat(words))
 end
 
-function now() return timestamp(host.now()) end
+function globals.now() return timestamp(host.now()) end
 
-function terminate(code) host.terminate(code) end
+function globals.terminate(code) host.terminate(code) end
 
-function readdir(path) return host.readdir(path) end
+function globals.readdir(path) return host.readdir(path) end
 
-function alarm(stamp, func, extra)
-  host.alarm(stamp.seconds, function() return func(now(), extra) end)
+function globals.alarm(stamp, func, extra)
+  host.alarm(stamp.seconds, function() return func(globals.now(), extra) end)
 end
 
 local function words_of(into, values, count)
@@ -214,7 +216,7 @@ local function words_of(into, values, count)
   return into
 end
 
-function spawn(agent, binary, ...)
+function globals.spawn(agent, binary, ...)
   local self = type(agent) == "table" and identity[agent]
   if not self or self.inlet then error("spawning with an invalid agent", 2) end
   if type(binary) ~= "string" then error("calling spawn(agent, binary, ...): binary is not a string", 2) end
@@ -228,12 +230,17 @@ function spawn(agent, binary, ...)
   if cause then error(cause, 2) end
 end
 
-function spawnShell(agent, command, ...)
-  return spawn(agent, "/bin/sh", "-c", command, "/bin/sh", ...)
+function globals.spawnShell(agent, command, ...)
+  return globals.spawn(agent, "/bin/sh", "-c", command, "/bin/sh", ...)
 end
 
-function observefd(fd, ready, writable) host.observe(fd, ready, writable) end
-function nonobservefd(fd) host.unobserve(fd) end
+function globals.observefd(fd, ready, writable) host.observe(fd, ready, writable) end
+function globals.nonobservefd(fd) host.unobserve(fd) end
+
+-- The table of globals is locked by now.
+for name, value in pairs(globals) do
+  rawset(_G, name, value)
+end
 
 -- What the program calls -------------------------------------------------------------------------
 
