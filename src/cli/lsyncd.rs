@@ -127,7 +127,9 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
         "delay" => match text.parse::<f64>() {
             Ok(delay) if delay >= 0.0 => options.config.delay = Some(delay),
             _ => {
-                return Err(Box::new(Asked::Refuse(format!("delay must be a number and >= 0, not '{text}'"))));
+                return Err(Box::new(Asked::Refuse(format!(
+                    "delay must be a number and >= 0, not '{text}'"
+                ))));
             }
         },
         "sshopts" => match crate::config::split_words(&text) {
