@@ -134,10 +134,7 @@ fn relative(path: &[u8]) -> &[u8] {
 /// Returns the move on the host of a `default.rsyncssh`; `None` for any other sync.
 pub fn ssh_move(sync: &LsyncdSync, from: &[u8], to: &[u8]) -> Option<Call> {
     let (ssh, host, dir) = sync.ssh.as_ref()?;
-    let name = |path: &[u8]| {
-        let path = relative(path);
-        quoted(&[dir, path.strip_suffix(b"/").unwrap_or(path)].concat())
-    };
+    let name = |path: &[u8]| quoted(&[dir, relative(path)].concat());
     let (from, to) = (name(from), name(to));
     let mut arguments = ssh.arguments.clone();
     arguments.push(host.clone());
@@ -165,7 +162,8 @@ pub fn direct(sync: &LsyncdSync, entry: &Delay) -> Option<Call> {
         }
         Etype::Delete if sync.delete.running => Some(Call::new(b"/bin/rm", &[b"-rf", b"--", &at])),
         Etype::Move => {
-            let to = target_of(entry.path2.as_deref().unwrap_or_default());
+            let to = [&target, entry.path2.as_deref().unwrap_or_default()].concat();
+            let at = [&target[..], &entry.path].concat();
             let script: &[u8] = if sync.delete.running {
                 b"/bin/mv -- \"$1\" \"$2\" || /bin/rm -rf -- \"$1\""
             } else {

@@ -118,6 +118,9 @@ pub struct Delays {
     next: Id,
 }
 
+/// A path, and the new name of a move.
+type Paths = (Vec<u8>, Option<Vec<u8>>);
+
 fn key(path: &[u8]) -> &[u8] {
     path.strip_suffix(b"/").unwrap_or(path)
 }
@@ -169,7 +172,7 @@ impl Delays {
 
     /// Adds an entry that stands for no path.
     pub fn push_whole(&mut self, etype: Etype, alarm: Option<Instant>) -> Id {
-        let id = self.insert(etype, Vec::new(), None, alarm, BTreeSet::new());
+        let id = self.insert(etype, (Vec::new(), None), alarm, BTreeSet::new());
         if etype != Etype::Full {
             self.barriers.insert(id);
         }
@@ -184,7 +187,7 @@ impl Delays {
         self.undo_move_onto(etype, path);
         let blockers = self.related(path);
         let blockers = self.needed(path, blockers);
-        self.insert(etype, path.to_vec(), None, alarm, blockers);
+        self.insert(etype, (path.to_vec(), None), alarm, blockers);
     }
 
     /// Adds a move, or where anything waits that it has to do with, a delete and a create; says whether it
@@ -192,7 +195,7 @@ impl Delays {
     pub fn push_move(&mut self, from: &[u8], to: &[u8], alarm: Option<Instant>) -> bool {
         if self.related(from).is_empty() && self.related(to).is_empty() {
             let barriers = self.barriers.clone();
-            self.insert(Etype::Move, from.to_vec(), Some(to.to_vec()), alarm, barriers);
+            self.insert(Etype::Move, (from.to_vec(), Some(to.to_vec())), alarm, barriers);
             return true;
         }
         self.push(Etype::Delete, from, alarm);
@@ -200,14 +203,8 @@ impl Delays {
         false
     }
 
-    fn insert(
-        &mut self,
-        etype: Etype,
-        path: Vec<u8>,
-        path2: Option<Vec<u8>>,
-        alarm: Option<Instant>,
-        blockers: BTreeSet<Id>,
-    ) -> Id {
+    fn insert(&mut self, etype: Etype, paths: Paths, alarm: Option<Instant>, blockers: BTreeSet<Id>) -> Id {
+        let (path, path2) = paths;
         let id = self.next;
         self.next += 1;
         for blocker in &blockers {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ pub fn run(mut options: Options) -> i32 {
         }
         let round = Round::start(config, &settings, log.clone(), sender.clone(), mode);
         match round.map(|round| round.turn(&receiver)) {
-            Ok(End::Reset) => {}
+            // What was heard before is covered by the pass that follows.
+            Ok(End::Reset) => while receiver.try_recv().is_ok() {},
             Ok(End::Exit(code)) => {
                 if code != 255
                     && let (Some(_), Some(file)) = (&pidfile, &settings.pidfile)
@@ -235,6 +237,14 @@ struct Round {
     onepass: bool,
     first: usize,
     collects: HashMap<usize, Vec<Job>>,
+    /// Set when the round is over, for the scripts that still run.
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Round {
@@ -258,7 +268,8 @@ impl Round {
             }
         }
         let core = Arc::new(Mutex::new(core));
-        let jobs = script::start(lua, &core, Instant::now())?;
+        let over = Arc::new(AtomicBool::new(false));
+        let jobs = script::start(lua, &core, Arc::clone(&over))?;
         Ok(Self {
             core,
             jobs,
@@ -270,6 +281,7 @@ impl Round {
             onepass: settings.onepass,
             first: 0,
             collects: HashMap::new(),
+            over,
         })
     }
 
@@ -517,7 +529,8 @@ fn done(
         }
         _ => {}
     }
-    if let Some(job) = waiting.get_mut(&at).and_then(Vec::pop) {
+    if let Some(jobs_of) = waiting.get_mut(&at).filter(|list| !list.is_empty()) {
+        let job = jobs_of.remove(0);
         send_job(core, jobs, job);
     }
 }

@@ -6,6 +6,7 @@
 //! **Not here:** what scripts see, which is `lua/events.lua`.
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,17 +32,18 @@ pub fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
     core.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the thread; it ends when the sender of jobs is dropped.
+/// Starts the thread; it ends when the sender of jobs is dropped. Once `over` is set, what still runs there
+/// is given up.
 ///
 /// # Errors
 /// Lua's, if the state is out of memory; the system's, if there can be no thread.
-pub fn start(lua: Lua, core: &Shared, epoch: Instant) -> Result<Sender<Job>, String> {
+pub fn start(lua: Lua, core: &Shared, over: Arc<AtomicBool>) -> Result<Sender<Job>, String> {
     let engine = lock(core).engine.clone();
-    let run = prepare(&lua, core, epoch).map_err(|error| text_of(&error))?;
+    let run = prepare(&lua, core, Instant::now()).map_err(|error| text_of(&error))?;
     let (sender, jobs) = crossbeam_channel::bounded(4096);
     std::thread::Builder::new()
         .name("speil-script".to_owned())
-        .spawn(move || work(&lua, &run, &jobs, &engine))
+        .spawn(move || work(&lua, &run, &jobs, &(engine, over)))
         .map_err(|error| error.to_string())?;
     Ok(sender)
 }
@@ -54,7 +56,12 @@ fn prepare(lua: &Lua, core: &Shared, epoch: Instant) -> mlua::Result<Function> {
     parts.get("run")
 }
 
-fn work(lua: &Lua, run: &Function, jobs: &Receiver<Job>, engine: &Sender<Message>) {
+fn work(
+    lua: &Lua,
+    run: &Function,
+    jobs: &Receiver<Job>,
+    (engine, over): &(Sender<Message>, Arc<AtomicBool>),
+) {
     let mut active: Vec<(Job, Thread, Option<MultiValue>)> = Vec::new();
     loop {
         if active.is_empty() {
@@ -66,6 +73,9 @@ fn work(lua: &Lua, run: &Function, jobs: &Receiver<Job>, engine: &Sender<Message
         }
         active.retain_mut(|(job, thread, arguments)| {
             let result = thread.resume::<MultiValue>(arguments.take().unwrap_or_default());
+            if over.load(Ordering::Relaxed) {
+                return false;
+            }
             if result.is_ok() && thread.status() == ThreadStatus::Resumable {
                 return true;
             }

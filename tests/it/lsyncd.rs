@@ -213,8 +213,8 @@ fn moves_go_through_ssh() {
     let edit = |source: &Path| fs::rename(source.join("a"), source.join("b")).unwrap();
     for calls in Scene::calls_of_each(text, edit, 2) {
         let name = |name: &str| format!("'/it'\"'\"'s/{name}'");
-        let (from, to) = (name("a"), name("b"));
-        assert_eq!(calls[1].words, ["-i", "/k", "-p", "23", "h", "mv", &from, &to, "||", "rm", "-rf", &from]);
+        let (from, to) = (name("a/"), name("b/"));
+        assert_eq!(calls[1].words, ["-i", "/k", "-p", "23", "h", "mv", &from, &to, "||", "rm", "-fr", &from]);
         assert!(calls[0].words.contains(&"--rsh=ssh -i /k -p 23".to_owned()), "{calls:?}");
         assert_eq!(calls[0].words.last().unwrap(), "h:/it's/");
     }
