@@ -430,7 +430,17 @@ function sync(block)
       refuse(key .. " must be a string or a function")
     end
   end
-  if config.monitor ~= nil and config.monitor ~= "inotify" and config.monitor ~= "poll" then
+  local engine = config.engine or set.engine or "auto"
+  if engine ~= "auto" and engine ~= "rsync" then
+    refuse('engine "' .. tostring(engine) .. '" is not available for a configuration of lsyncd\'s')
+  end
+  for _, key in ipairs { "crontab", "tunnel" } do
+    if config[key] then refuse('"' .. key .. '" is not available') end
+  end
+  if config.batchSizeLimit then
+    host.warn(host.place() .. '"batchSizeLimit" does nothing: large files go with the others')
+  end
+  if config.monitor ~= nil and config.monitor ~= "inotify" then
     refuse('event monitor "' .. tostring(config.monitor) .. '" unknown.')
   end
   settle_rules(config)

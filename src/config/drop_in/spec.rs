@@ -90,8 +90,6 @@ pub struct LsyncdSync {
     pub excludes: Vec<Vec<u8>>,
     /// `+ PATTERN` and `- PATTERN`.
     pub filters: Vec<Vec<u8>>,
-    /// Bytes from which on a file is sent by itself.
-    pub batch_size_max: Option<u64>,
     /// Whether directories below the source are watched.
     pub subdirs: bool,
     /// rsync's options.
@@ -114,8 +112,6 @@ pub struct LsyncdSync {
     pub full: Handler,
     /// `onCreate` and its like.
     pub on: OnEvent,
-    /// Which engine mirrors: `rsync`, `native`, `auto`.
-    pub engine: String,
     /// The settled table, which the user's functions see.
     pub table: Table,
 }
@@ -192,7 +188,6 @@ impl LsyncdSync {
             delete,
             excludes: byte_list(&table, "_excludes")?,
             filters: byte_list(&table, "_filters")?,
-            batch_size_max: number(&table, "batchSizeLimit")?.map(|size| size.clamp(0.0, 1e18) as u64),
             subdirs: table.get::<Value>("subdirs")? != Value::Boolean(false),
             rsync: RsyncFlags::read(rsync.as_ref(), old_options(&table)?)?,
             ssh,
@@ -211,8 +206,6 @@ impl LsyncdSync {
                 attrib: handler("onAttrib")?,
                 startup: handler("onStartup")?,
             },
-            engine: bytes(&table, "engine")?
-                .map_or_else(String::new, |word| String::from_utf8_lossy(&word).into_owned()),
             table,
         })
     }
@@ -243,8 +236,6 @@ pub struct LsyncdSettings {
     pub processes_max: Option<usize>,
     /// Whether to leave after the first passes.
     pub onepass: bool,
-    /// The engine of syncs that name none.
-    pub engine: Option<String>,
     /// How long the end waits for children.
     pub shutdown_wait: Option<Duration>,
 }
@@ -280,7 +271,6 @@ impl LsyncdSettings {
             inotify_mode: text(table, "inotifyMode")?,
             processes_max: number(table, "maxProcesses")?.map(count),
             onepass: truth(table, "onepass")?,
-            engine: text(table, "engine")?,
             shutdown_wait: span(table, "shutdownWait")?,
         })
     }
