@@ -6,6 +6,7 @@
 //! other modules' tuning; whether the sources exist, which [`Config::validate`] asks.
 
 mod conflict;
+mod drop_in;
 mod error;
 mod explain;
 mod lsyncd;
@@ -25,6 +26,10 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use drop_in::{
+    Builtin, CliSync, DISPATCH, ExitCodes, Handler, LSYNCD_VERSION, LsyncdConfig, LsyncdError, LsyncdOptions,
+    LsyncdSettings, LsyncdSync, RsyncFlags, SshFlags, Verdict, load_lsyncd, text_of,
+};
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
 pub use lua::Limits;

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map: which module holds what, and which may use which.
 
+pub mod action;
 pub mod batch;
 pub mod cli;
 pub mod config;

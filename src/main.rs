@@ -4,7 +4,19 @@ use std::process::ExitCode;
 
 use std::io::{IsTerminal, Write};
 
+/// Returns the arguments for lsyncd's command line, if that is what was called.
+fn lsyncd_arguments() -> Option<Vec<std::ffi::OsString>> {
+    let mut words = std::env::args_os();
+    let called = words.next()?;
+    let by_name = std::path::Path::new(&called).file_name()?.as_encoded_bytes().ends_with(b"lsyncd");
+    let wanted = by_name || words.next()? == "lsyncd";
+    wanted.then(|| std::env::args_os().skip(if by_name { 1 } else { 2 }).collect())
+}
+
 fn main() -> ExitCode {
+    if let Some(arguments) = lsyncd_arguments() {
+        return speil::cli::lsyncd(arguments);
+    }
     let command = match speil::cli::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(error) => {

@@ -3,4 +3,5 @@
 mod cli;
 mod layering;
 mod live;
+mod lsyncd;
 mod support;

@@ -1,0 +1,316 @@
+//! What the engine and the user's Lua share: the queues, the children, the log.
+//!
+//! **Invariants:** behind one lock that is held for moments; a child belongs to entries of one sync, which
+//! are `active` until it was judged. **Not here:** when what runs (`run`); what is run (`layers`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use mlua::Function;
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::calls::Call;
+use super::delays::{Combine, Delays, Etype, Id, Status};
+use super::log::Log;
+use crate::config::{Builtin, Handler, LsyncdSync, Verdict};
+use crate::event::Event;
+use crate::filter::LsyncdFilter;
+
+/// What the engine hears.
+#[derive(Debug)]
+pub enum Message {
+    /// The watcher of a sync heard something.
+    Events(usize, Vec<Event>),
+    /// A child ended: its number, and its exit code or the signal that ended it.
+    Exited(u64, Result<i32, i32>),
+    /// A job of the user's Lua is done.
+    Done(Job, Result<Option<Verdict>, String>),
+    /// A descriptor that a script observes is ready.
+    Ready(i32, bool),
+    /// A signal came.
+    Signal(i32),
+    /// Something changed that the engine looks at by itself.
+    Look,
+}
+
+/// Something that the user's Lua does.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The sync that waits for it; `None` for alarms and observed descriptors.
+    pub sync: Option<usize>,
+    /// What it is.
+    pub kind: JobKind,
+    /// The function.
+    pub function: Function,
+}
+
+/// What a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// `action(inlet)`.
+    Action,
+    /// `init(event)`, `full(event)`.
+    Whole(Id),
+    /// `onCreate(event)` and its like.
+    On(Id),
+    /// `collect(agent, exitcode)`.
+    Collect {
+        /// What the child worked on.
+        ids: Vec<Id>,
+        /// Whether that is a list.
+        list: bool,
+        /// How it ended.
+        code: i32,
+    },
+    /// `alarm`: the number under which its arguments are kept.
+    Alarm(u64),
+    /// `observefd`.
+    Ready(i32),
+}
+
+/// A child at work.
+#[derive(Debug)]
+struct Child {
+    sync: usize,
+    ids: Vec<Id>,
+    list: bool,
+    fd: Option<OwnedFd>,
+}
+
+/// A sync at work.
+#[derive(Debug)]
+pub struct Running {
+    /// What is configured.
+    pub spec: Arc<LsyncdSync>,
+    /// What is to do.
+    pub delays: Delays,
+    /// Children at work.
+    pub children: usize,
+    /// Since when its Lua runs.
+    pub job: Option<Instant>,
+    /// Whether it was told that its Lua runs for long.
+    pub told: bool,
+    /// Until when nothing is tried, after a function that did nothing.
+    pub rest: Option<Instant>,
+    /// Which events are dropped.
+    pub filter: LsyncdFilter,
+    /// Filters and excludes as they stand now.
+    pub rules: (Vec<Vec<u8>>, Vec<Vec<u8>>),
+}
+
+/// The shared state.
+pub struct Core {
+    /// All syncs, in order.
+    pub syncs: Vec<Running>,
+    /// The log.
+    pub log: Log,
+    /// Whether a first pass that fails is tried again.
+    pub insist: bool,
+    /// Most children of all syncs.
+    pub processes_max: Option<usize>,
+    /// Whether nothing new is spawned.
+    pub stopping: bool,
+    /// Set when all is over: the exit status.
+    pub fatal: Option<i32>,
+    /// Alarms of scripts by their time and number.
+    pub alarms: BTreeMap<(Instant, u64), Function>,
+    /// Descriptors that scripts observe: what to call when they can be read and written.
+    pub observed: HashMap<i32, (Option<Function>, Option<Function>)>,
+    /// Where the engine listens.
+    pub engine: Sender<Message>,
+    children: HashMap<u64, Child>,
+    next: u64,
+}
+
+/// How entries are combined for a sync.
+fn combine(spec: &LsyncdSync) -> Combine {
+    match spec.action {
+        Handler::Builtin(Builtin::RsyncAction | Builtin::SshAction | Builtin::DirectAction) => Combine::Paths,
+        _ => Combine::Kinds,
+    }
+}
+
+impl Running {
+    /// Makes a sync with an empty queue.
+    pub fn new(spec: LsyncdSync) -> Self {
+        let rules = (spec.filters.clone(), spec.excludes.clone());
+        let filter = LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default();
+        let delays = Delays::new(combine(&spec));
+        let spec = Arc::new(spec);
+        Self { spec, delays, children: 0, job: None, told: false, rest: None, filter, rules }
+    }
+
+    /// Reads the rules anew after they were changed.
+    pub fn rules_changed(&mut self) {
+        if let Ok(filter) = LsyncdFilter::new(&self.rules.0, &self.rules.1) {
+            self.filter = filter;
+        }
+    }
+
+    /// Returns when an event that is heard now is due.
+    pub fn alarm(&self) -> Option<Instant> {
+        self.spec.delay.map(|delay| Instant::now() + delay)
+    }
+
+    /// Returns the first entry that is due now.
+    pub fn due(&self, now: Instant) -> Option<(Id, Etype)> {
+        let (id, entry) = self.delays.first()?;
+        let full = self.delays.len() >= self.spec.delays_max;
+        (full || entry.alarm.is_none_or(|alarm| alarm <= now)).then_some((id, entry.etype))
+    }
+}
+
+impl Core {
+    /// Makes the state of `specs`.
+    pub fn new(specs: Vec<LsyncdSync>, log: Log, engine: Sender<Message>) -> Self {
+        Self {
+            syncs: specs.into_iter().map(Running::new).collect(),
+            log,
+            insist: false,
+            processes_max: None,
+            stopping: false,
+            fatal: None,
+            alarms: BTreeMap::new(),
+            observed: HashMap::new(),
+            engine,
+            children: HashMap::new(),
+            next: 1,
+        }
+    }
+
+    /// Returns a number that was never given before.
+    pub fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Returns how many children work.
+    pub fn children(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Whether sync `at` may have one more child.
+    pub fn has_room(&self, at: usize) -> bool {
+        let global = self.processes_max.is_none_or(|most| self.children.len() < most);
+        global && self.syncs.get(at).is_some_and(|sync| sync.children < sync.spec.processes_max)
+    }
+
+    /// Says a line in category `Normal`.
+    pub fn normal(&self, text: &str) {
+        self.log.line("Normal", text);
+    }
+
+    /// Says why, and ends everything.
+    pub fn die(&mut self, text: &str) {
+        self.log.line("Error", text);
+        self.fatal.get_or_insert(255);
+    }
+
+    /// Starts a child that works on `ids`. A program that cannot be started is one that ends with 255.
+    pub fn spawn(&mut self, at: usize, ids: Vec<Id>, list: bool, call: Call) {
+        if self.stopping {
+            self.normal("ignored a spawn, since this ends");
+            return;
+        }
+        let number = self.number();
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        sync.delays.activate(&ids);
+        sync.children += 1;
+        self.log.line("Exec", &shown(&call));
+        let started = self.start(number, call);
+        if let Err(error) = &started {
+            self.log.line("Error", error);
+            let _ = self.engine.send(Message::Exited(number, Ok(255)));
+        }
+        self.children.insert(number, Child { sync: at, ids, list, fd: started.ok().flatten() });
+    }
+
+    fn start(&self, number: u64, call: Call) -> Result<Option<OwnedFd>, String> {
+        let text = String::from_utf8_lossy(&call.program).into_owned();
+        let mut command = Command::new(std::ffi::OsString::from_vec(call.program));
+        command.args(call.arguments.into_iter().map(std::ffi::OsString::from_vec));
+        command.stdin(if call.input.is_empty() { Stdio::inherit() } else { Stdio::piped() });
+        if !self.log.foreground
+            && let Ok(Some(file)) = self.log.open()
+            && let Ok(same) = file.try_clone()
+        {
+            command.stdout(file).stderr(same);
+        }
+        let mut child = command.spawn().map_err(|error| format!("cannot execute {text}: {error}"))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let fd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let engine = self.engine.clone();
+        let wait = move || {
+            if let Some(mut input) = child.stdin.take() {
+                // A child that does not read all says so by its exit code.
+                let _ = input.write_all(&call.input);
+            }
+            let ended = match child.wait() {
+                Ok(status) => status.code().ok_or_else(|| status.signal().unwrap_or_default()),
+                Err(_) => Ok(255),
+            };
+            let _ = engine.send(Message::Exited(number, ended));
+        };
+        std::thread::Builder::new()
+            .name("speil-child".to_owned())
+            .spawn(wait)
+            .map_err(|error| format!("cannot wait for {text}: {error}"))?;
+        Ok(fd)
+    }
+
+    /// Sends a signal to every child.
+    pub fn signal_children(&self, signal: Signal) {
+        for fd in self.children.values().filter_map(|child| child.fd.as_ref()) {
+            // One that has ended already is on its way to be heard of.
+            let _ = rustix::process::pidfd_send_signal(fd, signal);
+        }
+    }
+
+    /// Takes note of a child's end; returns its sync, what it worked on, and whether that was a list.
+    pub fn exited(&mut self, number: u64) -> Option<(usize, Vec<Id>, bool)> {
+        let child = self.children.remove(&number)?;
+        if let Some(sync) = self.syncs.get_mut(child.sync) {
+            sync.children = sync.children.saturating_sub(1);
+        }
+        Some((child.sync, child.ids, child.list))
+    }
+
+    /// Carries out a verdict.
+    pub fn judged(&mut self, at: usize, ids: &[Id], verdict: Option<Verdict>) {
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        match verdict {
+            Some(Verdict::Again) => {
+                let pause = sync.spec.delay.unwrap_or_default().max(Duration::from_secs(1));
+                sync.delays.retry(ids, Instant::now() + pause);
+            }
+            Some(Verdict::Die) => self.die("Critical exitcode."),
+            Some(Verdict::Ok) | None => ids.iter().for_each(|id| sync.delays.remove(*id)),
+        }
+    }
+
+    /// Whether an entry waits still, so that nobody took care of it.
+    pub fn waits(&self, at: usize, id: Id) -> bool {
+        let entry = self.syncs.get(at).and_then(|sync| sync.delays.get(id));
+        entry.is_some_and(|entry| entry.status == Status::Wait)
+    }
+
+    /// Removes an entry that nobody works on.
+    pub fn discard(&mut self, at: usize, id: Id) {
+        if let Some(sync) = self.syncs.get_mut(at) {
+            sync.delays.remove(id);
+        }
+    }
+}
+
+/// Returns a call as one line.
+fn shown(call: &Call) -> String {
+    let words = std::iter::once(&call.program).chain(&call.arguments);
+    words.map(|word| crate::tree::quote(word)).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,65 @@
+//! The status file, in lsyncd's format.
+//!
+//! **Invariants:** replaced as a whole, so that a reader never sees half of it.
+//! **Sources:** lsyncd 2.2.3 as observed.
+
+use std::io;
+use std::path::Path;
+
+use super::core::{Core, Running};
+use super::log::stamp;
+
+/// Returns what the file says; `watched` are the directories that each sync watches.
+pub fn render(core: &Core, watched: usize) -> Vec<u8> {
+    let mut out = format!("Lsyncd status report at {}\n\n", stamp("%a %b %e %H:%M:%S %Y")).into_bytes();
+    for sync in &core.syncs {
+        render_sync(sync, &mut out);
+    }
+    out.extend_from_slice(format!("Inotify watching {watched} directories\n").as_bytes());
+    for (at, sync) in core.syncs.iter().enumerate() {
+        out.extend_from_slice(format!("  {}: ", at + 1).as_bytes());
+        out.extend_from_slice(&sync.spec.source);
+        out.push(b'\n');
+    }
+    out
+}
+
+fn render_sync(sync: &Running, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{} source=", sync.spec.name).as_bytes());
+    out.extend_from_slice(&sync.spec.source);
+    out.extend_from_slice(format!("\nThere are {} delays\n", sync.delays.len()).as_bytes());
+    for (_, entry) in sync.delays.iter() {
+        out.extend_from_slice(format!("{:<7}{} ", entry.status.word(), entry.etype.word()).as_bytes());
+        out.extend_from_slice(&entry.path);
+        if let Some(to) = &entry.path2 {
+            out.extend_from_slice(b" -> ");
+            out.extend_from_slice(to);
+        }
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"Filtering:\n");
+    if sync.rules.0.is_empty() {
+        out.extend_from_slice(b"  nothing.\n");
+    }
+    for rule in &sync.rules.0 {
+        out.extend_from_slice(rule);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Replaces the file.
+///
+/// # Errors
+/// What the system says; the old file stands.
+pub fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+    let kind = std::fs::metadata(file).map(|meta| meta.is_file());
+    if matches!(kind, Ok(false)) {
+        // A device or a pipe is written to, not replaced.
+        return std::fs::write(file, text);
+    }
+    let mut name = file.as_os_str().to_owned();
+    name.push(".new");
+    std::fs::write(&name, text)?;
+    std::fs::rename(&name, file)
+}

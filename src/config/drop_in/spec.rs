@@ -1,0 +1,277 @@
+//! One settled `sync{}`, and `settings{}`, as typed values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mlua::{Function, Table, Value};
+
+use super::exit::ExitCodes;
+use super::flags::{RsyncFlags, SshFlags};
+use super::{Builtin, to_path};
+
+/// What stands behind a key that may hold a function.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Handler {
+    /// Nothing, or `false`.
+    Absent,
+    /// `true`: declares that the sync sees to this.
+    Flag,
+    /// A part of a layer.
+    Builtin(Builtin),
+    /// The user's own function.
+    Lua(Function),
+    /// A command line with variables.
+    Command(Vec<u8>),
+}
+
+impl Handler {
+    fn of(value: &Value, builtins: &[(Function, Builtin)]) -> Self {
+        match value {
+            Value::Nil | Value::Boolean(false) => Self::Absent,
+            Value::Function(function) => match builtins.iter().find(|(known, _)| known == function) {
+                Some((_, builtin)) => Self::Builtin(*builtin),
+                None => Self::Lua(function.clone()),
+            },
+            Value::String(text) => Self::Command(text.as_bytes().to_vec()),
+            _ => Self::Flag,
+        }
+    }
+
+    /// Whether anything stands there.
+    pub fn is_some(&self) -> bool {
+        *self != Self::Absent
+    }
+}
+
+/// When deletes are carried over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete {
+    /// In the first pass.
+    pub startup: bool,
+    /// Afterwards.
+    pub running: bool,
+}
+
+/// The handlers of the kinds of events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnEvent {
+    /// `onCreate`.
+    pub create: Handler,
+    /// `onModify`.
+    pub modify: Handler,
+    /// `onDelete`.
+    pub delete: Handler,
+    /// `onMove`.
+    pub r#move: Handler,
+    /// `onAttrib`.
+    pub attrib: Handler,
+    /// `onStartup`.
+    pub startup: Handler,
+}
+
+/// One sync with its inheritance settled and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LsyncdSync {
+    /// `Sync` and its number, counted from 1, where none is given.
+    pub name: String,
+    /// Absolute, without symlinks, with a slash at the end.
+    pub source: Vec<u8>,
+    /// The target as rsync is given it; for a sync without a layer as it was written.
+    pub target: Option<Vec<u8>>,
+    /// How long an event waits; `None` not at all.
+    pub delay: Option<Duration>,
+    /// From how many events on nobody waits.
+    pub delays_max: usize,
+    /// Most children at once.
+    pub processes_max: usize,
+    /// Which phases delete.
+    pub delete: Delete,
+    /// Patterns that exclude.
+    pub excludes: Vec<Vec<u8>>,
+    /// `+ PATTERN` and `- PATTERN`.
+    pub filters: Vec<Vec<u8>>,
+    /// Whether directories below the source are watched.
+    pub subdirs: bool,
+    /// rsync's options.
+    pub rsync: RsyncFlags,
+    /// ssh's options, and the host and its directory, of `default.rsyncssh`.
+    pub ssh: Option<(SshFlags, Vec<u8>, Vec<u8>)>,
+    /// `exitcodes`.
+    pub exit_codes: ExitCodes,
+    /// `rsyncExitCodes`.
+    pub rsync_codes: ExitCodes,
+    /// `sshExitCodes`.
+    pub ssh_codes: ExitCodes,
+    /// `action`.
+    pub action: Handler,
+    /// `collect`.
+    pub collect: Handler,
+    /// `init`.
+    pub init: Handler,
+    /// `full`.
+    pub full: Handler,
+    /// `onCreate` and its like.
+    pub on: OnEvent,
+    /// The settled table, which the user's functions see.
+    pub table: Table,
+}
+
+fn bytes(table: &Table, key: &str) -> mlua::Result<Option<Vec<u8>>> {
+    Ok(match table.get::<Value>(key)? {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        value @ (Value::Integer(_) | Value::Number(_)) => Some(value.to_string()?.into_bytes()),
+        _ => None,
+    })
+}
+
+fn number(table: &Table, key: &str) -> mlua::Result<Option<f64>> {
+    Ok(match table.get::<Value>(key)? {
+        Value::Integer(number) => Some(number as f64),
+        Value::Number(number) => Some(number),
+        _ => None,
+    })
+}
+
+fn byte_list(table: &Table, key: &str) -> mlua::Result<Vec<Vec<u8>>> {
+    let list: Vec<mlua::String> = table.get(key)?;
+    Ok(list.iter().map(|text| text.as_bytes().to_vec()).collect())
+}
+
+/// Returns a count; what no machine has counts as without bound.
+fn count(number: f64) -> usize {
+    number.clamp(0.0, 1e15) as usize
+}
+
+/// Returns what the old `rsyncOps` or `rsyncOpts` holds.
+fn old_options(table: &Table) -> mlua::Result<Option<Vec<Vec<u8>>>> {
+    for key in ["rsyncOpts", "rsyncOps"] {
+        match table.get::<Value>(key)? {
+            Value::String(text) => return Ok(Some(vec![text.as_bytes().to_vec()])),
+            Value::Table(_) => return byte_list(table, key).map(Some),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+impl LsyncdSync {
+    /// Reads a table that the prelude settled.
+    pub(super) fn read(table: Table, builtins: &[(Function, Builtin)]) -> mlua::Result<Self> {
+        let handler = |key: &str| Ok::<_, mlua::Error>(Handler::of(&table.get::<Value>(key)?, builtins));
+        let delete = match table.get::<Value>("delete")? {
+            Value::Boolean(true) => Delete { startup: true, running: true },
+            Value::String(word) if word == "startup" => Delete { startup: true, running: false },
+            Value::String(word) if word == "running" => Delete { startup: false, running: true },
+            _ => Delete { startup: false, running: false },
+        };
+        let rsync: Option<Table> = table.get("rsync")?;
+        let ssh = match (bytes(&table, "host")?, bytes(&table, "targetdir")?) {
+            (Some(host), Some(dir)) => {
+                let flags: Option<Table> = table.get("ssh")?;
+                Some((SshFlags::read(flags.as_ref())?, host, dir))
+            }
+            _ => None,
+        };
+        let target = match bytes(&table, "_rsync_target")? {
+            Some(target) => Some(target),
+            None => bytes(&table, "target")?,
+        };
+        let delay = number(&table, "delay")?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+        Ok(Self {
+            name: bytes(&table, "name")?
+                .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned()),
+            source: bytes(&table, "source")?.unwrap_or_default(),
+            target,
+            delay,
+            delays_max: count(number(&table, "maxDelays")?.unwrap_or(1000.0)),
+            processes_max: count(number(&table, "maxProcesses")?.unwrap_or(1.0)),
+            delete,
+            excludes: byte_list(&table, "_excludes")?,
+            filters: byte_list(&table, "_filters")?,
+            subdirs: table.get::<Value>("subdirs")? != Value::Boolean(false),
+            rsync: RsyncFlags::read(rsync.as_ref(), old_options(&table)?)?,
+            ssh,
+            exit_codes: ExitCodes::read(&table, "exitcodes")?,
+            rsync_codes: ExitCodes::read(&table, "rsyncExitCodes")?,
+            ssh_codes: ExitCodes::read(&table, "sshExitCodes")?,
+            action: handler("action")?,
+            collect: handler("collect")?,
+            init: handler("init")?,
+            full: handler("full")?,
+            on: OnEvent {
+                create: handler("onCreate")?,
+                modify: handler("onModify")?,
+                delete: handler("onDelete")?,
+                r#move: handler("onMove")?,
+                attrib: handler("onAttrib")?,
+                startup: handler("onStartup")?,
+            },
+            table,
+        })
+    }
+}
+
+/// What `settings` says. `None` is "not said".
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LsyncdSettings {
+    /// Where lines are appended.
+    pub logfile: Option<PathBuf>,
+    /// Where the process id stands.
+    pub pidfile: Option<PathBuf>,
+    /// Whether the process stays in the foreground.
+    pub nodaemon: bool,
+    /// Where the status stands.
+    pub status_file: Option<PathBuf>,
+    /// How often at most it is written.
+    pub status_interval: Option<Duration>,
+    /// Name or number of the syslog facility.
+    pub logfacility: Option<String>,
+    /// Name in the syslog.
+    pub logident: Option<String>,
+    /// Whether a first pass that fails is tried again.
+    pub insist: bool,
+    /// Which of the kernel's events count as a change of content.
+    pub inotify_mode: Option<String>,
+    /// Most children of all syncs together.
+    pub processes_max: Option<usize>,
+    /// Whether to leave after the first passes.
+    pub onepass: bool,
+    /// How long the end waits for children.
+    pub shutdown_wait: Option<Duration>,
+}
+
+fn text(table: &Table, key: &str) -> mlua::Result<Option<String>> {
+    Ok(bytes(table, key)?.map(|text| String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn file(table: &Table, key: &str) -> mlua::Result<Option<PathBuf>> {
+    Ok(table.get::<Option<mlua::String>>(key)?.map(|text| to_path(&text)))
+}
+
+fn truth(table: &Table, key: &str) -> mlua::Result<bool> {
+    Ok(!matches!(table.get::<Value>(key)?, Value::Nil | Value::Boolean(false)))
+}
+
+fn span(table: &Table, key: &str) -> mlua::Result<Option<Duration>> {
+    Ok(number(table, key)?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9))))
+}
+
+impl LsyncdSettings {
+    /// Reads the prelude's table.
+    pub(super) fn read(table: &Table) -> mlua::Result<Self> {
+        Ok(Self {
+            logfile: file(table, "logfile")?,
+            pidfile: file(table, "pidfile")?,
+            nodaemon: truth(table, "nodaemon")?,
+            status_file: file(table, "statusFile")?,
+            status_interval: span(table, "statusInterval")?,
+            logfacility: text(table, "logfacility")?,
+            logident: text(table, "logident")?,
+            insist: truth(table, "insist")?,
+            inotify_mode: text(table, "inotifyMode")?,
+            processes_max: number(table, "maxProcesses")?.map(count),
+            onepass: truth(table, "onepass")?,
+            shutdown_wait: span(table, "shutdownWait")?,
+        })
+    }
+}
