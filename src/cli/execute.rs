@@ -21,6 +21,7 @@ use crate::protocol::Refusal;
 use crate::receiver;
 use crate::sender::SessionError;
 use crate::status::{Answer, Report, Request};
+use crate::transport::TransportError;
 
 /// Time between two summary lines of a live mirror.
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
@@ -95,6 +96,8 @@ fn run_agent(agent: &Agent) -> u8 {
 fn exit_of(error: &SessionError) -> Exit {
     match error {
         SessionError::Ended(ended) if ended.status == Some(255) => Exit::RemoteShell,
+        SessionError::Transport(TransportError::Connect(_) | TransportError::HostKey(_)) => Exit::RemoteShell,
+        SessionError::Transport(TransportError::Setting(_)) => Exit::Syntax,
         SessionError::Silent(_) => Exit::Timeout,
         SessionError::Refused(Refusal::Version { .. }) => Exit::Protocol,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,
