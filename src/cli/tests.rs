@@ -487,7 +487,12 @@ fn other_commands_take_their_arguments() {
         (vec!["discard"], Command::Discard(Held { sync: None, target: None, control: none })),
         (
             vec!["agent", "--root", "/srv"],
-            Command::Agent(Agent { root: Some("/srv".into()), identify: false, force_root: false, log_file: None }),
+            Command::Agent(Agent {
+                root: Some("/srv".into()),
+                identify: false,
+                force_root: false,
+                log_file: None,
+            }),
         ),
     ] {
         assert_eq!(parsed(&args).unwrap(), expected, "{args:?}");

@@ -255,9 +255,8 @@ fn offer_agent(session: &Session, user: &str, keys: &Keys, socket: &Path, tried:
         agent.set_identity_path(socket)?;
         agent.connect()?;
         agent.list_identities()?;
-        let is_named = |key: &PublicKey| {
-            Key::of_blob(key.blob()).is_some_and(|key| named.iter().any(|named| *named == key.base64))
-        };
+        let is_named =
+            |key: &PublicKey| Key::of_blob(key.blob()).is_some_and(|key| named.contains(&key.base64));
         let (mut identities, others): (Vec<_>, Vec<_>) = agent.identities()?.into_iter().partition(is_named);
         if !keys.only_files {
             identities.extend(others);

@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
 use ssh2::{BlockDirections, Channel, Session};
 
 use crate::transport::tail::Tail;
@@ -65,7 +66,7 @@ pub(super) fn start(socket: TcpStream, session: Session, channel: Channel) -> io
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // A larger pipe saves switches; a refusal (pipe-user-pages-soft) costs only speed.
     let _ = rustix::pipe::fcntl_setpipe_size(write.as_fd(), PIPE_LEN);
     Ok((read, write))
@@ -74,19 +75,20 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Tells the thread to end.
 struct Bell {
     rung: AtomicBool,
-    event: OwnedFd,
+    hear: OwnedFd,
+    ring: OwnedFd,
 }
 
 impl Bell {
     fn new() -> io::Result<Self> {
-        let event = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { rung: AtomicBool::new(false), event })
+        let (hear, ring) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self { rung: AtomicBool::new(false), hear, ring })
     }
 
     fn ring(&self) {
         self.rung.store(true, Ordering::Release);
-        // It fails only if it is rung already.
-        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        // It fails only if it was rung thousands of times already.
+        let _ = rustix::io::write(&self.ring, &[0]);
     }
 
     fn is_rung(&self) -> bool {
@@ -387,7 +389,7 @@ impl Shuttle {
             limit = limit.min(Duration::from_secs(1));
         }
         let mut watched =
-            vec![PollFd::new(&self.socket, wanted), PollFd::new(&self.shared.bell.event, PollFlags::IN)];
+            vec![PollFd::new(&self.socket, wanted), PollFd::new(&self.shared.bell.hear, PollFlags::IN)];
         if let (Some(pipe), true) = (&self.input.pipe, self.input.chunk.is_empty()) {
             watched.push(PollFd::new(pipe, PollFlags::IN));
         }
