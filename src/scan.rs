@@ -241,7 +241,8 @@ impl Walk<'_> {
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(fd, path, &mut entry),
                 _ => {
-                    self.scan.bytes += entry.attrs.meta.size;
+                    // As with rsync, a symlink is as large as what it says.
+                    self.scan.bytes += entry.attrs.meta.size + entry.attrs.symlink.len() as u64;
                     if entry.nlink > 1 && self.options.mask.hard_links {
                         self.scan.links.add(entry.id, path.join(&entry.name));
                     }

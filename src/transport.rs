@@ -8,11 +8,15 @@
 
 mod deploy;
 mod process;
+mod remote;
 mod ssh;
+mod ssh2;
+mod tail;
 
 pub use deploy::own_hash;
 pub use process::Local;
 pub use ssh::Ssh;
+pub use ssh2::Ssh2;
 
 use std::io::{self, Read, Write};
 
@@ -82,15 +86,21 @@ pub enum TransportError {
     /// The agent could not be brought to the target. Consequence: again.
     #[error("deploy agent: {0}")]
     Deploy(String),
-    /// ssh could not log in. Consequence: again.
+    /// The in-process SSH could not log in. Consequence: again.
     #[error("connect: {0}")]
     Connect(String),
+    /// The host's key is not the one it should be, or not known. Consequence: again.
+    #[error("connect: host key verification failed: {0}")]
+    HostKey(String),
+    /// A setting that the in-process SSH does not have. Consequence: die.
+    #[error("{0}; use transport = \"ssh\"")]
+    Setting(String),
 }
 
 impl Consequential for TransportError {
     fn consequence(&self) -> Consequence {
         match self {
-            Self::Host(_) => Consequence::Die,
+            Self::Host(_) | Self::Setting(_) => Consequence::Die,
             _ => Consequence::Again,
         }
     }

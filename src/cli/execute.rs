@@ -17,6 +17,7 @@ use super::report::{Style, render_error, render_note};
 use crate::protocol::Refusal;
 use crate::receiver;
 use crate::sender::SessionError;
+use crate::transport::TransportError;
 
 /// Runs a command and returns what the process ends with.
 pub fn execute(command: Command) -> u8 {
@@ -90,6 +91,8 @@ fn run_agent(agent: &Agent) -> u8 {
 fn exit_of(error: &SessionError) -> Exit {
     match error {
         SessionError::Ended(ended) if ended.status == Some(255) => Exit::RemoteShell,
+        SessionError::Transport(TransportError::Connect(_) | TransportError::HostKey(_)) => Exit::RemoteShell,
+        SessionError::Transport(TransportError::Setting(_)) => Exit::Syntax,
         SessionError::Silent(_) => Exit::Timeout,
         SessionError::Refused(Refusal::Version { .. }) => Exit::Protocol,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,

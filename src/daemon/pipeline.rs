@@ -13,7 +13,7 @@ use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
-use crate::transport::{Local, Ssh, Transport, TransportError};
+use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
 use crate::watch::{self, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
@@ -35,7 +35,10 @@ pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, 
         }));
     };
     match sync.transport {
-        Kind::Ssh | Kind::Ssh2 => Ok(Box::new(Ssh {
+        Kind::Ssh2 => {
+            Ok(Box::new(Ssh2 { host: host.clone(), options: sync.ssh.clone(), agent: sync.agent.clone() }))
+        }
+        Kind::Ssh => Ok(Box::new(Ssh {
             host: host.clone(),
             options: sync.ssh.clone(),
             agent: sync.agent.clone(),

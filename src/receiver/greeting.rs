@@ -56,6 +56,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         return Err(Refusal::Dangerous(shown(&path)));
     }
     if !hello.dry_run {
+        refuse_inside(&path, &hello.source)?;
         match std::fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(error)),
             _ => {}
@@ -194,6 +195,23 @@ fn holder(root: &Root) -> String {
 /// Returns where a directory stands on this host.
 pub(super) fn place(path: &Path) -> io::Result<Place> {
     crate::disk::place(path).map(|(boot_id, lineage)| Place { boot_id, lineage })
+}
+
+/// Refuses a root that is yet to be made inside the source, before anything is made there.
+fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
+    if path.exists() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match place(above) {
+        Ok(above)
+            if above.boot_id == source.boot_id
+                && source.lineage.first().is_some_and(|root| above.lineage.contains(root)) =>
+        {
+            Err(Refusal::Nested)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether two roots are one tree, or one lies within the other.

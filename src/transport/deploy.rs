@@ -1,10 +1,9 @@
 //! Bringing the agent to a target that has none: our own executable, by content hash.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::{Ssh, TransportError};
+use super::TransportError;
+use super::remote::{self, Shell};
 
 /// Directory below the remote user's home that holds deployed agents.
 const DIR: &str = ".cache/speil";
@@ -33,7 +32,7 @@ pub(super) fn remote_path() -> String {
 
 /// Uploads this executable into a folder of the remote user's that nobody else may enter, and has
 /// the remote copy state its own hash before it gets its name.
-pub(super) fn upload(ssh: &Ssh, remote_system: &str) -> Result<(), TransportError> {
+pub(super) fn upload(shell: &impl Shell, remote_system: &str) -> Result<(), TransportError> {
     let fail = |text: String| TransportError::Deploy(text);
     let hash = own_hash().map_err(|text| fail(text.to_owned()))?;
     let own_system = own_system();
@@ -48,28 +47,14 @@ pub(super) fn upload(ssh: &Ssh, remote_system: &str) -> Result<(), TransportErro
          chmod 700 \"$n\" && test \"$(\"$n\" agent --identify)\" = {hash} && mv -f \"$n\" \"$d/speil-{hash}\" || \
          {{ rm -f \"$d/.new.$$\"; exit 1; }}"
     );
-    let mut words = ssh.words()?;
-    words.push(format!("exec sh -c '{script}'"));
-    let start = |error| TransportError::Start { program: words[0].clone(), error };
-    let mut child = Command::new(&words[0])
-        .args(&words[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(start)?;
-    let program = std::fs::read("/proc/self/exe").map_err(start)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A refusal shows in the exit status, with its reason.
-        let _ = stdin.write_all(&program);
-    }
-    let output = child.wait_with_output().map_err(start)?;
-    if output.status.success() {
+    let program = std::fs::read("/proc/self/exe")
+        .map_err(|error| fail(format!("read own executable: {}", crate::error::io_text(&error))))?;
+    let ended = remote::run(shell, &format!("exec sh -c '{script}'"), &program)?;
+    if ended.status == Some(0) {
         return Ok(());
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let last = stderr.lines().last().unwrap_or("the remote copy did not verify").to_owned();
-    Err(fail(format!("upload: {}", crate::tree::quote(last.as_bytes()))))
+    let last = ended.stderr.last().map_or("the remote copy did not verify", String::as_str);
+    Err(fail(format!("upload: \"{last}\"")))
 }
 
 fn own_system() -> String {

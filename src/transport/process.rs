@@ -1,19 +1,15 @@
 //! Links that are a child process: ssh, or the agent itself.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::tail::Tail;
 use super::{Control, Ended, Link, Transport, TransportError};
 
-/// Lines of standard error that are kept.
-const STDERR_LINES_MAX: usize = 20;
-/// Longest line of them in bytes.
-const STDERR_LINE_LEN_MAX: usize = 400;
 /// Asked of the kernel for the pipe to the carrier, in bytes.
 const PIPE_LEN: usize = 1 << 20;
 
@@ -61,11 +57,11 @@ pub(super) fn spawn(command: &[String]) -> Result<Link, TransportError> {
     // A larger pipe saves switches; a refusal (pipe-user-pages-soft) costs only speed.
     let _ = rustix::pipe::fcntl_setpipe_size(stdin.as_fd(), PIPE_LEN);
     let _ = rustix::pipe::fcntl_setpipe_size(stdout.as_fd(), PIPE_LEN);
-    let lines = Arc::new(Mutex::new(VecDeque::new()));
+    let lines = Arc::new(Tail::default());
     let keep = Arc::clone(&lines);
     let collector = std::thread::Builder::new()
         .name("stderr".to_owned())
-        .spawn(move || collect(BufReader::new(stderr), &keep))
+        .spawn(move || collect(stderr, &keep))
         .map_err(|error| TransportError::Start { program: program.clone(), error })?;
     let pid = child.id();
     Ok(Link {
@@ -79,25 +75,14 @@ pub(super) fn spawn(command: &[String]) -> Result<Link, TransportError> {
     })
 }
 
-fn collect(mut from: impl BufRead, keep: &Mutex<VecDeque<String>>) {
-    let mut line = Vec::new();
-    while let Ok(len) = from.read_until(b'\n', &mut line) {
-        if len == 0 {
-            return;
-        }
-        let text = crate::tree::quote(
-            line.trim_ascii_end().get(..STDERR_LINE_LEN_MAX).unwrap_or(line.trim_ascii_end()),
-        );
-        let text = text.trim_matches('"').to_owned();
-        line.clear();
-        if text.is_empty() {
-            continue;
-        }
-        tracing::debug!(target: "agent", line = %text);
-        let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
-        keep.push_back(text);
-        if keep.len() > STDERR_LINES_MAX {
-            keep.pop_front();
+fn collect(mut from: impl Read, tail: &Tail) {
+    let mut bytes = [0; 4096];
+    loop {
+        match from.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(len) => tail.feed(bytes.get(..len).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
         }
     }
 }
@@ -110,7 +95,7 @@ struct Inner {
 struct ChildControl {
     pid: u32,
     inner: Mutex<Inner>,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Tail>,
 }
 
 impl Control for ChildControl {
@@ -135,8 +120,7 @@ impl Control for ChildControl {
         if let Some(collector) = inner.collector.take() {
             let _ = collector.join();
         }
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        Ended { status, stderr: lines.iter().cloned().collect() }
+        Ended { status, stderr: self.lines.lines() }
     }
 }
 

@@ -7,13 +7,9 @@
 use std::process::Command;
 
 use super::process::spawn;
-use super::{Ended, Link, Transport, TransportError, deploy};
+use super::remote::{self, Shell};
+use super::{Ended, Link, Transport, TransportError};
 use crate::config::{AgentSource, Ssh as Options};
-
-/// Exit status of the remote line when no agent was found.
-pub(super) const NO_AGENT_STATUS: i32 = 127;
-/// What the remote line prints on standard error then, before the system's name.
-pub(super) const NO_AGENT_MARK: &str = "speil-agent-missing";
 
 /// An agent behind the `ssh` command.
 #[derive(Debug)]
@@ -30,10 +26,8 @@ pub struct Ssh {
 
 impl Ssh {
     /// Returns the words of ssh up to the host, the host included.
-    pub(super) fn words(&self) -> Result<Vec<String>, TransportError> {
-        if self.host.starts_with('-') || self.host.is_empty() {
-            return Err(TransportError::Host(self.host.clone()));
-        }
+    fn words(&self) -> Result<Vec<String>, TransportError> {
+        let host = remote::checked_host(&self.host)?;
         let mut words = match &self.options.command {
             Some(command) if !command.is_empty() => command.clone(),
             _ => vec!["ssh".to_owned()],
@@ -58,7 +52,7 @@ impl Ssh {
                 }
             }
         }
-        words.push(self.host.clone());
+        words.push(host.to_owned());
         Ok(words)
     }
 
@@ -94,62 +88,23 @@ impl Ssh {
             .map(|(key, _)| key.to_owned())
             .collect()
     }
-
-    /// Returns the command line for the remote shell.
-    fn remote_line(&self) -> String {
-        let missing = format!("echo {NO_AGENT_MARK} $(uname -sm) >&2; exit {NO_AGENT_STATUS}");
-        let deployed =
-            format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
-        let in_path = "command -v speil >/dev/null 2>&1 && exec PREFIXspeil agent; ";
-        let (prefix, line) = match &self.agent {
-            AgentSource::Command(words) => return join(words),
-            AgentSource::Auto => (String::new(), format!("{in_path}{deployed}{missing}")),
-            AgentSource::Path => (String::new(), format!("{in_path}{missing}")),
-            AgentSource::Deploy => (String::new(), format!("{deployed}{missing}")),
-            AgentSource::Prefixed(words) => {
-                (format!("{} ", join(words)), format!("{in_path}{deployed}{missing}"))
-            }
-        };
-        // In single quotes, so that any login shell hands it to sh as it stands.
-        format!("exec sh -c '{}'", line.replace("PREFIX", &prefix).replace('\'', "'\\''"))
-    }
 }
 
-/// Joins words for a shell, quoting where a word needs it.
-fn join(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    words
-        .iter()
-        .map(|word| {
-            if !word.is_empty() && word.chars().all(plain) {
-                word.clone()
-            } else {
-                format!("'{}'", word.replace('\'', "'\\''"))
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+impl Shell for Ssh {
+    fn open(&self, line: &str) -> Result<Link, TransportError> {
+        let mut words = self.words()?;
+        words.push(line.to_owned());
+        spawn(&words)
+    }
 }
 
 impl Transport for Ssh {
     fn connect(&self) -> Result<Link, TransportError> {
-        let mut words = self.words()?;
-        words.push(self.remote_line());
-        spawn(&words)
+        self.open(&remote::line(&self.agent))
     }
 
     fn mend(&self, ended: &Ended) -> Result<bool, TransportError> {
-        let system = ended.stderr.iter().find_map(|line| line.strip_prefix(NO_AGENT_MARK));
-        let (Some(system), Some(NO_AGENT_STATUS)) = (system, ended.status) else { return Ok(false) };
-        match self.agent {
-            AgentSource::Auto | AgentSource::Deploy | AgentSource::Prefixed(_) => {
-                deploy::upload(self, system.trim())?;
-                Ok(true)
-            }
-            AgentSource::Path | AgentSource::Command(_) => Err(TransportError::Deploy(
-                "speil is not in PATH there, and uploading it is not allowed".to_owned(),
-            )),
-        }
+        remote::mend(self, &self.agent, ended)
     }
 }
 
@@ -182,19 +137,5 @@ mod tests {
         let mut ssh = ssh("web2");
         ssh.options.command = Some(vec!["/opt/carrier".into()]);
         assert_eq!(ssh.words().unwrap(), ["/opt/carrier", "web2"]);
-    }
-
-    #[test]
-    fn the_remote_line_survives_any_login_shell() {
-        let mut ssh = ssh("web2");
-        ssh.agent = AgentSource::Prefixed(vec!["sudo".into(), "-u".into(), "o'brien".into()]);
-        let line = ssh.remote_line();
-        let shown = Command::new("sh")
-            .arg("-c")
-            .arg(format!("set -- {}; echo \"$#\"", line.strip_prefix("exec ").unwrap()))
-            .output()
-            .unwrap();
-        assert_eq!(shown.stdout, b"3\n", "{line}");
-        assert_eq!(join(&["a b".into(), "c'd".into(), String::new()]), r"'a b' 'c'\''d' ''");
     }
 }

@@ -4,4 +4,5 @@ mod cli;
 mod layering;
 mod live;
 mod lsyncd;
+mod ssh2;
 mod support;

@@ -39,6 +39,14 @@ impl Sshd {
     /// # Panics
     /// If there is no sshd or ssh-keygen on this host, or it does not start.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts an sshd with more lines in its configuration.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_with(lines: &str) -> Self {
         let program = find("sshd").expect("the tests need an sshd: install openssh-server");
         if rustix::process::geteuid().is_root() {
             // Privilege separation wants it; the distribution makes it when its own service starts.
@@ -47,9 +55,10 @@ impl Sshd {
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert!(!dir.path().to_string_lossy().contains(' '), "ssh options are split at spaces");
         write_keys(dir.path());
+        fs::create_dir(dir.path().join("home")).expect("a home for the sessions");
         for _ in 0..20 {
             let port = free_port();
-            write_configuration(&program, dir.path(), port);
+            write_configuration(&program, dir.path(), port, lines);
             let mut daemon = Command::new(&program)
                 .args(["-D", "-e", "-f"])
                 .arg(dir.path().join("sshd_config"))
@@ -67,6 +76,12 @@ impl Sshd {
             let _ = daemon.wait();
         }
         panic!("sshd does not start: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
+    }
+
+    /// Returns its directory: `client_key`, `known_hosts`, `authorized_keys`, and `home`, which is
+    /// HOME in the sessions.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Returns where the daemon listens.
@@ -195,14 +210,15 @@ fn write_keys(dir: &Path) {
     fs::set_permissions(dir.join("authorized_keys"), private).expect("authorized_keys");
 }
 
-fn write_configuration(program: &Path, dir: &Path, port: u16) {
+fn write_configuration(program: &Path, dir: &Path, port: u16, lines: &str) {
     let shown = dir.display();
     let mut text = format!(
         "ListenAddress 127.0.0.1:{port}\nHostKey {shown}/host_key\nAuthorizedKeysFile {shown}/authorized_keys\n\
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPubkeyAuthentication yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\n\
          PrintLastLog no\nX11Forwarding no\nCiphers {CIPHER}\nLogLevel ERROR\n\
-         MaxStartups 1000\nMaxSessions 1000\nLoginGraceTime 60\nSetEnv {MARK}={shown}\n"
+         MaxStartups 1000\nMaxSessions 1000\nLoginGraceTime 60\nSetEnv {MARK}={shown} HOME={shown}/home\n\
+         {lines}\n"
     );
     let file = dir.join("sshd_config");
     // Since 9.8 a killed connection counts against its host; older ones do not know the word.

@@ -1,0 +1,121 @@
+//! What every way over SSH has in common: the line for the remote shell, and mending a target that
+//! has no agent.
+
+use std::io::Write;
+
+use super::{Ended, Link, TransportError, deploy};
+use crate::config::AgentSource;
+
+/// Exit status of the remote line when no agent was found.
+const NO_AGENT_STATUS: i32 = 127;
+/// What the remote line prints on standard error then, before the system's name.
+const NO_AGENT_MARK: &str = "speil-agent-missing";
+
+/// Runs lines in the remote user's shell.
+pub(super) trait Shell {
+    /// Starts `line` there and returns the link to it.
+    fn open(&self, line: &str) -> Result<Link, TransportError>;
+}
+
+/// Returns `host` if nothing can take it for an option.
+pub(super) fn checked_host(host: &str) -> Result<&str, TransportError> {
+    if host.starts_with('-') || host.is_empty() {
+        return Err(TransportError::Host(host.to_owned()));
+    }
+    Ok(host)
+}
+
+/// Returns the command line for the remote shell.
+pub(super) fn line(agent: &AgentSource) -> String {
+    let missing = format!("echo {NO_AGENT_MARK} $(uname -sm) >&2; exit {NO_AGENT_STATUS}");
+    let deployed =
+        format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
+    let in_path = "command -v speil >/dev/null 2>&1 && exec PREFIXspeil agent; ";
+    let (prefix, line) = match agent {
+        AgentSource::Command(words) => return join(words),
+        AgentSource::Auto => (String::new(), format!("{in_path}{deployed}{missing}")),
+        AgentSource::Path => (String::new(), format!("{in_path}{missing}")),
+        AgentSource::Deploy => (String::new(), format!("{deployed}{missing}")),
+        AgentSource::Prefixed(words) => {
+            (format!("{} ", join(words)), format!("{in_path}{deployed}{missing}"))
+        }
+    };
+    // In single quotes, so that any login shell hands it to sh as it stands.
+    format!("exec sh -c '{}'", line.replace("PREFIX", &prefix).replace('\'', "'\\''"))
+}
+
+/// Brings the agent to a target that has none, if that is why the link ended and it is allowed.
+pub(super) fn mend(shell: &impl Shell, agent: &AgentSource, ended: &Ended) -> Result<bool, TransportError> {
+    let system = ended.stderr.iter().find_map(|line| line.strip_prefix(NO_AGENT_MARK));
+    let (Some(system), Some(NO_AGENT_STATUS)) = (system, ended.status) else { return Ok(false) };
+    match agent {
+        AgentSource::Auto | AgentSource::Deploy | AgentSource::Prefixed(_) => {
+            deploy::upload(shell, system.trim())?;
+            Ok(true)
+        }
+        AgentSource::Path | AgentSource::Command(_) => Err(TransportError::Deploy(
+            "speil is not in PATH there, and uploading it is not allowed".to_owned(),
+        )),
+    }
+}
+
+/// Runs `line` with `input` as its standard input, to its end.
+pub(super) fn run(shell: &impl Shell, line: &str, input: &[u8]) -> Result<Ended, TransportError> {
+    let Link { reader, mut writer, control } = shell.open(line)?;
+    // A refusal shows in the exit status, with its reason.
+    let _ = writer.write_all(input).and_then(|()| writer.flush());
+    drop(writer);
+    let ended = control.ended();
+    drop(reader);
+    Ok(ended)
+}
+
+/// Joins words for a shell, quoting where a word needs it.
+fn join(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    words
+        .iter()
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(plain) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', "'\\''"))
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_remote_line_survives_any_login_shell() {
+        let line = line(&AgentSource::Prefixed(vec!["sudo".into(), "-u".into(), "o'brien".into()]));
+        let shown = Command::new("sh")
+            .arg("-c")
+            .arg(format!("set -- {}; echo \"$#\"", line.strip_prefix("exec ").unwrap()))
+            .output()
+            .unwrap();
+        assert_eq!(shown.stdout, b"3\n", "{line}");
+        assert_eq!(join(&["a b".into(), "c'd".into(), String::new()]), r"'a b' 'c'\''d' ''");
+    }
+
+    #[test]
+    fn a_link_that_ended_otherwise_is_not_mended() {
+        struct Never;
+        impl Shell for Never {
+            fn open(&self, line: &str) -> Result<Link, TransportError> {
+                Err(TransportError::Connect(line.to_owned()))
+            }
+        }
+        let mark = format!("{NO_AGENT_MARK} Linux x86_64");
+        let other = Ended { status: Some(1), stderr: vec![mark.clone()] };
+        assert!(!mend(&Never, &AgentSource::Auto, &other).unwrap());
+        let missing = Ended { status: Some(NO_AGENT_STATUS), stderr: vec![mark] };
+        assert!(matches!(mend(&Never, &AgentSource::Path, &missing), Err(TransportError::Deploy(_))));
+    }
+}
