@@ -128,11 +128,11 @@ pub(super) fn run(run: &Run) -> u8 {
         tracing::warn!("{warning}");
     }
     let pidfile = config.settings.pidfile.clone();
-    if let Some(path) = &pidfile {
-        if let Err(error) = std::fs::write(path, format!("{}\n", std::process::id())) {
-            complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
-            return Exit::File.code();
-        }
+    if let Some(path) = &pidfile
+        && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
+    {
+        complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
+        return Exit::File.code();
     }
     let code = serve(config, Arc::new(Logger), Some(reload(&run.configs)), run.dry_run, true);
     if let Some(path) = pidfile {
