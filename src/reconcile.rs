@@ -113,7 +113,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
     let (m, n) = (&a.attrs.meta, &b.attrs.meta);
     match (m.kind, n.kind) {
         (Kind::Dir, Kind::Dir) => {
-            if mask.attrs_differ(&a.attrs, &b.attrs) {
+            if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
             }
             if rules.may_differ() || a.digest != b.digest || a.digest.is_none() {
@@ -127,13 +127,13 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
             }
             if content_differs(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
-            } else if mask.attrs_differ(&a.attrs, &b.attrs) {
+            } else if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
             }
         }
         _ if rules.ignore_existing => {}
         (kind, other) => {
-            if kind != other || mask.attrs_differ(&a.attrs, &b.attrs) {
+            if kind != other || attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
             }
         }
@@ -152,6 +152,16 @@ fn content_differs(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
     if rules.size_only {
         return false;
     }
-    let step = mask.granularity_ns;
-    m.mtime.truncated(step).distance_ns(n.mtime.truncated(step)) > rules.modify_window.as_nanos()
+    !same_time(a, b, mask, rules)
+}
+
+/// Whether metadata that is kept differs; times within the window count as equal.
+fn attrs_differ(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
+    let times = mask.times && (rules.modify_window.is_zero() || !same_time(a, b, mask, rules));
+    Mask { times, ..*mask }.attrs_differ(&a.attrs, &b.attrs)
+}
+
+fn same_time(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
+    let time = |entry: &Entry| entry.attrs.meta.mtime.truncated(mask.granularity_ns);
+    time(a).distance_ns(time(b)) <= rules.modify_window.as_nanos()
 }

@@ -84,7 +84,7 @@ pub struct Scan {
     pub entries: u64,
     /// The same by type.
     pub kinds: Counts,
-    /// Bytes of the regular files among them.
+    /// Bytes of the regular files among them, and of the symlinks, as rsync counts.
     pub bytes: u64,
     /// What could not be read, by errno.
     pub problems: Vec<(RelPath, i32)>,
@@ -240,9 +240,11 @@ impl Walk<'_> {
             self.scan.kinds.add(entry.attrs.meta.kind);
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(fd, path, &mut entry),
-                _ => {
-                    // As with rsync, a symlink is as large as what it says.
-                    self.scan.bytes += entry.attrs.meta.size + entry.attrs.symlink.len() as u64;
+                kind => {
+                    self.scan.bytes += match kind {
+                        Kind::Symlink => entry.attrs.symlink.len() as u64,
+                        _ => entry.attrs.meta.size,
+                    };
                     if entry.nlink > 1 && self.options.mask.hard_links {
                         self.scan.links.add(entry.id, path.join(&entry.name));
                     }

@@ -23,6 +23,8 @@ pub(super) struct Describer {
     pub mask: Mask,
     /// Whether the target is another host: `<` instead of `>`.
     pub remote: bool,
+    /// Whether contents are compared, so that content that is sent is known to differ.
+    pub checksum: bool,
 }
 
 impl Describer {
@@ -74,7 +76,7 @@ impl Describer {
         };
         let changed = match old {
             _ if fresh => Changed { new: true, ..Changed::default() },
-            Some(old) => self.changed(new, old),
+            Some(old) => self.changed(new, old, content),
             None => Changed {
                 time: if self.mask.times { ItemTime::Source } else { ItemTime::Transfer },
                 ..Changed::default()
@@ -84,7 +86,7 @@ impl Describer {
         Item { update, kind, changed }
     }
 
-    fn changed(&self, new: &Entry, old: &Entry) -> Changed {
+    fn changed(&self, new: &Entry, old: &Entry, content: bool) -> Changed {
         let (a, b) = (&new.attrs.meta, &old.attrs.meta);
         // ACLs are extended attributes to the kernel, and something else to rsync.
         let xattrs_differ = |acls: bool| {
@@ -94,17 +96,14 @@ impl Describer {
             };
             of(new) != of(old)
         };
-        let time = a.mtime != b.mtime && (a.kind != Kind::Symlink || self.mask.link_times);
-        let time = match (time, self.mask.keeps_time(a.kind)) {
-            (true, true) => ItemTime::Source,
-            (true, false) if a.kind == Kind::File => ItemTime::Transfer,
+        let time = match self.mask.keeps_time(a.kind) {
+            true if a.mtime != b.mtime => ItemTime::Source,
+            false if content => ItemTime::Transfer,
             _ => ItemTime::Same,
         };
         Changed {
             new: false,
-            value: new.attrs.symlink != old.attrs.symlink
-                || a.rdev != b.rdev
-                || new.hash.is_some() && new.hash != old.hash,
+            value: new.attrs.symlink != old.attrs.symlink || a.rdev != b.rdev || self.checksum && content,
             size: a.size != b.size,
             time,
             perms: self.mask.perms && a.kind != Kind::Symlink && a.mode != b.mode,

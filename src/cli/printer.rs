@@ -18,7 +18,7 @@ use super::output::Output;
 use super::progress::{Meter, Passed};
 use super::summary::Record;
 use super::told::{Told, line};
-use crate::config::Sync;
+use crate::config::{Sync, Verify};
 use crate::error::errno_text;
 use crate::monitor::{Counts, Itemized, Monitor, Notice, Progress, Scope};
 use crate::tree::Time;
@@ -90,7 +90,11 @@ impl Printer {
             format: output.line_format(),
             output: output.clone(),
             source: sync.source.clone(),
-            describer: Describer { mask: sync.mask, remote },
+            describer: Describer {
+                mask: sync.mask,
+                remote,
+                checksum: sync.mask.checksum || sync.reconcile.verify == Verify::Checksum,
+            },
             live,
             log: log.transpose()?.map(Mutex::new),
             counted: Mutex::default(),

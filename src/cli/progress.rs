@@ -121,10 +121,13 @@ impl Meter {
         match &mut self.shown {
             Shown::Nothing => Ok(()),
             Shown::Bar(bar) => {
-                bar.set_length(passed.bytes_known.max(passed.bytes));
-                bar.set_position(passed.bytes);
+                if passed.entries_known == 0 {
+                    return Ok(());
+                }
                 let more = if passed.complete { "" } else { "+" };
                 bar.set_message(format!("{}/{}{more} entries", passed.entries, passed.entries_known));
+                bar.set_length(passed.bytes_known.max(passed.bytes));
+                bar.set_position(passed.bytes);
                 Ok(())
             }
             Shown::Lines { last, open } => {

@@ -40,7 +40,7 @@ pub struct PassSummary {
     pub entries: u64,
     /// The same by type.
     pub kinds: Counts,
-    /// Bytes of regular files on the source.
+    /// Bytes of regular files and symlinks on the source.
     pub bytes: u64,
     /// Entries that differed and were handed to the sender.
     pub different: u64,

@@ -459,11 +459,13 @@ impl Session {
         }
     }
 
-    fn itemize(&self, path: &RelPath, entry: Entry, scope: Scope) {
+    fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Scope) {
         if !self.shared.monitor.itemizes() {
             return;
         }
         let old = self.shared.old.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        // As it is to look there: that is what the target's is compared with.
+        crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);
         let item = Itemized::Changed {
             path: path.clone(),
             created: scope == Scope::Absent,
