@@ -28,8 +28,6 @@ mod tests;
 
 /// A path that keeps changing rests this many times what its last send took.
 const SEND_REST: u32 = 10;
-/// A rescan compares stamps, and a version sent less than this before may share its stamp with the next.
-const STAMP: Duration = Duration::from_secs(2);
 
 /// When things leave.
 #[derive(Debug, Clone)]
@@ -72,7 +70,7 @@ pub struct Debounce {
 impl Debounce {
     /// Returns one that holds nothing.
     pub fn new(options: Options) -> Self {
-        let recent = Recent::new(options.max_open.max(STAMP));
+        let recent = Recent::new(options.max_open);
         Self {
             options,
             dirty: Dirty::default(),
@@ -277,9 +275,8 @@ impl Debounce {
     fn rescan(&mut self, path: RelPath, reason: RescanReason, at: Instant) {
         let mut since = at;
         for (below, dirt) in self.dirty.take_within(&path) {
-            let sent = self.recent.get(&below).and_then(|trace| trace.sent);
-            let stamp_may_lie = sent.is_some_and(|sent| at.saturating_duration_since(sent) < STAMP);
-            if dirt.again.is_some() || (stamp_may_lie && dirt.scope == Scope::Content) {
+            // A rescan compares stamps, and an equal stamp never cancels a read that an event asks for.
+            if dirt.again.is_some() || dirt.scope == Scope::Content {
                 self.put(below, dirt);
             } else {
                 since = since.min(dirt.first);
