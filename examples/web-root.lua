@@ -30,7 +30,7 @@ sync {
 
   bwlimit = "20M",
 
-  -- Twice an hour speil compares both sides, whatever it believes to know. Once a week, by hand or
-  -- by cron, `speil reconcile --checksum site` compares every byte.
+  -- Twice an hour speil compares both sides, whatever it believes to know; `speil reconcile site`
+  -- does so now. verify = "checksum" reads every byte.
   reconcile = { interval = "30m", verify = "quick" },
 }

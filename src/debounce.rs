@@ -348,8 +348,7 @@ impl Debounce {
             }
             self.recent.change(&path, now, |trace| {
                 let last = if dirt.round { Some(dirt.last) } else { trace.last };
-                *trace =
-                    Trace { last, since: dirt.first, sent: Some(now), floor: trace.floor, deleted: false };
+                *trace = Trace { last, since: dirt.first, floor: trace.floor, deleted: false };
             });
             self.ready.update(path, dirt.scope, dirt.first);
         }

@@ -37,7 +37,7 @@ const AGENT_HELP: &str = "\
 For a key that may do nothing else, in ~/.ssh/authorized_keys on the target:
   command=\"speil agent --root /srv/uploads\",restrict ssh-ed25519 AAAA… source
 
-With --root the agent serves this directory and those below it, whatever the source asks for.";
+With --root the agent serves this directory alone, whatever the source asks for.";
 
 /// `speil run`.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -112,9 +112,6 @@ pub struct Reconcile {
     /// This sync only
     #[arg(value_name = "SYNC")]
     pub sync: Option<String>,
-    /// Compare contents as well
-    #[arg(short, long)]
-    pub checksum: bool,
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
@@ -151,15 +148,9 @@ pub struct Agent {
     /// Print the hash of this program and end: how a deployed copy is verified
     #[arg(long, hide = true)]
     pub identify: bool,
-    /// Serve nothing outside this directory
+    /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Allow /, /etc, /home, /usr and /var as a root
-    #[arg(long)]
-    pub force_root: bool,
-    /// Append the agent's own messages to FILE
-    #[arg(long, value_name = "FILE")]
-    pub log_file: Option<PathBuf>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -186,10 +177,10 @@ pub(super) fn version(verbose: bool) -> String {
 
 const FEATURES: [(&str, &str); 7] = [
     ("transports", "ssh, ssh2 (libssh2), local"),
-    ("watch", "inotify, fanotify, notify, poll"),
-    ("hash", "BLAKE3; deltas in librsync's format (MD4), decided by BLAKE3"),
+    ("watch", "inotify, notify, poll"),
+    ("hash", "BLAKE3 decides; rolling sums and MD4 find what a delta can reuse"),
     ("compress", "zstd"),
     ("config", "Lua 5.4"),
     ("kept", "hard links, owners, ACLs, xattrs, capabilities, devices, times in nanoseconds"),
-    ("kernel", "openat2 from 5.6, Landlock from 5.13, fanotify with names from 5.17; older ones fall back"),
+    ("kernel", "openat2 from 5.6; older ones are walked component by component"),
 ];

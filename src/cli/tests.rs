@@ -121,7 +121,7 @@ fn property_options_set_the_mask() {
         (vec!["--no-o", "-a"], archive()),
         (vec!["-a", "--no-o", "-o"], archive()),
         (vec!["-aOJ"], Mask { dir_times: false, link_times: false, ..archive() }),
-        (vec!["-ac"], Mask { checksum: true, ..archive() }),
+        (vec!["-ac"], Mask { ..archive() }),
         (vec!["-r", "--chown=www:"], Mask { owner: true, ..none }),
         (vec!["-r", "--chown=:www"], Mask { group: true, ..none }),
     ] {
@@ -475,10 +475,7 @@ fn other_commands_take_their_arguments() {
                 control: none.clone(),
             }),
         ),
-        (
-            vec!["reconcile", "-c"],
-            Command::Reconcile(Reconcile { sync: None, checksum: true, control: none.clone() }),
-        ),
+        (vec!["reconcile"], Command::Reconcile(Reconcile { sync: None, control: none.clone() })),
         (vec!["pause"], Command::Pause(Named { sync: None, control: none.clone() })),
         (vec!["resume", "www"], Command::Resume(Named { sync: Some("www".into()), control: none.clone() })),
         (
@@ -492,12 +489,7 @@ fn other_commands_take_their_arguments() {
         (vec!["discard"], Command::Discard(Held { sync: None, target: None, control: none })),
         (
             vec!["agent", "--root", "/srv"],
-            Command::Agent(Agent {
-                identify: false,
-                root: Some("/srv".into()),
-                force_root: false,
-                log_file: None,
-            }),
+            Command::Agent(Agent { identify: false, root: Some("/srv".into()) }),
         ),
     ] {
         assert_eq!(parsed(&args).unwrap(), expected, "{args:?}");

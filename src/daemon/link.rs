@@ -25,7 +25,6 @@ const LASTED: Duration = Duration::from_secs(30);
 pub(super) struct LinkOptions {
     pub sync: Sync,
     pub target: Target,
-    pub dry_run: bool,
     pub source: Arc<Source>,
     pub mailbox: Arc<Mailbox>,
     pub status: Arc<TargetStatus>,
@@ -80,7 +79,7 @@ fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
         target: options.target.clone(),
         mirror: super::mirror_id(&options.sync, &options.target),
         live: true,
-        dry_run: options.dry_run,
+        dry_run: false,
     };
     let around = Surroundings {
         source: Arc::clone(&options.source),

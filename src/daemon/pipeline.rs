@@ -77,7 +77,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`SessionError`] if the source cannot be opened or watched at all.
-    pub fn start(sync: Sync, monitor: &Arc<dyn Monitor>, dry_run: bool) -> Result<Self, SessionError> {
+    pub fn start(sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<Self, SessionError> {
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
             .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
@@ -114,7 +114,6 @@ impl Pipeline {
             let options = LinkOptions {
                 sync: sync.clone(),
                 target: running.target.clone(),
-                dry_run,
                 source: Arc::clone(&source),
                 mailbox: Arc::clone(&running.mailbox),
                 status: Arc::clone(&running.status),

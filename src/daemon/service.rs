@@ -58,7 +58,6 @@ pub struct Daemon {
     control: PathBuf,
     status_file: Option<PathBuf>,
     status_interval: Duration,
-    dry_run: bool,
     tick: Box<dyn Fn(&Report) + Send>,
 }
 
@@ -78,15 +77,8 @@ impl Daemon {
             control: config.settings.control.clone().unwrap_or_else(default_socket),
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
-            dry_run: false,
             tick,
         }
-    }
-
-    /// Makes it change nothing.
-    pub fn dry_run(mut self, on: bool) -> Self {
-        self.dry_run = on;
-        self
     }
 
     /// Runs the syncs until INT or TERM; returns that signal's number.
@@ -129,7 +121,7 @@ impl Daemon {
     fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
         let alone = syncs.len() == 1 && self.reload.is_none();
         for sync in syncs {
-            match Pipeline::start(sync.clone(), &self.monitor, self.dry_run) {
+            match Pipeline::start(sync.clone(), &self.monitor) {
                 Ok(pipeline) => lock(&self.running).push(Running::Up(pipeline)),
                 Err(error) if alone => return Err(DaemonError::Nothing(error)),
                 Err(error) => {
@@ -177,7 +169,7 @@ impl Daemon {
             if let Running::Waiting(sync, at) = slot
                 && *at <= Instant::now()
             {
-                match Pipeline::start(sync.clone(), &self.monitor, self.dry_run) {
+                match Pipeline::start(sync.clone(), &self.monitor) {
                     Ok(pipeline) => *slot = Running::Up(pipeline),
                     Err(_) => *at = Instant::now() + START_RETRY,
                 }

@@ -15,8 +15,6 @@ pub(super) struct Trace {
     pub last: Option<Instant>,
     /// The first event behind what was last handed on.
     pub since: Instant,
-    /// When it was last handed on.
-    pub sent: Option<Instant>,
     /// While it keeps changing it does not leave before.
     pub floor: Option<Instant>,
     /// Whether its delete was handed on since.
@@ -55,8 +53,7 @@ impl Recent {
             self.born = Some(now);
         }
         let known = self.get(path).cloned();
-        let mut trace =
-            known.unwrap_or(Trace { last: None, since: now, sent: None, floor: None, deleted: false });
+        let mut trace = known.unwrap_or(Trace { last: None, since: now, floor: None, deleted: false });
         change(&mut trace);
         self.young.insert(path.clone(), trace);
     }

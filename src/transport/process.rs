@@ -34,19 +34,23 @@ impl Local {
 
 impl Transport for Local {
     fn connect(&self) -> Result<Link, TransportError> {
-        spawn(&self.command)
+        spawn(&self.command, true)
     }
 }
 
 /// Starts `command` and returns the link to it.
-pub(super) fn spawn(command: &[String]) -> Result<Link, TransportError> {
+///
+/// With `apart` it gets a process group of its own: Ctrl-C in a terminal is for speil, which ends its
+/// links itself. Without, it may ask the terminal for a password.
+pub(super) fn spawn(command: &[String], apart: bool) -> Result<Link, TransportError> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(TransportError::Deploy("the agent's command is empty".to_owned()));
     };
     let mut process = Command::new(program);
     process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A process group of its own: Ctrl-C in a terminal is for speil, which ends its links itself.
-    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    if apart {
+        std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    }
     let mut child =
         process.spawn().map_err(|error| TransportError::Start { program: program.clone(), error })?;
     let (Some(stdin), Some(stdout), Some(stderr)) =

@@ -94,7 +94,7 @@ impl Shell for Ssh {
     fn open(&self, line: &str) -> Result<Link, TransportError> {
         let mut words = self.words()?;
         words.push(line.to_owned());
-        spawn(&words)
+        spawn(&words, self.batch_mode)
     }
 }
 

@@ -9,6 +9,7 @@ use super::{complain, complain_text, exit_of, note, print};
 use crate::cli::commands::Run;
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::exit::Exit;
+use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
 use crate::cli::told::{Told, line};
 use crate::config::{self, Config, Settings};
@@ -28,6 +29,10 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
         complain(&error, error.hint().as_deref());
         return error.exit().code();
     }
+    if transfer.dry_run {
+        // What the first pass would do is all there is to say without doing it.
+        return super::sync::run(&transfer);
+    }
     if !transfer.output.quiet {
         for target in &transfer.sync.targets {
             print(&format!("mirroring {} to {target}\n", transfer.sync.source.display()));
@@ -43,18 +48,12 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
     let config = Config { settings, syncs: vec![transfer.sync] };
     let quiet = transfer.output.quiet;
-    serve(config, Arc::new(printer), None, transfer.dry_run, quiet)
+    serve(config, Arc::new(printer), None, quiet)
 }
 
-fn serve(
-    config: Config,
-    monitor: Arc<dyn Monitor>,
-    reload: Option<daemon::Reload>,
-    dry_run: bool,
-    quiet: bool,
-) -> u8 {
+fn serve(config: Config, monitor: Arc<dyn Monitor>, reload: Option<daemon::Reload>, quiet: bool) -> u8 {
     let tick = summary_lines(quiet);
-    let daemon = Daemon::new(&config, monitor, reload, tick).dry_run(dry_run);
+    let daemon = Daemon::new(&config, monitor, reload, tick);
     match daemon.run(config.syncs) {
         Ok(libc::SIGTERM) => 0,
         Ok(_) => Exit::Signal.code(),
@@ -127,6 +126,9 @@ pub(super) fn run(run: &Run) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if run.dry_run {
+        return say_first_pass(config);
+    }
     let pidfile = config.settings.pidfile.clone();
     if let Some(path) = &pidfile
         && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
@@ -134,11 +136,23 @@ pub(super) fn run(run: &Run) -> u8 {
         complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
         return Exit::File.code();
     }
-    let code = serve(config, Arc::new(Logger), Some(reload(&run.configs)), run.dry_run, true);
+    let code = serve(config, Arc::new(Logger), Some(reload(&run.configs)), true);
     if let Some(path) = pidfile {
         let _ = std::fs::remove_file(path);
     }
     code
+}
+
+/// Says what the first pass of every sync would do, and changes nothing.
+fn say_first_pass(config: Config) -> u8 {
+    let mut worst = 0;
+    for sync in config.syncs {
+        let output = Output { itemize: 1, ..Output::default() };
+        let (lock, notes) = (Lock::default(), Vec::new());
+        let transfer = Transfer { sync, output, dry_run: true, partial: false, lock, control: None, notes };
+        worst = worst.max(super::sync::run(&transfer));
+    }
+    worst
 }
 
 /// Lets the command line have the last word.
