@@ -107,7 +107,7 @@ pub fn live(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Bac
         Contender::Speil => {
             let mut command = arena.environment.command(SPEIL);
             command.args(["mirror", "--reconcile-interval", "never", "-e", route.ssh]);
-            command.args(["--agent", &agent_command()]).arg(route.source);
+            command.args(["--agent", &agent_command()]).arg(format!("{}/", route.source.display()));
             command.arg(arena.sshd.target(route.target));
             command
         }
@@ -122,7 +122,7 @@ pub fn live(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Bac
     };
     let process = Background::spawn(command);
     // Either says so when the first pass is done and events are followed.
-    process.wait_for_line(if contender == Contender::Speil { "live" } else { "Startup of " });
+    process.wait_for_line(if contender == Contender::Speil { ": live" } else { "Startup of " });
     Ok(process)
 }
 

@@ -121,7 +121,7 @@ fn property_options_set_the_mask() {
         (vec!["--no-o", "-a"], archive()),
         (vec!["-a", "--no-o", "-o"], archive()),
         (vec!["-aOJ"], Mask { dir_times: false, link_times: false, ..archive() }),
-        (vec!["-ac"], Mask { ..archive() }),
+        (vec!["-ac"], Mask { checksum: true, ..archive() }),
         (vec!["-r", "--chown=www:"], Mask { owner: true, ..none }),
         (vec!["-r", "--chown=:www"], Mask { group: true, ..none }),
     ] {

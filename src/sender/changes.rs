@@ -73,6 +73,17 @@ impl Session {
         }
         self.shared.outbox.send(message)?;
         self.uncommitted = true;
+        self.wait_for_bandwidth()
+    }
+
+    /// Waits until what was sent is within the bandwidth limit, or until the session is to stop.
+    fn wait_for_bandwidth(&self) -> Done {
+        let Some(due) = self.shared.outbox.due() else { return Ok(()) };
+        self.shared.outbox.flush()?;
+        let mut seen = 0;
+        while !self.shared.mailbox.is_closed() && Instant::now() < due {
+            self.shared.mailbox.wait_closed(&mut seen, due);
+        }
         Ok(())
     }
 

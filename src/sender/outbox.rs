@@ -13,6 +13,8 @@ use crate::protocol::{FrameError, FrameWriter, ToReceiver};
 const SLOW_LINK: f64 = 60e6;
 /// Bytes over which a rate is measured.
 const MEASURED_LEN: u64 = 4 << 20;
+/// A debt to the bandwidth limit that is not worth a wait.
+const DEBT_MAX: Duration = Duration::from_millis(10);
 /// Bytes of data that are tried for whether they shrink.
 const SAMPLE_LEN: usize = 4096;
 
@@ -44,7 +46,7 @@ impl Write for Pipe {
     }
 }
 
-/// A bandwidth limit as a debt that is slept off.
+/// A bandwidth limit as a debt that the session waits off.
 struct Limit {
     bytes_per_s: u64,
     paid: Instant,
@@ -102,8 +104,14 @@ impl Outbox {
         let sent = inner.writer.sent_bytes() - before;
         Counters::add(&self.status.counters.sent_bytes, sent);
         inner.measure(sent, began.elapsed());
-        inner.throttle();
+        inner.owe();
         Ok(())
+    }
+
+    /// Returns when what was sent so far is within the bandwidth limit; `None` if it is now.
+    pub fn due(&self) -> Option<Instant> {
+        let inner = self.lock();
+        inner.limit.as_ref().map(|limit| limit.paid).filter(|paid| *paid > Instant::now() + DEBT_MAX)
     }
 
     pub fn flush(&self) -> Result<(), FrameError> {
@@ -127,7 +135,7 @@ impl Inner {
         }
     }
 
-    fn throttle(&mut self) {
+    fn owe(&mut self) {
         let sent = self.writer.sent_bytes();
         let Some(limit) = &mut self.limit else { return };
         let new = sent - limit.counted;
@@ -135,10 +143,6 @@ impl Inner {
         // The past does not save up: a pause is no licence for a burst.
         limit.paid =
             limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
-        let debt = limit.paid.saturating_duration_since(Instant::now());
-        if debt > Duration::from_millis(20) {
-            std::thread::sleep(debt);
-        }
     }
 }
 

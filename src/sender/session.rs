@@ -513,7 +513,8 @@ impl Session {
     /// Stops in order: the file in flight is finished, what was sent is acknowledged.
     fn leave(&mut self) -> Result<(), SessionError> {
         let deadline = Instant::now() + STOP_WAIT;
-        while self.jobs.is_sending() && Instant::now() < deadline {
+        let limited = self.shared.options.sync.bwlimit.is_some();
+        while !limited && self.jobs.is_sending() && Instant::now() < deadline {
             self.step_job()?;
         }
         self.abandon_jobs()?;
