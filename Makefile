@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd rsync lsyncd setfacl setfattr
 
-.PHONY: all demo test packages bench install lint doc check clean
+.PHONY: all demo test seeds packages bench install lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -17,6 +17,11 @@ demo:
 
 test: packages
 	$(CARGO) test --locked --lib --bins --test it
+
+# Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
+# it on, with two targets that are cut off at random, and with the daemon killed. About half an hour.
+seeds: packages
+	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
 
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:
