@@ -197,7 +197,14 @@ impl Printer {
             now: Time { secs: i64::try_from(now.as_secs()).unwrap_or(0), nanos: now.subsec_nanos() },
             pid: std::process::id(),
         };
-        format.render(&line, self.output.eight_bit)
+        let rendered = format.render(&line, self.output.eight_bit);
+        let by_name = self.output.itemize == 0 && self.output.out_format.is_none();
+        // A bare name says that something came; rsync puts a word before what went.
+        if by_name && line.operation == Operation::Delete {
+            [b"deleting ".as_slice(), &rendered].concat()
+        } else {
+            rendered
+        }
     }
 }
 

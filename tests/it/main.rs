@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module per behaviour.
 
 mod cli;
+mod cron;
 mod layering;
 mod live;
 mod lsyncd;
