@@ -5,5 +5,6 @@ mod cron;
 mod layering;
 mod live;
 mod lsyncd;
+mod service;
 mod ssh2;
 mod support;

@@ -1,0 +1,87 @@
+//! The daemon for a Lua configuration: signals and control.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::support::command::{Background, Environment, agent_command, eventually};
+
+fn block(name: &str, source: &Path, target: &Path) -> String {
+    let agent = agent_command();
+    format!(
+        "sync {{ default.mirror, name = {name:?}, source = {source:?}, targets = {{ {target:?} }}, agent = {agent:?} }}\n"
+    )
+}
+
+fn live_lines(daemon: &Background, name: &str) -> usize {
+    daemon.stderr().iter().filter(|line| line.contains(name) && line.ends_with(": live")).count()
+}
+
+#[test]
+fn a_hangup_starts_what_is_new_leaves_the_rest_running_and_refuses_a_broken_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["one", "two"] {
+        fs::create_dir(path(name)).unwrap();
+        fs::write(path(name).join("file"), name).unwrap();
+    }
+    let (config, control) = (path("speil.lua"), path("control"));
+    let first = block("first", &path("one"), &path("standby-one"));
+    fs::write(&config, &first).unwrap();
+    let environment = Environment::new();
+    let (config_text, control_text) =
+        (config.display().to_string(), format!("--control={}", control.display()));
+    let daemon = environment.spawn(["run", &control_text, &config_text]);
+    eventually("the first sync is live", || live_lines(&daemon, "first") == 1);
+
+    fs::write(&config, "sync { default.mirror, source = ").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_error_line("the old one stays in force");
+    fs::write(path("one").join("after the broken file"), b"x").unwrap();
+    eventually("the old configuration works on", || path("standby-one/after the broken file").exists());
+
+    let second = block("second", &path("two"), &path("standby-two"));
+    fs::write(&config, format!("{first}{second}")).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually("the new sync is live", || live_lines(&daemon, "second") == 1);
+    assert_eq!(fs::read(path("standby-two/file")).unwrap(), b"two");
+    assert_eq!(live_lines(&daemon, "first"), 1, "the first sync was started again: {:?}", daemon.stderr());
+
+    fs::remove_file(path("standby-one/file")).unwrap();
+    daemon.signal(Signal::USR1);
+    eventually("what went on the standby comes back", || path("standby-one/file").exists());
+
+    let waited = environment.run(["wait", "--timeout=60s", &control_text]);
+    assert_eq!(waited.code(), 0, "{waited:?}");
+    let stopped = daemon.terminate();
+    assert_eq!(stopped.code(), 0, "{stopped:?}");
+}
+
+#[test]
+fn deletes_over_the_guard_are_held_until_somebody_approves_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    for i in 0..200 {
+        fs::write(source.join(format!("{i}.jpg")), b"x").unwrap();
+    }
+    let environment = Environment::new();
+    let control = format!("--control={}", dir.path().join("control").display());
+    let agent = format!("--agent={}", agent_command());
+    let (from, to) = (format!("{}/", source.display()), target.display().to_string());
+    let mirror = environment.spawn(["mirror", &control, &agent, &from, &to]);
+    mirror.wait_for_line(": live");
+    for i in 0..150 {
+        fs::remove_file(source.join(format!("{i}.jpg"))).unwrap();
+    }
+    mirror.wait_for_error_line("150 deletes withheld");
+    fs::write(source.join("new.jpg"), b"new").unwrap();
+    eventually("held deletes do not stop the rest", || target.join("new.jpg").exists());
+    assert!(target.join("0.jpg").exists(), "nothing that is held may go");
+    let approved = environment.run(["approve", &control]);
+    assert_eq!(approved.code(), 0, "{approved:?}");
+    eventually("what was approved goes", || (0..150).all(|i| !target.join(format!("{i}.jpg")).exists()));
+    assert!(target.join("150.jpg").exists());
+    mirror.terminate();
+}
