@@ -177,3 +177,19 @@ fn adversarial_edits_converge_without_the_periodic_pass() {
         mirror.terminate();
     }
 }
+
+#[test]
+fn every_rewrite_of_the_same_size_within_one_second_is_mirrored() {
+    let stand = Stand::new();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let (source, target) = (stand.source().join("file"), stand.target("standby").join("file"));
+    for round in 0..1000 {
+        let content = format!("{round:08}");
+        std::fs::write(&source, &content).unwrap();
+        let arrived = holds_within(settled_within(), || {
+            std::fs::read(&target).is_ok_and(|now| now == content.as_bytes())
+        });
+        assert!(arrived, "round {round}: {:?} {:?}", std::fs::read(&target), mirror.stderr());
+    }
+    mirror.terminate();
+}
