@@ -2,7 +2,7 @@
 //!
 //! **Purpose:** opening, reading and changing entries so that no symlink on the way, swapped in at
 //! any moment, leads out of the tree, and no path length limit applies.
-//! **In → Out:** a [`Root`] and [`RelPath`]s; entries, fds.
+//! **In → Out:** a [`Root`] and [`RelPath`](crate::tree::RelPath)s; entries, fds.
 //! **Invariants:** every multi-component path is resolved by `openat2(RESOLVE_BENEATH |
 //! RESOLVE_NO_SYMLINKS)`, or component by component with `O_NOFOLLOW` where the kernel lacks it;
 //! the last component is then used by `*at` calls on the parent's fd alone.
