@@ -412,33 +412,3 @@ fn sync_in_process_says_what_it_cannot_do() {
     let outcome = sync(&environment, &path, &[&from, "behind:/x"]);
     assert!(outcome.code() != 0 && outcome.stderr.contains("proxyjump \"standby\""), "{outcome:?}");
 }
-
-#[test]
-fn adhoc_leak() {
-    let sshd = Sshd::start();
-    let rss = || {
-        fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
-    };
-    for n in 0..30 {
-        let proxy = Proxy::start(sshd.address(), Network::default());
-        let mut transport = running(&sshd, "echo up; cat /dev/zero & cat >/dev/null");
-        transport.options.port = Some(proxy.address().port());
-        let mut link = transport.connect().expect("a link");
-        link.reader.read_exact(&mut [0; 3]).expect("a line");
-        for p in crate::support::process::descendants(sshd.pid()) {
-            if p.name.starts_with("sshd") {
-                crate::support::process::send(p.pid, rustix::process::Signal::STOP);
-            }
-        }
-        let h = std::thread::spawn(move || while link.writer.write_all(&[0; 65536]).is_ok() {});
-        std::thread::sleep(std::time::Duration::from_millis(600));
-        link.control.kill();
-        h.join().unwrap();
-        drop((link.reader, link.control));
-        drop(proxy);
-        for p in crate::support::process::descendants(sshd.pid()) {
-            crate::support::process::send(p.pid, rustix::process::Signal::KILL);
-        }
-        println!("{n} {} KiB, fds {}", rss(), fs::read_dir("/proc/self/fd").unwrap().count());
-    }
-}
