@@ -326,19 +326,7 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
 
 /// Returns `FILE:LINE: ` of the innermost line of a file that is running, or nothing.
 fn place(lua: &Lua) -> String {
-    for level in 0..64 {
-        let frame = lua.inspect_stack(level, |debug| {
-            let source = debug.source();
-            let file = source.source.as_deref().and_then(|name| name.strip_prefix('@')).map(str::to_owned);
-            file.zip(debug.current_line())
-        });
-        match frame {
-            None => break,
-            Some(None) => {}
-            Some(Some((file, line))) => return format!("{file}:{line}: "),
-        }
-    }
-    String::new()
+    super::lua::running_line(lua).map_or_else(String::new, |(file, line)| format!("{file}:{line}: "))
 }
 
 fn to_path(text: &mlua::String) -> PathBuf {

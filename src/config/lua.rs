@@ -210,6 +210,14 @@ fn warn(lua: &Lua, shared: &Shared, text: String) {
 
 /// Returns the innermost line of a file that is running.
 fn caller(lua: &Lua) -> Place {
+    match running_line(lua) {
+        Some((file, line)) => Place { file, line: u32::try_from(line).ok() },
+        None => Place { file: "configuration".to_owned(), line: None },
+    }
+}
+
+/// Returns file and line of the innermost frame that belongs to a file.
+pub(super) fn running_line(lua: &Lua) -> Option<(String, usize)> {
     for level in 0..64 {
         let frame = lua.inspect_stack(level, |debug| {
             let source = debug.source();
@@ -219,10 +227,10 @@ fn caller(lua: &Lua) -> Place {
         match frame {
             None => break,
             Some(None) => {}
-            Some(Some((file, line))) => return Place { file, line: u32::try_from(line).ok() },
+            Some(Some(found)) => return Some(found),
         }
     }
-    Place { file: "configuration".to_owned(), line: None }
+    None
 }
 
 /// Returns `name` below the directory of the running file, if it exists there.

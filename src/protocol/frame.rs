@@ -89,7 +89,6 @@ pub struct FrameWriter<W> {
     encoder: Option<Encoder<'static>>,
     compress: bool,
     level: i32,
-    raw_bytes: u64,
     sent_bytes: u64,
 }
 
@@ -103,7 +102,6 @@ impl<W: Write> FrameWriter<W> {
             encoder: None,
             compress: false,
             level: 3,
-            raw_bytes: 0,
             sent_bytes: 0,
         }
     }
@@ -112,11 +110,6 @@ impl<W: Write> FrameWriter<W> {
     /// frames may be mixed.
     pub fn set_compress(&mut self, on: bool) {
         self.compress = on;
-    }
-
-    /// Whether messages are being compressed.
-    pub fn compresses(&self) -> bool {
-        self.compress
     }
 
     /// Writes one message; it may stay in the writer's buffers until [`FrameWriter::flush`].
@@ -131,7 +124,6 @@ impl<W: Write> FrameWriter<W> {
         if len > FRAME_LEN_MAX {
             return Err(FrameError::TooLong(len));
         }
-        self.raw_bytes += len as u64 + 4;
         if self.compress && len >= 64 {
             return self.send_packed();
         }
@@ -194,11 +186,6 @@ impl<W: Write> FrameWriter<W> {
     /// Returns how many bytes went to the connection.
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
-    }
-
-    /// Returns how many bytes that would have been without compression.
-    pub fn raw_bytes(&self) -> u64 {
-        self.raw_bytes
     }
 }
 
