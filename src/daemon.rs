@@ -9,11 +9,14 @@
 
 mod control;
 mod engine;
+mod inlet;
 mod link;
 mod lock;
 mod once;
 mod pipeline;
+mod report;
 mod service;
+mod waiting;
 
 pub use control::{ask, find_socket};
 pub use link::hint;

@@ -16,14 +16,7 @@ pub enum Request {
     /// How are things?
     Status,
     /// Answer when everything written before is on the targets.
-    Wait {
-        /// One sync only.
-        sync: Option<String>,
-        /// These targets only.
-        targets: Vec<String>,
-        /// Longest wait in milliseconds.
-        timeout_ms: Option<u64>,
-    },
+    Wait(Wait),
     /// Compare the whole tree.
     Reconcile {
         /// One sync only.
@@ -53,6 +46,32 @@ pub enum Request {
         /// One target only.
         target: Option<String>,
     },
+}
+
+/// How many targets of a sync must be in step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quorum {
+    /// All of them.
+    #[default]
+    All,
+    /// So many, whichever.
+    Count(usize),
+    /// These.
+    Named(Vec<String>),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// One sync only.
+    pub sync: Option<String>,
+    /// Which targets.
+    pub targets: Quorum,
+    /// Longest wait in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Whether paths that fail and deletes that are held do not stand in the way.
+    pub despite_problems: bool,
 }
 
 /// What a daemon answers.

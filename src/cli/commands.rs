@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::config::parse_duration;
+use crate::status::Quorum;
 
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
@@ -98,9 +99,12 @@ pub struct Wait {
     /// Give up after this time, exit code 30 [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// These targets only
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    pub targets: Vec<String>,
+    /// Which targets of each sync: all, any, a number of them, or names
+    #[arg(long, value_name = "all|any|N|NAME,...", default_value = "all", value_parser = quorum)]
+    pub targets: Quorum,
+    /// Do not wait for paths that fail and for deletes that are held
+    #[arg(long)]
+    pub despite_problems: bool,
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
@@ -151,6 +155,17 @@ pub struct Agent {
     /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+}
+
+fn quorum(text: &str) -> Result<Quorum, String> {
+    let names = || Quorum::Named(text.split(',').map(str::to_owned).collect());
+    match text {
+        "all" => Ok(Quorum::All),
+        "any" => Ok(Quorum::Count(1)),
+        "" => Err("all, any, a number, or names".to_owned()),
+        "0" => Err("at least one target".to_owned()),
+        _ => Ok(text.parse().map_or_else(|_| names(), Quorum::Count)),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -3,19 +3,20 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
-use super::pipeline::{Pipeline, RunningTarget};
+use super::pipeline::Pipeline;
+use super::report::report;
 use crate::config::{Config, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{SessionError, TargetState};
-use crate::status::{Answer, ProblemReport, Report, Request, SCHEMA, SyncReport, TargetReport};
+use crate::sender::SessionError;
+use crate::status::{Answer, Report, Request};
 
 /// Longest line that a client may send, in bytes.
 const REQUEST_LEN_MAX: u64 = 64 * 1024;
@@ -44,7 +45,7 @@ pub enum DaemonError {
     Nothing(SessionError),
 }
 
-enum Running {
+pub(super) enum Running {
     Up(Pipeline),
     /// Not started: the source is missing, say. Tried again.
     Waiting(Sync, Instant),
@@ -230,7 +231,7 @@ impl Daemon {
     }
 }
 
-fn lock(running: &Mutex<Vec<Running>>) -> MutexGuard<'_, Vec<Running>> {
+pub(super) fn lock(running: &Mutex<Vec<Running>>) -> MutexGuard<'_, Vec<Running>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -282,7 +283,7 @@ async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::
 async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>) -> Answer {
     match request {
         Request::Status => Answer::Status(report(&lock(running))),
-        Request::Wait { sync, targets, timeout_ms } => wait(running, sync, &targets, timeout_ms).await,
+        Request::Wait(wait) => super::waiting::wait(running, wait).await,
         Request::Reconcile { sync } => each(running, sync.as_deref(), |pipeline| {
             pipeline.reconcile(RescanReason::Request);
             1
@@ -320,127 +321,5 @@ fn each(running: &Mutex<Vec<Running>>, name: Option<&str>, act: impl Fn(&Pipelin
         (true, _) => Answer::Done { count },
         (false, Some(name)) => Answer::Failed { error: format!("no sync is called {name:?}"), code: 1 },
         (false, None) => Answer::Failed { error: "no sync is running".to_owned(), code: 12 },
-    }
-}
-
-/// Waits until everything that was written before the call is acknowledged.
-async fn wait(
-    running: &Arc<Mutex<Vec<Running>>>,
-    sync: Option<String>,
-    targets: &[String],
-    timeout_ms: Option<u64>,
-) -> Answer {
-    let deadline = timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit));
-    let flush = {
-        let (running, sync) = (Arc::clone(running), sync.clone());
-        tokio::task::spawn_blocking(move || {
-            each(&running, sync.as_deref(), |pipeline| {
-                usize::from(pipeline.flush_events(Duration::from_secs(30)))
-            })
-        })
-    };
-    match flush.await {
-        Ok(Answer::Done { .. }) => {}
-        Ok(failed) => return failed,
-        Err(error) => return Answer::Failed { error: error.to_string(), code: 12 },
-    }
-    let began = Instant::now();
-    loop {
-        let laggard = laggard(&lock(running), sync.as_deref(), targets, began);
-        let Some(laggard) = laggard else { return Answer::Done { count: 1 } };
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Answer::Failed { error: format!("{laggard} is not in step"), code: 30 };
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Returns a target that has not acknowledged everything from before `began`.
-fn laggard(running: &[Running], sync: Option<&str>, targets: &[String], began: Instant) -> Option<String> {
-    for slot in running {
-        let Running::Up(pipeline) = slot else { continue };
-        if sync.is_some_and(|name| name != pipeline.sync.name) {
-            continue;
-        }
-        for running in &pipeline.targets {
-            let named = targets.is_empty() || targets.contains(&running.target.name);
-            let live = running.status.state().0 == TargetState::Live;
-            let oldest = oldest(running);
-            if named && (!live || oldest.is_some_and(|since| since <= began)) {
-                return Some(format!("{} → {}", pipeline.sync.name, running.target.name));
-            }
-        }
-    }
-    None
-}
-
-fn oldest(running: &RunningTarget) -> Option<Instant> {
-    running.mailbox.pending().1.into_iter().chain(running.status.oldest_in_flight()).min()
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn report(running: &[Running]) -> Report {
-    let syncs = running.iter().map(|slot| match slot {
-        Running::Up(pipeline) => SyncReport {
-            name: pipeline.sync.name.clone(),
-            source: pipeline.sync.source.display().to_string(),
-            watched: pipeline.watched().0,
-            watch_problems: pipeline.watched().1,
-            targets: pipeline.targets.iter().map(target_report).collect(),
-        },
-        Running::Waiting(sync, _) => SyncReport {
-            name: sync.name.clone(),
-            source: sync.source.display().to_string(),
-            ..SyncReport::default()
-        },
-    });
-    Report {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        time: seconds(SystemTime::now()),
-        syncs: syncs.collect(),
-    }
-}
-
-fn target_report(running: &RunningTarget) -> TargetReport {
-    let (state, since) = running.status.state();
-    let state = if running.mailbox.is_paused() { TargetState::Paused } else { state };
-    let totals = running.status.counters.totals();
-    let now = Instant::now();
-    let last_pass = running.status.last_pass();
-    let held = running.held.summary();
-    let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
-    let problems = running.status.problems().into_iter().map(|(path, problem)| ProblemReport {
-        path: path.to_string(),
-        operation: problem.operation,
-        error: crate::error::errno_text(problem.errno),
-        attempts: problem.attempts,
-        retry_ms: u64::try_from(problem.retry_at.saturating_duration_since(now).as_millis())
-            .unwrap_or(u64::MAX),
-    });
-    TargetReport {
-        name: running.target.name.clone(),
-        target: running.target.to_string(),
-        state: word.unwrap_or_default(),
-        since: since.map_or(0, seconds),
-        error: running.status.error(),
-        lag_ms: oldest(running).map_or(0, |since| {
-            u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
-        }),
-        queued: running.mailbox.pending().0,
-        held: held.as_ref().map_or(0, |(count, _)| *count),
-        held_reason: held.map(|(_, reason)| reason),
-        sent_bytes: totals.sent_bytes,
-        received_bytes: totals.received_bytes,
-        batches: totals.batches,
-        files: totals.files,
-        repairs: totals.repairs,
-        last_pass: last_pass.as_ref().map(|(time, _)| seconds(*time)),
-        last_pass_different: last_pass.map_or(0, |(_, summary)| summary.different),
-        problems: problems.collect(),
     }
 }

@@ -1,22 +1,18 @@
 //! One connection to one target, from the handshake to the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
-
 use super::Feedback;
+use super::debts::Debts;
 use super::error::SessionError;
 use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
-use super::outbox::Outbox;
-use super::owners::TargetView;
-use super::progress::{Found, TELL_EVERY, Told};
+use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
-use super::replies;
 use super::shared::Shared;
 use super::source::Source;
 use super::status::{TargetState, TargetStatus};
@@ -24,14 +20,10 @@ use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::event::RescanReason;
-use crate::filter::Filter;
-use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{
-    BatchId, FrameError, Hello, MAGIC, PassId, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
-};
-use crate::reconcile::Rules;
-use crate::transport::{Control, Ended, Transport};
-use crate::tree::{Chmod, FileId, Mask, RelPath};
+use crate::monitor::{Counters, Monitor, Notice};
+use crate::protocol::{BatchId, ReplyHello, ToReceiver};
+use crate::transport::{Control, Ended};
+use crate::tree::{FileId, Mask, RelPath};
 
 /// Live changes in one batch.
 const LIVE_BATCH: usize = 2048;
@@ -39,8 +31,6 @@ const LIVE_BATCH: usize = 2048;
 const BULK_BATCH: usize = 128;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
-/// Passes under way at once; the receiver takes no more than twice as many.
-const PASSES_MAX: usize = 4;
 /// Time that a stop waits for what is in flight.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -85,7 +75,10 @@ pub struct Session {
     replies: Option<JoinHandle<()>>,
     pub(super) batch: BatchId,
     pub(super) open: Vec<Parcel>,
-    unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    pub(super) unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    /// Bytes that had been sent when each of them was ended, and when the last acknowledged one was.
+    unacked_bytes: VecDeque<u64>,
+    pub(super) acked_bytes: u64,
     /// Directories in which a name changed since the last commit.
     pub(super) touched: BTreeSet<RelPath>,
     /// Whether anything was sent since the last commit.
@@ -101,11 +94,13 @@ pub struct Session {
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
-    pub(super) links_doubtful: bool,
+    /// Since when there may be names of one file that stand apart on the target.
+    pub(super) links_doubtful: Option<Instant>,
     /// Renames that were sent and not acknowledged, with the batch that they are in.
     pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
-    next_pass: PassId,
-    passes_waiting: BTreeMap<RelPath, RescanReason>,
+    /// Since when the change that is being sent waits: what follows from it is as old.
+    pub(super) since: Instant,
+    pub(super) debts: Debts,
     pinged: Instant,
     pub(super) live_told: bool,
     pub(super) told: Told,
@@ -128,126 +123,7 @@ pub struct Surroundings {
 }
 
 impl Session {
-    /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
-    /// target where that is allowed.
-    ///
-    /// # Errors
-    /// [`SessionError`]; see its variants for the consequence.
-    pub fn connect(
-        transport: &dyn Transport,
-        options: SessionOptions,
-        around: Surroundings,
-    ) -> Result<Self, SessionError> {
-        match Self::attempt(transport, &options, &around) {
-            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
-                Self::attempt(transport, &options, &around)
-            }
-            other => other,
-        }
-    }
-
-    fn attempt(
-        transport: &dyn Transport,
-        options: &SessionOptions,
-        around: &Surroundings,
-    ) -> Result<Self, SessionError> {
-        let sync = &options.sync;
-        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
-        let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
-        let mut chmod = Chmod::default();
-        for text in &sync.selection.chmod {
-            chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
-        }
-        let hello = hello(options, &around.source)?;
-        let link = transport.connect()?;
-        let control: Arc<dyn Control> = Arc::from(link.control);
-        let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
-        let (greeted, greeting) = bounded(1);
-        let (handover, shared_in) = bounded::<Arc<Shared>>(1);
-        let reader = link.reader;
-        let thread = std::thread::Builder::new()
-            .name("replies".to_owned())
-            .spawn(move || replies::run(reader, &greeted, &shared_in))
-            .map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
-        let sent = outbox.raw(&MAGIC).and_then(|()| outbox.send(&ToReceiver::Hello(Box::new(hello))));
-        let sent = sent.and_then(|()| outbox.flush());
-        let limit = sync.timeout.max(Duration::from_secs(10));
-        let reply = match greeting.recv_timeout(limit) {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_)))) => {
-                return Err(SessionError::Ended(control.ended()));
-            }
-            Ok(Err(error)) => {
-                control.kill();
-                return Err(error);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                control.kill();
-                return Err(SessionError::Silent(limit));
-            }
-            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
-        };
-        sent?;
-        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
-        let _ = handover.send(Arc::clone(&shared));
-        Counters::add(&shared.status.counters.connects, 1);
-        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
-        Ok(Self::new(shared, control, thread, &reply))
-    }
-
-    fn shared(
-        options: &SessionOptions,
-        around: &Surroundings,
-        outbox: Outbox,
-        reply: &ReplyHello,
-        parsed: (Filter, Chmod),
-    ) -> Arc<Shared> {
-        let sync = &options.sync;
-        let selection = &sync.selection;
-        let mask = sync.mask.both(reply.profile);
-        let (filter, chmod) = parsed;
-        Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
-            let asker = shared.clone();
-            let ask = Box::new(move |names| {
-                let Some(shared) = asker.upgrade() else { return false };
-                let sent = shared.outbox.send(&ToReceiver::Owners(names));
-                sent.and_then(|()| shared.outbox.flush()).is_ok()
-            });
-            Shared {
-                about: About::new(&sync.name, &options.target.name),
-                options: options.clone(),
-                mask,
-                rules: Rules {
-                    update: selection.update,
-                    existing: selection.existing,
-                    ignore_existing: selection.ignore_existing,
-                    size_only: selection.size_only,
-                    ignore_times: selection.ignore_times,
-                    modify_window: selection.modify_window,
-                },
-                filter: Arc::new(filter),
-                identified: reply.identified,
-                source: Arc::clone(&around.source),
-                mailbox: Arc::clone(&around.mailbox),
-                outbox,
-                view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
-                status: Arc::clone(&around.status),
-                held: Arc::clone(&around.held),
-                monitor: Arc::clone(&around.monitor),
-                feedback: Arc::clone(&around.feedback),
-                acked: AtomicU64::new(0),
-                inbox: Mutex::default(),
-                passes: Mutex::default(),
-                passes_running: AtomicUsize::new(0),
-                first_pass_done: AtomicBool::new(false),
-                found: Found::default(),
-                links: Mutex::default(),
-                old: Mutex::default(),
-            }
-        })
-    }
-
-    fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         control: Arc<dyn Control>,
         replies: JoinHandle<()>,
@@ -268,6 +144,8 @@ impl Session {
             batch: 1,
             open: Vec::new(),
             unacked: VecDeque::new(),
+            unacked_bytes: VecDeque::new(),
+            acked_bytes: 0,
             touched: BTreeSet::new(),
             uncommitted: false,
             jobs: Jobs::new(reply.limits.streams),
@@ -277,10 +155,10 @@ impl Session {
             final_deletes: HashSet::new(),
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
-            links_doubtful: false,
+            links_doubtful: None,
             renames: VecDeque::new(),
-            next_pass: 1,
-            passes_waiting: BTreeMap::new(),
+            since,
+            debts: Debts::default(),
             pinged: Instant::now(),
             live_told: false,
         }
@@ -290,7 +168,7 @@ impl Session {
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
         self.shared.status.enter(TargetState::FirstPass, None);
-        self.start_pass(RelPath::root(), reason);
+        self.start_pass(RelPath::root(), reason, Instant::now());
         let ended = self.work();
         let error = match ended {
             Ok(()) => self.leave().err(),
@@ -320,6 +198,7 @@ impl Session {
                 self.commit()?;
                 continue;
             }
+            self.settle_vanished();
             if self.step_job()? {
                 continue;
             }
@@ -349,11 +228,9 @@ impl Session {
                     continue;
                 }
                 self.tell_live();
-                if std::mem::take(&mut self.links_doubtful) {
-                    // No event tells which file a new name joined: only a walk finds its other names.
-                    self.start_pass(RelPath::root(), RescanReason::Mismatch);
-                    continue;
-                }
+            }
+            if self.seek_links() {
+                continue;
             }
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until));
@@ -361,10 +238,10 @@ impl Session {
     }
 
     /// Whether nothing is under way and nothing waits, as far as this session goes.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.shared.passes_running.load(Ordering::Acquire) == 0
-            && self.passes_waiting.is_empty()
-            && self.shared.mailbox.pending().0 == 0
+            && self.debts.passes_waiting.is_empty()
+            && self.shared.mailbox.queued() == 0
             && self.jobs.is_empty()
             && self.unacked.is_empty()
             && self.shared.inbox().replies.is_empty()
@@ -397,8 +274,8 @@ impl Session {
             until = until.min(now + TELL_EVERY);
         }
         if self.shared.options.live {
-            for path in self.shared.status.due(now, self.batch) {
-                self.look_again(path, RescanReason::Problem);
+            for (path, since) in self.shared.status.due(now, self.batch) {
+                self.look_again(path, RescanReason::Problem, since);
             }
             if let Some(retry) = self.shared.status.next_retry() {
                 until = until.min(retry);
@@ -419,6 +296,7 @@ impl Session {
             }
             self.shared.outbox.send(&ToReceiver::Commit { batch: self.batch })?;
             self.unacked.push_back((self.batch, std::mem::take(&mut self.open)));
+            self.unacked_bytes.push_back(self.shared.status.counters.totals().sent_bytes);
             self.batch += 1;
             self.uncommitted = false;
         }
@@ -437,13 +315,6 @@ impl Session {
             self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
         }
         Ok(())
-    }
-
-    fn note_in_flight(&self) {
-        let live = |parcel: &&Parcel| parcel.lane == Lane::Live;
-        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-        let oldest = unacked.chain(&self.open).chain(self.jobs.parcels()).filter(live);
-        self.shared.status.in_flight(oldest.map(|parcel| parcel.change.since).min());
     }
 
     fn look_at_answers(&mut self) -> Result<(), SessionError> {
@@ -471,6 +342,7 @@ impl Session {
         let mut moved = false;
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
             self.unacked.pop_front();
+            self.acked_bytes = self.unacked_bytes.pop_front().unwrap_or(self.acked_bytes);
             Counters::add(&self.shared.status.counters.batches, 1);
             moved = true;
         }
@@ -481,33 +353,6 @@ impl Session {
             self.shared.status.acknowledged(acked);
             self.note_in_flight();
         }
-    }
-
-    /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
-    /// another that waits is covered by it.
-    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason) {
-        if self.passes_waiting.keys().any(|other| top.is_within(other)) {
-            return;
-        }
-        self.passes_waiting.retain(|other, _| !other.is_within(&top));
-        self.passes_waiting.insert(top, reason);
-        self.pump_passes();
-    }
-
-    fn pump_passes(&mut self) {
-        while self.shared.passes_running.load(Ordering::Acquire) < PASSES_MAX {
-            let Some((top, reason)) = self.passes_waiting.pop_first() else { return };
-            let pass = self.next_pass;
-            self.next_pass += 1;
-            super::pass::start(&self.shared, pass, top, reason);
-        }
-    }
-
-    /// Follows a rename with what is to be compared.
-    pub(super) fn rename_passes(&mut self, from: &RelPath, to: &RelPath) {
-        let waiting = std::mem::take(&mut self.passes_waiting);
-        self.passes_waiting =
-            waiting.into_iter().map(|(top, reason)| (top.rebase(from, to).unwrap_or(top), reason)).collect();
     }
 
     /// Stops in order: the file in flight is finished, what was sent is acknowledged.
@@ -557,34 +402,4 @@ impl Session {
         });
         (left.collect(), ended)
     }
-}
-
-/// Returns what the sender says first.
-fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
-    let sync = &options.sync;
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Hello {
-        version: VERSION,
-        version_min: VERSION_MIN,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
-        label: format!("{} on {}", sync.name, host_name()),
-        root: options.target.path.clone(),
-        source: Place { boot_id, lineage },
-        mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
-        delete_excluded: sync.guard.delete_excluded,
-        one_file_system: sync.selection.one_file_system,
-        durability: sync.durability,
-        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
-        dry_run: options.dry_run,
-        force_root: sync.force_root,
-        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    })
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

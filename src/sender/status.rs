@@ -30,6 +30,19 @@ pub enum TargetState {
     Paused,
 }
 
+/// One failure of a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// What failed, as one verb.
+    pub operation: &'a str,
+    /// The errno.
+    pub errno: i32,
+    /// Whether it failed on the target.
+    pub on_target: bool,
+    /// Since when the change waits that failed.
+    pub since: Instant,
+}
+
 /// A path that could not be mirrored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TargetProblem {
@@ -41,6 +54,12 @@ pub struct TargetProblem {
     pub on_target: bool,
     /// How often it was tried in vain.
     pub attempts: u32,
+    /// When it failed first.
+    #[serde(skip)]
+    pub first: SystemTime,
+    /// Since when the oldest change waits that failed.
+    #[serde(skip)]
+    pub since: Instant,
     /// When it is tried again.
     #[serde(skip)]
     pub retry_at: Instant,
@@ -56,7 +75,6 @@ struct Inner {
     problems: BTreeMap<RelPath, TargetProblem>,
     last_pass: Option<(SystemTime, PassSummary)>,
     last_ack: Option<SystemTime>,
-    oldest: Option<Instant>,
     error: Option<String>,
 }
 
@@ -96,19 +114,24 @@ impl TargetStatus {
     }
 
     /// Notes a failure of a path; `true` if it is a new one or another one.
-    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) -> bool {
+    pub fn problem(&self, path: &RelPath, failure: &Failure<'_>) -> bool {
+        let Failure { operation, errno, on_target, since } = *failure;
         let mut inner = self.lock();
         let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
         let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
         if attempts == 0 && inner.problems.len() >= PROBLEMS_MAX {
             return false;
         }
+        let first = inner.problems.get(path).map_or_else(SystemTime::now, |old| old.first);
+        let since = inner.problems.get(path).map_or(since, |old| old.since.min(since));
         let pause = RETRY_FIRST.saturating_mul(1 << attempts.min(10)).min(RETRY_LONGEST);
         let problem = TargetProblem {
             operation: operation.to_owned(),
             errno,
             on_target,
             attempts: attempts + 1,
+            first,
+            since,
             retry_at: Instant::now() + pause,
             trying: None,
         };
@@ -116,13 +139,30 @@ impl TargetStatus {
         new
     }
 
-    /// Returns the paths whose next try is due, and marks them as being tried under `commit`.
-    pub fn due(&self, now: Instant, commit: u64) -> Vec<RelPath> {
+    /// Notes that a path was sent once more under `commit`, whatever the reason.
+    pub fn tried(&self, path: &RelPath, commit: u64) {
+        if let Some(problem) = self.lock().problems.get_mut(path) {
+            problem.trying = Some(commit);
+        }
+    }
+
+    /// Has every path tried at once that failed with a change up to `until`, and is not being tried:
+    /// somebody waits.
+    pub fn hurry(&self, until: Instant) {
+        let now = Instant::now();
+        for problem in self.lock().problems.values_mut().filter(|p| p.trying.is_none() && p.since <= until) {
+            problem.retry_at = problem.retry_at.min(now);
+        }
+    }
+
+    /// Returns the paths whose next try is due, with since when their change waits, and marks them as being
+    /// tried under `commit`.
+    pub fn due(&self, now: Instant, commit: u64) -> Vec<(RelPath, Instant)> {
         let mut inner = self.lock();
         let due = inner.problems.iter_mut().filter(|(_, p)| p.trying.is_none() && p.retry_at <= now);
         due.map(|(path, problem)| {
             problem.trying = Some(commit);
-            path.clone()
+            (path.clone(), problem.since)
         })
         .collect()
     }
@@ -165,15 +205,5 @@ impl TargetStatus {
     /// Returns when the target last acknowledged.
     pub fn last_ack(&self) -> Option<SystemTime> {
         self.lock().last_ack
-    }
-
-    /// Notes since when the oldest change waits that is neither in the mailbox nor acknowledged.
-    pub fn in_flight(&self, oldest: Option<Instant>) {
-        self.lock().oldest = oldest;
-    }
-
-    /// Returns since when the oldest change in flight waits.
-    pub fn oldest_in_flight(&self) -> Option<Instant> {
-        self.lock().oldest
     }
 }

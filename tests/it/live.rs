@@ -1,66 +1,17 @@
 //! A live mirror over a real sshd, whatever people do to the tree.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::churn::Churn;
-use crate::support::command::{Background, Environment, agent_command, holds_within};
-use crate::support::sshd::Sshd;
+use crate::support::command::{Background, holds_within};
+use crate::support::stand::Stand;
 use crate::support::tree::{Comparison, Difference};
 
 /// Time within which both trees are equal after the last change. The long run (`make seeds`) has the
 /// machine to itself and holds speil to ten seconds; beside other tests only the equality counts.
 fn settled_within() -> Duration {
     Duration::from_secs(if std::env::var_os("SPEIL_SEEDS").is_some() { 10 } else { 60 })
-}
-
-/// A source, a standby behind a real sshd, and the mirror between them.
-struct Stand {
-    dir: tempfile::TempDir,
-    environment: Environment,
-    sshd: Sshd,
-}
-
-impl Stand {
-    fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("speil-live").tempdir_in(scratch()).unwrap();
-        std::fs::create_dir(dir.path().join("source")).unwrap();
-        Self { dir, environment: Environment::new(), sshd: Sshd::start() }
-    }
-
-    fn source(&self) -> PathBuf {
-        self.dir.path().join("source")
-    }
-
-    fn target(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Starts the mirror to the named targets and waits until each is live.
-    fn mirror(&self, targets: &[&str], options: &[&str]) -> Background {
-        let control = self.dir.path().join("control");
-        let mut arguments: Vec<String> = ["mirror", "--no-delete-guard", "-e"].map(str::to_owned).to_vec();
-        arguments.push(self.sshd.ssh_command());
-        arguments.push(format!("--agent={}", agent_command()));
-        arguments.push(format!("--control={}", control.display()));
-        arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.push(format!("{}/", self.source().display()));
-        arguments.extend(targets.iter().map(|name| self.sshd.target(&self.target(name))));
-        let mirror = self.environment.spawn(arguments);
-        for name in targets {
-            let live = holds_within(Duration::from_secs(60), || {
-                assert!(mirror.is_running(), "ended: {:?}", mirror.stderr());
-                mirror.stdout().iter().filter(|line| line.ends_with(": live")).count() >= targets.len()
-            });
-            assert!(live, "{name}: not live: {:?} {:?}", mirror.stdout(), mirror.stderr());
-        }
-        mirror
-    }
-}
-
-fn scratch() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 fn differences(a: &Path, b: &Path) -> Vec<Difference> {
@@ -129,7 +80,7 @@ fn a_target_whose_connections_are_cut_at_random_converges_and_so_does_the_other(
         }
         churn.close();
         // Reconnecting backs off: the time to settle begins when both are live again.
-        let control = stand.dir.path().join("control");
+        let control = stand.control();
         let in_step = holds_within(Duration::from_secs(60), || {
             let wait = format!("--control={}", control.display());
             stand.environment.run(["wait", "--timeout=1s", &wait]).code() == 0

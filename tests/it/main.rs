@@ -8,3 +8,4 @@ mod lsyncd;
 mod service;
 mod ssh2;
 mod support;
+mod wait;
