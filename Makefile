@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd rsync lsyncd setfacl setfattr
 
-.PHONY: all demo test seeds packages bench install lint doc check clean
+.PHONY: all demo test seeds page packages bench install lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -22,6 +22,10 @@ test: packages
 # it on, with two targets that are cut off at random, and with the daemon killed. About half an hour.
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
+
+# The page in a headless Chromium, which SPEIL_CHROMIUM may name; SPEIL_SCREENSHOTS=DIR keeps the pictures.
+page:
+	$(CARGO) test --locked --test it page:: -- --ignored
 
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:

@@ -34,8 +34,8 @@ pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
 pub use lua::Limits;
 pub use model::{
-    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
-    Settings, Ssh, Sync, Target, Transport, Verify,
+    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, MaxDelete,
+    Reconcile, Selection, Settings, Ssh, Sync, Target, Token, Transport, Verify,
 };
 pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{

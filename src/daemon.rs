@@ -9,8 +9,11 @@
 
 mod control;
 mod engine;
+mod history;
+mod hub;
 mod inlet;
 mod link;
+mod listeners;
 mod lock;
 mod once;
 mod pipeline;

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod http;
 pub mod monitor;
 pub mod protocol;
 pub mod receiver;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,9 +10,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
+use super::history::Recorder;
+use super::hub::Hub;
+use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::pipeline::Pipeline;
-use super::report::report;
-use crate::config::{Config, Sync};
+use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::SessionError;
@@ -53,12 +55,13 @@ pub(super) enum Running {
 
 /// A daemon.
 pub struct Daemon {
-    running: Arc<Mutex<Vec<Running>>>,
+    hub: Arc<Hub>,
     monitor: Arc<dyn Monitor>,
     reload: Option<Reload>,
     control: PathBuf,
     status_file: Option<PathBuf>,
     status_interval: Duration,
+    settings: Settings,
     tick: Box<dyn Fn(&Report) + Send>,
 }
 
@@ -71,13 +74,16 @@ impl Daemon {
         reload: Option<Reload>,
         tick: Box<dyn Fn(&Report) + Send>,
     ) -> Self {
+        let hub = Arc::new(Hub::new());
+        let monitor = Arc::new(Recorder { activity: Arc::clone(&hub.activity), next: monitor });
         Self {
-            running: Arc::default(),
+            hub,
             monitor,
             reload,
             control: config.settings.control.clone().unwrap_or_else(default_socket),
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
+            settings: config.settings.clone(),
             tick,
         }
     }
@@ -99,7 +105,7 @@ impl Daemon {
             Ok(self.serve(signals, listener).await)
         });
         let _ = std::fs::remove_file(&self.control);
-        lock(&self.running).clear();
+        self.hub.running().clear();
         ended
     }
 
@@ -123,11 +129,11 @@ impl Daemon {
         let alone = syncs.len() == 1 && self.reload.is_none();
         for sync in syncs {
             match Pipeline::start(sync.clone(), &self.monitor) {
-                Ok(pipeline) => lock(&self.running).push(Running::Up(pipeline)),
+                Ok(pipeline) => self.hub.running().push(Running::Up(pipeline)),
                 Err(error) if alone => return Err(DaemonError::Nothing(error)),
                 Err(error) => {
                     self.tell(&sync.name, &format!("{error}; tried again every {} s", START_RETRY.as_secs()));
-                    lock(&self.running).push(Running::Waiting(sync, Instant::now() + START_RETRY));
+                    self.hub.running().push(Running::Waiting(sync, Instant::now() + START_RETRY));
                 }
             }
         }
@@ -141,11 +147,20 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals, listener: UnixListener) -> i32 {
         let mut beat = tokio::time::interval(self.status_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sample = tokio::time::interval(SAMPLE_EVERY);
+        sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut listeners = Listeners::new(Arc::clone(&self.hub), Arc::clone(&self.monitor));
+        listeners.apply(&self.settings).await;
         loop {
             tokio::select! {
                 number = signals.next() => match number {
-                    libc::SIGHUP => self.reload(),
-                    libc::SIGUSR1 => for running in lock(&self.running).iter() {
+                    libc::SIGHUP => {
+                        self.reload();
+                        listeners.apply(&self.settings).await;
+                    }
+                    libc::SIGUSR1 => for running in self.hub.running().iter() {
                         if let Running::Up(pipeline) = running {
                             pipeline.reconcile(RescanReason::Request);
                         }
@@ -153,19 +168,21 @@ impl Daemon {
                     ending => return ending,
                 },
                 accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                    let running = Arc::clone(&self.running);
+                    let hub = Arc::clone(&self.hub);
                     tokio::spawn(async move {
                         // A client that goes away early concerns nobody.
-                        let _ = converse(stream, running).await;
+                        let _ = converse(stream, hub).await;
                     });
                 },
                 _ = beat.tick() => self.beat(),
+                _ = sample.tick() => self.hub.sample(),
+                _ = retry.tick() => listeners.retry(),
             }
         }
     }
 
     fn beat(&self) {
-        let mut running = lock(&self.running);
+        let mut running = self.hub.running();
         for slot in running.iter_mut() {
             if let Running::Waiting(sync, at) = slot
                 && *at <= Instant::now()
@@ -176,8 +193,8 @@ impl Daemon {
                 }
             }
         }
-        let report = report(&running);
         drop(running);
+        let report = self.hub.report();
         (self.tick)(&report);
         if let Some(path) = &self.status_file {
             let temp = path.with_extension("new");
@@ -199,7 +216,7 @@ impl Daemon {
                 return;
             }
         };
-        let mut running = lock(&self.running);
+        let mut running = self.hub.running();
         let (mut kept, mut started) = (0, 0);
         let mut next = Vec::new();
         for sync in new.syncs {
@@ -220,7 +237,8 @@ impl Daemon {
         running.clear();
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
-        self.status_file = new.settings.status_file;
+        self.status_file.clone_from(&new.settings.status_file);
+        self.settings = new.settings;
         self.tell(
             "",
             &format!(
@@ -229,10 +247,6 @@ impl Daemon {
         );
         self.beat();
     }
-}
-
-pub(super) fn lock(running: &Mutex<Vec<Running>>) -> MutexGuard<'_, Vec<Running>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Signals {
@@ -264,13 +278,17 @@ impl Signals {
 }
 
 /// Answers one client, request by request.
-async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::Result<()> {
+async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
     let (from, mut to) = stream.into_split();
-    let mut lines = BufReader::new(from.take(REQUEST_LEN_MAX)).lines();
-    while let Some(line) = lines.next_line().await? {
-        let answer = match serde_json::from_str::<Request>(&line) {
-            Ok(request) => answer(request, &running).await,
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    // The limit is of one line: a client may ask for ever.
+    while (&mut from).take(REQUEST_LEN_MAX).read_until(b'\n', &mut line).await? > 0 {
+        let request = serde_json::from_slice::<Request>(&line);
+        line.clear();
+        let answer = match request {
+            Ok(request) => hub.answer(request).await,
             Err(error) => Answer::Failed { error: format!("request does not parse: {error}"), code: 1 },
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -278,48 +296,4 @@ async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::
         to.write_all(&bytes).await?;
     }
     Ok(())
-}
-
-async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>) -> Answer {
-    match request {
-        Request::Status => Answer::Status(report(&lock(running))),
-        Request::Wait(wait) => super::waiting::wait(running, wait).await,
-        Request::Reconcile { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.reconcile(RescanReason::Request);
-            1
-        }),
-        Request::Pause { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(true);
-            1
-        }),
-        Request::Resume { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(false);
-            1
-        }),
-        Request::Approve { sync, target } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
-        }),
-        Request::Discard { sync, target } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
-        }),
-    }
-}
-
-fn each(running: &Mutex<Vec<Running>>, name: Option<&str>, act: impl Fn(&Pipeline) -> usize) -> Answer {
-    let running = lock(running);
-    let mut found = false;
-    let mut count = 0;
-    for slot in running.iter() {
-        if let Running::Up(pipeline) = slot
-            && name.is_none_or(|name| name == pipeline.sync.name)
-        {
-            found = true;
-            count += act(pipeline);
-        }
-    }
-    match (found, name) {
-        (true, _) => Answer::Done { count },
-        (false, Some(name)) => Answer::Failed { error: format!("no sync is called {name:?}"), code: 1 },
-        (false, None) => Answer::Failed { error: "no sync is running".to_owned(), code: 12 },
-    }
 }

@@ -87,6 +87,7 @@ impl Session {
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
+        shared.status.connected(&reply.program, &reply.lacks);
         shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
         Ok(Self::new(shared, control, thread, &reply))
     }

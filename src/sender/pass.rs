@@ -61,6 +61,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
     shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
     shared.passes_running.fetch_add(1, Ordering::AcqRel);
     Counters::add(&shared.status.counters.rescans, 1);
+    shared.status.rescanned(reason);
     let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
     let pass = Pass {
         options: Options {

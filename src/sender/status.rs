@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
 use crate::tree::RelPath;
 
@@ -75,6 +76,13 @@ struct Inner {
     problems: BTreeMap<RelPath, TargetProblem>,
     last_pass: Option<(SystemTime, PassSummary)>,
     last_ack: Option<SystemTime>,
+    /// Whether it was live once.
+    known: bool,
+    /// Version of the agent, and what the target lacks.
+    agent: Option<(String, Vec<String>)>,
+    rescans: BTreeMap<&'static str, u64>,
+    /// Failures of paths that were not kept one by one.
+    more_problems: u64,
     error: Option<String>,
 }
 
@@ -105,7 +113,41 @@ impl TargetStatus {
             return false;
         }
         (inner.state, inner.since) = (state, Some(SystemTime::now()));
+        inner.known |= state == TargetState::Live;
+        if state == TargetState::Down {
+            inner.agent = None;
+        }
         true
+    }
+
+    /// Whether the target was in step at some time.
+    pub fn is_known(&self) -> bool {
+        self.lock().known
+    }
+
+    /// Notes who answered: the agent's version, and what the target cannot hold.
+    pub fn connected(&self, program: &str, lacks: &[String]) {
+        self.lock().agent = Some((program.to_owned(), lacks.to_vec()));
+    }
+
+    /// Returns the agent's version and what the target cannot hold, while there is a connection.
+    pub fn agent(&self) -> Option<(String, Vec<String>)> {
+        self.lock().agent.clone()
+    }
+
+    /// Counts a comparison.
+    pub fn rescanned(&self, reason: RescanReason) {
+        *self.lock().rescans.entry(reason.word()).or_default() += 1;
+    }
+
+    /// Returns the number of comparisons by reason.
+    pub fn rescans(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().rescans.clone()
+    }
+
+    /// Returns how many failures of paths are not among [`TargetStatus::problems`].
+    pub fn more_problems(&self) -> u64 {
+        self.lock().more_problems
     }
 
     /// Returns why there is no connection.
@@ -120,6 +162,7 @@ impl TargetStatus {
         let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
         let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
         if attempts == 0 && inner.problems.len() >= PROBLEMS_MAX {
+            inner.more_problems += 1;
             return false;
         }
         let first = inner.problems.get(path).map_or_else(SystemTime::now, |old| old.first);
@@ -194,7 +237,10 @@ impl TargetStatus {
 
     /// Notes the end of a pass over the whole tree.
     pub fn passed(&self, summary: PassSummary) {
-        self.lock().last_pass = Some((SystemTime::now(), summary));
+        let mut inner = self.lock();
+        inner.last_pass = Some((SystemTime::now(), summary));
+        // What is not kept one by one is found again by the next pass, or is solved.
+        inner.more_problems = 0;
     }
 
     /// Returns the last pass over the whole tree.

@@ -2,9 +2,11 @@
 
 mod cli;
 mod cron;
+mod http;
 mod layering;
 mod live;
 mod lsyncd;
+mod page;
 mod service;
 mod ssh2;
 mod support;
