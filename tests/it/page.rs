@@ -71,7 +71,8 @@ impl Shown {
 
     fn wait_for(&mut self, what: &str, expression: &str) {
         let browser = &mut self.browser;
-        let held = holds_within(Duration::from_secs(30), || browser.value(expression) == true);
+        let expression = format!("document.body !== null && ({expression})");
+        let held = holds_within(Duration::from_secs(30), || browser.value(&expression) == true);
         let text = browser.value("document.body.innerText");
         assert!(held, "never came: {what}; the page says {text}");
     }
