@@ -3,7 +3,7 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd rsync lsyncd setfacl setfattr
+TOOLS  := sshd rsync lsyncd setfacl setfattr haproxy
 
 .PHONY: all demo test seeds page packages bench install lint doc check clean
 
@@ -32,13 +32,22 @@ packages:
 	@missing=; for tool in $(TOOLS); do \
 	    PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client rsync lsyncd acl attr </dev/null; \
+	        openssh-server openssh-client rsync lsyncd acl attr haproxy </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr haproxy)" >&2; exit 1; \
+	fi
+	@# promtool alone, unpacked beside the build: its package would start a server.
+	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ]; then apt-get update -q >/dev/null; fi; \
+	    mkdir -p target/tools && cd target/tools && apt-get download -q prometheus && \
+	        dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	else \
+	    echo "the tests need promtool (prometheus)" >&2; exit 1; \
 	fi
 
 bench:

@@ -41,6 +41,11 @@ pub trait Site: Send + Sync {
         Vec::new()
     }
 
+    /// Returns the metrics, where they are other ones than the report's.
+    fn metrics(&self) -> Option<String> {
+        None
+    }
+
     /// Does what a client asks for that has presented the token.
     fn act(&self, _request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         let error = "nothing can be done here".to_owned();

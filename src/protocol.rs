@@ -16,5 +16,6 @@ mod message;
 pub use frame::{FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use message::{
     BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Place,
-    Refusal, ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_MIN, Why,
+    Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender, VERSION,
+    VERSION_MIN, VERSION_STATE, Why,
 };

@@ -27,6 +27,7 @@ mod replies;
 mod session;
 mod shared;
 mod source;
+mod stating;
 mod status;
 mod stream;
 

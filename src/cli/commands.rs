@@ -29,6 +29,8 @@ pub(super) enum Plain {
     Approve(Held),
     /// Drop held deletes; the files stay on the target
     Discard(Held),
+    /// On a standby: say whether it is in step, by what the primary stated last
+    Health(Health),
     /// Receive on standard input and output; started by the source over ssh
     #[command(after_help = AGENT_HELP)]
     Agent(Agent),
@@ -144,6 +146,26 @@ pub struct Held {
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
+}
+
+/// `speil health`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Health {
+    /// The target's directory on this host
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// More lag than this is too much
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub max_lag: Duration,
+    /// Longer silence of the primary than this is too much [default: silence is no lag]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_silence: Option<Duration>,
+    /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Answer HAProxy's agent checks until stopped
+    #[arg(long, value_name = "HOST:PORT")]
+    pub agent_check: Option<String>,
 }
 
 /// `speil agent`.

@@ -5,6 +5,7 @@
 
 mod check;
 mod control;
+mod health;
 mod live;
 mod sync;
 
@@ -32,6 +33,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
         Command::Status(status) => control::status(&status.control, status.json),
+        Command::Health(it) => health::run(it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),
         Command::Pause(it) => control::pause(it),

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
-use super::commands::{Agent, Check, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
+use super::commands::{Agent, Check, Health, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
 use super::draft::Transfer;
 use super::error::CliError;
 use super::refused::refusal;
@@ -27,6 +27,8 @@ pub enum Command {
     Status(Status),
     /// Wait until the targets are in step.
     Wait(Wait),
+    /// Ask a standby how it stands.
+    Health(Health),
     /// A full pass now.
     Reconcile(Reconcile),
     /// Hold changes back.
@@ -50,6 +52,7 @@ impl From<Plain> for Command {
             Plain::Check(check) => Self::Check(check),
             Plain::Status(status) => Self::Status(status),
             Plain::Wait(wait) => Self::Wait(wait),
+            Plain::Health(health) => Self::Health(health),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(named) => Self::Pause(named),
             Plain::Resume(named) => Self::Resume(named),

@@ -106,7 +106,7 @@ fn pause(attempt: u32, error: &SessionError) -> Duration {
 
 /// Returns what a human can change, where the error shows it.
 pub fn hint(error: &SessionError) -> Option<String> {
-    use crate::protocol::{FrameError, Refusal};
+    use crate::protocol::{FrameError, Refusal, VERSION_MIN};
     let text = error.to_string();
     let hint = match error {
         SessionError::Frame(FrameError::Noise(_)) => {
@@ -125,7 +125,9 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Refused(Refusal::Refused(_)) => {
             "remove .speil/refuse on the target when it may be mirrored to again"
         }
-        SessionError::Refused(Refusal::Version { .. }) => "install the same version of speil on both sides",
+        SessionError::Refused(Refusal::Version { newest, .. }) if *newest < VERSION_MIN => {
+            "without a speil in the target's PATH, agent = \"deploy\" brings this one along"
+        }
         SessionError::Refused(Refusal::Root { .. }) => {
             "the target's parent directory must exist and be writable"
         }

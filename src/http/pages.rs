@@ -101,7 +101,7 @@ impl Pages {
             }
             "/metrics" => Page {
                 kind: "text/plain; version=0.0.4; charset=utf-8",
-                ..Page::text(200, &super::metrics(&self.site.report()))
+                ..Page::text(200, &self.site.metrics().unwrap_or_else(|| super::metrics(&self.site.report())))
             },
             "/healthz" => Page::text(200, "ok\n"),
             "/readyz" => self.ready(asked),
@@ -180,7 +180,13 @@ impl Pages {
         };
         let only = parameter(&asked.query, "sync");
         let report = self.site.report();
-        let found = targets_named(&report, name, only.as_deref());
+        // A standby is its own only target, whatever the others call it.
+        let found = if self.options.page {
+            targets_named(&report, name, only.as_deref())
+        } else {
+            let syncs = report.syncs.iter();
+            syncs.flat_map(|sync| sync.targets.iter().map(|target| (sync.name.as_str(), target))).collect()
+        };
         match found.iter().map(|(_, target)| judge(target, limits)).max() {
             None => Page::text(404, "no such target\n"),
             Some(judgement) => {

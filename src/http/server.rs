@@ -38,7 +38,8 @@ pub struct ServeOptions {
     pub token: Option<String>,
     /// What is good enough, where a request does not say.
     pub limits: Limits,
-    /// Whether there is a page, with events: a standby answers machines alone.
+    /// Whether there is a page, with events, and targets have names: a standby answers machines alone, and
+    /// for itself.
     pub page: bool,
 }
 

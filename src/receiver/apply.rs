@@ -86,6 +86,12 @@ impl Applier {
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
+            ToReceiver::State(stated) => {
+                if let Some(state) = &self.state {
+                    // Who asks on the target learns of it; the mirror does not depend on it.
+                    let _ = state.note(&stated);
+                }
+            }
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
             ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),

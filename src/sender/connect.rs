@@ -17,7 +17,7 @@ use super::source::Source;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Hello, MAGIC, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
+    FrameError, Hello, MAGIC, Place, Refusal, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
@@ -84,6 +84,11 @@ impl Session {
             Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
         };
         sent?;
+        if !(VERSION_MIN..=VERSION).contains(&reply.version) {
+            control.kill();
+            let (newest, program) = (reply.version, reply.program);
+            return Err(SessionError::Refused(Refusal::Version { newest, program }));
+        }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
@@ -113,6 +118,7 @@ impl Session {
             Shared {
                 about: About::new(&sync.name, &options.target.name),
                 options: options.clone(),
+                version: reply.version,
                 mask,
                 rules: Rules {
                     update: selection.update,

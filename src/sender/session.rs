@@ -15,6 +15,7 @@ use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
 use super::source::Source;
+use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
@@ -104,6 +105,7 @@ pub struct Session {
     pinged: Instant,
     pub(super) live_told: bool,
     pub(super) told: Told,
+    pub(super) stating: Stating,
 }
 
 /// Everything a session works with besides its options.
@@ -138,6 +140,7 @@ impl Session {
         shared.status.retry_all();
         Self {
             told: Told::new(&shared),
+            stating: Stating::default(),
             shared,
             control,
             replies: Some(replies),
@@ -187,6 +190,7 @@ impl Session {
         let mut seen = 0;
         loop {
             self.tell_progress(Instant::now());
+            self.state(Instant::now())?;
             self.look_at_answers()?;
             self.pump_passes();
             if self.shared.mailbox.is_closed() {
@@ -270,6 +274,9 @@ impl Session {
             self.shared.outbox.flush()?;
         }
         let mut until = self.pinged + timeout / 3;
+        if let Some(again) = self.state(now)? {
+            until = until.min(again);
+        }
         if !self.shared.first_pass_done.load(Ordering::Acquire) {
             until = until.min(now + TELL_EVERY);
         }

@@ -26,6 +26,8 @@ use crate::tree::{Entry, FileId, Mask, RelPath};
 pub(super) struct Shared {
     pub about: About,
     pub options: SessionOptions,
+    /// The protocol version that both sides speak.
+    pub version: u32,
     pub mask: Mask,
     pub rules: Rules,
     pub filter: Arc<Filter>,

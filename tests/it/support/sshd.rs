@@ -174,7 +174,8 @@ fn user() -> String {
     user.expect("a user with a name").name
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Returns where a program is, in PATH or where the system keeps its daemons.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
