@@ -16,6 +16,7 @@ mod links;
 mod mailbox;
 mod outbox;
 mod owners;
+mod packer;
 mod pass;
 mod progress;
 mod recent;

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
+use super::outbox::Content;
 use super::recent::Sent;
 use super::replies::Reply;
 use super::session::Session;
@@ -72,6 +74,16 @@ impl Session {
             return Ok(());
         }
         self.shared.outbox.send(message)?;
+        self.uncommitted = true;
+        self.wait_for_bandwidth()
+    }
+
+    /// Sends a message that ends with content, given without it.
+    pub(super) fn send_content(&mut self, head: &ToReceiver<'_>, content: &Content<'_>) -> Done {
+        if self.shared.options.dry_run {
+            return Ok(());
+        }
+        self.shared.outbox.send_content(head, content)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()
     }
@@ -193,17 +205,7 @@ impl Session {
     /// Reads a file whole and sends it in one message.
     fn send_small(&mut self, path: RelPath, scope: Scope, parcel: Parcel) -> Done {
         let read = self.shared.source.file(&path, &self.shared.mask, parcel.issued).and_then(|file| {
-            let mut content = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0));
-            loop {
-                match file.piece(content.len() as u64)? {
-                    Piece::Data(data) => content.extend_from_slice(&data),
-                    Piece::Hole(len) => {
-                        let end = content.len() + usize::try_from(len).unwrap_or(0);
-                        content.resize(end, 0);
-                    }
-                    Piece::End => break,
-                }
-            }
+            let content = whole(&file)?;
             let end = file.finish(&self.shared.mask)?;
             Ok((file, content, end))
         });
@@ -222,13 +224,10 @@ impl Session {
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
         Counters::add(&counters.literal_bytes, content.len() as u64);
-        self.send(&ToReceiver::Put {
-            path: path.clone(),
-            attrs,
-            hash,
-            provisional,
-            data: Cow::Owned(content),
-        })?;
+        let head =
+            ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
+        let source = Arc::clone(&self.shared.source);
+        self.send_content(&head, &Content { source: &source, file: &file, offset: 0, data: &content })?;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;
         self.keep(parcel);
@@ -502,6 +501,22 @@ pub(super) struct Delivered<'a> {
     pub entry: &'a Entry,
     pub hash: [u8; 32],
     pub provisional: bool,
+}
+
+/// Returns what a small file holds, its holes filled with zeros.
+fn whole(file: &SourceFile) -> io::Result<Arc<[u8]>> {
+    let mut content = Vec::new();
+    loop {
+        match file.piece(content.len() as u64)? {
+            Piece::Data(data) if data.len() as u64 == file.size() => return Ok(data),
+            Piece::Data(data) => content.extend_from_slice(&data),
+            Piece::Hole(len) => {
+                let end = content.len() + usize::try_from(len).unwrap_or(0);
+                content.resize(end, 0);
+            }
+            Piece::End => return Ok(content.into()),
+        }
+    }
 }
 
 /// Returns when a version that was provisional `times` times in a row is read again: events tell of

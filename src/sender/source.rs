@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+use super::packer::Packer;
 use crate::disk::{Root, Writers, read_entry, writers};
 use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Version};
 
@@ -24,8 +26,8 @@ const KEPT_MAX: usize = 32 << 20;
 pub struct Source {
     path: PathBuf,
     root: RwLock<Arc<Root>>,
-    /// Several targets share what is read.
-    shared: bool,
+    /// Several targets share what is read, and this packs it for them.
+    packer: Option<Packer>,
     kept: Mutex<Kept>,
 }
 
@@ -47,7 +49,7 @@ impl Source {
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root: RwLock::new(root),
-            shared: targets > 1,
+            packer: (targets > 1).then(Packer::default),
             kept: Mutex::default(),
         }))
     }
@@ -73,6 +75,11 @@ impl Source {
     /// Returns the held root.
     pub fn root(&self) -> Arc<Root> {
         Arc::clone(&self.root.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what compresses for all targets, if there are several.
+    pub(super) fn packer(&self) -> Option<&Packer> {
+        self.packer.as_ref()
     }
 
     /// Returns the path that was opened.
@@ -123,7 +130,7 @@ impl Source {
     /// # Errors
     /// What open(2) says; `ENOENT` if there is no regular file.
     pub fn file(&self, path: &RelPath, mask: &Mask, issued: Instant) -> io::Result<Arc<SourceFile>> {
-        if !self.shared {
+        if self.packer.is_none() {
             return SourceFile::open(&self.root(), path, mask).map(Arc::new);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,6 +173,7 @@ pub struct SourceFile {
     pub began: Instant,
     /// What the file was when it was opened.
     pub entry: Entry,
+    number: u64,
     file: OwnedFd,
     writers_before: Writers,
     sparse: bool,
@@ -233,12 +241,19 @@ impl SourceFile {
             behind_bytes: 0,
             end: None,
         };
-        Ok(Self { began, entry, file, writers_before, sparse, reading: Mutex::new(reading) })
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { began, entry, number, file, writers_before, sparse, reading: Mutex::new(reading) })
     }
 
     /// Bytes of the version, as they were when it was opened.
     pub fn size(&self) -> u64 {
         self.entry.attrs.meta.size
+    }
+
+    /// Which reading it is, of all in this process.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Which inode it is.

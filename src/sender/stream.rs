@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::changes::Delivered;
 use super::error::SessionError;
 use super::mailbox::{Mailbox, Parcel};
+use super::outbox::Content;
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
 use crate::batch::{Change, ChangeKind, Scope};
@@ -246,7 +247,13 @@ impl Session {
             Piece::Data(data) => {
                 match differ {
                     Some(differ) => differ.push(&data, &mut |op| ops.emit(op))?,
-                    None => ops.emit(Op::Literal(&data))?,
+                    None => {
+                        ops.literal += data.len() as u64;
+                        let head = ToReceiver::Data { stream, data: Cow::Borrowed(&[]) };
+                        let source = Arc::clone(&ops.session.shared.source);
+                        let content = Content { source: &source, file: &file, offset: *offset, data: &data };
+                        ops.session.send_content(&head, &content)?;
+                    }
                 }
                 *offset += data.len() as u64;
             }
