@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd rsync lsyncd setfacl setfattr
 
-.PHONY: all demo test seeds packages bench install lint doc check clean
+.PHONY: all demo test seeds drill packages bench install lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -22,6 +22,11 @@ test: packages
 # it on, with two targets that are cut off at random, and with the daemon killed. About half an hour.
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
+
+# Minutes to half an hour each, with figures; the huge file needs root, mkfs.btrfs and 40 GB of disk.
+# One of them: make drill DRILL=a_million
+drill: packages
+	$(CARGO) test --release --locked --test it drill::$(DRILL) -- --ignored --nocapture --test-threads=1
 
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:

@@ -2,6 +2,7 @@
 
 mod cli;
 mod cron;
+mod drill;
 mod layering;
 mod live;
 mod lsyncd;

@@ -14,5 +14,6 @@ pub mod proxy;
 pub mod rng;
 pub mod source_text;
 pub mod sshd;
+pub mod stand;
 pub mod statistics;
 pub mod tree;
