@@ -1,7 +1,7 @@
 //! One sync's middle: events in, changes out, deletes judged, passes scheduled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -17,8 +17,10 @@ use crate::sender::{Feedback, Held, Mailbox, Source, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::Sink;
 
-/// Paths that are held dirty at most.
-const PATHS_MAX: usize = 200_000;
+/// Paths that are held dirty at most; more become a rescan.
+const PATHS_MAX: usize = 32_768;
+/// Events that wait for the engine at most; more become a rescan.
+const EVENTS_MAX: usize = 32_768;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
 /// A root that is gone is looked for this often.
@@ -41,11 +43,13 @@ pub(super) enum Input {
 pub(super) struct Inlet {
     input: Sender<Input>,
     overflowed: AtomicBool,
+    /// Events on their way to the engine.
+    waiting: AtomicUsize,
 }
 
 impl Inlet {
     pub fn new(input: Sender<Input>) -> Self {
-        Self { input, overflowed: AtomicBool::new(false) }
+        Self { input, overflowed: AtomicBool::new(false), waiting: AtomicUsize::new(0) }
     }
 
     fn tell(&self, input: Input) {
@@ -57,7 +61,18 @@ impl Inlet {
 
 impl Sink for Inlet {
     fn events(&self, events: Vec<Event>) {
-        self.tell(Input::Events(events));
+        let count = events.len();
+        if self.waiting.fetch_add(count, Ordering::AcqRel) + count > EVENTS_MAX {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            self.overflowed.store(true, Ordering::Release);
+            return;
+        }
+        if let Err(error) = self.input.try_send(Input::Events(events)) {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            if error.is_full() {
+                self.overflowed.store(true, Ordering::Release);
+            }
+        }
     }
 }
 
@@ -198,6 +213,7 @@ impl Engine {
         let now = Instant::now();
         match input {
             Input::Events(events) => {
+                self.inlet.waiting.fetch_sub(events.len(), Ordering::AcqRel);
                 for event in events {
                     self.take_event(event);
                 }

@@ -370,6 +370,13 @@ pub enum ToReceiver<'a> {
         /// Number of the pass.
         pass: PassId,
     },
+    /// Asks within a pass for BLAKE3 of a file; answered by [`ToSender::Hashed`].
+    Hash {
+        /// Number of the pass.
+        pass: PassId,
+        /// The file.
+        path: RelPath,
+    },
     /// Ends a pass; its digests are forgotten.
     EndPass {
         /// Number of the pass.
@@ -484,6 +491,13 @@ pub enum ToSender<'a> {
         groups: Vec<Vec<RelPath>>,
         /// Whether this is the last piece.
         last: bool,
+    },
+    /// BLAKE3 of a file; `None` if it cannot be read.
+    Hashed {
+        /// Number of the pass.
+        pass: PassId,
+        /// The hash.
+        hash: Option<[u8; 32]>,
     },
     /// Something of a stranger's was set aside instead of removed.
     SetAside {

@@ -85,6 +85,7 @@ impl Applier {
             ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),
+            ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,

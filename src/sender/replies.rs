@@ -36,6 +36,8 @@ pub(super) enum PassReply {
     Listing(Listing),
     /// A piece of the groups of hard links.
     Links(Vec<Vec<RelPath>>, bool),
+    /// BLAKE3 of a file of the target.
+    Hashed(Option<[u8; 32]>),
 }
 
 /// Most replies that wait for a session; a hostile agent gets no more memory than this.
@@ -122,6 +124,7 @@ fn deliver(
         ToSender::Links { pass, groups, last } => {
             return to_pass(shared, pass, PassReply::Links(groups, last));
         }
+        ToSender::Hashed { pass, hash } => return to_pass(shared, pass, PassReply::Hashed(hash)),
         ToSender::Owners(owners) => {
             shared.view.answer(&owners);
             return Ok(());

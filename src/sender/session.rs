@@ -102,13 +102,21 @@ pub struct Session {
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
     pub(super) links_doubtful: bool,
-    /// Renames that were sent and not acknowledged, with the batch that they are in.
-    pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
+    /// Renames that were sent and not acknowledged.
+    pub(super) renames: VecDeque<Renaming>,
     next_pass: PassId,
     passes_waiting: BTreeMap<RelPath, RescanReason>,
     pinged: Instant,
     pub(super) live_told: bool,
     pub(super) told: Told,
+}
+
+/// A rename on its way.
+pub(super) struct Renaming {
+    pub batch: BatchId,
+    pub from: RelPath,
+    pub to: RelPath,
+    pub lane: Lane,
 }
 
 /// Everything a session works with besides its options.
@@ -475,7 +483,7 @@ impl Session {
             moved = true;
         }
         if moved {
-            while self.renames.front().is_some_and(|(batch, _, _)| *batch <= acked) {
+            while self.renames.front().is_some_and(|rename| rename.batch <= acked) {
                 self.renames.pop_front();
             }
             self.shared.status.acknowledged(acked);

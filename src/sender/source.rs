@@ -20,7 +20,7 @@ pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
 const BEHIND_MAX: usize = 32 << 20;
 /// Bytes of small files that are kept for the other targets.
-const KEPT_MAX: usize = 32 << 20;
+const KEPT_MAX: usize = 8 << 20;
 
 /// The source tree, held open.
 pub struct Source {

@@ -6,6 +6,7 @@ mod drill;
 mod layering;
 mod live;
 mod lsyncd;
+mod moves;
 mod service;
 mod ssh2;
 mod support;
