@@ -23,7 +23,7 @@ test: packages
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
 
-# Minutes to half an hour each, with figures; the huge file needs root, mkfs.btrfs and 40 GB of disk.
+# Drills: minutes each, with figures, in up to 10 GB of memory.
 # One of them: make drill DRILL=a_million
 drill: packages
 	$(CARGO) test --release --locked --test it drill::$(DRILL) -- --ignored --nocapture --test-threads=1

@@ -463,6 +463,11 @@ pub enum ToSender<'a> {
         /// Whether this is the last piece.
         last: bool,
     },
+    /// A stream has failed, as was answered for its path; what still comes for it is ignored.
+    Stopped {
+        /// The stream.
+        stream: StreamId,
+    },
     /// There is no basis for a stream.
     NoBasis {
         /// The stream.

@@ -120,11 +120,11 @@ impl Applier {
     /// Does what belongs to no single path, or hands the message on to [`Applier::operate`].
     fn change(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         match message {
-            ToReceiver::Data { stream, data } => self.stream(stream, |stream| stream.data(&data)),
+            ToReceiver::Data { stream, data } => return self.stream(stream, |stream| stream.data(&data)),
             ToReceiver::Copy { stream, offset, len } => {
-                self.stream(stream, |stream| stream.copy(offset, len))
+                return self.stream(stream, |stream| stream.copy(offset, len));
             }
-            ToReceiver::Hole { stream, len } => self.stream(stream, |stream| stream.hole(len)),
+            ToReceiver::Hole { stream, len } => return self.stream(stream, |stream| stream.hole(len)),
             ToReceiver::Abandon { stream } => self.streams.abandon(stream),
             ToReceiver::DirTime { path, mtime } => {
                 if let Ok(dir) = self.root.place(&path) {
@@ -149,6 +149,9 @@ impl Applier {
         Ok(match message {
             ToReceiver::Open { stream, path, size, basis } => {
                 let opened = self.open(stream, &path, size, basis);
+                if opened.is_err() {
+                    self.reply.send(&ToSender::Stopped { stream })?;
+                }
                 (path, opened)
             }
             ToReceiver::Close { stream, attrs, hash, provisional } => {
@@ -210,11 +213,20 @@ impl Applier {
         }
     }
 
-    fn stream(&mut self, stream: StreamId, step: impl FnOnce(&mut Stream)) {
-        // A stream that could not be opened has been answered already.
-        if let Some(stream) = self.streams.open.get_mut(&stream) {
-            step(stream);
-        }
+    /// Does one step of a stream; the first that fails ends it, and the sender hears of it at once:
+    /// the rest of the file may be 100 GB.
+    fn stream(
+        &mut self,
+        id: StreamId,
+        step: impl FnOnce(&mut Stream) -> Applied,
+    ) -> Result<(), ReceiverError> {
+        // What still comes for a stream that has ended was on its way before.
+        let Some(stream) = self.streams.open.get_mut(&id) else { return Ok(()) };
+        let Err(failed) = step(stream) else { return Ok(()) };
+        let path = stream.path.clone();
+        self.streams.abandon(id);
+        self.reply.send(&ToSender::Stopped { stream: id })?;
+        self.answer(path, Err(failed))
     }
 }
 

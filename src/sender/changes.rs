@@ -349,7 +349,7 @@ impl Session {
         Counters::add(&self.shared.status.counters.renames, 1);
         self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
         let (batch, old, new) = (self.batch, from.clone(), to.clone());
-        self.renames.push_back(Renaming { batch, from: old, to: new, lane });
+        self.renames.push_back(Renaming { batch, from: old, to: new });
         self.touch_parent(from);
         self.touch_parent(to);
         if self.shared.monitor.itemizes() {
@@ -425,6 +425,7 @@ impl Session {
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
+            Reply::Stopped(stream) => self.jobs.stop(stream),
             Reply::Undone(path, why) => self.undone(path, why),
         }
         Ok(())
@@ -434,11 +435,6 @@ impl Session {
         if why == Why::NotEmpty && self.final_deletes.remove(&path) {
             // What is left there is protected by a filter, or new: the next pass knows.
             return;
-        }
-        let of_pass = |rename: &&Renaming| rename.lane == Lane::Bulk && rename.to == path;
-        if let Some(from) = self.renames.iter().find(of_pass).map(|rename| rename.from.clone()) {
-            // What stands there was spared because it was to be renamed.
-            self.look_again(from, RescanReason::Mismatch);
         }
         let now = Instant::now();
         let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));

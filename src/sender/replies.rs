@@ -26,6 +26,8 @@ pub(super) enum Reply {
     Signature(StreamId, Arc<Index>),
     /// There is no basis.
     NoBasis(StreamId),
+    /// A stream has failed; why was said for its path.
+    Stopped(StreamId),
 }
 
 /// What a pass waits for.
@@ -100,6 +102,7 @@ fn deliver(
         ToSender::Problem { path, operation, errno } => Reply::Problem(path, operation.into_owned(), errno),
         ToSender::Undone { path, why } => Reply::Undone(path, why),
         ToSender::SetAside { path } => Reply::SetAside(path),
+        ToSender::Stopped { stream } => Reply::Stopped(stream),
         ToSender::NoBasis { stream } => {
             signatures.remove(&stream);
             Reply::NoBasis(stream)

@@ -116,7 +116,6 @@ pub(super) struct Renaming {
     pub batch: BatchId,
     pub from: RelPath,
     pub to: RelPath,
-    pub lane: Lane,
 }
 
 /// Everything a session works with besides its options.

@@ -103,6 +103,11 @@ impl Jobs {
         }
     }
 
+    /// Ends a stream that the target takes no more of.
+    pub fn stop(&mut self, stream: StreamId) {
+        self.jobs.retain(|job| job.stream != stream);
+    }
+
     /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own
     /// name changed begins anew under the new name.
     pub fn rename(&mut self, from: &RelPath, to: &RelPath, mailbox: &Mailbox) {
