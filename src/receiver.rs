@@ -7,6 +7,7 @@
 //! signatures, walks and disk flushes run beside it; an evicted session changes nothing any more.
 //! **Not here:** how the bytes arrive (`transport`), what ought to be mirrored (`sender`).
 
+mod access;
 mod apply;
 mod durable;
 mod greeting;
@@ -18,6 +19,7 @@ mod profile;
 mod reply;
 mod sign;
 mod state;
+mod strangers;
 mod streams;
 
 use std::io::{self, BufReader, Read, Write};

@@ -60,6 +60,12 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             };
             trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
         }
+        Notice::Kept { count } => trouble(
+            format!(
+                "{count} entries that someone else wrote on the target are kept in .speil/strangers for 30 days"
+            ),
+            None,
+        ),
         Notice::SetAside { path } => trouble(
             format!("{path} was written on the target by someone else; kept in .speil/strangers"),
             None,

@@ -111,6 +111,11 @@ pub enum Notice {
         /// Why, as a clause.
         reason: String,
     },
+    /// Entries that strangers wrote on the target are kept there.
+    Kept {
+        /// How many.
+        count: u64,
+    },
     /// Something that a stranger wrote on the target was set aside.
     SetAside {
         /// The path.

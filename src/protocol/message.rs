@@ -120,6 +120,8 @@ pub struct ReplyHello {
     pub boot_id: String,
     /// Paths whose installed version was read while somebody may have been writing it.
     pub provisional: Vec<RelPath>,
+    /// Entries of strangers that are kept in `.speil/strangers/`.
+    pub kept: u64,
     /// Free bytes on the target's filesystem.
     pub free_bytes: u64,
 }
@@ -384,6 +386,8 @@ pub enum ToReceiver<'a> {
     },
     /// Answered by [`ToSender::Pong`].
     Ping(u64),
+    /// Everything that stood in the tree before the mirror is as the source has it, or may go.
+    Adopt,
     /// Names whose installed version is no longer provisional.
     Confirm(Vec<RelPath>),
     /// The sender is done.

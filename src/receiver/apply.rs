@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ReceiverError;
+use super::access::Access;
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
@@ -12,6 +13,7 @@ use super::passes::Passes;
 use super::reply::Reply;
 use super::sign::Signing;
 use super::state::{Memory, State};
+use super::strangers::Strangers;
 use super::streams::{Stream, Streams};
 use crate::disk::Root;
 use crate::protocol::{BatchId, FrameError, Hello, Owners, StateMode, StreamId, ToReceiver, ToSender};
@@ -25,6 +27,7 @@ pub(super) struct Applier {
     pub(super) tag: u32,
     pub(super) dry_run: bool,
     pub(super) state: Option<Arc<State>>,
+    pub(super) strangers: Option<Strangers>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
@@ -37,10 +40,9 @@ pub(super) type Applied = Result<(), Undone>;
 impl Applier {
     pub fn new(session: Session, hello: &Hello, reply: Arc<Reply>) -> Result<Self, ReceiverError> {
         let own = |what| move |error| ReceiverError::Own { what, error };
-        let Session { root, state, memory, filter, tag, reply: greeting } = session;
+        let Session { root, state, strangers, memory, filter, tag, reply: greeting } = session;
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
-        let state = state.map(Arc::new);
         if let Some(state) = &state {
             super::state::leave_when_superseded(Arc::clone(state)).map_err(own("watch the session"))?;
         }
@@ -59,6 +61,7 @@ impl Applier {
             tag,
             dry_run: hello.dry_run,
             state,
+            strangers,
             memory,
             durable,
             signing,
@@ -132,11 +135,19 @@ impl Applier {
                     let _ = crate::disk::set_times(dir.as_fd(), mtime);
                 }
             }
+            ToReceiver::Adopt => {
+                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.strange = false;
+                if let Some(state) = &self.state {
+                    let _ = state.remember(&memory);
+                }
+            }
             ToReceiver::Confirm(paths) => {
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 memory.provisional.retain(|path| !paths.contains(path));
             }
             operation => {
+                let _access = Access::for_message(&self.root, &self.streams, &operation);
                 let (path, applied) = self.operate(operation)?;
                 return self.answer(path, applied);
             }

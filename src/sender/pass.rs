@@ -21,7 +21,7 @@ use crate::config::Verify;
 use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
-use crate::protocol::{Identified, Listing, PassId, ScanOptions, ToReceiver};
+use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Verdict, compare, judge};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
@@ -512,6 +512,9 @@ impl Pass {
         }
         if self.top.is_root() {
             self.shared.held.take();
+            if self.shared.strange.swap(false, Ordering::AcqRel) {
+                self.send(&ToReceiver::Adopt)?;
+            }
         }
         for change in std::mem::take(&mut self.after_deletes) {
             self.push(change)?;
@@ -525,7 +528,7 @@ impl Pass {
         if !self.shared.source.is_in_place() {
             return Some("the source root is gone or was replaced".to_owned());
         }
-        if options.live && self.shared.identified == Identified::Stranger && guard.enabled {
+        if options.live && self.shared.strange.load(Ordering::Acquire) && guard.enabled {
             return Some(
                 "the target is new to this mirror and holds entries that the source lacks".to_owned(),
             );

@@ -11,6 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
+use super::hello::hello;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
@@ -26,9 +27,7 @@ use crate::config;
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{
-    BatchId, FrameError, Hello, MAGIC, PassId, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
-};
+use crate::protocol::{BatchId, FrameError, Identified, MAGIC, PassId, ReplyHello, ToReceiver};
 use crate::reconcile::Rules;
 use crate::transport::{Control, Ended, Transport};
 use crate::tree::{Chmod, FileId, Mask, RelPath};
@@ -199,6 +198,9 @@ impl Session {
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
         shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        if reply.kept > 0 {
+            shared.notice(&Notice::Kept { count: reply.kept });
+        }
         Ok(Self::new(shared, control, thread, &reply))
     }
 
@@ -233,7 +235,7 @@ impl Session {
                     modify_window: selection.modify_window,
                 },
                 filter: Arc::new(filter),
-                identified: reply.identified,
+                strange: AtomicBool::new(reply.identified == Identified::Stranger),
                 source: Arc::clone(&around.source),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
@@ -564,34 +566,4 @@ impl Session {
         });
         (left.collect(), ended)
     }
-}
-
-/// Returns what the sender says first.
-fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
-    let sync = &options.sync;
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Hello {
-        version: VERSION,
-        version_min: VERSION_MIN,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
-        label: format!("{} on {}", sync.name, host_name()),
-        root: options.target.path.clone(),
-        source: Place { boot_id, lineage },
-        mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
-        delete_excluded: sync.guard.delete_excluded,
-        one_file_system: sync.selection.one_file_system,
-        durability: sync.durability,
-        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
-        dry_run: options.dry_run,
-        force_root: sync.force_root,
-        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    })
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

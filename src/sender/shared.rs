@@ -18,7 +18,7 @@ use super::source::Source;
 use super::status::TargetStatus;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{Identified, PassId};
+use crate::protocol::PassId;
 use crate::reconcile::Rules;
 use crate::tree::{Entry, FileId, Mask, RelPath};
 
@@ -29,7 +29,8 @@ pub(super) struct Shared {
     pub mask: Mask,
     pub rules: Rules,
     pub filter: Arc<Filter>,
-    pub identified: Identified,
+    /// The target holds what nobody has said may go.
+    pub strange: AtomicBool,
     pub source: Arc<Source>,
     pub mailbox: Arc<Mailbox>,
     pub outbox: Outbox,

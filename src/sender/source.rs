@@ -176,6 +176,7 @@ pub struct SourceFile {
     number: u64,
     writers_before: Writers,
     sparse: bool,
+    allocated: u64,
     reading: Mutex<Reading>,
 }
 
@@ -238,7 +239,8 @@ impl SourceFile {
         }
         entry.name = parent.name.to_vec();
         let blocks = rustix::fs::fstat(&file)?.st_blocks;
-        let sparse = u64::try_from(blocks).unwrap_or(0) * 512 < entry.attrs.meta.size;
+        let allocated = u64::try_from(blocks).unwrap_or(0) * 512;
+        let sparse = allocated < entry.attrs.meta.size;
         let reading = Reading {
             open: Some(Box::new(Open { file, hasher: blake3::Hasher::new() })),
             next: 0,
@@ -248,12 +250,17 @@ impl SourceFile {
         };
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { began, entry, number, writers_before, sparse, reading: Mutex::new(reading) })
+        Ok(Self { began, entry, number, writers_before, sparse, allocated, reading: Mutex::new(reading) })
     }
 
     /// Bytes of the version, as they were when it was opened.
     pub fn size(&self) -> u64 {
         self.entry.attrs.meta.size
+    }
+
+    /// Bytes of the version that take room, its holes left out.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.min(self.size())
     }
 
     /// Which reading it is, of all in this process.

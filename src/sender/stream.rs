@@ -221,7 +221,8 @@ impl Session {
         }
         let basis = index.is_some();
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
-        let open = ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.size(), basis };
+        let open =
+            ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.allocated(), basis };
         self.send(&open)?;
         job.file = Some(file);
         job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };

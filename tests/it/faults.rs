@@ -1,43 +1,22 @@
 //! Faults of the target's host: what fits goes on, what failed is retried, and nothing is torn.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::support::command::{eventually, holds_within};
+use crate::support::faults::{Mount, is_root};
 use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles};
-
-/// A filesystem of a few megabytes, mounted for as long as this lives.
-struct Small(PathBuf);
-
-impl Small {
-    /// `None` where this process may not mount.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let option = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(at.to_owned()));
-        }
-        assert!(!rustix::process::geteuid().is_root() || std::env::var_os("SPEIL_NO_MOUNT").is_some());
-        eprintln!("not run: mounting needs root (SPEIL_NO_MOUNT where root may not either)");
-        None
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn a_full_target_takes_what_fits_and_the_rest_once_there_is_room() {
     let stand = Stand::new();
     let target = stand.target("standby");
-    let Some(small) = Small::mount(&target, "6m") else { return };
+    if !is_root() {
+        return;
+    }
+    let small = Mount::tmpfs(&target, "6m");
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", "--compress=never"]);
     let mut rng = Rng::new(1);
     fs::write(stand.source().join("too big"), rng.bytes(8_000_000)).unwrap();

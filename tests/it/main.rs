@@ -3,6 +3,7 @@
 mod cli;
 mod cron;
 mod drill;
+mod exact;
 mod faults;
 mod layering;
 mod live;

@@ -5,9 +5,10 @@
 //! time, and is the same only if BLAKE3 says so on both sides. No content is sent for either.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
 
 use super::{Moot, Pass, PassReply};
-use crate::protocol::{Identified, ToReceiver};
+use crate::protocol::ToReceiver;
 use crate::scan;
 use crate::tree::{Digest, Entry, Kind, RelPath, Time};
 
@@ -139,7 +140,7 @@ impl Pass {
     /// Whether a rename may stand for a delete and what is missing.
     pub(super) fn looks_for_moves(&self) -> bool {
         let options = &self.shared.options;
-        let strange = options.live && self.shared.identified == Identified::Stranger;
+        let strange = options.live && self.shared.strange.load(Ordering::Acquire);
         options.sync.delete.in_passes() && !self.shared.rules.may_differ() && !strange
     }
 

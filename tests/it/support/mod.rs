@@ -9,6 +9,7 @@
 
 pub mod churn;
 pub mod command;
+pub mod faults;
 pub mod process;
 pub mod proxy;
 pub mod rng;

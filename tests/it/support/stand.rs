@@ -54,8 +54,13 @@ impl Stand {
 
     /// Starts the mirror to the named targets and waits until each is live.
     pub fn mirror(&self, targets: &[&str], options: &[&str]) -> Background {
+        self.guarded_mirror(targets, &[options, &["--no-delete-guard"]].concat())
+    }
+
+    /// The same, with the guard as it is by default.
+    pub fn guarded_mirror(&self, targets: &[&str], options: &[&str]) -> Background {
         let control = self.dir.path().join("control");
-        let mut arguments: Vec<String> = ["mirror", "--no-delete-guard", "-e"].map(str::to_owned).to_vec();
+        let mut arguments: Vec<String> = ["mirror", "-e"].map(str::to_owned).to_vec();
         arguments.push(self.sshd.ssh_command());
         arguments.push(format!("--agent={}", agent_command()));
         arguments.push(format!("--control={}", control.display()));
