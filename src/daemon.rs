@@ -9,6 +9,7 @@
 
 mod control;
 mod engine;
+mod hint;
 mod link;
 mod lock;
 mod once;
@@ -16,7 +17,7 @@ mod pipeline;
 mod service;
 
 pub use control::{ask, find_socket};
-pub use link::hint;
+pub use hint::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::{Pipeline, transport_of};

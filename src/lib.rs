@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod debounce;
 pub mod delta;
 pub mod disk;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod filter;

@@ -9,6 +9,7 @@
 
 mod apply;
 mod durable;
+mod examine;
 mod greeting;
 mod install;
 mod operations;

@@ -26,6 +26,7 @@ mod shared;
 mod source;
 mod status;
 mod stream;
+mod survey;
 
 pub use error::SessionError;
 pub use held::Held;
@@ -33,6 +34,7 @@ pub use mailbox::{Lane, Mailbox, Parcel};
 pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
 pub use status::{TargetProblem, TargetState, TargetStatus};
+pub use survey::{Survey, survey};
 
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,9 @@ pub(super) enum Plain {
     Run(Run),
     /// Check a configuration, print what it comes to, start nothing
     Check(Check),
+    /// Say what would stop a mirror from working, and what to do
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Doctor),
     /// Show each target's state, lag and problems
     Status(Status),
     /// Wait until every change made so far stands on the targets
@@ -68,6 +71,36 @@ pub struct Check {
     /// A Lua configuration
     #[arg(value_name = "CONFIG")]
     pub config: PathBuf,
+}
+
+const DOCTOR_HELP: &str = "\
+Without CONFIG or TARGET it looks at /etc/speil/speil.lua, if that exists, and at this host.
+It connects as the daemon would and tries the target's directory out with files that it removes;
+nothing is mirrored. Where an agent is missing and may be uploaded, it is.
+
+Exit codes: 0 nothing is in the way, 1 wrong usage or configuration, 23 there are problems.";
+
+/// `speil doctor`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Doctor {
+    /// Lua configurations, or targets: [USER@]HOST:PATH, or PATH on this host
+    #[arg(value_name = "CONFIG|TARGET")]
+    pub what: Vec<PathBuf>,
+    /// The source of the targets that are named: does it fit there?
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+    /// How targets that are named are reached, as in speil sync
+    #[arg(short = 'e', long, value_name = "COMMAND")]
+    pub rsh: Option<String>,
+    /// Where their agent comes from, as in speil sync
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where the kernel tells of itself
+    #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
+    pub proc: PathBuf,
 }
 
 /// How a running daemon is reached.

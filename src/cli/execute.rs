@@ -5,6 +5,7 @@
 
 mod check;
 mod control;
+mod doctor;
 mod live;
 mod sync;
 
@@ -31,6 +32,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Mirror(transfer) => live::mirror(*transfer),
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
+        Command::Doctor(it) => doctor::run(&it),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
-use super::commands::{Agent, Check, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
+use super::commands::{Agent, Check, Doctor, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
 use super::draft::Transfer;
 use super::error::CliError;
 use super::refused::refusal;
@@ -23,6 +23,8 @@ pub enum Command {
     Run(Run),
     /// A look at a configuration.
     Check(Check),
+    /// A look at what would stop it.
+    Doctor(Doctor),
     /// The state of a running daemon.
     Status(Status),
     /// Wait until the targets are in step.
@@ -48,6 +50,7 @@ impl From<Plain> for Command {
         match plain {
             Plain::Run(run) => Self::Run(run),
             Plain::Check(check) => Self::Check(check),
+            Plain::Doctor(it) => Self::Doctor(it),
             Plain::Status(status) => Self::Status(status),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),

@@ -165,7 +165,7 @@ impl Session {
         for text in &sync.selection.chmod {
             chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
         }
-        let hello = hello(options, &around.source)?;
+        let hello = hello(options, place_of(&around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -567,18 +567,16 @@ impl Session {
 }
 
 /// Returns what the sender says first.
-fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
+pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
     let sync = &options.sync;
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Hello {
+    Hello {
         version: VERSION,
         version_min: VERSION_MIN,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         mirror: options.mirror,
         label: format!("{} on {}", sync.name, host_name()),
         root: options.target.path.clone(),
-        source: Place { boot_id, lineage },
+        source,
         mask: sync.mask,
         filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
         delete_excluded: sync.guard.delete_excluded,
@@ -588,7 +586,13 @@ fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionErro
         dry_run: options.dry_run,
         force_root: sync.force_root,
         idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    })
+    }
+}
+
+fn place_of(source: &Source) -> Result<Place, SessionError> {
+    let (boot_id, lineage) = crate::disk::place(source.path())
+        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+    Ok(Place { boot_id, lineage })
 }
 
 /// Returns this host's name.

@@ -2,6 +2,7 @@
 
 mod cli;
 mod cron;
+mod doctor;
 mod drill;
 mod faults;
 mod layering;
