@@ -37,7 +37,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{Agent, Check, Control, Doctor, Held, Named, Reconcile, Run, Status, Wait};
+pub use commands::{Agent, Check, Control, Doctor, Explain, Held, Named, Reconcile, Run, Status, Wait};
 pub use draft::{Transfer, check_source};
 pub use error::CliError;
 pub use execute::execute;

@@ -37,6 +37,7 @@ pub use model::{
     AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
     Settings, Ssh, Sync, Target, Transport, Verify,
 };
+pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{
     UnitError, parse_bwlimit, parse_duration, parse_interval, parse_max_delete, parse_size, seconds,
@@ -139,7 +140,9 @@ fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) ->
         return Err(ConfigError::new(&block.place, Fault::Unmapped { layer, keys: mapped.unmapped }));
     }
     warnings.extend(mapped.notes.into_iter().map(|text| Warning { place: block.place.clone(), text }));
-    Ok(mapped.sync)
+    let mut sync = mapped.sync;
+    sync.origins.fill(sync.filters.len(), &block.place.to_string());
+    Ok(sync)
 }
 
 /// Names the syncs that have no name after the last component of their source.

@@ -9,6 +9,7 @@
 
 mod control;
 mod engine;
+mod explain;
 mod hint;
 mod link;
 mod lock;
@@ -17,6 +18,7 @@ mod pipeline;
 mod service;
 
 pub use control::{ask, find_socket};
+pub use explain::explain_rules;
 pub use hint::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};

@@ -4,6 +4,10 @@
 //! **Invariant:** `schema` is raised when a field changes its meaning or goes; new fields come without.
 //! **Not here:** gathering the values (`daemon`), showing them to people (`cli`).
 
+mod explanation;
+
+pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
+
 use serde::{Deserialize, Serialize};
 
 /// Version of the JSON that `speil status --json` prints.
@@ -46,6 +50,13 @@ pub enum Request {
         /// One target only.
         target: Option<String>,
     },
+    /// Why is a path, or is it not, on the targets?
+    Explain {
+        /// The sync.
+        sync: String,
+        /// Below the source, or absolute; any bytes.
+        path: Vec<u8>,
+    },
     /// Forget held deletes.
     Discard {
         /// One sync only.
@@ -61,6 +72,8 @@ pub enum Request {
 pub enum Answer {
     /// How things are.
     Status(Report),
+    /// What is known of a path.
+    Explained(Box<Explanation>),
     /// It is done; to how many syncs or entries.
     Done {
         /// How many.

@@ -19,6 +19,8 @@ pub(super) enum Plain {
     Doctor(Doctor),
     /// Show each target's state, lag and problems
     Status(Status),
+    /// Say why a path is, or is not, on the targets
+    Explain(Explain),
     /// Wait until every change made so far stands on the targets
     Wait(Wait),
     /// Compare and repair the whole tree now
@@ -114,6 +116,26 @@ pub struct Control {
 /// `speil status`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Status {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `speil explain`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Explain {
+    /// The sync
+    #[arg(value_name = "SYNC")]
+    pub sync: String,
+    /// The path: below the source, or absolute
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Ask no daemon: what this configuration says of the path
+    #[arg(long, value_name = "CONFIG", conflicts_with = "control")]
+    pub config: Option<PathBuf>,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@
 mod check;
 mod control;
 mod doctor;
+mod explain;
 mod live;
 mod sync;
 
@@ -34,6 +35,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Check(it) => check::run(&it),
         Command::Doctor(it) => doctor::run(&it),
         Command::Status(status) => control::status(&status.control, status.json),
+        Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),
         Command::Pause(it) => control::pause(it),

@@ -5,7 +5,9 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
-use super::commands::{Agent, Check, Doctor, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
+use super::commands::{
+    Agent, Check, Doctor, Explain, Held, Named, Plain, Reconcile, Run, Status, Wait, version,
+};
 use super::draft::Transfer;
 use super::error::CliError;
 use super::refused::refusal;
@@ -27,6 +29,8 @@ pub enum Command {
     Doctor(Doctor),
     /// The state of a running daemon.
     Status(Status),
+    /// Why a path is where it is.
+    Explain(Explain),
     /// Wait until the targets are in step.
     Wait(Wait),
     /// A full pass now.
@@ -52,6 +56,7 @@ impl From<Plain> for Command {
             Plain::Check(check) => Self::Check(check),
             Plain::Doctor(it) => Self::Doctor(it),
             Plain::Status(status) => Self::Status(status),
+            Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(named) => Self::Pause(named),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::Origins;
 use crate::tree::{Mask, quote};
 
 /// A whole configuration.
@@ -71,6 +72,8 @@ pub struct Sync {
     pub selection: Selection,
     /// rsync filter rules in order, first match wins: `- *.tmp`, `+ /keep/`, `P lost+found/`.
     pub filters: Vec<Vec<u8>>,
+    /// Where each of them was written, as far as that is known.
+    pub origins: Origins,
     /// When entries that the source lacks are removed from the targets.
     pub delete: DeleteMode,
     /// Which deletes are held back.
@@ -115,6 +118,7 @@ impl Sync {
             mask: Mask::everything(),
             selection: Selection::default(),
             filters: Vec::new(),
+            origins: Origins::default(),
             delete: DeleteMode::Always,
             guard: Guard::default(),
             delay: Duration::from_millis(20),

@@ -298,6 +298,17 @@ async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>) -> Answer 
         Request::Approve { sync, target } => each(running, sync.as_deref(), |pipeline| {
             pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
         }),
+        Request::Explain { sync, path } => {
+            let running = lock(running);
+            let mut up = running.iter().filter_map(|slot| match slot {
+                Running::Up(pipeline) => Some(pipeline),
+                Running::Waiting(..) => None,
+            });
+            match up.find(|pipeline| pipeline.sync.name == sync) {
+                Some(pipeline) => super::explain::explain(pipeline, &path),
+                None => Answer::Failed { error: format!("no sync is called {sync:?}"), code: 1 },
+            }
+        }
         Request::Discard { sync, target } => each(running, sync.as_deref(), |pipeline| {
             pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
         }),

@@ -477,8 +477,9 @@ impl Session {
     fn take_acks(&mut self, acked: BatchId) {
         let mut moved = false;
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
-            self.unacked.pop_front();
-            Counters::add(&self.shared.status.counters.batches, 1);
+            if let Some((batch, parcels)) = self.unacked.pop_front() {
+                self.shared.delivered(batch, &parcels);
+            }
             moved = true;
         }
         if moved {

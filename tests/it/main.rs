@@ -4,6 +4,7 @@ mod cli;
 mod cron;
 mod doctor;
 mod drill;
+mod explain;
 mod faults;
 mod layering;
 mod live;

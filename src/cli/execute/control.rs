@@ -63,6 +63,13 @@ pub(super) fn status(control: &Control, json: bool) -> u8 {
     }
 }
 
+/// Asks the daemon; `None` if there is none, which was told.
+pub(super) fn ask(control: &Control, request: &Request) -> Option<(PathBuf, io::Result<Answer>)> {
+    let socket = socket(control)?;
+    let answer = daemon::ask(&socket, request, Some(ANSWER_MAX));
+    Some((socket, answer))
+}
+
 fn tell(control: &Control, request: &Request, done: &str) -> u8 {
     let Some(socket) = socket(control) else { return Exit::Stream.code() };
     let limit = if matches!(request, Request::Wait { .. }) { None } else { Some(ANSWER_MAX) };
@@ -77,7 +84,8 @@ fn tell(control: &Control, request: &Request, done: &str) -> u8 {
     }
 }
 
-fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
+/// Says why an answer is not the one that was hoped for; returns the exit code.
+pub(super) fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
     match answer {
         Ok(Answer::Failed { error, code }) => {
             complain_text(&error, None);
