@@ -3,7 +3,7 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd rsync lsyncd setfacl setfattr
+TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish
 
 .PHONY: all demo test seeds drill packages bench install lint doc check clean
 
@@ -37,9 +37,9 @@ packages:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client rsync lsyncd acl attr </dev/null; \
+	        openssh-server openssh-client rsync lsyncd acl attr man-db groff zsh fish </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr man-db groff zsh fish)" >&2; exit 1; \
 	fi
 
 bench:

@@ -37,7 +37,9 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub use commands::{Agent, Check, Control, Doctor, Explain, Held, Named, Reconcile, Run, Status, Wait};
+pub use commands::{
+    Agent, Check, Completions, Control, Doctor, Explain, Held, Manual, Named, Reconcile, Run, Status, Wait,
+};
 pub use draft::{Transfer, check_source};
 pub use error::CliError;
 pub use execute::execute;

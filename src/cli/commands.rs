@@ -33,6 +33,12 @@ pub(super) enum Plain {
     Approve(Held),
     /// Drop held deletes; the files stay on the target
     Discard(Held),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Manual(Manual),
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions(Completions),
     /// Receive on standard input and output; started by the source over ssh
     #[command(after_help = AGENT_HELP)]
     Agent(Agent),
@@ -195,6 +201,22 @@ pub struct Held {
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
+}
+
+/// `speil manual`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Manual {
+    /// Where speil.1 and the others go; it is made
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `speil completions`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 /// `speil agent`.

@@ -8,6 +8,7 @@ mod control;
 mod doctor;
 mod explain;
 mod live;
+mod manual;
 mod sync;
 
 use std::io::{self, IsTerminal, Write};
@@ -28,6 +29,8 @@ pub fn execute(command: Command) -> u8 {
             print(&text);
             0
         }
+        Command::Manual(it) => manual::pages(&it),
+        Command::Completions(it) => manual::completions(&it),
         Command::Agent(agent) => run_agent(&agent),
         Command::Sync(transfer) => sync::run(&transfer),
         Command::Mirror(transfer) => live::mirror(*transfer),

@@ -6,7 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Check, Doctor, Explain, Held, Named, Plain, Reconcile, Run, Status, Wait, version,
+    Agent, Check, Completions, Doctor, Explain, Held, Manual, Named, Plain, Reconcile, Run, Status, Wait,
+    version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -43,6 +44,10 @@ pub enum Command {
     Approve(Held),
     /// Drop held deletes.
     Discard(Held),
+    /// The man pages.
+    Manual(Manual),
+    /// The completions of a shell.
+    Completions(Completions),
     /// The receiver on standard input and output.
     Agent(Agent),
     /// Text for standard output: help or version.
@@ -63,6 +68,8 @@ impl From<Plain> for Command {
             Plain::Resume(named) => Self::Resume(named),
             Plain::Approve(held) => Self::Approve(held),
             Plain::Discard(held) => Self::Discard(held),
+            Plain::Manual(it) => Self::Manual(it),
+            Plain::Completions(it) => Self::Completions(it),
             Plain::Agent(agent) => Self::Agent(agent),
         }
     }
@@ -107,7 +114,7 @@ pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result
 }
 
 /// Returns the whole command line as clap knows it.
-pub(super) fn top() -> clap::Command {
+pub(in crate::cli) fn top() -> clap::Command {
     let top = clap::Command::new("speil")
         .disable_version_flag(true)
         .after_help(

@@ -95,10 +95,9 @@ fn of_source(sync: &Sync, path: &RelPath) -> Explanation {
     } else if let Some(rule) = excluded {
         let what = if rule.matches == *path { "it".to_owned() } else { rule.matches.to_string() };
         Some(format!("the filter rule {} keeps {what} out", rule.rule))
-    } else if let Some(kind) = kind.filter(|&kind| !sync.mask.carries(kind)) {
-        Some(format!("this sync does not keep a {}", kind.noun()))
     } else {
-        None
+        let dropped = kind.filter(|&kind| !sync.mask.carries(kind));
+        dropped.map(|kind| format!("this sync does not keep a {}", kind.noun()))
     };
     Explanation {
         sync: sync.name.clone(),

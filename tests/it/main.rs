@@ -9,6 +9,7 @@ mod faults;
 mod layering;
 mod live;
 mod lsyncd;
+mod manual;
 mod moves;
 mod service;
 mod ssh2;
