@@ -13,6 +13,7 @@ mod explain;
 mod hint;
 mod link;
 mod lock;
+mod notify;
 mod once;
 mod pipeline;
 mod service;

@@ -176,6 +176,13 @@ impl Pipeline {
         (watcher.watched(), watcher.problems().into_iter().map(|problem| problem.text).collect())
     }
 
+    /// Whether every thread that the sync cannot do without is there.
+    pub fn is_whole(&self) -> bool {
+        let runs =
+            |thread: &Option<JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        runs(&self.engine) && self.targets.iter().all(|running| runs(&running.link))
+    }
+
     /// Returns what stands in the way of hearing about a path.
     pub fn unheard(&self, path: &RelPath) -> Option<String> {
         let problems = self.watcher.as_ref()?.problems();

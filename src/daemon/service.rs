@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
+use super::notify::Notifier;
 use super::pipeline::{Pipeline, RunningTarget};
 use crate::config::{Config, Sync};
 use crate::event::RescanReason;
@@ -59,6 +60,7 @@ pub struct Daemon {
     status_file: Option<PathBuf>,
     status_interval: Duration,
     tick: Box<dyn Fn(&Report) + Send>,
+    notifier: Notifier,
 }
 
 impl Daemon {
@@ -78,6 +80,7 @@ impl Daemon {
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
             tick,
+            notifier: Notifier::from_environment(),
         }
     }
 
@@ -95,8 +98,10 @@ impl Daemon {
             let signals = Signals::new().map_err(DaemonError::Runtime)?;
             let listener = self.listen()?;
             self.start_all(syncs)?;
+            self.notifier.ready();
             Ok(self.serve(signals, listener).await)
         });
+        self.notifier.stopping();
         let _ = std::fs::remove_file(&self.control);
         lock(&self.running).clear();
         ended
@@ -140,10 +145,16 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals, listener: UnixListener) -> i32 {
         let mut beat = tokio::time::interval(self.status_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let signs = self.notifier.sign_every();
+        let mut sign = tokio::time::interval(signs.unwrap_or(Duration::from_secs(3600)));
         loop {
             tokio::select! {
                 number = signals.next() => match number {
-                    libc::SIGHUP => self.reload(),
+                    libc::SIGHUP => {
+                        self.notifier.reloading();
+                        self.reload();
+                        self.notifier.ready();
+                    }
                     libc::SIGUSR1 => for running in lock(&self.running).iter() {
                         if let Running::Up(pipeline) = running {
                             pipeline.reconcile(RescanReason::Request);
@@ -159,7 +170,19 @@ impl Daemon {
                     });
                 },
                 _ = beat.tick() => self.beat(),
+                _ = sign.tick(), if signs.is_some() => self.sign(),
             }
+        }
+    }
+
+    /// Gives a sign of life, if every sync has its threads: one that lost some is started anew with all.
+    fn sign(&self) {
+        let whole = |slot: &Running| match slot {
+            Running::Up(pipeline) => pipeline.is_whole(),
+            Running::Waiting(..) => true,
+        };
+        if lock(&self.running).iter().all(whole) {
+            self.notifier.alive();
         }
     }
 
@@ -178,6 +201,7 @@ impl Daemon {
         let report = report(&running);
         drop(running);
         (self.tick)(&report);
+        self.notifier.status(&report);
         if let Some(path) = &self.status_file {
             let temp = path.with_extension("new");
             let text = crate::status::text(&report);

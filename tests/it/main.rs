@@ -14,3 +14,4 @@ mod moves;
 mod service;
 mod ssh2;
 mod support;
+mod systemd;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::command::{Background, Environment, agent_command, eventually};
 
-fn block(name: &str, source: &Path, target: &Path) -> String {
+pub fn block(name: &str, source: &Path, target: &Path) -> String {
     let agent = agent_command();
     format!(
         "sync {{ default.mirror, name = {name:?}, source = {source:?}, targets = {{ {target:?} }}, agent = {agent:?} }}\n"
