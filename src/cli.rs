@@ -18,6 +18,7 @@ mod exit;
 mod filters;
 mod format;
 mod itemize;
+mod log;
 mod lsyncd;
 mod numbers;
 mod options;
@@ -38,7 +39,8 @@ mod values;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Completions, Control, Doctor, Explain, Held, Manual, Named, Reconcile, Run, Status, Wait,
+    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reconcile, Run,
+    Status, Wait,
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;

@@ -34,8 +34,8 @@ pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
 pub use lua::Limits;
 pub use model::{
-    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
-    Settings, Ssh, Sync, Target, Transport, Verify,
+    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, LogFormat, MaxDelete, Reconcile,
+    Selection, Settings, Ssh, Sync, Target, Transport, Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};

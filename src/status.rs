@@ -10,6 +10,8 @@ pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
 
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::Level;
+
 /// Version of the JSON that `speil status --json` prints.
 pub const SCHEMA: u32 = 1;
 
@@ -42,6 +44,13 @@ pub enum Request {
     Resume {
         /// One sync only.
         sync: Option<String>,
+    },
+    /// Write more or less of a sync, or of all, into the log.
+    LogLevel {
+        /// One sync only.
+        sync: Option<String>,
+        /// How much.
+        level: Level,
     },
     /// Send held deletes.
     Approve {

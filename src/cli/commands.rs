@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::config::parse_duration;
+use crate::config::{LogFormat, parse_duration};
+use crate::monitor::Level;
 
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
@@ -29,6 +30,8 @@ pub(super) enum Plain {
     Pause(Named),
     /// Send again after a pause
     Resume(Named),
+    /// Write more or less of a sync into the log, until the daemon ends
+    LogLevel(LogLevel),
     /// Let held deletes go
     Approve(Held),
     /// Drop held deletes; the files stay on the target
@@ -65,6 +68,9 @@ pub struct Run {
     /// Append the log to FILE, whatever the configuration says
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+    /// What a line of the log looks like, and where it goes: human, json or syslog
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
     /// Write the process id to FILE, whatever the configuration says
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
@@ -189,6 +195,23 @@ pub struct Named {
     pub control: Control,
 }
 
+/// `speil log-level`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct LogLevel {
+    /// This sync only
+    #[arg(value_name = "SYNC", conflicts_with = "all", required_unless_present = "all")]
+    pub sync: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(value_name = "LEVEL", value_parser = level, required_unless_present = "all")]
+    pub level: Option<Level>,
+    /// Every sync, and what belongs to none
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub all: Option<Level>,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
 /// `speil approve` and `speil discard`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Held {
@@ -228,6 +251,14 @@ pub struct Agent {
     /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    LogFormat::parse(text).ok_or_else(|| "human, json or syslog".to_owned())
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    Level::parse(text).ok_or_else(|| "error, warn, info, debug or trace".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -43,6 +43,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Reconcile(it) => control::reconcile(it),
         Command::Pause(it) => control::pause(it),
         Command::Resume(it) => control::resume(it),
+        Command::LogLevel(it) => control::log_level(it),
         Command::Approve(it) => control::approve(it),
         Command::Discard(it) => control::discard(it),
     }

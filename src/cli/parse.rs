@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Check, Completions, Doctor, Explain, Held, Manual, Named, Plain, Reconcile, Run, Status, Wait,
-    version,
+    Agent, Check, Completions, Doctor, Explain, Held, LogLevel, Manual, Named, Plain, Reconcile, Run, Status,
+    Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -40,6 +40,8 @@ pub enum Command {
     Pause(Named),
     /// Send again.
     Resume(Named),
+    /// More or less in the log.
+    LogLevel(LogLevel),
     /// Let held deletes go.
     Approve(Held),
     /// Drop held deletes.
@@ -66,6 +68,7 @@ impl From<Plain> for Command {
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(named) => Self::Pause(named),
             Plain::Resume(named) => Self::Resume(named),
+            Plain::LogLevel(it) => Self::LogLevel(it),
             Plain::Approve(held) => Self::Approve(held),
             Plain::Discard(held) => Self::Discard(held),
             Plain::Manual(it) => Self::Manual(it),

@@ -224,7 +224,8 @@ impl Monitor for Printer {
         }
         let quiet = self.output.quiet;
         match line(scope, notice, self.live) {
-            Told::Trouble(text) => self.warn(&text),
+            Told::Trouble(text, None) => self.warn(&text),
+            Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
             Told::News(text) if self.live && !quiet => self.say(text.as_bytes()),
             Told::Detail(text) if self.output.verbose > 1 || (self.live && self.output.verbose > 0) => {
                 self.say(text.as_bytes());
@@ -271,8 +272,14 @@ fn escaped(name: &[u8]) -> String {
 /// Returns the time as `2026/11/21 10:16:00`, in UTC, as rsync's log files have it.
 fn stamp() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Civil date from days since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let rest = seconds % 86_400;
+    let (year, month, day) = civil(seconds / 86_400);
+    format!("{year}/{month:02}/{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// Returns year, month and day of the day that is `days` after 1970-01-01: Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms".
+pub(super) fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let era = z / 146_097;
     let doe = z % 146_097;
@@ -280,6 +287,5 @@ fn stamp() -> String {
     let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
     let mp = (5 * doy + 2) / 153;
     let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year}/{month:02}/{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    (yoe + era * 400 + u64::from(month <= 2), month, day)
 }

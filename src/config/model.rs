@@ -34,6 +34,8 @@ pub struct Settings {
     pub insist: bool,
     /// Leave after the first pass (lsyncd's `onepass`).
     pub onepass: bool,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// The name in syslog (lsyncd's `logident`).
     pub log_ident: Option<String>,
     /// The facility in syslog, by name or number (lsyncd's `logfacility`).
@@ -51,8 +53,32 @@ impl Default for Settings {
             nodaemon: false,
             insist: false,
             onepass: false,
+            log_format: LogFormat::Human,
             log_ident: None,
             log_facility: None,
+        }
+    }
+}
+
+/// What a line of the log looks like, and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; under systemd with priorities for the journal.
+    Human,
+    /// One JSON object a line.
+    Json,
+    /// To syslog.
+    Syslog,
+}
+
+impl LogFormat {
+    /// Returns the format of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "human" => Some(Self::Human),
+            "json" => Some(Self::Json),
+            "syslog" => Some(Self::Syslog),
+            _ => None,
         }
     }
 }

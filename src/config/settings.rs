@@ -5,14 +5,15 @@
 
 use std::path::PathBuf;
 
-use crate::config::Settings;
 use crate::config::error::{ConfigError, Warning};
-use crate::config::raw::{Block, Raw, Section, plain};
+use crate::config::raw::{Block, Raw, Section, lit, plain};
+use crate::config::{LogFormat, Settings};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "control",
     "inotifyMode",
     "insist",
+    "logFormat",
     "logfacility",
     "logfile",
     "logident",
@@ -73,6 +74,16 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
     }
+    section.choice(
+        "logFormat",
+        &[
+            (lit("human"), LogFormat::Human),
+            (lit("json"), LogFormat::Json),
+            (lit("syslog"), LogFormat::Syslog),
+        ],
+        "\"human\", \"json\" or \"syslog\"",
+        &mut settings.log_format,
+    )?;
     for key in FOREIGN.iter().filter(|key| section.get(key).is_some()) {
         warn(format!("\"{key}\" changes nothing here"));
     }

@@ -146,6 +146,7 @@ fn every_key_reaches_the_model() {
         nodaemon: true,
         insist: true,
         onepass: false,
+        log_format: LogFormat::Human,
         log_ident: Some("speil-www".into()),
         log_facility: Some("daemon".into()),
     };

@@ -164,9 +164,10 @@ impl Daemon {
                 },
                 accepted = listener.accept() => if let Ok((stream, _)) = accepted {
                     let running = Arc::clone(&self.running);
+                    let monitor = Arc::clone(&self.monitor);
                     tokio::spawn(async move {
                         // A client that goes away early concerns nobody.
-                        let _ = converse(stream, running).await;
+                        let _ = converse(stream, running, monitor).await;
                     });
                 },
                 _ = beat.tick() => self.beat(),
@@ -244,12 +245,9 @@ impl Daemon {
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
         self.status_file = new.settings.status_file;
-        self.tell(
-            "",
-            &format!(
-                "configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped"
-            ),
-        );
+        let text =
+            format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped");
+        self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
         self.beat();
     }
 }
@@ -287,13 +285,17 @@ impl Signals {
 }
 
 /// Answers one client, request by request.
-async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    running: Arc<Mutex<Vec<Running>>>,
+    monitor: Arc<dyn Monitor>,
+) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from.take(REQUEST_LEN_MAX)).lines();
     while let Some(line) = lines.next_line().await? {
         let answer = match serde_json::from_str::<Request>(&line) {
-            Ok(request) => answer(request, &running).await,
+            Ok(request) => answer(request, &running, &*monitor).await,
             Err(error) => Answer::Failed { error: format!("request does not parse: {error}"), code: 1 },
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -303,22 +305,30 @@ async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::
     Ok(())
 }
 
-async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>) -> Answer {
+async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>, monitor: &dyn Monitor) -> Answer {
+    let pause = |sync: Option<&str>, on| {
+        each(running, sync, |pipeline| {
+            pipeline.pause(on);
+            monitor.notice(&Scope::new(&pipeline.sync.name, ""), &Notice::Paused { on });
+            1
+        })
+    };
     match request {
+        Request::LogLevel { sync, level } => match each(running, sync.as_deref(), |_| 1) {
+            Answer::Done { .. } if !monitor.set_level(sync.as_deref(), level) => Answer::Failed {
+                error: "this process keeps no log whose level can be set".to_owned(),
+                code: 1,
+            },
+            answer => answer,
+        },
         Request::Status => Answer::Status(report(&lock(running))),
         Request::Wait { sync, targets, timeout_ms } => wait(running, sync, &targets, timeout_ms).await,
         Request::Reconcile { sync } => each(running, sync.as_deref(), |pipeline| {
             pipeline.reconcile(RescanReason::Request);
             1
         }),
-        Request::Pause { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(true);
-            1
-        }),
-        Request::Resume { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(false);
-            1
-        }),
+        Request::Pause { sync } => pause(sync.as_deref(), true),
+        Request::Resume { sync } => pause(sync.as_deref(), false),
         Request::Approve { sync, target } => each(running, sync.as_deref(), |pipeline| {
             pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
         }),

@@ -73,6 +73,7 @@ impl Shared {
         Counters::add(&self.status.counters.batches, 1);
         let changes = parcels.iter().map(|parcel| &parcel.change.kind);
         self.status.delivered(batch, changes);
+        self.notice(&Notice::Batch { batch, changes: parcels.len() as u64 });
     }
 
     /// Records a failure of a path, and tells of it once.

@@ -8,6 +8,7 @@ mod explain;
 mod faults;
 mod layering;
 mod live;
+mod log;
 mod lsyncd;
 mod manual;
 mod moves;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{complain_text, print};
-use crate::cli::commands::{Control, Held, Named, Reconcile, Wait};
+use crate::cli::commands::{Control, Held, LogLevel, Named, Reconcile, Wait};
 use crate::cli::exit::Exit;
 use crate::daemon;
 use crate::status::{Answer, Request};
@@ -28,6 +28,11 @@ pub(super) fn pause(it: Named) -> u8 {
 
 pub(super) fn resume(it: Named) -> u8 {
     tell(&it.control, &Request::Resume { sync: it.sync }, "resumed")
+}
+
+pub(super) fn log_level(it: LogLevel) -> u8 {
+    let Some(level) = it.all.or(it.level) else { return Exit::Syntax.code() };
+    tell(&it.control, &Request::LogLevel { sync: it.sync, level }, "")
 }
 
 pub(super) fn approve(it: Held) -> u8 {
