@@ -74,6 +74,15 @@ deb:
 test-deb: deb
 	contrib/deb/try target/debian
 
+# The Ansible role: syntax, lint, and applied to this host below a temporary directory. The tools go into
+# a virtual environment of their own.
+ANSIBLE_VENV ?= target/ansible
+
+test-ansible:
+	$(CARGO) build --locked --bin speil
+	[ -x $(ANSIBLE_VENV)/bin/ansible-lint ] || { python3 -m venv $(ANSIBLE_VENV) && $(ANSIBLE_VENV)/bin/pip -q install ansible-core==2.19.14 ansible-lint==26.10.1; }
+	PATH="$(abspath $(ANSIBLE_VENV))/bin:$$PATH" contrib/ansible/test/run "$${CARGO_TARGET_DIR:-target}/debug/speil"
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
