@@ -34,6 +34,7 @@ mod table;
 mod told;
 mod transfer;
 mod values;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod hooks;
 pub mod monitor;
 pub mod protocol;
 pub mod receiver;

@@ -62,6 +62,9 @@ pub struct Run {
     /// Say what the first pass would do, deletes first; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Start nothing if any sync is wrong or cannot be started; else the others run
+    #[arg(long)]
+    pub strict: bool,
     /// More in the log; up to three times
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -131,6 +134,9 @@ pub struct Status {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Full-screen, with graphs of lag and throughput, until q
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,

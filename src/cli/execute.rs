@@ -37,6 +37,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
         Command::Doctor(it) => doctor::run(&it),
+        Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),

@@ -34,6 +34,8 @@ pub struct Settings {
     pub insist: bool,
     /// Leave after the first pass (lsyncd's `onepass`).
     pub onepass: bool,
+    /// How long one call of a hook may take.
+    pub hook_timeout: Duration,
     /// What a line of the log looks like.
     pub log_format: LogFormat,
     /// The name in syslog (lsyncd's `logident`).
@@ -53,6 +55,7 @@ impl Default for Settings {
             nodaemon: false,
             insist: false,
             onepass: false,
+            hook_timeout: Duration::from_secs(10),
             log_format: LogFormat::Human,
             log_ident: None,
             log_facility: None,

@@ -6,11 +6,13 @@
 use std::path::PathBuf;
 
 use crate::config::error::{ConfigError, Warning};
+use crate::config::hooks::HOOKS;
 use crate::config::raw::{Block, Raw, Section, lit, plain};
 use crate::config::{LogFormat, Settings};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 20] = [
     "control",
+    "hookTimeout",
     "inotifyMode",
     "insist",
     "logFormat",
@@ -20,6 +22,10 @@ const KEYS: [&str; 15] = [
     "maxDelays",
     "maxProcesses",
     "nodaemon",
+    "onBatch",
+    "onHeld",
+    "onProblem",
+    "onState",
     "onepass",
     "pidfile",
     "statusFile",
@@ -73,6 +79,14 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
         if let Some(given) = section.get(key) {
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
+    }
+    for key in HOOKS {
+        if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
+            return Err(section.wrong(key, given, "a function"));
+        }
+    }
+    if let Some(limit) = section.duration("hookTimeout")? {
+        settings.hook_timeout = limit;
     }
     section.choice(
         "logFormat",

@@ -61,6 +61,7 @@ pub struct Daemon {
     status_interval: Duration,
     tick: Box<dyn Fn(&Report) + Send>,
     notifier: Notifier,
+    strict: bool,
 }
 
 impl Daemon {
@@ -81,7 +82,14 @@ impl Daemon {
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
             tick,
             notifier: Notifier::from_environment(),
+            strict: false,
         }
+    }
+
+    /// Ends at the start if any sync cannot be started; else it is tried again and the others run.
+    #[must_use]
+    pub fn strict(self, on: bool) -> Self {
+        Self { strict: on, ..self }
     }
 
     /// Runs the syncs until INT or TERM; returns that signal's number.
@@ -124,7 +132,7 @@ impl Daemon {
     }
 
     fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
-        let alone = syncs.len() == 1 && self.reload.is_none();
+        let alone = self.strict || (syncs.len() == 1 && self.reload.is_none());
         for sync in syncs {
             match Pipeline::start(sync.clone(), &self.monitor) {
                 Ok(pipeline) => lock(&self.running).push(Running::Up(pipeline)),
@@ -309,7 +317,10 @@ async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>, monitor: &
     let pause = |sync: Option<&str>, on| {
         each(running, sync, |pipeline| {
             pipeline.pause(on);
-            monitor.notice(&Scope::new(&pipeline.sync.name, ""), &Notice::Paused { on });
+            for running in &pipeline.targets {
+                let scope = Scope::new(&pipeline.sync.name, &running.target.name);
+                monitor.notice(&scope, &Notice::Paused { on });
+            }
             1
         })
     };

@@ -6,6 +6,7 @@ mod doctor;
 mod drill;
 mod explain;
 mod faults;
+mod hooks;
 mod layering;
 mod live;
 mod log;

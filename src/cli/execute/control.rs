@@ -68,6 +68,23 @@ pub(super) fn status(control: &Control, json: bool) -> u8 {
     }
 }
 
+/// Shows a running daemon until a key ends it.
+pub(super) fn watch(control: &Control) -> u8 {
+    use std::io::IsTerminal;
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        complain_text("--watch needs a terminal", Some("speil status --json is for scripts"));
+        return Exit::Syntax.code();
+    }
+    let Some(socket) = socket(control) else { return Exit::Stream.code() };
+    match crate::cli::watch::run(&socket) {
+        Ok(()) => 0,
+        Err(error) => {
+            complain_text(&format!("terminal: {}", crate::error::io_text(&error)), None);
+            Exit::Stream.code()
+        }
+    }
+}
+
 /// Asks the daemon; `None` if there is none, which was told.
 pub(super) fn ask(control: &Control, request: &Request) -> Option<(PathBuf, io::Result<Answer>)> {
     let socket = socket(control)?;

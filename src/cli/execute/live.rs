@@ -11,10 +11,11 @@ use crate::cli::exit::Exit;
 use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
-use crate::config::{self, Config, LogFormat, Settings};
+use crate::config::{self, Config, LogFormat, Settings, Sync};
 use crate::daemon::{self, Daemon, DaemonError};
 use crate::error::io_text;
-use crate::monitor::{Level, Monitor};
+use crate::hooks::Hooked;
+use crate::monitor::Level;
 use crate::status::Report;
 
 /// Time between two summary lines of a live mirror.
@@ -50,12 +51,12 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
     let config = Config { settings, syncs: vec![transfer.sync] };
     let quiet = transfer.output.quiet;
-    serve(config, Arc::new(printer), None, summary_lines(quiet))
+    let daemon = Daemon::new(&config, Arc::new(printer), None, summary_lines(quiet));
+    serve(daemon, config.syncs)
 }
 
-fn serve(config: Config, monitor: Arc<dyn Monitor>, reload: Option<daemon::Reload>, tick: Tick) -> u8 {
-    let daemon = Daemon::new(&config, monitor, reload, tick);
-    match daemon.run(config.syncs) {
+fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
+    match daemon.run(syncs) {
         Ok(libc::SIGTERM) => 0,
         Ok(_) => Exit::Signal.code(),
         Err(error) => {
@@ -98,7 +99,8 @@ fn summary_lines(quiet: bool) -> Tick {
 /// Runs the syncs of configurations.
 pub(super) fn run(run: &Run) -> u8 {
     crate::disk::raise_limits();
-    let loaded = match config::load_all(&run.configs) {
+    let read = if run.strict { config::load_all(&run.configs) } else { config::load_whole(&run.configs) };
+    let loaded = match read {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error, error.hint().as_deref());
@@ -117,6 +119,10 @@ pub(super) fn run(run: &Run) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    for error in &loaded.broken {
+        let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+        tracing::error!("a sync is left out, the others run: {error}{hint}");
+    }
     if run.dry_run {
         return say_first_pass(config);
     }
@@ -127,11 +133,12 @@ pub(super) fn run(run: &Run) -> u8 {
         complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
         return Exit::File.code();
     }
-    let code = {
-        let sweeping = Arc::clone(&log);
-        let tick = Box::new(move |_: &Report| sweeping.sweep());
-        serve(config, log, Some(reload(&run.configs)), tick)
-    };
+    let sweeping = Arc::clone(&log);
+    let tick: Tick = Box::new(move |_| sweeping.sweep());
+    let hooked = Hooked::new(log, loaded.hooks, config.settings.hook_timeout);
+    let reload = reload(&run.configs, Arc::clone(&hooked));
+    let daemon = Daemon::new(&config, hooked, Some(reload), tick).strict(run.strict);
+    let code = serve(daemon, config.syncs);
     if let Some(path) = pidfile {
         let _ = std::fs::remove_file(path);
     }
@@ -158,11 +165,16 @@ fn overrule(settings: &mut Settings, run: &Run) {
     settings.log_format = run.log_format.unwrap_or(settings.log_format);
 }
 
-/// Returns what reads the same files again, wherever the process stands by then.
-fn reload(configs: &[PathBuf]) -> daemon::Reload {
+/// Returns what reads the same files again, wherever the process stands by then. A file that is wrong
+/// anywhere is refused whole: left out now, its sync would stop.
+fn reload(configs: &[PathBuf], hooked: Arc<Hooked>) -> daemon::Reload {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let paths: Vec<PathBuf> = configs.iter().map(absolute).collect();
-    Box::new(move || config::load_all(&paths).map(|loaded| loaded.config).map_err(|error| error.to_string()))
+    Box::new(move || {
+        let loaded = config::load_all(&paths).map_err(|error| error.to_string())?;
+        hooked.replace(loaded.hooks, loaded.config.settings.hook_timeout);
+        Ok(loaded.config)
+    })
 }
 
 /// Makes the log that settings and arguments ask for, and has it hear the libraries as well.
