@@ -12,6 +12,7 @@
 mod changes;
 mod error;
 mod held;
+mod hello;
 mod latest;
 mod links;
 mod mailbox;

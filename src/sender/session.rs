@@ -11,6 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
+use super::hello::{hello, place_of};
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
@@ -26,9 +27,7 @@ use crate::config;
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{
-    BatchId, FrameError, Hello, MAGIC, PassId, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
-};
+use crate::protocol::{BatchId, FrameError, MAGIC, PassId, ReplyHello, ToReceiver};
 use crate::reconcile::Rules;
 use crate::transport::{Control, Ended, Transport};
 use crate::tree::{Chmod, FileId, Mask, RelPath};
@@ -565,38 +564,4 @@ impl Session {
         });
         (left.collect(), ended)
     }
-}
-
-/// Returns what the sender says first.
-pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
-    let sync = &options.sync;
-    Hello {
-        version: VERSION,
-        version_min: VERSION_MIN,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
-        label: format!("{} on {}", sync.name, host_name()),
-        root: options.target.path.clone(),
-        source,
-        mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
-        delete_excluded: sync.guard.delete_excluded,
-        one_file_system: sync.selection.one_file_system,
-        durability: sync.durability,
-        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
-        dry_run: options.dry_run,
-        force_root: sync.force_root,
-        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    }
-}
-
-fn place_of(source: &Source) -> Result<Place, SessionError> {
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Place { boot_id, lineage })
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::error::SessionError;
-use super::session::{SessionOptions, hello};
+use super::hello::hello;
+use super::session::SessionOptions;
 use crate::protocol::{
     Examination, FrameError, FrameReader, FrameWriter, MAGIC, Place, ReplyHello, ToReceiver, ToSender,
     read_magic,
