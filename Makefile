@@ -55,7 +55,7 @@ DEB_TOOL    := 2.12.1
 DEB_BUILT    = $${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(DEB_PROFILE)),debug,$(DEB_PROFILE))/speil
 
 deb:
-	$(CARGO) deb --version 2>/dev/null | grep -q "$(DEB_TOOL)$$$$" || $(CARGO) install cargo-deb --locked --version $(DEB_TOOL)
+	$(CARGO) deb --version 2>/dev/null | grep -q '$(DEB_TOOL)$$' || $(CARGO) install cargo-deb --locked --version $(DEB_TOOL)
 	$(CARGO) build --locked --bin speil --profile $(DEB_PROFILE)
 	rm -rf target/package && mkdir -p target/package/systemd target/package/completions/bash target/package/completions/zsh target/package/completions/fish
 	for unit in speil.service speil@.service speil-sync@.service speil-sync@.timer; do \
@@ -67,7 +67,7 @@ deb:
 	$(DEB_BUILT) completions fish >target/package/completions/fish/speil.fish
 	ln -s speil target/package/lsyncd
 	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE)
-	$(CARGO) deb --locked --no-build --profile $(DEB_PROFILE) --variant lsyncd
+	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE) --variant lsyncd
 
 # Installs the packages in a Debian made for it, tries them out, removes them, and looks for what is
 # left. As root, with debootstrap.

@@ -100,8 +100,11 @@ Exit codes: 0 nothing is in the way, 1 wrong usage or configuration, 23 there ar
 /// `speil doctor`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Doctor {
-    /// Lua configurations, or targets: [USER@]HOST:PATH, or PATH on this host
-    #[arg(value_name = "CONFIG|TARGET")]
+    /// What to look at.
+    #[arg(
+        value_name = "CONFIG|TARGET",
+        help = "Lua configurations, or targets: [USER@]HOST:PATH, or PATH on this host"
+    )]
     pub what: Vec<PathBuf>,
     /// The source of the targets that are named: does it fit there?
     #[arg(long, value_name = "DIR")]
