@@ -9,14 +9,18 @@
 
 mod control;
 mod engine;
+mod explain;
+mod hint;
 mod link;
 mod lock;
+mod notify;
 mod once;
 mod pipeline;
 mod service;
 
 pub use control::{ask, find_socket};
-pub use link::hint;
+pub use explain::explain_rules;
+pub use hint::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::{Pipeline, transport_of};

@@ -10,6 +10,7 @@
 mod access;
 mod apply;
 mod durable;
+mod examine;
 mod greeting;
 mod install;
 mod operations;

@@ -224,7 +224,8 @@ impl Monitor for Printer {
         }
         let quiet = self.output.quiet;
         match line(scope, notice, self.live) {
-            Told::Trouble(text) => self.warn(&text),
+            Told::Trouble(text, None) => self.warn(&text),
+            Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
             Told::News(text) if self.live && !quiet => self.say(text.as_bytes()),
             Told::Detail(text) if self.output.verbose > 1 || (self.live && self.output.verbose > 0) => {
                 self.say(text.as_bytes());

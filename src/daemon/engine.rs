@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
+use super::explain::Heard;
 use super::pipeline::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::config::Sync;
@@ -115,6 +116,7 @@ pub(super) struct Engine {
     population: Population,
     next_pass: Option<Instant>,
     root_lost: bool,
+    heard: Arc<Heard>,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
 }
@@ -153,8 +155,14 @@ impl Engine {
             population: Population::default(),
             next_pass,
             root_lost: false,
+            heard: Arc::default(),
             counted: None,
         }
+    }
+
+    /// Returns what remembers the latest events.
+    pub fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 
     /// Works until it is told to stop.
@@ -234,6 +242,7 @@ impl Engine {
     }
 
     fn take_event(&mut self, event: Event) {
+        self.heard.note(&event.kind);
         match &event.kind {
             EventKind::Rescan { path, reason } => {
                 self.monitor.notice(

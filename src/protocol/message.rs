@@ -210,6 +210,37 @@ pub struct ScanOptions {
     pub recursive: bool,
 }
 
+/// What a target is like, as far as trying it out tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examination {
+    /// Where the root stands.
+    pub place: Place,
+    /// The target's clock.
+    pub clock: Time,
+    /// Who the agent runs as: a name, or a number where there is none.
+    pub user: String,
+    /// The errno of making a file in the root and writing to it; 0 if it worked.
+    pub write_errno: i32,
+    /// What the root cannot hold, in words.
+    pub lacks: Vec<String>,
+    /// Longest name in bytes that the root takes.
+    pub name_len: u32,
+    /// Whether names that differ in case only are one name there.
+    pub folds_case: bool,
+    /// Whether names of any bytes are taken, UTF-8 or not.
+    pub any_bytes: bool,
+    /// Bytes of the filesystem.
+    pub total_bytes: u64,
+    /// Bytes that the agent may still write.
+    pub free_bytes: u64,
+    /// Inodes that are free; `None` where the filesystem does not count them.
+    pub free_inodes: Option<u64>,
+    /// Median of small durable writes (4 KiB and `fdatasync`), in microseconds; 0 if not measured.
+    pub small_write_us: u64,
+    /// Bytes a second of one large durable write; 0 if not measured.
+    pub large_write_rate: u64,
+}
+
 /// From the sender to the receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToReceiver<'a> {
@@ -392,6 +423,10 @@ pub enum ToReceiver<'a> {
     Confirm(Vec<RelPath>),
     /// The sender is done.
     Bye,
+    /// Asks what the target is like; answered by [`ToSender::Examined`]. In a dry run only.
+    Examine,
+    /// Bytes that are thrown away: how fast the way is. In a dry run only.
+    Discard(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -517,4 +552,6 @@ pub enum ToSender<'a> {
     Pong(u64),
     /// The agent cannot go on; why.
     Fatal(#[serde(borrow)] Cow<'a, str>),
+    /// What the target is like.
+    Examined(Box<Examination>),
 }

@@ -92,6 +92,11 @@ impl Applier {
             ToReceiver::EndPass { pass } => self.passes.end(pass),
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
+            ToReceiver::Examine if self.dry_run => {
+                let found = super::examine::examine(&self.root, &self.mask, self.tag);
+                self.reply.send(&ToSender::Examined(Box::new(found)))?;
+            }
+            ToReceiver::Discard(_) if self.dry_run => {}
             ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
             change => {

@@ -204,6 +204,13 @@ impl Mailbox {
         taken
     }
 
+    /// Whether a change of this very path waits.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        let inner = self.lock();
+        let parcels = inner.live.parcels.iter().chain(&inner.bulk.parcels).flatten();
+        parcels.into_iter().any(|parcel| parcel.change.kind.path() == path)
+    }
+
     /// Whether a live change waits.
     pub fn has_live(&self) -> bool {
         let inner = self.lock();

@@ -140,6 +140,9 @@ fn deliver(
         ToSender::Hello(_) | ToSender::Refused(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
         }
+        ToSender::Examined(_) => {
+            return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
+        }
     };
     let mut inbox = shared.inbox();
     if inbox.replies.len() >= REPLIES_MAX {

@@ -11,7 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
-use super::hello::hello;
+use super::hello::{hello, place_of};
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
@@ -164,7 +164,7 @@ impl Session {
         for text in &sync.selection.chmod {
             chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
         }
-        let hello = hello(options, &around.source)?;
+        let hello = hello(options, place_of(&around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -479,8 +479,9 @@ impl Session {
     fn take_acks(&mut self, acked: BatchId) {
         let mut moved = false;
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
-            self.unacked.pop_front();
-            Counters::add(&self.shared.status.counters.batches, 1);
+            if let Some((batch, parcels)) = self.unacked.pop_front() {
+                self.shared.delivered(batch, &parcels);
+            }
             moved = true;
         }
         if moved {

@@ -168,9 +168,9 @@ fn an_unreadable_file_is_a_problem_and_nothing_is_deleted_for_it() {
         command.output().unwrap()
     };
     assert!(sync().status.success());
-    fs::set_permissions(stand.source().join("a/5"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(stand.source().join("a/5"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(stand.source().join("a/5"), "changed, and nobody may read it").unwrap();
-    fs::set_permissions(stand.source().join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(stand.source().join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
     let output = sync();
     assert_eq!(output.status.code(), Some(23), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -20,20 +20,20 @@ pub struct Mount(PathBuf);
 impl Mount {
     /// A filesystem in memory, of `size` as tmpfs(5) writes it.
     pub fn tmpfs(at: &Path, size: &str) -> Self {
-        Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+        Self::at(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
     }
 
     /// The filesystem in an image.
     pub fn loop_image(image: &Path, at: &Path) -> Self {
-        Self::mount(at, &["-o", "loop", &image.display().to_string()])
+        Self::at(at, &["-o", "loop", &image.display().to_string()])
     }
 
     /// What stands at `what`, shown at `at` as well.
     pub fn bind(what: &Path, at: &Path) -> Self {
-        Self::mount(at, &["--bind", &what.display().to_string()])
+        Self::at(at, &["--bind", &what.display().to_string()])
     }
 
-    fn mount(at: &Path, arguments: &[&str]) -> Self {
+    fn at(at: &Path, arguments: &[&str]) -> Self {
         fs::create_dir_all(at).unwrap();
         let output = Command::new("mount").args(arguments).arg(at).output().unwrap();
         assert!(output.status.success(), "mount {arguments:?}: {output:?}");
