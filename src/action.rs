@@ -18,5 +18,5 @@ mod run;
 mod script;
 mod status;
 
-pub use log::Categories;
+pub use log::{Categories, facility, open_syslog, to_syslog};
 pub use run::{Options, run};

@@ -18,6 +18,7 @@ mod exit;
 mod filters;
 mod format;
 mod itemize;
+mod log;
 mod lsyncd;
 mod numbers;
 mod options;
@@ -33,11 +34,15 @@ mod table;
 mod told;
 mod transfer;
 mod values;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use commands::{Agent, Check, Control, Held, Named, Reconcile, Run, Status, Wait};
+pub use commands::{
+    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reconcile, Run,
+    Status, Wait,
+};
 pub use draft::{Transfer, check_source};
 pub use error::CliError;
 pub use execute::execute;

@@ -9,12 +9,15 @@
 
 mod control;
 mod engine;
+mod explain;
+mod hint;
 mod history;
 mod hub;
 mod inlet;
 mod link;
 mod listeners;
 mod lock;
+mod notify;
 mod once;
 mod pipeline;
 mod report;
@@ -22,7 +25,8 @@ mod service;
 mod waiting;
 
 pub use control::{ask, find_socket};
-pub use link::hint;
+pub use explain::explain_rules;
+pub use hint::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::{Pipeline, transport_of};

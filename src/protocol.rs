@@ -13,9 +13,9 @@
 mod frame;
 mod message;
 
-pub use frame::{FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
+pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use message::{
-    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Place,
-    Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender, VERSION,
-    VERSION_MIN, VERSION_STATE, Why,
+    BatchId, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners,
+    PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender,
+    VERSION, VERSION_MIN, VERSION_STATE, Why,
 };

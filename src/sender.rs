@@ -15,10 +15,13 @@ mod connect;
 mod debts;
 mod error;
 mod held;
+mod hello;
+mod latest;
 mod links;
 mod mailbox;
 mod outbox;
 mod owners;
+mod packer;
 mod pass;
 mod progress;
 mod queue;
@@ -30,14 +33,17 @@ mod source;
 mod stating;
 mod status;
 mod stream;
+mod survey;
 
 pub use ages::Ages;
 pub use error::SessionError;
 pub use held::Held;
+pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
-pub use status::{Failure, TargetProblem, TargetState, TargetStatus};
+pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
+pub use survey::{Survey, survey};
 
 use std::time::{Duration, Instant};
 

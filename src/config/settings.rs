@@ -6,21 +6,28 @@
 use std::path::PathBuf;
 
 use crate::config::error::{ConfigError, Warning};
-use crate::config::raw::{Block, Raw, Section, plain, word};
-use crate::config::{AgentCheck, Http, Settings, Token};
+use crate::config::hooks::HOOKS;
+use crate::config::raw::{Block, Raw, Section, lit, plain, word};
+use crate::config::{AgentCheck, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 22] = [
     "agentCheck",
     "control",
+    "hookTimeout",
     "http",
     "inotifyMode",
     "insist",
+    "logFormat",
     "logfacility",
     "logfile",
     "logident",
     "maxDelays",
     "maxProcesses",
     "nodaemon",
+    "onBatch",
+    "onHeld",
+    "onProblem",
+    "onState",
     "onepass",
     "pidfile",
     "statusFile",
@@ -81,6 +88,24 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     if let Some(given) = section.get("agentCheck") {
         settings.agent_checks = agent_checks(&section, given)?;
     }
+    for key in HOOKS {
+        if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
+            return Err(section.wrong(key, given, "a function"));
+        }
+    }
+    if let Some(limit) = section.duration("hookTimeout")? {
+        settings.hook_timeout = limit;
+    }
+    section.choice(
+        "logFormat",
+        &[
+            (lit("human"), LogFormat::Human),
+            (lit("json"), LogFormat::Json),
+            (lit("syslog"), LogFormat::Syslog),
+        ],
+        "\"human\", \"json\" or \"syslog\"",
+        &mut settings.log_format,
+    )?;
     for key in FOREIGN.iter().filter(|key| section.get(key).is_some()) {
         warn(format!("\"{key}\" changes nothing here"));
     }

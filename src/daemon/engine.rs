@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use super::explain::Heard;
 use super::inlet::{Inlet, Input};
 use super::pipeline::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
@@ -16,8 +17,8 @@ use crate::reconcile::{Population, Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::RelPath;
 
-/// Paths that are held dirty at most.
-const PATHS_MAX: usize = 200_000;
+/// Paths that are held dirty at most; more become a rescan.
+const PATHS_MAX: usize = 32_768;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
 /// A root that is gone is looked for this often.
@@ -46,6 +47,7 @@ pub(super) struct Engine {
     taken: Vec<Instant>,
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
+    heard: Arc<Heard>,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
 }
@@ -86,8 +88,14 @@ impl Engine {
             root_lost: None,
             taken: Vec::new(),
             awaited: None,
+            heard: Arc::default(),
             counted: None,
         }
+    }
+
+    /// Returns what remembers the latest events.
+    pub fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 
     /// Works until it is told to stop.
@@ -157,6 +165,7 @@ impl Engine {
         let now = Instant::now();
         match input {
             Input::Events(events) => {
+                self.inlet.took(events.len());
                 for event in events {
                     self.take_event(event);
                 }
@@ -193,6 +202,7 @@ impl Engine {
     }
 
     fn take_event(&mut self, event: Event) {
+        self.heard.note(&event.kind);
         match &event.kind {
             EventKind::Rescan { path, reason } => {
                 self.monitor.notice(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::report::{clean, seconds};
-use crate::monitor::{Itemized, Monitor, Notice, Progress, Scope};
+use crate::monitor::{Itemized, Level, Monitor, Notice, Progress, Scope};
 use crate::status::{Happening, Report, Sample, Series};
 
 /// Samples that are kept of each target: ten minutes.
@@ -100,7 +100,10 @@ pub(super) struct Recorder {
 
 impl Monitor for Recorder {
     fn notice(&self, scope: &Scope, notice: &Notice) {
-        self.activity.add(happening(scope, notice));
+        // Batches are too many to be remembered, and the samples tell of them.
+        if !matches!(notice, Notice::Batch { .. }) {
+            self.activity.add(happening(scope, notice));
+        }
         self.next.notice(scope, notice);
     }
 
@@ -112,34 +115,42 @@ impl Monitor for Recorder {
         self.next.itemizes()
     }
 
+    fn set_level(&self, sync: Option<&str>, level: Level) -> bool {
+        self.next.set_level(sync, level)
+    }
+
     fn progress(&self, scope: &Scope, progress: &Progress) {
         self.next.progress(scope, progress);
     }
 }
 
 fn happening(scope: &Scope, notice: &Notice) -> Happening {
-    let (what, about, count, bad) = match notice {
-        Notice::Connected { program, .. } => ("connected", clean(program), 0, false),
-        Notice::Disconnected { error, .. } => ("disconnected", clean(error), 0, true),
-        Notice::Live => ("live", String::new(), 0, false),
-        Notice::PassBegan { top, reason } => ("comparing", format!("{top} ({})", reason.word()), 0, false),
+    let (about, count, bad) = match notice {
+        Notice::Connected { program, .. } => (clean(program), 0, false),
+        Notice::Disconnected { error, .. } => (clean(error), 0, true),
+        Notice::Live => (String::new(), 0, false),
+        Notice::PassBegan { top, reason } => (format!("{top} ({})", reason.word()), 0, false),
         Notice::PassDone { top, reason, summary } => {
-            ("compared", format!("{top} ({})", reason.word()), summary.different, false)
+            (format!("{top} ({})", reason.word()), summary.different, false)
         }
         Notice::Problem { path, operation, errno, .. } => {
-            ("problem", format!("{operation} {path}: {}", crate::error::errno_text(*errno)), 0, true)
+            (format!("{operation} {path}: {}", crate::error::errno_text(*errno)), 0, true)
         }
-        Notice::Held { count, reason } => ("held", reason.clone(), *count, true),
-        Notice::SetAside { path } => ("set_aside", path.to_string(), 0, true),
-        Notice::Rescan { path, reason } => ("rescan", format!("{path} ({})", reason.word()), 0, false),
-        Notice::Warning { text, .. } => ("warning", clean(text), 0, true),
+        Notice::Held { count, reason } => (reason.clone(), *count, true),
+        Notice::Kept { count } => (String::new(), *count, true),
+        Notice::SetAside { path } => (path.to_string(), 0, true),
+        Notice::Rescan { path, reason } => (format!("{path} ({})", reason.word()), 0, false),
+        Notice::Batch { changes, .. } => (String::new(), *changes, false),
+        Notice::Paused { on } => (String::new(), u64::from(*on), false),
+        Notice::Message { text } => (clean(text), 0, false),
+        Notice::Warning { text, .. } => (clean(text), 0, true),
     };
     Happening {
         number: 0,
         time: seconds(SystemTime::now()),
         sync: clean(&scope.sync),
         target: clean(&scope.target),
-        what: what.to_owned(),
+        what: notice.word().to_owned(),
         about,
         count,
         bad,

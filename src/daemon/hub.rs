@@ -5,30 +5,40 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::history::{Activity, History};
+use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
 use super::report::{report, seconds};
 use super::service::Running;
 use crate::event::RescanReason;
 use crate::http::Site;
+use crate::monitor::{Monitor, Notice, Scope};
 use crate::status::{Answer, Happening, Report, Request, Series};
 
 /// The running syncs, and what is remembered of them.
 pub(super) struct Hub {
     running: Mutex<Vec<Running>>,
     history: Mutex<History>,
-    pub activity: Arc<Activity>,
+    activity: Arc<Activity>,
+    monitor: Arc<dyn Monitor>,
     started: SystemTime,
 }
 
 impl Hub {
-    pub fn new() -> Self {
+    /// Everything told to [`Hub::monitor`] goes to `monitor` and is remembered.
+    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
+        let activity: Arc<Activity> = Arc::default();
         Self {
             running: Mutex::default(),
             history: Mutex::default(),
-            activity: Arc::default(),
+            monitor: Arc::new(Recorder { activity: Arc::clone(&activity), next: monitor }),
+            activity,
             started: SystemTime::now(),
         }
+    }
+
+    /// Returns who hears what happens.
+    pub fn monitor(&self) -> Arc<dyn Monitor> {
+        Arc::clone(&self.monitor)
     }
 
     pub fn running(&self) -> MutexGuard<'_, Vec<Running>> {
@@ -67,20 +77,45 @@ impl Hub {
                 pipeline.reconcile(RescanReason::Request);
                 1
             }),
-            Request::Pause { sync } => self.each(sync.as_deref(), |pipeline| {
-                pipeline.pause(true);
-                1
-            }),
-            Request::Resume { sync } => self.each(sync.as_deref(), |pipeline| {
-                pipeline.pause(false);
-                1
-            }),
+            Request::Pause { sync } => self.pause(sync.as_deref(), true),
+            Request::Resume { sync } => self.pause(sync.as_deref(), false),
+            Request::Explain { sync, path } => self.explain(&sync, &path),
+            Request::LogLevel { sync, level } => match self.each(sync.as_deref(), |_| 1) {
+                Answer::Done { .. } if !self.monitor.set_level(sync.as_deref(), level) => {
+                    let error = "this process keeps no log whose level can be set".to_owned();
+                    Answer::Failed { error, code: 1 }
+                }
+                answer => answer,
+            },
             Request::Approve { sync, target } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
             }),
             Request::Discard { sync, target } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
             }),
+        }
+    }
+
+    fn pause(&self, sync: Option<&str>, on: bool) -> Answer {
+        self.each(sync, |pipeline| {
+            pipeline.pause(on);
+            for running in &pipeline.targets {
+                let scope = Scope::new(&pipeline.sync.name, &running.target.name);
+                self.monitor.notice(&scope, &Notice::Paused { on });
+            }
+            1
+        })
+    }
+
+    fn explain(&self, sync: &str, path: &[u8]) -> Answer {
+        let running = self.running();
+        let mut up = running.iter().filter_map(|slot| match slot {
+            Running::Up(pipeline) => Some(pipeline),
+            Running::Waiting(..) => None,
+        });
+        match up.find(|pipeline| pipeline.sync.name == sync) {
+            Some(pipeline) => super::explain::explain(pipeline, path),
+            None => Answer::Failed { error: format!("no sync is called {sync:?}"), code: 1 },
         }
     }
 

@@ -3,7 +3,7 @@
 //! **Invariants:** never blocks: what does not fit is an overflow. What a session sends back unsent is
 //! owed from here on, before the session forgets it, until the engine has said what it holds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,24 @@ struct Owed {
     overflow: Option<Instant>,
 }
 
+impl Owed {
+    /// Notes that something did not fit; an overflow is a comparison of everything.
+    fn lose(&mut self, since: Option<Instant>) {
+        let lost = since.unwrap_or_else(Instant::now);
+        self.overflow = self.overflow.into_iter().chain([lost]).min();
+    }
+}
+
+/// Events that wait for the engine at most; more become a rescan.
+const EVENTS_MAX: usize = 32_768;
+
 /// The way into an engine.
 pub(super) struct Inlet {
     input: Sender<Input>,
     owed: Mutex<Owed>,
     moves: AtomicU64,
+    /// Events on their way to the engine.
+    waiting: AtomicUsize,
     /// Whether nothing tells of a write that leaves the stamp as it was.
     deaf: bool,
 }
@@ -50,7 +63,7 @@ pub(super) struct Inlet {
 impl Inlet {
     /// `deaf`: the source is watched by looking at stamps.
     pub fn new(input: Sender<Input>, deaf: bool) -> Self {
-        Self { input, owed: Mutex::default(), moves: AtomicU64::new(0), deaf }
+        Self { input, owed: Mutex::default(), moves: AtomicU64::new(0), waiting: AtomicUsize::new(0), deaf }
     }
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
@@ -64,10 +77,14 @@ impl Inlet {
         }
         if let Err(TrySendError::Full(_)) = self.input.try_send(input) {
             let mut owed = self.lock();
-            let lost = since.unwrap_or_else(Instant::now);
-            owed.overflow = owed.overflow.into_iter().chain([lost]).min();
+            owed.lose(since);
             since.into_iter().for_each(|since| owed.transit.remove(since));
         }
+    }
+
+    /// Notes that the engine has taken events in.
+    pub fn took(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::AcqRel);
     }
 
     /// Returns since when something was lost in a full queue, and leaves it to the caller.
@@ -100,7 +117,19 @@ impl Inlet {
 
 impl Sink for Inlet {
     fn events(&self, events: Vec<Event>) {
-        self.tell(Input::Events(events), None);
+        let count = events.len();
+        let fits = self.waiting.fetch_add(count, Ordering::AcqRel) + count <= EVENTS_MAX;
+        let sent = if fits {
+            self.input.try_send(Input::Events(events))
+        } else {
+            Err(TrySendError::Full(Input::Stop))
+        };
+        if let Err(error) = sent {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            if error.is_full() {
+                self.lock().lose(None);
+            }
+        }
     }
 }
 

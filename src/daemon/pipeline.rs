@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use super::engine::Engine;
+use super::explain::Heard;
 use super::inlet::{Inlet, Input};
 use super::link::{self, LinkOptions};
 use crate::config::{AgentSource, Backend, Sync, Target, Transport as Kind};
@@ -18,7 +19,8 @@ use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
-use crate::watch::{self, Asker, Heard, Watcher};
+use crate::tree::RelPath;
+use crate::watch::{self, Asker, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
 const INPUTS_MAX: usize = 4096;
@@ -78,6 +80,8 @@ pub struct Pipeline {
     pub sync: Sync,
     /// Its targets.
     pub targets: Vec<RunningTarget>,
+    /// The latest events.
+    pub(super) heard: Arc<Heard>,
     input: Sender<Input>,
     inlet: Arc<Inlet>,
     engine: Option<JoinHandle<()>>,
@@ -125,9 +129,9 @@ impl Settler {
         let heard = self.asker.hear_all(limit);
         let until = Instant::now();
         match heard {
-            Heard::Late => return None,
-            Heard::Unsure => self.input.send(Input::Reconcile(RescanReason::Request, until)).ok()?,
-            Heard::All => {}
+            watch::Heard::Late => return None,
+            watch::Heard::Unsure => self.input.send(Input::Reconcile(RescanReason::Request, until)).ok()?,
+            watch::Heard::All => {}
         }
         self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
         let (done, flushed) = bounded(1);
@@ -174,6 +178,7 @@ impl Pipeline {
             })
             .collect();
         let engine = Engine::new(&sync, &source, &targets, Arc::clone(monitor), Arc::clone(&inlet));
+        let heard = engine.heard();
         let engine = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || engine.run(&inputs))
@@ -193,7 +198,7 @@ impl Pipeline {
             running.link = Some(link.map_err(|error| fail(format!("start a thread: {error}")))?);
         }
         let watcher = Some(watcher);
-        Ok(Self { sync, targets, input, inlet, engine: Some(engine), watcher, _marks: marks })
+        Ok(Self { sync, targets, heard, input, inlet, engine: Some(engine), watcher, _marks: marks })
     }
 
     /// Asks for a comparison of the whole tree on every target.
@@ -247,6 +252,19 @@ impl Pipeline {
     pub fn watched(&self) -> (usize, Vec<String>) {
         let Some(watcher) = &self.watcher else { return (0, Vec::new()) };
         (watcher.watched(), watcher.problems().into_iter().map(|problem| problem.text).collect())
+    }
+
+    /// Whether every thread that the sync cannot do without is there.
+    pub fn is_whole(&self) -> bool {
+        let runs =
+            |thread: &Option<JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        runs(&self.engine) && self.targets.iter().all(|running| runs(&running.link))
+    }
+
+    /// Returns what stands in the way of hearing about a path.
+    pub fn unheard(&self, path: &RelPath) -> Option<String> {
+        let problems = self.watcher.as_ref()?.problems();
+        problems.into_iter().find(|problem| path.is_within(&problem.path)).map(|problem| problem.text)
     }
 
     /// Stops in order: no more events, then the links finish what is in flight.

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::pipeline::RunningTarget;
 use super::service::Running;
 use crate::monitor::PassSummary;
-use crate::sender::TargetState;
+use crate::sender::{TargetProblem, TargetState};
 use crate::status::{ProblemReport, ReconcileReport, Report, SCHEMA, SyncReport, TargetReport};
+use crate::tree::RelPath;
 
 /// Returns a moment in seconds since the epoch.
 pub(super) fn seconds(time: SystemTime) -> u64 {
@@ -50,17 +51,7 @@ fn target_report(running: &RunningTarget) -> TargetReport {
     let held = running.held.summary();
     let agent = running.status.agent();
     let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
-    let problems = running.status.problems().into_iter().map(|(path, problem)| ProblemReport {
-        path: path.to_string(),
-        operation: problem.operation,
-        error: crate::error::errno_text(problem.errno),
-        errno: crate::error::errno_name(problem.errno),
-        on_target: problem.on_target,
-        since: seconds(problem.first),
-        attempts: problem.attempts,
-        retry_ms: u64::try_from(problem.retry_at.saturating_duration_since(now).as_millis())
-            .unwrap_or(u64::MAX),
-    });
+    let problems = running.status.problems().into_iter().map(|(path, failed)| problem(&path, failed));
     TargetReport {
         name: shown(running.target.name.as_bytes()),
         target: shown(running.target.to_string().as_bytes()),
@@ -94,6 +85,21 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         last_pass_different: last_pass.map_or(0, |(_, summary)| summary.different),
         problems: problems.collect(),
         ..TargetReport::default()
+    }
+}
+
+/// Returns what is told of a path that fails.
+pub(super) fn problem(path: &RelPath, problem: TargetProblem) -> ProblemReport {
+    let left = problem.retry_at.saturating_duration_since(Instant::now()).as_millis();
+    ProblemReport {
+        path: path.to_string(),
+        operation: problem.operation,
+        error: crate::error::errno_text(problem.errno),
+        errno: crate::error::errno_name(problem.errno),
+        on_target: problem.on_target,
+        since: seconds(problem.first),
+        attempts: problem.attempts,
+        retry_ms: u64::try_from(left).unwrap_or(u64::MAX),
     }
 }
 

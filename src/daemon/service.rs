@@ -10,9 +10,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
-use super::history::Recorder;
 use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
+use super::notify::Notifier;
 use super::pipeline::Pipeline;
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
@@ -63,6 +63,8 @@ pub struct Daemon {
     status_interval: Duration,
     settings: Settings,
     tick: Box<dyn Fn(&Report) + Send>,
+    notifier: Notifier,
+    strict: bool,
 }
 
 impl Daemon {
@@ -74,8 +76,8 @@ impl Daemon {
         reload: Option<Reload>,
         tick: Box<dyn Fn(&Report) + Send>,
     ) -> Self {
-        let hub = Arc::new(Hub::new());
-        let monitor = Arc::new(Recorder { activity: Arc::clone(&hub.activity), next: monitor });
+        let hub = Arc::new(Hub::new(monitor));
+        let monitor = hub.monitor();
         Self {
             hub,
             monitor,
@@ -85,7 +87,15 @@ impl Daemon {
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
             settings: config.settings.clone(),
             tick,
+            notifier: Notifier::from_environment(),
+            strict: false,
         }
+    }
+
+    /// Ends at the start if any sync cannot be started; else it is tried again and the others run.
+    #[must_use]
+    pub fn strict(self, on: bool) -> Self {
+        Self { strict: on, ..self }
     }
 
     /// Runs the syncs until INT or TERM; returns that signal's number.
@@ -102,8 +112,10 @@ impl Daemon {
             let signals = Signals::new().map_err(DaemonError::Runtime)?;
             let listener = self.listen()?;
             self.start_all(syncs)?;
+            self.notifier.ready();
             Ok(self.serve(signals, listener).await)
         });
+        self.notifier.stopping();
         let _ = std::fs::remove_file(&self.control);
         self.hub.running().clear();
         ended
@@ -126,7 +138,7 @@ impl Daemon {
     }
 
     fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
-        let alone = syncs.len() == 1 && self.reload.is_none();
+        let alone = self.strict || (syncs.len() == 1 && self.reload.is_none());
         for sync in syncs {
             match Pipeline::start(sync.clone(), &self.monitor) {
                 Ok(pipeline) => self.hub.running().push(Running::Up(pipeline)),
@@ -153,12 +165,16 @@ impl Daemon {
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut listeners = Listeners::new(Arc::clone(&self.hub), Arc::clone(&self.monitor));
         listeners.apply(&self.settings).await;
+        let signs = self.notifier.sign_every();
+        let mut sign = tokio::time::interval(signs.unwrap_or(Duration::from_secs(3600)));
         loop {
             tokio::select! {
                 number = signals.next() => match number {
                     libc::SIGHUP => {
+                        self.notifier.reloading();
                         self.reload();
                         listeners.apply(&self.settings).await;
+                        self.notifier.ready();
                     }
                     libc::SIGUSR1 => for running in self.hub.running().iter() {
                         if let Running::Up(pipeline) = running {
@@ -177,7 +193,19 @@ impl Daemon {
                 _ = beat.tick() => self.beat(),
                 _ = sample.tick() => self.hub.sample(),
                 _ = retry.tick() => listeners.retry(),
+                _ = sign.tick(), if signs.is_some() => self.sign(),
             }
+        }
+    }
+
+    /// Gives a sign of life, if every sync has its threads: one that lost some is started anew with all.
+    fn sign(&self) {
+        let whole = |slot: &Running| match slot {
+            Running::Up(pipeline) => pipeline.is_whole(),
+            Running::Waiting(..) => true,
+        };
+        if self.hub.running().iter().all(whole) {
+            self.notifier.alive();
         }
     }
 
@@ -196,6 +224,7 @@ impl Daemon {
         drop(running);
         let report = self.hub.report();
         (self.tick)(&report);
+        self.notifier.status(&report);
         if let Some(path) = &self.status_file {
             let temp = path.with_extension("new");
             let text = crate::status::text(&report);
@@ -239,12 +268,9 @@ impl Daemon {
         drop(running);
         self.status_file.clone_from(&new.settings.status_file);
         self.settings = new.settings;
-        self.tell(
-            "",
-            &format!(
-                "configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped"
-            ),
-        );
+        let text =
+            format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped");
+        self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
         self.beat();
     }
 }

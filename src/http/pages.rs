@@ -225,8 +225,14 @@ impl Pages {
             return refused(415, "a request is application/json\n");
         }
         let request = match serde_json::from_slice::<Request>(body) {
-            Ok(Request::Wait(_)) | Err(_) => return refused(400, "no such request\n"),
-            Ok(request) => request,
+            Ok(
+                request @ (Request::Reconcile { .. }
+                | Request::Pause { .. }
+                | Request::Resume { .. }
+                | Request::Approve { .. }
+                | Request::Discard { .. }),
+            ) => request,
+            _ => return refused(400, "no such request\n"),
         };
         match self.site.act(request).await {
             answer @ Answer::Failed { .. } => Page::json(409, &answer),

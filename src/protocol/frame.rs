@@ -1,8 +1,10 @@
 //! Framing: a length, a flag, one message.
 //!
-//! Header: four bytes, little-endian; bit 31 says that the payload is the next piece of the
-//! connection's one zstd stream, bits 0 to 23 are the payload's length. A compressed payload is
-//! preceded by the length that it unpacks to, likewise four bytes.
+//! Header: four bytes, little-endian; bits 0 to 23 are the payload's length, the others say how it
+//! is packed. A packed payload is preceded by the length that it unpacks to, likewise four bytes.
+//! Bit 31: the payload is the next piece of the connection's own zstd stream. Bit 30: the payload is
+//! the length of a head (four bytes), the head as it is, and a [`Block`] of a stream that several
+//! connections share, with bit 29 where that stream begins anew.
 
 use std::io::{self, Read, Write};
 
@@ -22,6 +24,10 @@ pub const FRAME_LEN_MAX: usize = (1 << 20) + (1 << 16);
 const NOISE_LEN_MAX: usize = 16 * 1024;
 
 const COMPRESSED: u32 = 1 << 31;
+const SHARED: u32 = 1 << 30;
+const ANEW: u32 = 1 << 29;
+/// How hard zstd tries.
+const LEVEL: i32 = 3;
 const LEN_MASK: u32 = (1 << 24) - 1;
 
 /// Why a connection cannot go on. Consequence: the connection ends and is made again.
@@ -88,8 +94,59 @@ pub struct FrameWriter<W> {
     packed: Vec<u8>,
     encoder: Option<Encoder<'static>>,
     compress: bool,
-    level: i32,
     sent_bytes: u64,
+}
+
+/// Packs data once for several connections, which all must get each block in this order.
+pub struct BlockPacker {
+    encoder: Encoder<'static>,
+    anew: bool,
+}
+
+/// A piece of a zstd stream that several connections share.
+pub struct Block {
+    anew: bool,
+    raw_len: usize,
+    packed: Vec<u8>,
+}
+
+impl BlockPacker {
+    /// Begins a stream.
+    ///
+    /// # Errors
+    /// Memory for the encoder.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { encoder: Encoder::new(LEVEL)?, anew: true })
+    }
+
+    /// Packs the next block.
+    ///
+    /// # Errors
+    /// What the encoder says; the stream is of no use then.
+    pub fn pack(&mut self, data: &[u8]) -> Result<Block, FrameError> {
+        let mut packed = Vec::new();
+        pack(&mut self.encoder, data, &mut packed)?;
+        packed.shrink_to_fit();
+        Ok(Block { anew: std::mem::take(&mut self.anew), raw_len: data.len(), packed })
+    }
+}
+
+impl Block {
+    /// Returns its length in bytes as it travels.
+    pub fn packed_len(&self) -> usize {
+        self.packed.len()
+    }
+}
+
+fn pack(encoder: &mut Encoder<'static>, data: &[u8], packed: &mut Vec<u8>) -> Result<(), FrameError> {
+    packed.clear();
+    packed.reserve(zstd::zstd_safe::compress_bound(data.len()) + 1024);
+    let mut input = InBuffer::around(data);
+    let mut out = OutBuffer::around(packed);
+    while input.pos() < data.len() {
+        encoder.run(&mut input, &mut out)?;
+    }
+    if encoder.flush(&mut out)? == 0 { Ok(()) } else { Err(FrameError::Unpack) }
 }
 
 impl<W: Write> FrameWriter<W> {
@@ -101,7 +158,6 @@ impl<W: Write> FrameWriter<W> {
             packed: Vec::new(),
             encoder: None,
             compress: false,
-            level: 3,
             sent_bytes: 0,
         }
     }
@@ -117,19 +173,72 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     /// [`FrameError::TooLong`] for a message over [`FRAME_LEN_MAX`], [`FrameError::Io`].
     pub fn send<M: Serialize>(&mut self, message: &M) -> Result<(), FrameError> {
+        self.encode(message)?;
+        if self.compress && self.scratch.len() >= 64 {
+            return self.send_packed();
+        }
+        self.send_plain(&[])
+    }
+
+    /// Writes a message that ends with `data`, of which `head` is all but that: it holds no data.
+    /// Uncompressed, the data is not copied.
+    ///
+    /// # Errors
+    /// As [`FrameWriter::send`].
+    pub fn send_with<M: Serialize>(&mut self, head: &M, data: &[u8]) -> Result<(), FrameError> {
+        self.encode_head(head, data.len())?;
+        if self.compress {
+            self.scratch.extend_from_slice(data);
+            return self.send_packed();
+        }
+        self.send_plain(data)
+    }
+
+    /// Writes a message that ends with the data of `block`, of which `head` is all but that. Every
+    /// block since the stream began anew must have been written here before.
+    ///
+    /// # Errors
+    /// As [`FrameWriter::send`].
+    pub fn send_block<M: Serialize>(&mut self, head: &M, block: &Block) -> Result<(), FrameError> {
+        self.encode_head(head, block.raw_len)?;
+        let raw_len = self.scratch.len() + block.raw_len;
+        let len = 4 + self.scratch.len() + block.packed.len();
+        let anew = if block.anew { ANEW } else { 0 };
+        self.to.write_all(&(header(len.max(raw_len), len)? | SHARED | anew).to_le_bytes())?;
+        self.to.write_all(&header(raw_len, raw_len)?.to_le_bytes())?;
+        self.to.write_all(&header(self.scratch.len(), self.scratch.len())?.to_le_bytes())?;
+        self.to.write_all(&self.scratch)?;
+        self.to.write_all(&block.packed)?;
+        self.sent_bytes += len as u64 + 8;
+        Ok(())
+    }
+
+    fn encode<M: Serialize>(&mut self, message: &M) -> Result<(), FrameError> {
         self.scratch.clear();
         let scratch = std::mem::take(&mut self.scratch);
         self.scratch = postcard::to_extend(message, scratch)?;
-        let len = self.scratch.len();
-        if len > FRAME_LEN_MAX {
+        Ok(())
+    }
+
+    /// Encodes a message without data up to where `len` bytes of data follow.
+    fn encode_head<M: Serialize>(&mut self, head: &M, len: usize) -> Result<(), FrameError> {
+        self.encode(head)?;
+        // The length of no data is one zero byte, the last of the message.
+        if self.scratch.pop() != Some(0) {
             return Err(FrameError::TooLong(len));
         }
-        if self.compress && len >= 64 {
-            return self.send_packed();
-        }
-        let header = u32::try_from(len).map_err(|_| FrameError::TooLong(len))?;
-        self.to.write_all(&header.to_le_bytes())?;
+        let scratch = std::mem::take(&mut self.scratch);
+        self.scratch = postcard::to_extend(&len, scratch)?;
+        Ok(())
+    }
+
+    fn send_plain(&mut self, data: &[u8]) -> Result<(), FrameError> {
+        let len = self.scratch.len() + data.len();
+        self.to.write_all(&header(len, len)?.to_le_bytes())?;
         self.to.write_all(&self.scratch)?;
+        if !data.is_empty() {
+            self.to.write_all(data)?;
+        }
         self.sent_bytes += len as u64 + 4;
         Ok(())
     }
@@ -137,25 +246,12 @@ impl<W: Write> FrameWriter<W> {
     fn send_packed(&mut self) -> Result<(), FrameError> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            none => none.insert(Encoder::new(self.level)?),
+            none => none.insert(Encoder::new(LEVEL)?),
         };
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.scratch.len()) + 1024);
-        {
-            let mut input = InBuffer::around(&self.scratch);
-            let mut out = OutBuffer::around(&mut self.packed);
-            while input.pos() < self.scratch.len() {
-                encoder.run(&mut input, &mut out)?;
-            }
-            if encoder.flush(&mut out)? != 0 {
-                return Err(FrameError::Unpack);
-            }
-        }
-        let len = self.packed.len();
-        let header = u32::try_from(len).map_err(|_| FrameError::TooLong(len))?;
-        let raw = u32::try_from(self.scratch.len()).map_err(|_| FrameError::TooLong(len))?;
-        self.to.write_all(&(header | COMPRESSED).to_le_bytes())?;
-        self.to.write_all(&raw.to_le_bytes())?;
+        pack(encoder, &self.scratch, &mut self.packed)?;
+        let (raw, len) = (self.scratch.len(), self.packed.len());
+        self.to.write_all(&(header(raw, len)? | COMPRESSED).to_le_bytes())?;
+        self.to.write_all(&header(raw, raw)?.to_le_bytes())?;
         self.to.write_all(&self.packed)?;
         self.sent_bytes += len as u64 + 8;
         Ok(())
@@ -189,19 +285,35 @@ impl<W: Write> FrameWriter<W> {
     }
 }
 
+/// Returns `len` for a header, of a frame that unpacks to `raw` bytes.
+fn header(raw: usize, len: usize) -> Result<u32, FrameError> {
+    if raw > FRAME_LEN_MAX {
+        return Err(FrameError::TooLong(raw));
+    }
+    u32::try_from(len).ok().filter(|&len| len & !LEN_MASK == 0).ok_or(FrameError::TooLong(len))
+}
+
 /// Reads messages from a byte stream.
 pub struct FrameReader<R> {
     from: R,
     payload: Vec<u8>,
     unpacked: Vec<u8>,
     decoder: Option<Decoder<'static>>,
+    shared: Option<Decoder<'static>>,
     received_bytes: u64,
 }
 
 impl<R: Read> FrameReader<R> {
     /// Reads from `from`, which should be buffered.
     pub fn new(from: R) -> Self {
-        Self { from, payload: Vec::new(), unpacked: Vec::new(), decoder: None, received_bytes: 0 }
+        Self {
+            from,
+            payload: Vec::new(),
+            unpacked: Vec::new(),
+            decoder: None,
+            shared: None,
+            received_bytes: 0,
+        }
     }
 
     /// Reads one message, which borrows the reader's buffer.
@@ -225,42 +337,63 @@ impl<R: Read> FrameReader<R> {
         }
         let header = u32::from_le_bytes(header);
         let len = (header & LEN_MASK) as usize;
-        let compressed = header & COMPRESSED != 0;
-        if len > FRAME_LEN_MAX || header & !(LEN_MASK | COMPRESSED) != 0 {
+        let packing = header & !LEN_MASK;
+        if len > FRAME_LEN_MAX || !matches!(packing, 0 | COMPRESSED | SHARED) && packing != SHARED | ANEW {
             return Err(FrameError::TooLong((header & !COMPRESSED) as usize));
         }
         let mut raw = [0; 4];
-        if compressed {
+        if packing != 0 {
             self.from.read_exact(&mut raw)?;
+            self.received_bytes += 4;
         }
         self.payload.resize(len, 0);
         self.from.read_exact(&mut self.payload)?;
         self.received_bytes += len as u64 + 4;
-        if compressed {
-            self.received_bytes += 4;
-            self.unpack(u32::from_le_bytes(raw) as usize)?;
+        if packing == 0 {
+            return Ok(false);
         }
-        Ok(compressed)
+        self.unpack(u32::from_le_bytes(raw) as usize, packing)?;
+        Ok(true)
     }
 
-    fn unpack(&mut self, raw_len: usize) -> Result<(), FrameError> {
+    fn unpack(&mut self, raw_len: usize, packing: u32) -> Result<(), FrameError> {
         if raw_len > FRAME_LEN_MAX {
             return Err(FrameError::TooLong(raw_len));
         }
-        let decoder = match &mut self.decoder {
-            Some(decoder) => decoder,
-            none => none.insert(Decoder::new()?),
-        };
         self.unpacked.clear();
         // One byte more than stated, so that a longer result is noticed.
         self.unpacked.reserve(raw_len + 1);
+        let mut packed = self.payload.as_slice();
+        let decoder = if packing == COMPRESSED {
+            &mut self.decoder
+        } else {
+            let head;
+            (head, packed) = packed.split_first_chunk().ok_or(FrameError::Unpack)?;
+            let head = u32::from_le_bytes(*head) as usize;
+            let (head, block) = packed.split_at_checked(head).ok_or(FrameError::Unpack)?;
+            if head.len() > raw_len {
+                return Err(FrameError::Unpack);
+            }
+            self.unpacked.extend_from_slice(head);
+            packed = block;
+            &mut self.shared
+        };
+        if packing & ANEW != 0 {
+            *decoder = None;
+        }
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            none => none.insert(Decoder::new()?),
+        };
+        let rest = raw_len - self.unpacked.len();
+        let start = self.unpacked.len();
         {
-            let mut input = InBuffer::around(&self.payload);
-            let mut out = OutBuffer::around(&mut self.unpacked);
+            let mut input = InBuffer::around(packed);
+            let mut out = OutBuffer::around_pos(&mut self.unpacked, start);
             loop {
                 let (before_in, before_out) = (input.pos(), out.pos());
                 decoder.run(&mut input, &mut out)?;
-                if out.pos() > raw_len {
+                if out.pos() - start > rest {
                     return Err(FrameError::Unpack);
                 }
                 if input.pos() == before_in && out.pos() == before_out {
@@ -322,21 +455,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_block_whose_head_or_length_lies_is_refused() {
+        let mut bytes = Vec::new();
+        let block = BlockPacker::new().unwrap().pack(&[7; 1000]).unwrap();
+        FrameWriter::new(&mut bytes).send_block(&Vec::<u8>::new(), &block).unwrap();
+        assert_eq!(FrameReader::new(bytes.as_slice()).read::<Vec<u8>>().unwrap(), [7; 1000]);
+        for at in [4, 8] {
+            for lie in [0, 1, 3, 1001, 1003, u32::MAX] {
+                let mut bytes = bytes.clone();
+                bytes[at..at + 4].copy_from_slice(&lie.to_le_bytes());
+                assert!(FrameReader::new(bytes.as_slice()).read::<Vec<u8>>().is_err(), "{at} {lie}");
+            }
+        }
+        for bits in [ANEW, COMPRESSED | SHARED, COMPRESSED | ANEW, 1 << 24] {
+            let mut bytes = bytes.clone();
+            let first = u32::from_le_bytes(bytes[..4].try_into().unwrap()) & LEN_MASK | bits;
+            bytes[..4].copy_from_slice(&first.to_le_bytes());
+            assert!(FrameReader::new(bytes.as_slice()).read::<Vec<u8>>().is_err(), "{bits:x}");
+        }
+    }
+
     proptest! {
         #[test]
         fn messages_survive_framing_in_any_mix_of_compression(
-            messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..3000), any::<bool>()), 0..20)
+            messages in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 0..3000), any::<bool>(), 0..3u8, any::<bool>()), 0..20)
         ) {
             let mut bytes = Vec::new();
             let mut writer = FrameWriter::new(&mut bytes);
-            for (message, compress) in &messages {
+            let mut packer = BlockPacker::new().unwrap();
+            let none = Vec::<u8>::new();
+            for (message, compress, way, anew) in &messages {
                 writer.set_compress(*compress);
-                writer.send(message).unwrap();
+                if *anew {
+                    packer = BlockPacker::new().unwrap();
+                }
+                match way {
+                    0 => writer.send(message).unwrap(),
+                    1 => writer.send_with(&none, message).unwrap(),
+                    _ => writer.send_block(&none, &packer.pack(message).unwrap()).unwrap(),
+                }
             }
             let sent = writer.sent_bytes();
             assert_eq!(sent, bytes.len() as u64);
             let mut reader = FrameReader::new(bytes.as_slice());
-            for (message, _) in &messages {
+            for (message, ..) in &messages {
                 assert_eq!(&reader.read::<Vec<u8>>().unwrap(), message);
             }
             assert!(matches!(reader.read::<Vec<u8>>(), Err(FrameError::Closed)));

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
+use super::outbox::Content;
 use super::recent::Sent;
 use super::replies::Reply;
-use super::session::Session;
+use super::session::{Renaming, Session};
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
@@ -47,8 +49,10 @@ impl Session {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
                 ChangeKind::Rename { from, to, dir } => {
                     let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                    self.send_rename(&from, &to, dir)?;
-                    self.keep(parcel);
+                    if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
+                        self.send_rename(&from, &to, dir, parcel.lane)?;
+                        self.keep(parcel);
+                    }
                 }
                 ChangeKind::Delete { path, expected } => {
                     let (path, expected) = (path.clone(), expected.clone());
@@ -75,6 +79,16 @@ impl Session {
             return Ok(());
         }
         self.shared.outbox.send(message)?;
+        self.uncommitted = true;
+        self.wait_for_bandwidth()
+    }
+
+    /// Sends a message that ends with content, given without it.
+    pub(super) fn send_content(&mut self, head: &ToReceiver<'_>, content: &Content<'_>) -> Done {
+        if self.shared.options.dry_run {
+            return Ok(());
+        }
+        self.shared.outbox.send_content(head, content)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()
     }
@@ -203,17 +217,7 @@ impl Session {
     /// Reads a file whole and sends it in one message.
     fn send_small(&mut self, path: RelPath, scope: Scope, parcel: Parcel) -> Done {
         let read = self.shared.source.file(&path, &self.shared.mask, parcel.issued).and_then(|file| {
-            let mut content = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0));
-            loop {
-                match file.piece(content.len() as u64)? {
-                    Piece::Data(data) => content.extend_from_slice(&data),
-                    Piece::Hole(len) => {
-                        let end = content.len() + usize::try_from(len).unwrap_or(0);
-                        content.resize(end, 0);
-                    }
-                    Piece::End => break,
-                }
-            }
+            let content = whole(&file)?;
             let end = file.finish(&self.shared.mask)?;
             Ok((file, content, end))
         });
@@ -232,13 +236,9 @@ impl Session {
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
         Counters::add(&counters.literal_bytes, content.len() as u64);
-        self.send(&ToReceiver::Put {
-            path: path.clone(),
-            attrs,
-            hash,
-            provisional,
-            data: Cow::Owned(content),
-        })?;
+        let head = ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
+        let source = Arc::clone(&self.shared.source);
+        self.send_content(&head, &Content { source: &source, file: &file, offset: 0, data: &content })?;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;
         self.keep(parcel);
@@ -332,7 +332,18 @@ impl Session {
         Ok(())
     }
 
-    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> Done {
+    /// Whether a move that a pass has found holds now; if not, both names are looked at anew.
+    fn still_moved(&mut self, from: &RelPath, to: &RelPath) -> bool {
+        let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
+        let holds = there && self.shared.source.vanished(from).unwrap_or(false);
+        if !holds {
+            self.look_again(from.clone(), RescanReason::Mismatch, self.since);
+            self.look_again(to.clone(), RescanReason::Mismatch, self.since);
+        }
+        holds
+    }
+
+    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {
         self.jobs.rename(from, to, &self.shared.mailbox);
         let abandoned = self.jobs.abandon_renamed();
         for stream in abandoned {
@@ -348,7 +359,8 @@ impl Session {
         };
         Counters::add(&self.shared.status.counters.renames, 1);
         self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
-        self.renames.push_back((self.batch, from.clone(), to.clone()));
+        let (batch, old, new) = (self.batch, from.clone(), to.clone());
+        self.renames.push_back(Renaming { batch, from: old, to: new });
         self.touch_parent(from);
         self.touch_parent(to);
         if self.shared.monitor.itemizes() {
@@ -371,9 +383,9 @@ impl Session {
                 .into_iter()
                 .map(|path| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } }),
         );
-        if entry.attrs.meta.kind == Kind::Dir {
+        if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
             self.start_pass(to.clone(), RescanReason::Moved, self.since);
-        } else if entry.attrs.meta.kind == Kind::File {
+        } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
             self.send_attrs(to, entry)?;
         }
         Ok(())
@@ -424,6 +436,7 @@ impl Session {
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
+            Reply::Stopped(stream) => self.jobs.stop(stream),
             Reply::Undone(path, why) => self.undone(path, why),
         }
         Ok(())
@@ -454,7 +467,7 @@ impl Session {
         };
         // What was not done may have been renamed since it was sent: its new names want a look too.
         let mut names = vec![path];
-        for (_, from, to) in &self.renames {
+        for Renaming { from, to, .. } in &self.renames {
             let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
             names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
             if names.len() > NAMES_MAX {
@@ -514,6 +527,22 @@ pub(super) struct Delivered<'a> {
     pub entry: &'a Entry,
     pub hash: [u8; 32],
     pub provisional: bool,
+}
+
+/// Returns what a small file holds, its holes filled with zeros.
+fn whole(file: &SourceFile) -> io::Result<Arc<[u8]>> {
+    let mut content = Vec::new();
+    loop {
+        match file.piece(content.len() as u64)? {
+            Piece::Data(data) if data.len() as u64 == file.size() => return Ok(data),
+            Piece::Data(data) => content.extend_from_slice(&data),
+            Piece::Hole(len) => {
+                let end = content.len() + usize::try_from(len).unwrap_or(0);
+                content.resize(end, 0);
+            }
+            Piece::End => return Ok(content.into()),
+        }
+    }
 }
 
 /// Returns when a version that was provisional `times` times in a row is read again: events tell of

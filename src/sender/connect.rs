@@ -7,18 +7,16 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::error::SessionError;
+use super::hello::{hello, place_of};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
 use super::replies;
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
-use super::source::Source;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
-use crate::protocol::{
-    FrameError, Hello, MAGIC, Place, Refusal, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
-};
+use crate::protocol::{FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_MIN};
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
 use crate::tree::Chmod;
@@ -54,7 +52,7 @@ impl Session {
         for text in &sync.selection.chmod {
             chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
         }
-        let hello = hello(options, &around.source)?;
+        let hello = hello(options, place_of(&around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -94,6 +92,9 @@ impl Session {
         Counters::add(&shared.status.counters.connects, 1);
         shared.status.connected(&reply.program, &reply.lacks);
         shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        if reply.kept > 0 {
+            shared.notice(&Notice::Kept { count: reply.kept });
+        }
         Ok(Self::new(shared, control, thread, &reply))
     }
 
@@ -129,7 +130,7 @@ impl Session {
                     modify_window: selection.modify_window,
                 },
                 filter: Arc::new(filter),
-                identified: reply.identified,
+                strange: AtomicBool::new(reply.identified == Identified::Stranger),
                 source: Arc::clone(&around.source),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
@@ -149,34 +150,4 @@ impl Session {
             }
         })
     }
-}
-
-/// Returns what the sender says first.
-fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
-    let sync = &options.sync;
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Hello {
-        version: VERSION,
-        version_min: VERSION_MIN,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
-        label: format!("{} on {}", sync.name, host_name()),
-        root: options.target.path.clone(),
-        source: Place { boot_id, lineage },
-        mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
-        delete_excluded: sync.guard.delete_excluded,
-        one_file_system: sync.selection.one_file_system,
-        durability: sync.durability,
-        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
-        dry_run: options.dry_run,
-        force_root: sync.force_root,
-        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    })
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -44,7 +44,8 @@ impl Session {
     /// Returns since when the oldest waits of what was sent.
     pub(super) fn sent_since(&self) -> Instant {
         let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-        let oldest = unacked.chain(&self.open).map(|parcel| parcel.change.since).min();
+        let oldest =
+            unacked.chain(&self.open).chain(self.jobs.parcels()).map(|parcel| parcel.change.since).min();
         oldest.unwrap_or_else(Instant::now)
     }
 

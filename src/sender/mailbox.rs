@@ -9,7 +9,7 @@ use crate::event::RescanReason;
 use crate::tree::RelPath;
 
 /// Live changes that wait at most; more become one rescan.
-const LIVE_MAX: usize = 100_000;
+const LIVE_MAX: usize = 32_768;
 /// Changes of a pass that wait at most; the pass then waits.
 const BULK_MAX: usize = 8192;
 
@@ -162,6 +162,12 @@ impl Mailbox {
             self.room.notify_all();
         }
         taken
+    }
+
+    /// Whether a change of this very path waits.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        let inner = self.lock();
+        inner.live.holds(path) || inner.bulk.holds(path)
     }
 
     /// Whether a live change waits.

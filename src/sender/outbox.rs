@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::packer::Place;
+use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
 use crate::config::Compress;
 use crate::monitor::Counters;
@@ -31,6 +33,17 @@ struct Inner {
     /// Bytes written and time spent writing them since the rate was last judged.
     measured: (u64, Duration),
     slow: bool,
+    /// Where this connection stands in the stream that it shares with others.
+    place: Place,
+}
+
+/// Bytes of a file of the source.
+pub(super) struct Content<'a> {
+    pub source: &'a Source,
+    pub file: &'a SourceFile,
+    /// Where in the file they stand.
+    pub offset: u64,
+    pub data: &'a [u8],
 }
 
 /// A stream that can be closed while others hold it.
@@ -70,6 +83,7 @@ impl Outbox {
             limit,
             measured: (0, Duration::ZERO),
             slow: false,
+            place: Place::default(),
         };
         Self { inner: Mutex::new(inner), compress, status }
     }
@@ -87,20 +101,48 @@ impl Outbox {
     /// Writes a message; it leaves with the next flush at the latest.
     pub fn send(&self, message: &ToReceiver<'_>) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        let compress = match self.compress {
+        let compress = self.compresses(&inner)
+            && match message {
+                ToReceiver::Data { data, .. } => shrinks(data),
+                _ => true,
+            };
+        inner.writer.set_compress(compress);
+        self.write(&mut inner, |inner| inner.writer.send(message))
+    }
+
+    /// Writes a message that ends with content of the source: `head` is the message without data.
+    /// Targets in step share the compression.
+    pub fn send_content(&self, head: &ToReceiver<'_>, content: &Content<'_>) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        let compress = self.compresses(&inner) && shrinks(content.data);
+        inner.writer.set_compress(compress);
+        self.write(&mut inner, |inner| {
+            let shared = content.source.packer().filter(|_| compress).and_then(|packer| {
+                packer.block(&mut inner.place, content.file.number(), content.offset, content.data)
+            });
+            match shared {
+                Some(block) => inner.writer.send_block(head, &block),
+                None => inner.writer.send_with(head, content.data),
+            }
+        })
+    }
+
+    fn compresses(&self, inner: &Inner) -> bool {
+        match self.compress {
             Compress::Never => false,
             Compress::Always => true,
             Compress::Auto => inner.slow,
-        };
-        let shrinks = compress
-            && match message {
-                ToReceiver::Data { data, .. } | ToReceiver::Put { data, .. } => shrinks(data),
-                _ => true,
-            };
-        inner.writer.set_compress(shrinks);
+        }
+    }
+
+    fn write(
+        &self,
+        inner: &mut Inner,
+        write: impl FnOnce(&mut Inner) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
         let began = Instant::now();
         let before = inner.writer.sent_bytes();
-        inner.writer.send(message)?;
+        write(inner)?;
         let sent = inner.writer.sent_bytes() - before;
         Counters::add(&self.status.counters.sent_bytes, sent);
         inner.measure(sent, began.elapsed());

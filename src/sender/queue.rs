@@ -122,6 +122,11 @@ impl Queue {
         *self = Self { first: self.first + self.parcels.len() as u64, ..Self::default() };
     }
 
+    /// Whether a change of this very path waits.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.parcels.iter().flatten().any(|parcel| parcel.change.kind.path() == path)
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }

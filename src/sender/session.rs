@@ -21,7 +21,7 @@ use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::event::RescanReason;
-use crate::monitor::{Counters, Monitor, Notice};
+use crate::monitor::{Monitor, Notice};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
 use crate::transport::{Control, Ended};
 use crate::tree::{FileId, Mask, RelPath};
@@ -97,8 +97,8 @@ pub struct Session {
     pub(super) links_sought: HashMap<FileId, u32>,
     /// Since when there may be names of one file that stand apart on the target.
     pub(super) links_doubtful: Option<Instant>,
-    /// Renames that were sent and not acknowledged, with the batch that they are in.
-    pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
+    /// Renames that were sent and not acknowledged.
+    pub(super) renames: VecDeque<Renaming>,
     /// Since when the change that is being sent waits: what follows from it is as old.
     pub(super) since: Instant,
     pub(super) debts: Debts,
@@ -106,6 +106,13 @@ pub struct Session {
     pub(super) live_told: bool,
     pub(super) told: Told,
     pub(super) stating: Stating,
+}
+
+/// A rename on its way.
+pub(super) struct Renaming {
+    pub batch: BatchId,
+    pub from: RelPath,
+    pub to: RelPath,
 }
 
 /// Everything a session works with besides its options.
@@ -348,13 +355,14 @@ impl Session {
     fn take_acks(&mut self, acked: BatchId) {
         let mut moved = false;
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
-            self.unacked.pop_front();
+            if let Some((batch, parcels)) = self.unacked.pop_front() {
+                self.shared.delivered(batch, &parcels);
+            }
             self.acked_bytes = self.unacked_bytes.pop_front().unwrap_or(self.acked_bytes);
-            Counters::add(&self.shared.status.counters.batches, 1);
             moved = true;
         }
         if moved {
-            while self.renames.front().is_some_and(|(batch, _, _)| *batch <= acked) {
+            while self.renames.front().is_some_and(|rename| rename.batch <= acked) {
                 self.renames.pop_front();
             }
             self.shared.status.acknowledged(acked);

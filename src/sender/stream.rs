@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::changes::Delivered;
 use super::error::SessionError;
 use super::mailbox::{Mailbox, Parcel};
+use super::outbox::Content;
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
 use crate::batch::{Change, ChangeKind, Scope};
@@ -112,6 +113,11 @@ impl Jobs {
         if let Some(job) = self.jobs.iter_mut().find(asked) {
             job.phase = Phase::Signed(signature);
         }
+    }
+
+    /// Ends a stream that the target takes no more of.
+    pub fn stop(&mut self, stream: StreamId) {
+        self.jobs.retain(|job| job.stream != stream);
     }
 
     /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own
@@ -227,7 +233,8 @@ impl Session {
         }
         let basis = index.is_some();
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
-        let open = ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.size(), basis };
+        let open =
+            ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.allocated(), basis };
         self.send(&open)?;
         job.file = Some(file);
         job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };
@@ -259,7 +266,13 @@ impl Session {
             Piece::Data(data) => {
                 match differ {
                     Some(differ) => differ.push(&data, &mut |op| ops.emit(op))?,
-                    None => ops.emit(Op::Literal(&data))?,
+                    None => {
+                        ops.literal += data.len() as u64;
+                        let head = ToReceiver::Data { stream, data: Cow::Borrowed(&[]) };
+                        let source = Arc::clone(&ops.session.shared.source);
+                        let content = Content { source: &source, file: &file, offset: *offset, data: &data };
+                        ops.session.send_content(&head, &content)?;
+                    }
                 }
                 *offset += data.len() as u64;
             }

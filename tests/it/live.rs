@@ -1,45 +1,10 @@
 //! A live mirror over a real sshd, whatever people do to the tree.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::support::churn::Churn;
-use crate::support::command::{Background, holds_within};
-use crate::support::stand::Stand;
-use crate::support::tree::{Comparison, Difference};
-
-/// Time within which both trees are equal after the last change. The long run (`make seeds`) has the
-/// machine to itself and holds speil to ten seconds; beside other tests only the equality counts.
-fn settled_within() -> Duration {
-    Duration::from_secs(if std::env::var_os("SPEIL_SEEDS").is_some() { 10 } else { 60 })
-}
-
-fn differences(a: &Path, b: &Path) -> Vec<Difference> {
-    Comparison { holes: false, ..Comparison::default() }.compare(a, b)
-}
-
-/// Waits until the trees are equal; panics with what still differs.
-fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background) {
-    let (source, target) = (stand.source(), stand.target(name));
-    let settled = holds_within(settled_within(), || differences(&source, &target).is_empty());
-    let left: Vec<String> = differences(&source, &target)
-        .iter()
-        .map(|difference| {
-            format!(
-                "{} {:?} {}",
-                String::from_utf8_lossy(&difference.path).escape_debug(),
-                difference.aspect,
-                difference.detail
-            )
-        })
-        .collect();
-    assert!(
-        settled,
-        "{context}: {name} differs for good:\n{}\n\n{}",
-        left.join("\n"),
-        mirror.stderr().join("\n")
-    );
-}
+use crate::support::command::holds_within;
+use crate::support::stand::{Stand, assert_settles, settled_within};
 
 fn seeds() -> Vec<u64> {
     let wish = std::env::var("SPEIL_SEEDS").ok();

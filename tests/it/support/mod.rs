@@ -10,6 +10,7 @@
 pub mod browser;
 pub mod churn;
 pub mod command;
+pub mod faults;
 pub mod process;
 pub mod proxy;
 pub mod rng;
