@@ -106,7 +106,7 @@ impl Session {
 
     /// Records a failure of what was sent, or of the change that is being sent.
     fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
-        let since = if on_target { self.sent_since() } else { self.since };
+        let since = if on_target { self.sent_since(path) } else { self.since };
         self.shared.problem(path, Failure { operation, errno, on_target, since });
     }
 
@@ -458,6 +458,7 @@ impl Session {
             self.fail(&path, "update", errno, true);
             return;
         }
+        let since = self.sent_since(&path);
         if why == Why::Torn {
             self.whole.insert(path.clone());
         }
@@ -476,7 +477,6 @@ impl Session {
                 break;
             }
         }
-        let since = self.sent_since();
         for name in names {
             self.look_again(name, RescanReason::Mismatch, since);
         }

@@ -41,12 +41,18 @@ pub(super) struct Debts {
 }
 
 impl Session {
-    /// Returns since when the oldest waits of what was sent.
-    pub(super) fn sent_since(&self) -> Instant {
-        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-        let oldest =
-            unacked.chain(&self.open).chain(self.jobs.parcels()).map(|parcel| parcel.change.since).min();
-        oldest.unwrap_or_else(Instant::now)
+    /// Returns since when a path waits for which the target answers: what was sent for it, or if that is
+    /// not known, the oldest of all that was sent.
+    ///
+    /// Not always the oldest of all: while paths are answered for all the time, each would hand the age
+    /// of the first on to the next, for ever.
+    pub(super) fn sent_since(&self, path: &RelPath) -> Instant {
+        let sent = || {
+            let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
+            unacked.chain(&self.open).chain(self.jobs.parcels()).map(|parcel| &parcel.change)
+        };
+        let of_path = sent().filter(|change| concerns(&change.kind, path)).map(|change| change.since).min();
+        of_path.or_else(|| sent().map(|change| change.since).min()).unwrap_or_else(Instant::now)
     }
 
     /// Tells the mailbox what became of everything that was taken out of it.
@@ -218,5 +224,13 @@ impl Session {
         self.links_doubtful = None;
         self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
         true
+    }
+}
+
+/// Whether a change is, or may be, what a path is answered for.
+fn concerns(change: &ChangeKind, path: &RelPath) -> bool {
+    match change {
+        ChangeKind::Rename { from, to, .. } => path.is_within(from) || path.is_within(to),
+        other => other.path() == path,
     }
 }

@@ -10,8 +10,8 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Owners(OwnerNames::default()), 1),
         (ToReceiver::Commit { batch: 1 }, 17),
         (ToReceiver::Ping(0), 23),
-        (ToReceiver::Bye, 26),
-        (ToReceiver::State(stated), 29),
+        (ToReceiver::Bye, 27),
+        (ToReceiver::State(stated), 30),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
