@@ -195,6 +195,13 @@ impl Engine {
                 self.publish();
                 let _ = done.send(());
             }
+            Input::Echo(done) => {
+                self.take_overflow();
+                let items = self.debounce.due(now);
+                self.hand_out(items);
+                self.publish();
+                let _ = done.send(());
+            }
             Input::Stop => return true,
         }
         false

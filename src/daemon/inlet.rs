@@ -25,6 +25,8 @@ pub(super) enum Input {
     Reconcile(RescanReason, Instant),
     /// Hand out what is held; somebody waits for everything up to that moment.
     Flush(Instant, Sender<()>),
+    /// Answer when everything that came before is handed out or held.
+    Echo(Sender<()>),
     Stop,
 }
 

@@ -138,7 +138,24 @@ impl Settler {
         self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
         let (done, flushed) = bounded(1);
         self.input.send(Input::Flush(until, done)).ok()?;
-        flushed.recv_timeout(limit).ok().map(|()| until)
+        flushed.recv_timeout(limit).ok()?;
+        self.mailboxes.iter().for_each(|mailbox| mailbox.heard(until));
+        Some(until)
+    }
+
+    /// Has the sessions know that everything which happened before the call was handed to them: what they
+    /// keep for an event that may tell more, they need not keep any longer.
+    pub fn hear(&self, limit: Duration) {
+        let until = match self.asker.hear_all(limit) {
+            watch::Heard::All(until) => until,
+            // Without a queue nothing is told later that was not seen by now.
+            watch::Heard::Unsure => Instant::now(),
+            watch::Heard::Late => return,
+        };
+        let (done, echoed) = bounded(1);
+        if self.input.send(Input::Echo(done)).is_ok() && echoed.recv_timeout(limit).is_ok() {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.heard(until));
+        }
     }
 }
 

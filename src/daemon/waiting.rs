@@ -1,5 +1,6 @@
 //! `speil wait`: until what was written before the call is durable on the targets.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hub::Hub;
@@ -12,6 +13,8 @@ use crate::status::{Answer, Quorum, Wait};
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// After so many looks the paths that fail are tried again at once.
 const RETRY_LOOKS: u32 = 100;
+/// After so many looks the sessions are told anew up to when everything was heard.
+const HEAR_LOOKS: u32 = 3;
 /// Longest time for the watch and the engine to say that nothing is left in their queues.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
@@ -36,7 +39,9 @@ pub(super) async fn wait(hub: &Hub, request: Wait) -> Answer {
     };
     let left = deadline.map_or(SETTLE_MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
     let limit = left.min(SETTLE_MAX);
-    let settling = tokio::task::spawn_blocking(move || settle_all(settlers, limit));
+    let settlers = Arc::new(settlers);
+    let asked = Arc::clone(&settlers);
+    let settling = tokio::task::spawn_blocking(move || settle_all(&asked, limit));
     let moments = match settling.await {
         Ok(moments) => moments,
         Err(error) => return Answer::Failed { error: error.to_string(), code: 12 },
@@ -53,6 +58,10 @@ pub(super) async fn wait(hub: &Hub, request: Wait) -> Answer {
             retry_problems(&hub.running(), &moments);
         }
         looks += 1;
+        if looks.is_multiple_of(HEAR_LOOKS) {
+            let asked = Arc::clone(&settlers);
+            let _ = tokio::task::spawn_blocking(move || hear_all(&asked, limit)).await;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -112,7 +121,7 @@ fn retry_problems(running: &[Running], moments: &Moments) {
 }
 
 /// Settles all syncs side by side; each has a moment of its own.
-fn settle_all(settlers: Vec<(String, Option<Settler>)>, limit: Duration) -> Moments {
+fn settle_all(settlers: &[(String, Option<Settler>)], limit: Duration) -> Moments {
     std::thread::scope(|scope| {
         let running: Vec<_> = settlers
             .iter()
@@ -125,6 +134,10 @@ fn settle_all(settlers: Vec<(String, Option<Settler>)>, limit: Duration) -> Mome
             .map(|(name, thread)| (name.clone(), thread.and_then(|thread| thread.join().ok()).flatten()))
             .collect()
     })
+}
+
+fn hear_all(settlers: &[(String, Option<Settler>)], limit: Duration) {
+    settlers.iter().filter_map(|(_, settler)| settler.as_ref()).for_each(|settler| settler.hear(limit));
 }
 
 /// Returns a target that is missing for what was asked; `None` if there are enough.

@@ -21,9 +21,18 @@ const PASSES_MAX: usize = 4;
 const NARROW_MAX: usize = 64;
 /// Paths that vanished before they were sent and are followed one by one.
 const VANISHED_MAX: usize = 10_000;
+/// Longest time in which an event comes from the kernel to a session, where nobody waits and asks.
+const TELL_MAX: Duration = Duration::from_secs(1);
 /// Renames that are remembered.
 const RENAMED_MAX: usize = 1024;
 const RENAMED_FOR: Duration = Duration::from_secs(60);
+
+/// A comparison that has ended.
+struct Ended {
+    at: Instant,
+    top: RelPath,
+    since: Since,
+}
 
 /// What is owed besides batches and large files.
 #[derive(Default)]
@@ -33,9 +42,12 @@ pub(super) struct Debts {
     /// Comparisons under way, with their tops.
     passes: BTreeMap<PassId, (RelPath, Since)>,
     passes_begun: PassId,
-    /// Paths whose change was not sent because the source has nothing there any more: owed until the
-    /// event that says so is sent.
-    vanished: BTreeMap<RelPath, Instant>,
+    /// Comparisons that have ended: a rename that happened meanwhile may have hidden something from them,
+    /// and takes over what they stood for if it comes before everything of that time was heard.
+    ended: Vec<Ended>,
+    /// Paths whose change was not sent because the source has nothing there any more, with since when it
+    /// waits and when that was found: owed until the event that says so is sent.
+    vanished: BTreeMap<RelPath, (Instant, Instant)>,
     /// The same for those that are not followed one by one.
     vanished_rest: Option<Instant>,
     /// What was renamed lately, oldest first.
@@ -59,8 +71,16 @@ impl Session {
 
     /// Tells the mailbox what became of everything that was taken out of it.
     pub(super) fn note_in_flight(&mut self) {
+        let now = Instant::now();
         let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.debts.passes.retain(|pass, _| running.contains_key(pass));
+        let (passes, ended) = (&mut self.debts.passes, &mut self.debts.ended);
+        passes.retain(|pass, (top, since)| {
+            let runs = running.contains_key(pass);
+            if !runs {
+                ended.push(Ended { at: now, top: top.clone(), since: *since });
+            }
+            runs
+        });
         drop(running);
         let mut out = Out::default();
         let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
@@ -75,7 +95,10 @@ impl Session {
         for (_, since) in self.debts.passes.values() {
             out.since = out.since.older(*since);
         }
-        let vanished = self.debts.vanished.values().chain(&self.debts.vanished_rest);
+        for ended in &self.debts.ended {
+            out.since = out.since.older(Since { lag: None, ..ended.since });
+        }
+        let vanished = self.debts.vanished.values().map(|(since, _)| since).chain(&self.debts.vanished_rest);
         for since in vanished.chain(&self.links_doubtful) {
             out.since = out.since.older(Since::of(*since, false));
         }
@@ -96,20 +119,27 @@ impl Session {
             self.debts.vanished_rest = Some(rest.map_or(since, |known| known.min(since)));
             return;
         }
-        let known = self.debts.vanished.entry(path.clone()).or_insert(since);
-        *known = since.min(*known);
+        let now = Instant::now();
+        let known = self.debts.vanished.entry(path.clone()).or_insert((since, now));
+        *known = (since.min(known.0), now);
     }
 
-    /// Compares what vanished and is waited for, if no event has said what became of it.
-    pub(super) fn settle_vanished(&mut self) {
+    /// Settles what waits for events that tell of something, once there are no live changes left and
+    /// everything up to `heard` was among them: then nothing more comes, and what has not been taken over
+    /// is compared if somebody waits for it.
+    pub(super) fn settle(&mut self, heard: Option<Instant>) {
+        let told = |at: Instant| heard.is_some_and(|heard| at <= heard) || at.elapsed() > TELL_MAX;
+        self.debts.ended.retain(|ended| !told(ended.at));
         if self.debts.vanished_rest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
             && let Some(since) = self.debts.vanished_rest.take()
         {
             self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
         }
         let mailbox = &self.shared.mailbox;
-        let awaited = self.debts.vanished.iter().filter(|(_, since)| mailbox.is_awaited(**since));
-        let awaited: Vec<(RelPath, Instant)> = awaited.map(|(path, since)| (path.clone(), *since)).collect();
+        let vanished = self.debts.vanished.iter();
+        let awaited = vanished.filter(|(_, (since, at))| told(*at) && mailbox.is_awaited(*since));
+        let awaited: Vec<(RelPath, Instant)> =
+            awaited.map(|(path, (since, _))| (path.clone(), *since)).collect();
         let many = awaited.len() > NARROW_MAX;
         for (path, since) in awaited {
             self.debts.vanished.remove(&path);
@@ -143,8 +173,10 @@ impl Session {
             renamed.pop_front();
         }
         let touched = |top: &RelPath| top.is_within(from) || from.is_within(top);
-        let running = self.debts.passes.values().filter(|(top, _)| touched(top));
-        let owed = running.fold(Since::default(), |owed, (_, since)| owed.older(*since));
+        let running = self.debts.passes.values().map(|(top, since)| (top, since));
+        let ended = self.debts.ended.iter().map(|ended| (&ended.top, &ended.since));
+        let owed = running.chain(ended).filter(|(top, _)| touched(top));
+        let owed = owed.fold(Since::default(), |owed, (_, since)| owed.older(*since));
         if dir {
             self.since = owed.debt.map_or(self.since, |owed| owed.min(self.since));
         } else if let Some(since) = owed.lag {
@@ -161,7 +193,7 @@ impl Session {
             other => other.path(),
         };
         let since = &mut parcel.change.since;
-        self.debts.vanished.retain(|path, owed| {
+        self.debts.vanished.retain(|path, (owed, _)| {
             let covered = path.is_within(top);
             if covered {
                 *since = (*since).min(*owed);

@@ -88,6 +88,8 @@ struct Inner {
     out: Out,
     /// Somebody waits for what is older than this.
     awaited: Option<Instant>,
+    /// Everything that happened before this moment has been handed over.
+    heard: Option<Instant>,
     wakes: u64,
     closed: bool,
     paused: bool,
@@ -258,6 +260,19 @@ impl Mailbox {
         inner.awaited = Some(inner.awaited.map_or(until, |known| known.max(until)));
         drop(inner);
         self.wake();
+    }
+
+    /// Says that everything that happened before a moment has been handed over.
+    pub fn heard(&self, until: Instant) {
+        let mut inner = self.lock();
+        inner.heard = inner.heard.max(Some(until));
+        drop(inner);
+        self.wake();
+    }
+
+    /// Returns the moment of the last [`Mailbox::heard`].
+    pub fn heard_until(&self) -> Option<Instant> {
+        self.lock().heard
     }
 
     /// Whether somebody waits for what is as old as this.

@@ -203,13 +203,15 @@ impl Session {
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
+            // Before the lane is looked at: what was heard by then is in it, or was taken.
+            let heard = self.shared.mailbox.heard_until();
             let live = self.shared.mailbox.take(Lane::Live, LIVE_BATCH);
             if !live.is_empty() {
                 self.send_all(live)?;
                 self.commit()?;
                 continue;
             }
-            self.settle_vanished();
+            self.settle(heard);
             if self.step_job()? {
                 continue;
             }
