@@ -135,10 +135,14 @@ fn missing(
             let now = counter.lock().unwrap_or_else(PoisonError::into_inner).number;
             (now > number).then_some(now)
         }),
+        // A later rename may be on its way, and the file under neither name.
         Style::MovedDir => {
             let dir = map(path.parent()?);
             let at = |end: &str| number_at(&dir.with_extension(end).join("file"));
-            at("a").max(at("b"))
+            at("a").max(at("b")).or_else(|| {
+                let now = counter.lock().unwrap_or_else(PoisonError::into_inner).number;
+                (now > number).then_some(now)
+            })
         }
         Style::Chain if number == 0 => Some(0),
         Style::Chain => {

@@ -153,10 +153,12 @@ impl Pass {
         if possible {
             self.want(&missing);
         }
+        // All together: one after the other each would cost round trips of its own.
+        let mut tasks = Vec::new();
         for (path, entry) in &spare {
-            let tasks = self.extra(path, entry)?;
-            self.descend(tasks)?;
+            tasks.extend(self.extra(path, entry)?);
         }
+        self.descend(tasks)?;
         if possible {
             self.match_files(&missing)?;
         }
