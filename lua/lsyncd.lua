@@ -277,7 +277,9 @@ end
 
 local function rsync_gauge(more)
   more.rsync = gauge_of(RSYNC_WORDS)
-  return gauge_of("batchSizeLimit delete exclude excludeFrom filter filterFrom rsyncOps rsyncOpts target", more)
+  return gauge_of([[
+    agent batchSizeLimit delete deleteGuard exclude excludeFrom filter filterFrom reconcile rsyncOps rsyncOpts target
+  ]], more)
 end
 
 default = {
@@ -430,9 +432,9 @@ function sync(block)
       refuse(key .. " must be a string or a function")
     end
   end
-  local engine = config.engine or set.engine or "auto"
-  if engine ~= "auto" and engine ~= "rsync" then
-    refuse('engine "' .. tostring(engine) .. '" is not available for a configuration of lsyncd\'s')
+  config._engine = config.engine or set.engine or "auto"
+  if config._engine ~= "auto" and config._engine ~= "rsync" and config._engine ~= "native" then
+    refuse('engine must be "auto", "native" or "rsync", not "' .. tostring(config._engine) .. '"')
   end
   for _, key in ipairs { "crontab", "tunnel" } do
     if config[key] then refuse('"' .. key .. '" is not available') end

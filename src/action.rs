@@ -14,9 +14,13 @@ mod delays;
 mod intake;
 mod layers;
 mod log;
+mod native;
+mod observe;
+mod round;
 mod run;
 mod script;
 mod status;
 
 pub use log::Categories;
+pub use native::{Ear, Heard, Mirror, Mirrors};
 pub use run::{Options, run};

@@ -27,8 +27,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use drop_in::{
-    Builtin, CliSync, DISPATCH, ExitCodes, Handler, LSYNCD_VERSION, LsyncdConfig, LsyncdError, LsyncdOptions,
-    LsyncdSettings, LsyncdSync, RsyncFlags, SshFlags, Verdict, load_lsyncd, text_of,
+    Builtin, CliSync, DISPATCH, Engine, ExitCodes, Handler, LSYNCD_VERSION, LsyncdConfig, LsyncdError,
+    LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, SshFlags, Verdict, load_lsyncd, text_of,
 };
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};

@@ -9,17 +9,21 @@
 
 mod control;
 mod engine;
+mod hosted;
 mod link;
 mod lock;
 mod once;
 mod pipeline;
+mod probe;
 mod service;
 
 pub use control::{ask, find_socket};
+pub use hosted::Hosted;
 pub use link::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::{Pipeline, transport_of};
+pub use probe::probe;
 pub use service::{Daemon, DaemonError, Reload};
 
 use crate::config::{Sync, Target};

@@ -129,6 +129,8 @@ struct Setup {
     skip: Skip,
     out: Outbox,
     stop: Arc<OwnedFd>,
+    /// Readable while somebody asks which directories are watched.
+    ask: Arc<OwnedFd>,
 }
 
 impl Setup {
@@ -143,6 +145,7 @@ pub struct Watcher {
     backend: Backend,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
+    ask: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -155,6 +158,19 @@ impl Watcher {
     /// Returns how many directories are watched (poll: remembered) now.
     pub fn watched(&self) -> usize {
         self.shared.watched()
+    }
+
+    /// Returns the directories that are watched now, the root first; the root alone where the backend does
+    /// not tell within a second.
+    pub fn directories(&self) -> Vec<RelPath> {
+        if self.backend == Backend::Inotify {
+            kernel::signal(&self.ask);
+            if let Some(mut all) = self.shared.wait_for_directories(Duration::from_secs(1)) {
+                all.sort_unstable();
+                return all;
+            }
+        }
+        vec![RelPath::root()]
     }
 
     /// Returns what stands in the way of a full watch now.
@@ -198,12 +214,15 @@ fn start_with(
     let source = std::path::absolute(source)
         .map_err(|_| WatchError::Source { path: source.to_owned(), errno: Errno::NOENT })?;
     let backend = resolve(options.backend, &source)?;
-    let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-        .map_err(|errno| WatchError::System { what: "eventfd", errno })?;
-    let stop = Arc::new(stop);
+    let wake = || {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map(Arc::new)
+            .map_err(|errno| WatchError::System { what: "eventfd", errno })
+    };
+    let (stop, ask) = (wake()?, wake()?);
     let shared = Arc::new(Shared::default());
     let out = Outbox::new(sink, Arc::clone(&shared));
-    let setup = Setup { source, options, skip, out, stop: Arc::clone(&stop) };
+    let setup = Setup { source, options, skip, out, stop: Arc::clone(&stop), ask: Arc::clone(&ask) };
     let listener: Box<dyn Listen> = match backend {
         Backend::Poll => Box::new(poll::Poll::start(setup)?),
         Backend::Notify => Box::new(portable::Portable::start(setup)?),
@@ -213,7 +232,7 @@ fn start_with(
         .name("speil-watch".to_owned())
         .spawn(move || listener.run())
         .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
-    Ok(Watcher { backend, shared, stop, thread: Some(thread) })
+    Ok(Watcher { backend, shared, stop, ask, thread: Some(thread) })
 }
 
 /// Returns the backend that `Auto` stands for on this source.

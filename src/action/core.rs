@@ -19,9 +19,15 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::calls::Call;
 use super::delays::{Combine, Delays, Etype, Id, Status};
 use super::log::Log;
+use super::native::{Heard, State};
 use crate::config::{Builtin, Handler, LsyncdSync, Verdict};
 use crate::event::Event;
 use crate::filter::LsyncdFilter;
+
+/// A sync that failed for good is begun anew after this.
+const RETRY_FAILED: Duration = Duration::from_secs(300);
+/// The pause between two tries doubles up to this, or stays at `delay` where that is longer.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -34,6 +40,10 @@ pub enum Message {
     Done(Job, Result<Option<Verdict>, String>),
     /// A descriptor that a script observes is ready.
     Ready(i32, bool),
+    /// What the target of a sync said to the question for an agent, in which round.
+    Asked(u64, usize, Result<(), String>),
+    /// What the mirror of a sync tells, in which round.
+    Mirror(u64, usize, Heard),
     /// A signal came.
     Signal(i32),
     /// Something changed that the engine looks at by itself.
@@ -89,6 +99,10 @@ struct Child {
 pub struct Running {
     /// What is configured.
     pub spec: Arc<LsyncdSync>,
+    /// What carries it over.
+    pub state: State,
+    /// How often in a row it was told to try again.
+    pub attempts: u32,
     /// What is to do.
     pub delays: Delays,
     /// Children at work.
@@ -144,7 +158,18 @@ impl Running {
         let filter = LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default();
         let delays = Delays::new(combine(&spec));
         let spec = Arc::new(spec);
-        Self { spec, delays, children: 0, job: None, told: false, rest: None, filter, rules }
+        Self {
+            spec,
+            state: State::Commands,
+            attempts: 0,
+            delays,
+            children: 0,
+            job: None,
+            told: false,
+            rest: None,
+            filter,
+            rules,
+        }
     }
 
     /// Reads the rules anew after they were changed.
@@ -211,6 +236,47 @@ impl Core {
     pub fn die(&mut self, text: &str) {
         self.log.line("Error", text);
         self.fatal.get_or_insert(255);
+    }
+
+    /// Says why the sync at `at` cannot go on. The others do; without any left, all is over.
+    pub fn fail(&mut self, at: usize, text: &str) {
+        self.log.line("Error", text);
+        let until = Instant::now() + RETRY_FAILED;
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        sync.state = State::Failed(until);
+        let name = sync.spec.name.clone();
+        if self.syncs.iter().all(|sync| matches!(sync.state, State::Failed(_))) {
+            self.fatal.get_or_insert(255);
+        } else {
+            let every = RETRY_FAILED.as_secs();
+            self.log.line("Error", &format!("{name}: stopped, tried again in {every} s; other syncs go on"));
+        }
+    }
+
+    /// Says what went wrong with a function of the user's: its sync fails, or everything where it belongs
+    /// to none and there is but one.
+    pub fn blame(&mut self, at: Option<usize>, text: &str) {
+        match at {
+            Some(at) => self.fail(at, text),
+            None if self.syncs.len() == 1 => self.die(text),
+            None => self.log.line("Error", text),
+        }
+    }
+
+    /// Begins a sync anew that failed, when it is time.
+    pub fn revive(&mut self, at: usize, now: Instant) {
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        if !matches!(sync.state, State::Failed(until) if until <= now) || sync.children > 0 {
+            return;
+        }
+        sync.state = State::Commands;
+        sync.attempts = 0;
+        if sync.spec.init.is_some() {
+            sync.delays.clear();
+            sync.delays.push_whole(Etype::Init, None);
+        }
+        let name = sync.spec.name.clone();
+        self.normal(&format!("{name}: begins anew"));
     }
 
     /// Starts a child that works on `ids`. A program that cannot be started is one that ends with 255.
@@ -287,11 +353,16 @@ impl Core {
         let Some(sync) = self.syncs.get_mut(at) else { return };
         match verdict {
             Some(Verdict::Again) => {
-                let pause = sync.spec.delay.unwrap_or_default().max(Duration::from_secs(1));
+                let base = sync.spec.delay.unwrap_or_default().max(Duration::from_secs(1));
+                let pause = base.saturating_mul(1 << sync.attempts.min(10)).min(RETRY_LONGEST.max(base));
+                sync.attempts += 1;
                 sync.delays.retry(ids, Instant::now() + pause);
             }
-            Some(Verdict::Die) => self.die("Critical exitcode."),
-            Some(Verdict::Ok) | None => ids.iter().for_each(|id| sync.delays.remove(*id)),
+            Some(Verdict::Die) => self.fail(at, "Critical exitcode."),
+            Some(Verdict::Ok) | None => {
+                sync.attempts = 0;
+                ids.iter().for_each(|id| sync.delays.remove(*id));
+            }
         }
     }
 

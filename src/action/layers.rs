@@ -9,6 +9,7 @@ use super::calls;
 use super::command::{self, Names};
 use super::core::{Core, Job, JobKind};
 use super::delays::{Delay, Etype, Id, Take};
+use super::native::State;
 use crate::config::{Builtin, ExitCodes, Handler, LsyncdSync, Verdict};
 
 fn text(bytes: &[u8]) -> String {
@@ -17,6 +18,11 @@ fn text(bytes: &[u8]) -> String {
 
 fn target(spec: &LsyncdSync) -> String {
     text(spec.target.as_deref().unwrap_or_default())
+}
+
+/// Returns source and target as the log has them.
+pub fn pair(spec: &LsyncdSync) -> String {
+    format!("{} -> {}", text(&spec.source), target(spec))
 }
 
 /// Returns the handler of an event.
@@ -190,7 +196,7 @@ fn path_of(spec: &LsyncdSync, entry: Option<&Delay>) -> String {
 }
 
 fn first_pass(core: &mut Core, spec: &LsyncdSync, codes: &ExitCodes, code: i32) -> Option<Verdict> {
-    let what = format!("{} -> {}", text(&spec.source), target(spec));
+    let what = pair(spec);
     let verdict = codes.verdict(code);
     match verdict {
         Some(Verdict::Ok) => core.normal(&format!("Startup of {what} finished.")),
@@ -212,6 +218,9 @@ fn first_pass(core: &mut Core, spec: &LsyncdSync, codes: &ExitCodes, code: i32) 
 pub fn advance(core: &mut Core, at: usize, now: Instant) -> Option<Job> {
     while !core.stopping && core.fatal.is_none() && core.has_room(at) {
         let sync = core.syncs.get(at)?;
+        if !matches!(sync.state, State::Commands) {
+            return None;
+        }
         if sync.job.is_some() || sync.rest.is_some_and(|until| until > now) {
             return None;
         }

@@ -395,7 +395,7 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
     let observe = move |_: &Lua, (fd, ready, writable): (i32, Option<Function>, Option<Function>)| {
         let mut core = lock(&shared);
         core.observed.insert(fd, (ready, writable));
-        super::run::observe(fd, &core);
+        super::observe::observe(fd, &core);
         Ok(())
     };
     host.set("observe", lua.create_function(observe)?)?;

@@ -9,6 +9,7 @@
 
 mod exit;
 mod flags;
+mod native;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::config::suggest::nearest;
 use crate::error::{Consequence, Consequential, io_text};
 pub use exit::{ExitCodes, Verdict};
 pub use flags::{RsyncFlags, SshFlags};
+pub use native::{Engine, Native};
 pub use spec::{Handler, LsyncdSettings, LsyncdSync};
 
 const PRELUDE: &str = include_str!("../../lua/lsyncd.lua");
@@ -52,6 +54,8 @@ pub struct LsyncdOptions {
     pub delay: Option<f64>,
     /// Options of ssh for the command line's rsyncssh syncs.
     pub ssh_options: Vec<String>,
+    /// Engine of every sync.
+    pub engine: Option<Engine>,
 }
 
 /// Why a configuration is no configuration. Consequence: die. `Display` is what stands behind `Error: `.
@@ -82,6 +86,14 @@ pub enum LsyncdError {
     /// There is no sync.
     #[error("Nothing to watch!")]
     Nothing,
+    /// A sync that must be native cannot be.
+    #[error("{sync}: engine \"native\" is asked for, but {why}; write engine = \"rsync\" or \"auto\"")]
+    Engine {
+        /// The sync.
+        sync: String,
+        /// What stands in the way.
+        why: String,
+    },
 }
 
 impl Consequential for LsyncdError {
@@ -210,8 +222,22 @@ pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError>
     if syncs.is_empty() {
         return Err(LsyncdError::Nothing);
     }
-    for (at, sync) in syncs.iter_mut().enumerate().filter(|(_, sync)| sync.name.is_empty()) {
-        sync.name = format!("Sync{}", at + 1);
+    for (at, sync) in syncs.iter_mut().enumerate() {
+        if sync.name.is_empty() {
+            sync.name = format!("Sync{}", at + 1);
+        }
+        if let Ok(native) = &mut sync.native {
+            native.sync.name.clone_from(&sync.name);
+        }
+        if let Some(engine) = options.engine {
+            sync.engine = engine;
+        }
+    }
+    native::part(syncs.iter_mut().filter(|sync| sync.engine != Engine::Rsync));
+    for sync in syncs.iter().filter(|sync| sync.engine == Engine::Native) {
+        if let Err(why) = &sync.native {
+            return Err(LsyncdError::Engine { sync: sync.name.clone(), why: why.clone() });
+        }
     }
     Ok(LsyncdConfig { lua, settings, syncs, warnings, hooks })
 }

@@ -103,6 +103,8 @@ pub struct Sync {
     pub timeout: Duration,
     /// Allows `/`, `/etc`, `/home`, `/usr` and `/var` as a root.
     pub force_root: bool,
+    /// What the targets hold counts as this mirror's from the start: another program kept them before.
+    pub adopted: bool,
 }
 
 impl Sync {
@@ -131,6 +133,7 @@ impl Sync {
             agent: AgentSource::Auto,
             timeout: Duration::from_secs(60),
             force_root: false,
+            adopted: false,
         }
     }
 }
@@ -367,4 +370,6 @@ pub enum AgentSource {
     Deploy,
     /// In PATH, else deployed, with these words (`sudo`, `doas`, `nice`, `ionice`) before it.
     Prefixed(Vec<String>),
+    /// In PATH with these words before it; nothing is uploaded.
+    PathPrefixed(Vec<String>),
 }

@@ -306,7 +306,14 @@ pub struct FrameReader<R> {
 impl<R: Read> FrameReader<R> {
     /// Reads from `from`, which should be buffered.
     pub fn new(from: R) -> Self {
-        Self { from, payload: Vec::new(), unpacked: Vec::new(), decoder: None, shared: None, received_bytes: 0 }
+        Self {
+            from,
+            payload: Vec::new(),
+            unpacked: Vec::new(),
+            decoder: None,
+            shared: None,
+            received_bytes: 0,
+        }
     }
 
     /// Reads one message, which borrows the reader's buffer.

@@ -224,8 +224,7 @@ impl Session {
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
         Counters::add(&counters.literal_bytes, content.len() as u64);
-        let head =
-            ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
+        let head = ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
         let source = Arc::clone(&self.shared.source);
         self.send_content(&head, &Content { source: &source, file: &file, offset: 0, data: &content })?;
         let version = Delivered { entry: &entry, hash, provisional };

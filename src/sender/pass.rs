@@ -542,7 +542,8 @@ impl Pass {
         if !self.shared.source.is_in_place() {
             return Some("the source root is gone or was replaced".to_owned());
         }
-        if options.live && self.shared.identified == Identified::Stranger && guard.enabled {
+        let stranger = self.shared.identified == Identified::Stranger && !options.sync.adopted;
+        if options.live && stranger && guard.enabled {
             return Some(
                 "the target is new to this mirror and holds entries that the source lacks".to_owned(),
             );

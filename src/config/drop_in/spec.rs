@@ -7,6 +7,7 @@ use mlua::{Function, Table, Value};
 
 use super::exit::ExitCodes;
 use super::flags::{RsyncFlags, SshFlags};
+use super::native::{self, Engine, Native};
 use super::{Builtin, to_path};
 
 /// What stands behind a key that may hold a function.
@@ -112,6 +113,12 @@ pub struct LsyncdSync {
     pub full: Handler,
     /// `onCreate` and its like.
     pub on: OnEvent,
+    /// Whether it is one of the built-in layers, and no commands of the user's alone.
+    pub layer: bool,
+    /// Which engine is asked for.
+    pub engine: Engine,
+    /// What the sync comes to as a mirror of speil's own, or why it cannot be one.
+    pub native: Result<Box<Native>, String>,
     /// The settled table, which the user's functions see.
     pub table: Table,
 }
@@ -176,18 +183,21 @@ impl LsyncdSync {
             Some(target) => Some(target),
             None => bytes(&table, "target")?,
         };
+        let name = bytes(&table, "name")?
+            .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned());
+        let (filters, excludes) = (byte_list(&table, "_filters")?, byte_list(&table, "_excludes")?);
+        let native = native::read(&table, builtins, &name, (&filters, &excludes))?;
         let delay = number(&table, "delay")?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         Ok(Self {
-            name: bytes(&table, "name")?
-                .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned()),
+            name,
             source: bytes(&table, "source")?.unwrap_or_default(),
             target,
             delay,
             delays_max: count(number(&table, "maxDelays")?.unwrap_or(1000.0)),
             processes_max: count(number(&table, "maxProcesses")?.unwrap_or(1.0)),
             delete,
-            excludes: byte_list(&table, "_excludes")?,
-            filters: byte_list(&table, "_filters")?,
+            excludes,
+            filters,
             subdirs: table.get::<Value>("subdirs")? != Value::Boolean(false),
             rsync: RsyncFlags::read(rsync.as_ref(), old_options(&table)?)?,
             ssh,
@@ -206,6 +216,9 @@ impl LsyncdSync {
                 attrib: handler("onAttrib")?,
                 startup: handler("onStartup")?,
             },
+            layer: table.contains_key("_kind")?,
+            engine: text(&table, "_engine")?.and_then(|word| Engine::from_word(&word)).unwrap_or_default(),
+            native,
             table,
         })
     }

@@ -43,8 +43,8 @@ fn what_lsyncd_refuses_is_refused_in_its_words() {
         ("sync{default.rsync, source='/', target='/t', onCreate='x'}", "Parameter \"onCreate\" unknown."),
         ("sync{source='/', host='x'}", "Parameter \"host\" unknown."),
         (
-            "sync{default.rsync, source='/', target='/t', engine='native'}",
-            "engine \"native\" is not available",
+            "sync{default.rsync, source='/', target='/t', engine='fast'}",
+            "engine must be \"auto\", \"native\" or \"rsync\", not \"fast\"",
         ),
         (
             "sync{default.rsync, source='/', target='/t', crontab={'* * * * * *'}}",

@@ -1,0 +1,111 @@
+//! Pipelines inside another program of ours: they come and go one by one, behind one control socket.
+//!
+//! **Purpose:** the natively mirrored syncs of an lsyncd configuration answer `speil status`, `wait`,
+//! `approve` and the rest, as a daemon's do. **Not here:** signals and reloading, which are the host's.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use super::control::default_socket;
+use super::pipeline::Pipeline;
+use super::service::{DaemonError, Running, converse, listen, lock};
+use crate::config::Sync;
+use crate::monitor::Monitor;
+use crate::sender::SessionError;
+
+/// Pipelines and the control socket that tells of them.
+pub struct Hosted {
+    running: Arc<Mutex<Vec<Running>>>,
+    control: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Hosted {
+    /// Listens at the default place.
+    ///
+    /// # Errors
+    /// [`DaemonError`] if there can be no control socket.
+    pub fn start() -> Result<Self, DaemonError> {
+        let running: Arc<Mutex<Vec<Running>>> = Arc::default();
+        let control = default_socket();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(DaemonError::Runtime)?;
+        let listener = runtime.block_on(async { listen(&control) })?;
+        let (stop, stopped) = oneshot::channel();
+        let served = Arc::clone(&running);
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || runtime.block_on(serve(listener, served, stopped)))
+            .map_err(DaemonError::Runtime)?;
+        Ok(Self { running, control, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Starts the pipeline of a sync.
+    ///
+    /// # Errors
+    /// [`SessionError`] if the source cannot be opened or watched.
+    pub fn add(&self, sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<(), SessionError> {
+        let pipeline = Pipeline::start(sync, monitor)?;
+        lock(&self.running).push(Running::Up(pipeline));
+        Ok(())
+    }
+
+    /// Returns what `look` says of the pipeline of the sync called `name`; `None` if there is none.
+    pub fn with<R>(&self, name: &str, look: impl FnOnce(&Pipeline) -> R) -> Option<R> {
+        let running = lock(&self.running);
+        running
+            .iter()
+            .find_map(|slot| match slot {
+                Running::Up(pipeline) if pipeline.sync.name == name => Some(pipeline),
+                _ => None,
+            })
+            .map(look)
+    }
+
+    /// Stops the pipeline of the sync called `name`, in order.
+    pub fn remove(&self, name: &str) {
+        let taken = {
+            let mut running = lock(&self.running);
+            let named = |slot: &Running| matches!(slot, Running::Up(pipeline) if pipeline.sync.name == name);
+            running.iter().position(named).map(|at| running.swap_remove(at))
+        };
+        // Not under the lock: what is in flight takes its time.
+        drop(taken);
+    }
+}
+
+impl Drop for Hosted {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.control);
+    }
+}
+
+async fn serve(
+    listener: UnixListener,
+    running: Arc<Mutex<Vec<Running>>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                let running = Arc::clone(&running);
+                tokio::spawn(async move {
+                    // A client that goes away early concerns nobody.
+                    let _ = converse(stream, running).await;
+                });
+            },
+            _ = &mut stopped => return,
+        }
+    }
+}
