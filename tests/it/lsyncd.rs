@@ -2,6 +2,7 @@
 //!
 //! Where `lsyncd` is installed it is driven beside speil, and both must make the same calls.
 
+mod cases;
 mod engine;
 mod scene;
 

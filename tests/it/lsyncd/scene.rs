@@ -20,6 +20,13 @@ pub struct Call {
     pub input: BTreeSet<String>,
 }
 
+impl Call {
+    /// Whether a word or a line that was read holds `text`.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.words.iter().chain(&self.input).any(|word| word.contains(text))
+    }
+}
+
 /// A source, a target, and a program that records how it is called.
 pub struct Scene {
     pub dir: TempDir,
@@ -29,7 +36,7 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["s/a", "t", "log"] {
+        for name in ["s/a", "t", "log", "bin"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let scene = Self { dir, environment: Environment::new() };
@@ -44,11 +51,35 @@ impl Scene {
 
     /// Writes a program that records its call and ends with `code`.
     pub fn recorder(&self, name: &str, code: i32) {
-        let log = self.path("log");
+        self.write_recorder(
+            name,
+            "",
+            "case \"$*\" in *-from=-*|*'. -'*) cat > $n.input;; esac\n",
+            &format!("exit {code}"),
+        );
+    }
+
+    /// Writes `bin/NAME`, which records its name and its call, and ends with one of `codes` after the other.
+    pub fn stand_in(&self, name: &str, codes: &str) {
+        let end = format!(
+            "set -- {codes}\nc={0}/.{name}\nn=$(cat $c 2>/dev/null || echo 0)\necho $((n + 1)) > $c\n\
+             while [ $n -gt 0 ] && [ $# -gt 1 ]; do shift; n=$((n - 1)); done\nexit $1",
+            self.path("bin").display()
+        );
+        // A script that reads all of its input: standard input is a pipe or /dev/null.
+        self.write_recorder(
+            &format!("bin/{name}"),
+            &format!("printf '{name}\\0'; "),
+            "cat > $n.input\n",
+            &end,
+        );
+    }
+
+    fn write_recorder(&self, name: &str, first: &str, read: &str, end: &str) {
         let script = format!(
-            "#!/bin/sh\nn={0}/$(date +%s%N)-$$\nfor w in \"$@\"; do printf '%s\\0' \"$w\"; done > $n.words\n\
-             case \"$*\" in *-from=-*|*'. -'*) cat > $n.input;; esac\nmv $n.words $n.call\nexit {code}\n",
-            log.display()
+            "#!/bin/sh\nn={0}/$(date +%s%N)-$$\n{{ {first}for w in \"$@\"; do printf '%s\\0' \"$w\"; done; }} > $n.words\n\
+             {read}mv $n.words $n.call\n{end}\n",
+            self.path("log").display()
         );
         fs::write(self.path(name), script).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -72,6 +103,12 @@ impl Scene {
         command.args(arguments).current_dir(self.path("")).env("TZ", "UTC");
         command.env("XDG_RUNTIME_DIR", self.path("run"));
         Background::spawn(command)
+    }
+
+    /// Returns how many calls there were.
+    pub fn count(&self) -> usize {
+        let names = fs::read_dir(self.path("log")).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|file| file.extension().is_some_and(|end| end == "call")).count()
     }
 
     pub fn calls(&self) -> Vec<Call> {

@@ -1,0 +1,10 @@
+-- covers: local target, statusInterval, nodaemon, delay, settings.maxProcesses
+-- args: -log scarce
+-- edit: echo 1 > a/f; chmod 600 a/f
+-- calls: 2
+-- edit: rm -r a
+-- calls: 3
+settings {
+  logfile = "@/log.txt", statusFile = "@/status", statusInterval = 1, nodaemon = true, maxProcesses = 1,
+}
+sync { default.rsync, source = "@/s", target = "@/t", delay = 1 }

@@ -1,0 +1,3 @@
+-- edit: rmdir a
+-- calls: 2
+sync { default.rsync, source = "@/s", target = "@/t", delete = "false" }

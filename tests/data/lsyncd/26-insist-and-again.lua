@@ -1,0 +1,6 @@
+-- codes: rsync 12 255 0 11 0
+-- start: 3
+-- edit: touch n
+-- calls: 5
+settings { insist = true }
+sync { default.rsync, source = "@/s", target = "@/t" }

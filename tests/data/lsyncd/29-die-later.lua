@@ -1,0 +1,5 @@
+-- codes: rsync 0 2
+-- edit: touch n
+-- fence: 0
+-- exit: 255
+sync { default.rsync, source = "@/s", target = "h:/t" }

@@ -1,0 +1,6 @@
+-- args: -nodaemon -delay 1 -insist
+-- codes: rsync 0 13
+-- edit: touch n
+-- fence: 0
+-- exit: 255
+sync { default.rsync, source = "@/s", target = "h:/t" }

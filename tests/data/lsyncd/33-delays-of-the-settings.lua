@@ -1,0 +1,6 @@
+-- covers: settings.maxDelays, sync.maxDelays
+-- args: -nodaemon
+-- edit: touch n
+-- calls: 2
+settings { maxDelays = 1 }
+sync { default.rsync, source = "@/s", target = "@/t", delay = 600, maxDelays = 100 }

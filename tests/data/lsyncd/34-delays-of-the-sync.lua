@@ -1,0 +1,6 @@
+-- covers: sync.maxDelays
+-- args: -nodaemon
+-- edit: mkdir x; mkdir y; mkdir z
+-- calls: 2
+-- fence: 0
+sync { default.rsync, source = "@/s", target = "@/t", delay = 600, maxDelays = 3 }

@@ -1,0 +1,4 @@
+-- setup: ln -s s link
+-- edit: ln -s nowhere l; touch n; ln n hard
+-- calls: 2
+sync { default.rsync, source = "link", target = "@/t" }

@@ -1,0 +1,5 @@
+-- covers: pidfile, binary
+-- edit: touch n; test ! -e ../pid
+-- calls: 2
+settings { pidfile = "@/pid" }
+sync { default.rsync, source = "@/s", target = "@/t", rsync = { binary = "@/bin/rsync" } }
