@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mlua::Function;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::calls::Call;
 use super::delays::{Combine, Delays, Etype, Id, Status};
@@ -318,11 +318,18 @@ impl Core {
                 // A child that does not read all says so by its exit code.
                 let _ = input.write_all(&call.input);
             }
-            let ended = match child.wait() {
-                Ok(status) => status.code().ok_or_else(|| status.signal().unwrap_or_default()),
-                Err(_) => Ok(255),
-            };
-            let _ = engine.send(Message::Exited(number, ended));
+            // Told before it is gone from the list of processes: whoever sees no child left knows that the
+            // queue has heard of its end.
+            let told = pid.and_then(|pid| ended(pid).ok());
+            if let Some(ended) = told {
+                let _ = engine.send(Message::Exited(number, ended));
+            }
+            let status = child.wait();
+            if told.is_none() {
+                let code =
+                    |status: std::process::ExitStatus| status.code().ok_or(status.signal().unwrap_or(0));
+                let _ = engine.send(Message::Exited(number, status.map_or(Ok(255), code)));
+            }
         };
         std::thread::Builder::new()
             .name("speil-child".to_owned())
@@ -376,6 +383,19 @@ impl Core {
     pub fn discard(&mut self, at: usize, id: Id) {
         if let Some(sync) = self.syncs.get_mut(at) {
             sync.delays.remove(id);
+        }
+    }
+}
+
+/// Waits for the end of a child and leaves it to be collected: its exit code, or the signal that ended it.
+fn ended(pid: Pid) -> rustix::io::Result<Result<i32, i32>> {
+    loop {
+        match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => {
+                return Ok(status.exit_status().ok_or(status.terminating_signal().unwrap_or_default()));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
 }

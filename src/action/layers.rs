@@ -169,7 +169,7 @@ pub fn judge(core: &mut Core, at: usize, ids: &[Id], list: bool, ended: Result<i
         return Some(Verdict::Ok);
     }
     if first {
-        return first_pass(core, &spec, codes, code);
+        return first_pass(core, &spec, codes, (code, part));
     }
     let what = match &entry {
         Some(_) if list => "a list".to_owned(),
@@ -195,11 +195,19 @@ fn path_of(spec: &LsyncdSync, entry: Option<&Delay>) -> String {
     format!("{}{}", text(&spec.source), text(&path))
 }
 
-fn first_pass(core: &mut Core, spec: &LsyncdSync, codes: &ExitCodes, code: i32) -> Option<Verdict> {
+fn first_pass(
+    core: &mut Core,
+    spec: &LsyncdSync,
+    codes: &ExitCodes,
+    (code, part): (i32, Builtin),
+) -> Option<Verdict> {
     let what = pair(spec);
     let verdict = codes.verdict(code);
     match verdict {
-        Some(Verdict::Ok) => core.normal(&format!("Startup of {what} finished.")),
+        Some(Verdict::Ok) if part == Builtin::Collect => core.normal(&format!("Startup of {what} finished.")),
+        Some(Verdict::Ok) => {
+            core.normal(&format!("Startup of \"{}\" finished: {code}", text(&spec.source)));
+        }
         Some(Verdict::Again) if core.insist => core.normal(&format!("Retrying startup of {what}: {code}")),
         Some(Verdict::Again) => {
             let line = format!(

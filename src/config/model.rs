@@ -103,7 +103,11 @@ pub struct Sync {
     pub timeout: Duration,
     /// Allows `/`, `/etc`, `/home`, `/usr` and `/var` as a root.
     pub force_root: bool,
-    /// What the targets hold counts as this mirror's from the start: another program kept them before.
+    /// Whether what is moved on the source is moved on the targets. Without, the old name stays there, as
+    /// after a delete that is not carried over.
+    pub moves: bool,
+    /// What the targets hold counts as this mirror's from the start: another program kept them before. And a
+    /// few live deletes may leave the tree empty.
     pub adopted: bool,
 }
 
@@ -133,6 +137,7 @@ impl Sync {
             agent: AgentSource::Auto,
             timeout: Duration::from_secs(60),
             force_root: false,
+            moves: true,
             adopted: false,
         }
     }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod engine;
+mod native;
 mod scene;
 
 use std::fs;

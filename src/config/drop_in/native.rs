@@ -123,8 +123,14 @@ pub(super) fn read(
         Ok(filter) => sync.filters.splice(..0, filter.as_rules()),
         Err(error) => return Ok(Err(error.to_string())),
     };
+    let chosen = &sync.selection;
+    if chosen.update || chosen.existing || chosen.ignore_existing || chosen.size_only {
+        return Ok(Err("update, existing, ignore_existing and size_only hold in passes only".to_owned()));
+    }
     sync.name = name.to_owned();
     sync.adopted = true;
+    // default.rsync splits a move into a delete and a create; the other layers move.
+    sync.moves = layer != "rsync" || sync.delete.live();
     if let Err(why) = speils_own_keys(table, sync)? {
         return Ok(Err(why));
     }

@@ -1,6 +1,7 @@
 -- covers: local target, statusInterval, nodaemon, delay, settings.maxProcesses
 -- args: -log scarce
--- edit: echo 1 > a/f; chmod 600 a/f
+-- native: @/s => @/s
+-- edit: umask 077; echo 1 > a/f
 -- calls: 2
 -- edit: rm -r a
 -- calls: 3

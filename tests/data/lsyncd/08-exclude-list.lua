@@ -1,4 +1,5 @@
 -- covers: exclude list
+-- native: @/s => @/s
 -- edit: mkdir -p cache x b/cache; touch 1.bak drop keep b/drop cache/f b/cache/g foo food x/y b/.git
 -- calls: 2
 sync {

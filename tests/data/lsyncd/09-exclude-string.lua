@@ -1,4 +1,5 @@
 -- covers: exclude string, delete=true
+-- native: @/s => @/s
 -- edit: touch a.tmp b.txt
 -- calls: 2
 -- edit: rm b.txt; mv a.tmp c.txt

@@ -1,5 +1,6 @@
 -- covers: filter
 -- setup: printf '+ *.h\n- /gone\n' > filters
+-- native: @/s => @/s
 -- edit: touch a/keep x.o no y.h gone z.c w
 -- calls: 2
 sync {

@@ -1,4 +1,5 @@
 -- covers: delete=false
+-- native: @/s => @/s
 -- edit: touch n
 -- calls: 2
 -- edit: rm n; rmdir a

@@ -1,4 +1,5 @@
 -- covers: default.rsyncssh, host, targetdir, ssh={}, insist
+-- native: "/var/www/" => "@/t/"
 -- edit: echo 1 > f; mkdir d
 -- calls: 2
 -- edit: mv f g

@@ -1,4 +1,5 @@
 -- setup: echo 1 > s/x; echo 1 > s/y.part; mkdir s/in; echo 1 > s/in/f
+-- native: /it's here => @/t
 -- edit: mv x "it's"
 -- calls: 2
 -- edit: mv in out

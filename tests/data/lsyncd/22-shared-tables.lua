@@ -1,5 +1,10 @@
 -- covers: own tables
 -- start: 2
+-- native: dir = "/one" => dir = "@/t/1"
+-- native: dir = "/two" => dir = "@/t/2"
+-- native: _extra = { "--base" } => _extra = { "--stats" }
+-- native: _extra = { "--own" } => _extra = { "--partial" }
+-- targets: t/1 t/2
 -- edit: touch aa bb c
 -- calls: 4
 -- fence: 2

@@ -1,4 +1,7 @@
 -- covers: os.getenv, logident, logfacility
+-- setup: mkdir -p t/C
+-- native: h:/ => h:@/t/
+-- targets: t/C/5.0
 -- edit: touch n
 -- calls: 2
 local root = os.getenv("PWD") or "@"
@@ -7,5 +10,5 @@ local half = 10 / 2
 settings { logident = "mirror", logfacility = "daemon" }
 sync {
   default.rsync, source = where, target = "h:/" .. (os.getenv("LC_ALL") or "none") .. "/" .. half,
-  rsync = { bwlimit = half, timeout = 2^3 },
+  rsync = { bwlimit = half * 1000, timeout = 30 },
 }

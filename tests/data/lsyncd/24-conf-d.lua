@@ -1,7 +1,9 @@
 -- covers: conf.d, io.popen, io.open, os.execute
 -- setup: mkdir conf.d; printf 'one\ntwo\n' > hosts
--- setup: printf 'sync { default.rsync, source = "%s/s", target = "h:/x", delay = 3 }\n' "$PWD" > conf.d/x.lua
+-- setup: printf 'sync { default.rsync, source = "%s/s", target = "h:%s/x", delay = 3 }\n' "$PWD" "$PWD" > conf.d/x.lua
 -- start: 3
+-- native: :/t" => :@/t" .. (line == "one" and 1 or 2)
+-- targets: t1 t2 x
 -- edit: touch n
 -- calls: 6
 -- fence: 3

@@ -1,4 +1,5 @@
 -- codes: rsync 0 2
+-- native: h:/t => h:@/t
 -- edit: touch n
 -- fence: 0
 -- exit: 255

@@ -1,5 +1,6 @@
 -- covers: exitcodes
 -- codes: rsync 0 1 23 0
+-- native: h:/t => h:@/t
 -- edit: touch n
 -- calls: 4
 sync {

@@ -1,5 +1,6 @@
 -- covers: settings.maxDelays, sync.maxDelays
 -- args: -nodaemon
+-- native: @/s => @/s
 -- edit: touch n
 -- calls: 2
 settings { maxDelays = 1 }

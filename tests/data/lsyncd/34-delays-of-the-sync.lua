@@ -1,5 +1,6 @@
 -- covers: sync.maxDelays
 -- args: -nodaemon
+-- native: @/s => @/s
 -- edit: mkdir x; mkdir y; mkdir z
 -- calls: 2
 -- fence: 0

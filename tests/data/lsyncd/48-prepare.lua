@@ -1,4 +1,6 @@
 -- covers: prepare, checkgauge
+-- native: @/s => @/s
+-- targets: t/x
 -- edit: touch n
 -- calls: 2
 sync {

@@ -1,4 +1,5 @@
 -- covers: pidfile, binary
+-- native: @/bin/rsync => /usr/bin/rsync
 -- edit: touch n; test ! -e ../pid
 -- calls: 2
 settings { pidfile = "@/pid" }

@@ -93,6 +93,11 @@ impl Scene {
     }
 
     pub fn start(&self, speil: bool, arguments: &[&str]) -> Background {
+        self.start_with_path(speil, arguments, &std::env::var("PATH").unwrap_or_default())
+    }
+
+    /// Starts one of the programs with a PATH.
+    pub fn start_with_path(&self, speil: bool, arguments: &[&str], path: &str) -> Background {
         let mut command = if speil {
             let mut command = self.environment.command(SPEIL);
             command.arg("lsyncd");
@@ -101,7 +106,7 @@ impl Scene {
             self.environment.command("/usr/bin/lsyncd")
         };
         command.args(arguments).current_dir(self.path("")).env("TZ", "UTC");
-        command.env("XDG_RUNTIME_DIR", self.path("run"));
+        command.env("XDG_RUNTIME_DIR", self.path("run")).env("PATH", path);
         Background::spawn(command)
     }
 
