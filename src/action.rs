@@ -9,6 +9,7 @@
 mod calls;
 mod command;
 mod core;
+mod crontab;
 mod daemonize;
 mod delays;
 mod intake;
@@ -16,10 +17,12 @@ mod layers;
 mod log;
 mod native;
 mod observe;
+mod outcome;
 mod round;
 mod run;
 mod script;
 mod status;
+mod tunnel;
 
 pub use log::Categories;
 pub use native::{Ear, Heard, Mirror, Mirrors};

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -20,9 +20,11 @@ use super::calls::Call;
 use super::delays::{Combine, Delays, Etype, Id, Status};
 use super::log::Log;
 use super::native::{Heard, State};
+use super::tunnel::Tunnels;
 use crate::config::{Builtin, Handler, LsyncdSync, Verdict};
 use crate::event::Event;
 use crate::filter::LsyncdFilter;
+use crate::tree::RelPath;
 
 /// A sync that failed for good is begun anew after this.
 const RETRY_FAILED: Duration = Duration::from_secs(300);
@@ -113,8 +115,8 @@ pub struct Running {
     pub told: bool,
     /// Until when nothing is tried, after a function that did nothing.
     pub rest: Option<Instant>,
-    /// Which events are dropped.
-    pub filter: LsyncdFilter,
+    /// Which events are dropped; shared with the watcher, which asks it of every event.
+    pub filter: Arc<RwLock<LsyncdFilter>>,
     /// Filters and excludes as they stand now.
     pub rules: (Vec<Vec<u8>>, Vec<Vec<u8>>),
 }
@@ -139,6 +141,10 @@ pub struct Core {
     pub observed: HashMap<i32, (Option<Function>, Option<Function>)>,
     /// Where the engine listens.
     pub engine: Sender<Message>,
+    /// What must be up before a sync does anything.
+    pub tunnels: Tunnels,
+    /// Children that could not be started and count as ended with 255.
+    pub stillborn: Vec<u64>,
     children: HashMap<u64, Child>,
     next: u64,
 }
@@ -155,7 +161,7 @@ impl Running {
     /// Makes a sync with an empty queue.
     pub fn new(spec: LsyncdSync) -> Self {
         let rules = (spec.filters.clone(), spec.excludes.clone());
-        let filter = LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default();
+        let filter = Arc::new(RwLock::new(LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default()));
         let delays = Delays::new(combine(&spec));
         let spec = Arc::new(spec);
         Self {
@@ -172,10 +178,15 @@ impl Running {
         }
     }
 
+    /// Whether events of a path are dropped.
+    pub fn excludes(&self, path: &RelPath, dir: bool) -> bool {
+        self.filter.read().unwrap_or_else(PoisonError::into_inner).excludes(path, dir)
+    }
+
     /// Reads the rules anew after they were changed.
     pub fn rules_changed(&mut self) {
         if let Ok(filter) = LsyncdFilter::new(&self.rules.0, &self.rules.1) {
-            self.filter = filter;
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
         }
     }
 
@@ -205,6 +216,8 @@ impl Core {
             alarms: BTreeMap::new(),
             observed: HashMap::new(),
             engine,
+            tunnels: Tunnels::default(),
+            stillborn: Vec::new(),
             children: HashMap::new(),
             next: 1,
         }
@@ -225,6 +238,12 @@ impl Core {
     pub fn has_room(&self, at: usize) -> bool {
         let global = self.processes_max.is_none_or(|most| self.children.len() < most);
         global && self.syncs.get(at).is_some_and(|sync| sync.children < sync.spec.processes_max)
+    }
+
+    /// Has the engine look again.
+    pub fn look(&self) {
+        // A full channel means that it will.
+        let _ = self.engine.try_send(Message::Look);
     }
 
     /// Says a line in category `Normal`.
@@ -280,7 +299,8 @@ impl Core {
     }
 
     /// Starts a child that works on `ids`. A program that cannot be started is one that ends with 255.
-    pub fn spawn(&mut self, at: usize, ids: Vec<Id>, list: bool, call: Call) {
+    pub fn spawn(&mut self, at: usize, ids: Vec<Id>, list: bool, mut call: Call) {
+        self.tunnels.fill(at, &mut call);
         if self.stopping {
             self.normal("ignored a spawn, since this ends");
             return;
@@ -293,7 +313,8 @@ impl Core {
         let started = self.start(number, call);
         if let Err(error) = &started {
             self.log.line("Error", error);
-            let _ = self.engine.send(Message::Exited(number, Ok(255)));
+            self.stillborn.push(number);
+            self.look();
         }
         self.children.insert(number, Child { sync: at, ids, list, fd: started.ok().flatten() });
     }

@@ -41,7 +41,7 @@ fn shown(path: &RelPath, dir: bool) -> Vec<u8> {
 
 impl Running {
     fn takes(&self, path: &RelPath, dir: bool) -> bool {
-        !self.filter.excludes(path, dir) && (self.spec.subdirs || path.depth() <= 1)
+        !self.excludes(path, dir) && (self.spec.subdirs || path.depth() <= 1)
     }
 
     fn add(&mut self, etype: Etype, path: &RelPath, dir: bool) {

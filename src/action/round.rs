@@ -7,21 +7,23 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::Signal;
 
 use super::core::{Core, Job, JobKind, Message};
+use super::crontab::Schedule;
 use super::delays::{Delay, Etype};
 use super::intake::{self, InotifyMode};
 use super::log::Log;
-use super::native::{Heard, Mirrors, State};
-use super::observe::observe;
+use super::native::{Mirrors, State};
+use super::outcome::{Collects, done, ended_child, heard_of_mirror, send_job};
 use super::script::{self, Shared, lock};
+use super::tunnel::Tunnels;
 use super::{layers, status};
-use crate::config::{Backend, Engine, Handler, LsyncdConfig, LsyncdSettings, LsyncdSync, Native, Verdict};
+use crate::config::{Backend, Engine, LsyncdConfig, LsyncdSettings, LsyncdSync, Native};
 use crate::event::Event;
 use crate::filter::LsyncdFilter;
 use crate::tree::RelPath;
@@ -65,6 +67,7 @@ pub struct Round {
     onepass: bool,
     first: usize,
     collects: Collects,
+    schedule: Schedule,
     next: Option<Box<LsyncdConfig>>,
     /// Set when the round is over, for the scripts that still run.
     over: Arc<AtomicBool>,
@@ -108,6 +111,7 @@ impl Round {
         let mut core = Core::new(syncs, log, engine.clone());
         core.insist = settings.insist;
         core.processes_max = settings.processes_max;
+        core.tunnels = Tunnels::start(core.syncs.iter().map(|sync| sync.spec.tunnel.as_ref()), &core.log);
         let core = Arc::new(Mutex::new(core));
         let over = Arc::new(AtomicBool::new(false));
         let jobs = script::start(lua, &core, Arc::clone(&over))?;
@@ -124,6 +128,7 @@ impl Round {
             onepass: settings.onepass,
             first: 0,
             collects: HashMap::new(),
+            schedule: Schedule::default(),
             next: None,
             over,
         };
@@ -131,6 +136,7 @@ impl Round {
         for at in 0..count {
             round.begin(at, &engine)?;
         }
+        round.schedule = Schedule::new(&lock(&round.core));
         Ok(round)
     }
 
@@ -275,6 +281,14 @@ impl Round {
     /// Lets every sync do what is due, one further each time.
     fn advance(&mut self, now: Instant) {
         let mut core = lock(&self.core);
+        for number in std::mem::take(&mut core.stillborn) {
+            if let Some((at, ids, list)) = core.exited(number) {
+                ended_child(&mut core, &self.jobs, &mut self.collects, (at, ids, list, Ok(255)));
+            }
+        }
+        self.schedule.run(&mut core);
+        let Core { tunnels, log, .. } = &mut *core;
+        tunnels.look(now, log);
         let count = core.syncs.len();
         for step in 0..count {
             let at = (self.first + step) % count;
@@ -304,6 +318,9 @@ impl Round {
     /// Returns when something is due next.
     fn due(&self, now: Instant) -> Option<Instant> {
         let core = lock(&self.core);
+        if !core.stillborn.is_empty() {
+            return Some(now);
+        }
         let alarms = core.alarms.first_key_value().map(|((at, _), _)| *at);
         let syncs = core.syncs.iter().enumerate().filter_map(|(at, sync)| {
             match sync.state {
@@ -314,14 +331,14 @@ impl Round {
             if let Some(since) = sync.job {
                 return (!sync.told).then(|| since + LONG + Duration::from_millis(1));
             }
-            if core.stopping || !core.has_room(at) {
+            if core.stopping || !core.has_room(at) || !core.tunnels.is_up(at) {
                 return None;
             }
             let entry = sync.delays.first()?.1;
             let alarm = if sync.delays.len() >= sync.spec.delays_max { Some(now) } else { entry.alarm };
             Some(alarm.unwrap_or(now).max(sync.rest.unwrap_or(now)).max(now + Duration::from_millis(1)))
         });
-        syncs.chain(alarms).min()
+        syncs.chain(alarms).chain(self.schedule.due()).chain(core.tunnels.due()).min()
     }
 
     fn write_status(&self) {
@@ -454,13 +471,16 @@ struct Stop {
 fn watcher(
     at: usize,
     spec: &LsyncdSync,
-    filter: &LsyncdFilter,
+    filter: &Arc<RwLock<LsyncdFilter>>,
     engine: Sender<Message>,
 ) -> Result<watch::Watcher, String> {
     let source = Path::new(std::ffi::OsStr::from_bytes(&spec.source));
-    let filter = filter.clone();
+    let filter = Arc::clone(filter);
     let subdirs = spec.subdirs;
-    let skip = move |path: &RelPath, dir: bool| (dir && !subdirs) || filter.excludes(path, dir);
+    let excludes = move |path: &RelPath, dir: bool| {
+        filter.read().unwrap_or_else(PoisonError::into_inner).excludes(path, dir)
+    };
+    let skip = move |path: &RelPath, dir: bool| (dir && !subdirs) || excludes(path, dir);
     let options = watch::Options {
         backend: Backend::Inotify,
         poll_interval: Duration::from_secs(300),
@@ -468,108 +488,4 @@ fn watcher(
     };
     let ear = Arc::new(Ear { at, engine });
     watch::start(source, options, Arc::new(skip), ear).map_err(|error| error.to_string())
-}
-
-fn send_job(core: &mut Core, jobs: &Sender<Job>, job: Job) {
-    if let Some(sync) = job.sync.and_then(|at| core.syncs.get_mut(at)) {
-        sync.job = Some(Instant::now());
-        sync.told = false;
-    }
-    if jobs.try_send(job).is_err() {
-        core.die("too many Lua functions wait to be run");
-    }
-}
-
-type Collects = HashMap<usize, Vec<Job>>;
-
-fn ended_child(
-    core: &mut Core,
-    jobs: &Sender<Job>,
-    waiting: &mut Collects,
-    (at, ids, list, ended): (usize, Vec<u64>, bool, Result<i32, i32>),
-) {
-    let handler = core.syncs.get(at).map(|sync| sync.spec.collect.clone());
-    let Some(Handler::Lua(function)) = handler else {
-        let verdict = layers::judge(core, at, &ids, list, ended);
-        core.judged(at, &ids, verdict);
-        return;
-    };
-    let code = ended.unwrap_or_else(|signal| 128 + signal);
-    let job = Job { sync: Some(at), kind: JobKind::Collect { ids, list, code }, function };
-    if core.syncs.get(at).is_some_and(|sync| sync.job.is_some()) {
-        waiting.entry(at).or_default().push(job);
-    } else {
-        send_job(core, jobs, job);
-    }
-}
-
-fn heard_of_mirror(core: &mut Core, at: usize, heard: Heard, hopeless: bool) {
-    let Some(sync) = core.syncs.get_mut(at) else { return };
-    let spec = Arc::clone(&sync.spec);
-    let State::Mirror(_, live) = &mut sync.state else { return };
-    match heard {
-        Heard::Line { category, text } => core.log.line(category, &text),
-        Heard::Live => {
-            let first = !std::mem::replace(live, true);
-            if first {
-                core.normal(&format!("Startup of {} finished.", layers::pair(&spec)));
-            }
-        }
-        Heard::Down if hopeless && !*live => core.die("Critical exitcode."),
-        Heard::Down => {}
-    }
-}
-
-fn done(
-    core: &mut Core,
-    jobs: &Sender<Job>,
-    waiting: &mut Collects,
-    job: Job,
-    result: Result<Option<Verdict>, String>,
-) {
-    if let JobKind::Ready(fd) = job.kind {
-        observe(fd, core);
-    }
-    if let Some(sync) = job.sync.and_then(|at| core.syncs.get_mut(at)) {
-        sync.job = None;
-    }
-    let verdict = match result {
-        Ok(verdict) => verdict,
-        Err(text) => return core.blame(job.sync, &format!("in Lua: {text}")),
-    };
-    let Some(at) = job.sync else { return };
-    match job.kind {
-        JobKind::Collect { ids, .. } => core.judged(at, &ids, verdict),
-        JobKind::On(id) if core.waits(at, id) => core.discard(at, id),
-        JobKind::Whole(id) if core.waits(at, id) => {
-            rest(core, at, "init neither spawned on its event nor discarded it");
-        }
-        JobKind::Action
-            if core
-                .syncs
-                .get(at)
-                .is_some_and(|sync| sync.due(Instant::now()).is_some() && sync.children == 0) =>
-        {
-            // It may have taken one event of several; only one that takes none is kept from spinning.
-            rest_briefly(core, at);
-        }
-        _ => {}
-    }
-    if let Some(jobs_of) = waiting.get_mut(&at).filter(|list| !list.is_empty()) {
-        let job = jobs_of.remove(0);
-        send_job(core, jobs, job);
-    }
-}
-
-fn rest(core: &mut Core, at: usize, text: &str) {
-    let Some(sync) = core.syncs.get_mut(at) else { return };
-    sync.rest = Some(Instant::now() + Duration::from_secs(1));
-    let name = sync.spec.name.clone();
-    core.log.line("Warn", &format!("{name}: {text}"));
-}
-
-fn rest_briefly(core: &mut Core, at: usize) {
-    if let Some(sync) = core.syncs.get_mut(at) {
-        sync.rest = Some(Instant::now() + Duration::from_millis(2));
-    }
 }

@@ -15,7 +15,7 @@ use super::intake::InotifyMode;
 use super::log::{self, Categories, Log};
 use super::native::Mirrors;
 use super::round::{End, Round};
-use crate::config::{LsyncdConfig, LsyncdOptions, LsyncdSettings, load_lsyncd};
+use crate::config::{LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, Said, SaidTo, load_lsyncd};
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -37,13 +37,15 @@ pub struct Options {
 }
 
 /// Reads the configuration, relative names from where the process was started.
-fn load(options: &Options, cwd: &Option<PathBuf>, log: &Log) -> Option<LsyncdConfig> {
+fn load(options: &Options, cwd: &Option<PathBuf>, log: &Log) -> Result<LsyncdConfig, i32> {
     let now = std::env::current_dir().ok();
     if let Some(cwd) = cwd {
         // Where it is gone, relative names fail by themselves.
         let _ = std::env::set_current_dir(cwd);
     }
-    let mut loaded = load_lsyncd(&options.config);
+    let said = log.clone();
+    let say: SaidTo = Arc::new(move |category: &str, text: &str| said.line(category, text));
+    let mut loaded = load_lsyncd(&LsyncdOptions { said: Said(Some(say)), ..options.config.clone() });
     if let Ok(config) = &mut loaded {
         let settings = &mut config.settings;
         // The daemon works in `/`.
@@ -61,11 +63,12 @@ fn load(options: &Options, cwd: &Option<PathBuf>, log: &Log) -> Option<LsyncdCon
             for warning in &config.warnings {
                 log.line("Warn", warning);
             }
-            Some(config)
+            Ok(config)
         }
+        Err(LsyncdError::Exit(code)) => Err(code),
         Err(error) => {
             log.line("Error", &error.to_string());
-            None
+            Err(255)
         }
     }
 }
@@ -79,7 +82,10 @@ pub fn run(mut options: Options, mirrors: &Arc<dyn Mirrors>) -> i32 {
     for file in [&mut options.config.file, &mut options.logfile, &mut options.pidfile].into_iter().flatten() {
         *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone());
     }
-    let Some(mut config) = load(&options, &cwd, &log) else { return 255 };
+    let mut config = match load(&options, &cwd, &log) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
     let (mut begun, mut pidfile) = (false, None);
     loop {
         let settings = settled(config.settings.clone(), &options, begun);
@@ -98,7 +104,7 @@ pub fn run(mut options: Options, mirrors: &Arc<dyn Mirrors>) -> i32 {
             log.line("Normal", "--- Startup ---");
         }
         let round = Round::start(config, &settings, log.clone(), (sender.clone(), mode), mirrors);
-        let reload = || load(&options, &cwd, &log).filter(|new| is_sound(new, &options, &log));
+        let reload = || load(&options, &cwd, &log).ok().filter(|new| is_sound(new, &options, &log));
         match round.map(|round| round.turn(&receiver, &reload)) {
             Ok(End::Reset(new)) => {
                 config = *new;

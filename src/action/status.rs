@@ -16,6 +16,7 @@ pub fn render(core: &Core, watched: &[Vec<u8>]) -> Vec<u8> {
     for sync in &core.syncs {
         render_sync(sync, &mut out);
     }
+    out.extend_from_slice(core.tunnels.report().as_bytes());
     out.extend_from_slice(format!("Inotify watching {} directories\n", watched.len()).as_bytes());
     for (at, directory) in watched.iter().enumerate() {
         out.extend_from_slice(format!("  {}: ", at + 1).as_bytes());

@@ -6,6 +6,7 @@ mod cases;
 mod engine;
 mod native;
 mod scene;
+mod scripts;
 
 use std::fs;
 use std::path::Path;

@@ -347,7 +347,7 @@ pub fn shell(at: &Path, line: &str) {
 }
 
 /// Whether a process watches a directory, as `/proc` tells.
-fn watches(pid: u32, dir: &Path) -> bool {
+pub fn watches(pid: u32, dir: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(meta) = fs::metadata(dir) else { return true };
     let wanted = format!(" ino:{:x} ", meta.ino());
