@@ -79,9 +79,11 @@ pub fn run(mut options: Options, mirrors: &Arc<dyn Mirrors>) -> i32 {
     let signals = block_signals();
     let (sender, receiver) = crossbeam_channel::bounded(1 << 16);
     let cwd = std::env::current_dir().ok();
-    for file in [&mut options.config.file, &mut options.logfile, &mut options.pidfile].into_iter().flatten() {
-        *file = std::path::absolute(&*file).unwrap_or_else(|_| file.clone());
-    }
+    let absolute = |file: PathBuf| std::path::absolute(&file).unwrap_or(file);
+    options.logfile = options.logfile.map(absolute);
+    options.pidfile = options.pidfile.map(absolute);
+    // What does not exist is named as it was given.
+    options.config.file = options.config.file.map(|file| if file.exists() { absolute(file) } else { file });
     let mut config = match load(&options, &cwd, &log) {
         Ok(config) => config,
         Err(code) => return code,
@@ -165,9 +167,7 @@ fn prepare_log(log: &mut Log, settings: &LsyncdSettings) -> Option<InotifyMode> 
         let word = settings.inotify_mode.as_deref().unwrap_or_default();
         log.line(
             "Error",
-            &format!(
-                "'{word}' is not a valid inotfiyMode. ( valid: CloseWrite, Modify, CloseWrite or Modify )"
-            ),
+            &format!("'{word}' not a valid inotfiyMode. ( valid: CloseWrite, Modify, CloseWrite or Modify )"),
         );
     }
     mode

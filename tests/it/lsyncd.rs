@@ -4,6 +4,7 @@
 
 mod cases;
 mod engine;
+mod messages;
 mod native;
 mod scene;
 mod scripts;

@@ -173,7 +173,7 @@ fn refused(case: &Case) -> Option<String> {
     }
     let outcome = run.guard.wait();
     let told =
-        ["engine \"native\" is asked for, but", "Error: ", "error preparing", "is not a valid inotfiyMode"];
+        ["engine \"native\" is asked for, but", "Error: ", "error preparing", "not a valid inotfiyMode"];
     let named = outcome.code() == 255 && told.iter().any(|text| outcome.stderr.contains(text));
     (!named).then(|| format!("neither mirrored nor refused by name: {outcome:?}"))
 }
