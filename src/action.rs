@@ -18,6 +18,7 @@ mod log;
 mod native;
 mod observe;
 mod outcome;
+mod plan;
 mod round;
 mod run;
 mod script;
@@ -26,4 +27,5 @@ mod tunnel;
 
 pub use log::Categories;
 pub use native::{Ear, Heard, Mirror, Mirrors};
+pub use plan::{Planned, plan};
 pub use run::{Options, run};

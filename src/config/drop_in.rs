@@ -11,6 +11,7 @@ mod crontab;
 mod exit;
 mod flags;
 mod native;
+mod risks;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use crontab::{Crontab, Fields as CrontabFields};
 pub use exit::{ExitCodes, Verdict};
 pub use flags::{RsyncFlags, SshFlags};
 pub use native::{Engine, Native};
+pub use risks::lsyncd_risks;
 pub use spec::{Handler, LsyncdSettings, LsyncdSync, TunnelSpec};
 
 const PRELUDE: &str = include_str!("../../lua/lsyncd.lua");

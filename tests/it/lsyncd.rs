@@ -3,6 +3,7 @@
 //! Where `lsyncd` is installed it is driven beside speil, and both must make the same calls.
 
 mod cases;
+mod check;
 mod engine;
 mod messages;
 mod native;
