@@ -3,9 +3,9 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd rsync lsyncd setfacl setfattr
+TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish
 
-.PHONY: all demo test seeds packages bench install lint doc check clean
+.PHONY: all demo test seeds drill packages bench install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -23,6 +23,11 @@ test: packages
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
 
+# Drills: minutes each, with figures, in up to 10 GB of memory.
+# One of them: make drill DRILL=a_million
+drill: packages
+	$(CARGO) test --release --locked --test it drill::$(DRILL) -- --ignored --nocapture --test-threads=1
+
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:
 	@missing=; for tool in $(TOOLS); do \
@@ -32,9 +37,9 @@ packages:
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client rsync lsyncd acl attr </dev/null; \
+	        openssh-server openssh-client rsync lsyncd acl attr man-db groff zsh fish </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr man-db groff zsh fish)" >&2; exit 1; \
 	fi
 
 bench:
@@ -42,6 +47,41 @@ bench:
 
 install: all
 	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/speil" "$(DESTDIR)$(PREFIX)/bin/speil"
+
+# Debian packages into target/debian: speil, and speil-lsyncd, which is lsyncd's name for it.
+# DEB_PROFILE=dev builds one to try out.
+DEB_PROFILE ?= release
+DEB_TOOL    := 2.12.1
+DEB_BUILT    = $${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(DEB_PROFILE)),debug,$(DEB_PROFILE))/speil
+
+deb:
+	$(CARGO) deb --version 2>/dev/null | grep -q '$(DEB_TOOL)$$' || $(CARGO) install cargo-deb --locked --version $(DEB_TOOL)
+	$(CARGO) build --locked --bin speil --profile $(DEB_PROFILE)
+	rm -rf target/package && mkdir -p target/package/systemd target/package/completions/bash target/package/completions/zsh target/package/completions/fish
+	for unit in speil.service speil@.service speil-sync@.service speil-sync@.timer; do \
+	    sed 's,/usr/local/bin/speil,/usr/bin/speil,g' "contrib/$$unit" >"target/package/systemd/$$unit" || exit 1; \
+	done
+	$(DEB_BUILT) manual target/package/man
+	$(DEB_BUILT) completions bash >target/package/completions/bash/speil
+	$(DEB_BUILT) completions zsh >target/package/completions/zsh/_speil
+	$(DEB_BUILT) completions fish >target/package/completions/fish/speil.fish
+	ln -s speil target/package/lsyncd
+	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE)
+	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE) --variant lsyncd
+
+# Installs the packages in a Debian made for it, tries them out, removes them, and looks for what is
+# left. As root, with debootstrap.
+test-deb: deb
+	contrib/deb/try target/debian
+
+# The Ansible role: syntax, lint, and applied to this host below a temporary directory. The tools go into
+# a virtual environment of their own.
+ANSIBLE_VENV ?= target/ansible
+
+test-ansible:
+	$(CARGO) build --locked --bin speil
+	[ -x $(ANSIBLE_VENV)/bin/ansible-lint ] || { python3 -m venv $(ANSIBLE_VENV) && $(ANSIBLE_VENV)/bin/pip -q install ansible-core==2.19.14 ansible-lint==26.10.1; }
+	PATH="$(abspath $(ANSIBLE_VENV))/bin:$$PATH" contrib/ansible/test/run "$${CARGO_TARGET_DIR:-target}/debug/speil"
 
 lint:
 	$(CARGO) fmt --check

@@ -25,7 +25,7 @@ mod script;
 mod status;
 mod tunnel;
 
-pub use log::Categories;
+pub use log::{Categories, facility, open_syslog, to_syslog};
 pub use native::{Ear, Heard, Mirror, Mirrors};
 pub use plan::{Planned, plan};
 pub use run::{Options, run};

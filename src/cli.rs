@@ -19,6 +19,7 @@ mod filters;
 mod format;
 mod hosted;
 mod itemize;
+mod log;
 mod lsyncd;
 mod numbers;
 mod options;
@@ -34,11 +35,15 @@ mod table;
 mod told;
 mod transfer;
 mod values;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use commands::{Agent, Check, Control, Held, Named, Reconcile, Run, Status, Wait};
+pub use commands::{
+    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reconcile, Run,
+    Status, Wait,
+};
 pub use draft::{Transfer, check_source};
 pub use error::CliError;
 pub use execute::execute;

@@ -9,6 +9,7 @@ mod conflict;
 mod drop_in;
 mod error;
 mod explain;
+mod hooks;
 mod lsyncd;
 mod lua;
 mod mirror;
@@ -33,11 +34,13 @@ pub use drop_in::{
 };
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
+pub use hooks::{HookField, HookValue, Hooks};
 pub use lua::Limits;
 pub use model::{
-    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, MaxDelete, Reconcile, Selection,
-    Settings, Ssh, Sync, Target, Transport, Verify,
+    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, LogFormat, MaxDelete, Reconcile,
+    Selection, Settings, Ssh, Sync, Target, Transport, Verify,
 };
+pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{
     UnitError, parse_bwlimit, parse_duration, parse_interval, parse_max_delete, parse_size, seconds,
@@ -55,6 +58,10 @@ pub struct Loaded {
     pub config: Config,
     /// What works but is hardly meant.
     pub warnings: Vec<Warning>,
+    /// What is to be called while the daemon runs.
+    pub hooks: Hooks,
+    /// Syncs that were left out, for what is wrong with them; see [`load_whole`].
+    pub broken: Vec<ConfigError>,
 }
 
 /// Loads one configuration file, or the `*.lua` files of a directory.
@@ -72,14 +79,23 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
 /// [`ConfigError`] (die) for files that cannot be read, Lua errors, unknown keys, wrong values, and
 /// targets that work against each other. The first one is told.
 pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
-    load_within(paths, Limits::default())
+    load_within(paths, Limits::default(), false)
+}
+
+/// Loads as [`load_all`], but leaves out each sync that is wrong, and tells of it beside the others.
+///
+/// # Errors
+/// [`ConfigError`] (die) as [`load_all`], for what concerns more than one sync, and if no sync is left.
+pub fn load_whole<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
+    let loaded = load_within(paths, Limits::default(), true)?;
+    match loaded.broken.first() {
+        Some(error) if loaded.config.syncs.is_empty() => Err(error.clone()),
+        _ => Ok(loaded),
+    }
 }
 
 /// Loads as [`load_all`], with bounds on what the programs may use up.
-///
-/// # Errors
-/// As [`load_all`].
-pub fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits) -> Result<Loaded, ConfigError> {
+fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Result<Loaded, ConfigError> {
     let mut files = Vec::new();
     for path in paths {
         files.extend(files_of(path.as_ref())?);
@@ -90,18 +106,44 @@ pub fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits) -> Result<Loaded
     for block in &evaluated.settings {
         warnings.extend(settings::add(block, &mut settings)?);
     }
-    let mut syncs = Vec::with_capacity(evaluated.syncs.len());
+    let mut broken = Vec::new();
+    let (mut syncs, mut places) = (Vec::new(), Vec::new());
     for block in &evaluated.syncs {
-        syncs.push(read_sync(block, evaluated.asked_layer.as_deref(), &mut warnings)?);
+        match read_sync(block, evaluated.asked_layer.as_deref(), &mut warnings) {
+            Ok(sync) => {
+                syncs.push(sync);
+                places.push(&block.place);
+            }
+            Err(error) if lenient => broken.push(error),
+            Err(error) => return Err(error),
+        }
     }
-    let places: Vec<&Place> = evaluated.syncs.iter().map(|block| &block.place).collect();
-    name_syncs(&mut syncs, &places)?;
-    warnings.extend(check_conflicts(&syncs, &places)?);
-    if syncs.is_empty() {
+    loop {
+        let settled = settle(&mut syncs, &places);
+        let error = match settled {
+            Ok(more) => {
+                warnings.extend(more);
+                break;
+            }
+            Err(error) => error,
+        };
+        let at = places.iter().rposition(|place| **place == error.place).filter(|_| lenient);
+        let Some(at) = at else { return Err(error) };
+        syncs.remove(at);
+        places.remove(at);
+        broken.push(error);
+    }
+    if syncs.is_empty() && broken.is_empty() {
         let file = files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
         return Err(ConfigError::new(&Place { file, line: None }, Fault::NoSync));
     }
-    Ok(Loaded { config: Config { settings, syncs }, warnings })
+    Ok(Loaded { config: Config { settings, syncs }, warnings, hooks: evaluated.hooks, broken })
+}
+
+/// Names the syncs, and sees that they do not work against each other.
+fn settle(syncs: &mut [Sync], places: &[&Place]) -> Result<Vec<Warning>, ConfigError> {
+    name_syncs(syncs, places)?;
+    check_conflicts(syncs, places)
 }
 
 /// Returns the files that `path` stands for.
@@ -140,7 +182,9 @@ fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) ->
         return Err(ConfigError::new(&block.place, Fault::Unmapped { layer, keys: mapped.unmapped }));
     }
     warnings.extend(mapped.notes.into_iter().map(|text| Warning { place: block.place.clone(), text }));
-    Ok(mapped.sync)
+    let mut sync = mapped.sync;
+    sync.origins.fill(sync.filters.len(), &block.place.to_string());
+    Ok(sync)
 }
 
 /// Names the syncs that have no name after the last component of their source.

@@ -9,17 +9,21 @@
 
 mod control;
 mod engine;
+mod explain;
+mod hint;
 mod hosted;
 mod link;
 mod lock;
+mod notify;
 mod once;
 mod pipeline;
 mod probe;
 mod service;
 
 pub use control::{ask, find_socket};
+pub use explain::explain_rules;
+pub use hint::hint;
 pub use hosted::Hosted;
-pub use link::hint;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::{Pipeline, transport_of};

@@ -11,4 +11,4 @@ mod notice;
 
 pub use counters::{Counters, Totals};
 pub use counts::Counts;
-pub use notice::{Itemized, Monitor, Notice, PassSummary, Progress, Scope, Silent};
+pub use notice::{Itemized, Level, Monitor, Notice, PassSummary, Progress, Scope, Silent};

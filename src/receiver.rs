@@ -7,8 +7,10 @@
 //! signatures, walks and disk flushes run beside it; an evicted session changes nothing any more.
 //! **Not here:** how the bytes arrive (`transport`), what ought to be mirrored (`sender`).
 
+mod access;
 mod apply;
 mod durable;
+mod examine;
 mod greeting;
 mod install;
 mod operations;
@@ -18,6 +20,7 @@ mod profile;
 mod reply;
 mod sign;
 mod state;
+mod strangers;
 mod streams;
 
 use std::io::{self, BufReader, Read, Write};

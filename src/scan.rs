@@ -130,6 +130,18 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
     read_dir(fd.as_fd(), dir, options, view)
 }
 
+/// Returns BLAKE3 of the regular file at `path`.
+///
+/// # Errors
+/// What opening and reading it say.
+pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
+    let parent = root.parent(path)?;
+    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
+        Some(entry) if entry.attrs.meta.kind == Kind::File => hash_file(parent.fd.as_fd(), parent.name),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
 fn read_dir(fd: BorrowedFd<'_>, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
     let mut names = names(fd)?;
     names.sort_unstable();

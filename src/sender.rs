@@ -12,6 +12,8 @@
 mod changes;
 mod error;
 mod held;
+mod hello;
+mod latest;
 mod links;
 mod mailbox;
 mod outbox;
@@ -26,13 +28,16 @@ mod shared;
 mod source;
 mod status;
 mod stream;
+mod survey;
 
 pub use error::SessionError;
 pub use held::Held;
+pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Parcel};
 pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
-pub use status::{TargetProblem, TargetState, TargetStatus};
+pub use status::{Deed, TargetProblem, TargetState, TargetStatus};
+pub use survey::{Survey, survey};
 
 use std::time::{Duration, Instant};
 

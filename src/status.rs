@@ -4,7 +4,13 @@
 //! **Invariant:** `schema` is raised when a field changes its meaning or goes; new fields come without.
 //! **Not here:** gathering the values (`daemon`), showing them to people (`cli`).
 
+mod explanation;
+
+pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
+
 use serde::{Deserialize, Serialize};
+
+use crate::monitor::Level;
 
 /// Version of the JSON that `speil status --json` prints.
 pub const SCHEMA: u32 = 1;
@@ -39,12 +45,26 @@ pub enum Request {
         /// One sync only.
         sync: Option<String>,
     },
+    /// Write more or less of a sync, or of all, into the log.
+    LogLevel {
+        /// One sync only.
+        sync: Option<String>,
+        /// How much.
+        level: Level,
+    },
     /// Send held deletes.
     Approve {
         /// One sync only.
         sync: Option<String>,
         /// One target only.
         target: Option<String>,
+    },
+    /// Why is a path, or is it not, on the targets?
+    Explain {
+        /// The sync.
+        sync: String,
+        /// Below the source, or absolute; any bytes.
+        path: Vec<u8>,
     },
     /// Forget held deletes.
     Discard {
@@ -61,6 +81,8 @@ pub enum Request {
 pub enum Answer {
     /// How things are.
     Status(Report),
+    /// What is known of a path.
+    Explained(Box<Explanation>),
     /// It is done; to how many syncs or entries.
     Done {
         /// How many.

@@ -97,6 +97,13 @@ pub fn open_syslog(ident: &str, facility: i32) {
     unsafe { libc::openlog(ident.into_raw(), libc::LOG_CONS | libc::LOG_PID, facility) };
 }
 
+/// Hands a line to the syslog, under a facility and a level.
+pub fn to_syslog(priority: i32, line: &str) {
+    let Ok(line) = CString::new(line.replace('\0', "?")) else { return };
+    // SAFETY: both strings end with NUL; the format takes one string.
+    unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
+}
+
 impl Log {
     /// Opens the log file for appending.
     ///
@@ -127,17 +134,14 @@ impl Log {
             let line = format!("{} {category}: {text}\n", stamp("%a %b %e %H:%M:%S %Y"));
             let _ = file.write_all(line.as_bytes());
         }
-        if let Some(facility) = self.syslog
-            && let Ok(line) = CString::new(format!("{category}, {text}").replace('\0', "?"))
-        {
+        if let Some(facility) = self.syslog {
             let level = match category {
                 "Error" => libc::LOG_ERR,
                 "Warn" => libc::LOG_WARNING,
                 "Normal" => libc::LOG_NOTICE,
                 _ => libc::LOG_DEBUG,
             };
-            // SAFETY: both strings end with NUL; the format takes one string.
-            unsafe { libc::syslog(facility | level, c"%s".as_ptr(), line.as_ptr()) };
+            to_syslog(facility | level, &format!("{category}, {text}"));
         }
     }
 }

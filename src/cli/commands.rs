@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::config::parse_duration;
+use crate::config::{LogFormat, parse_duration};
+use crate::monitor::Level;
 
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
@@ -14,8 +15,13 @@ pub(super) enum Plain {
     Run(Run),
     /// Check a configuration, print what it comes to, start nothing
     Check(Check),
+    /// Say what would stop a mirror from working, and what to do
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor(Doctor),
     /// Show each target's state, lag and problems
     Status(Status),
+    /// Say why a path is, or is not, on the targets
+    Explain(Explain),
     /// Wait until every change made so far stands on the targets
     Wait(Wait),
     /// Compare and repair the whole tree now
@@ -24,10 +30,18 @@ pub(super) enum Plain {
     Pause(Named),
     /// Send again after a pause
     Resume(Named),
+    /// Write more or less of a sync into the log, until the daemon ends
+    LogLevel(LogLevel),
     /// Let held deletes go
     Approve(Held),
     /// Drop held deletes; the files stay on the target
     Discard(Held),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Manual(Manual),
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions(Completions),
     /// Receive on standard input and output; started by the source over ssh
     #[command(after_help = AGENT_HELP)]
     Agent(Agent),
@@ -48,12 +62,18 @@ pub struct Run {
     /// Say what the first pass would do, deletes first; change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Start nothing if any sync is wrong or cannot be started; else the others run
+    #[arg(long)]
+    pub strict: bool,
     /// More in the log; up to three times
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Append the log to FILE, whatever the configuration says
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
+    /// What a line of the log looks like, and where it goes: human, json or syslog
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    pub log_format: Option<LogFormat>,
     /// Write the process id to FILE, whatever the configuration says
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
@@ -73,6 +93,39 @@ pub struct Check {
     pub diff: bool,
 }
 
+const DOCTOR_HELP: &str = "\
+Without CONFIG or TARGET it looks at /etc/speil/speil.lua, if that exists, and at this host.
+It connects as the daemon would and tries the target's directory out with files that it removes;
+nothing is mirrored. Where an agent is missing and may be uploaded, it is.
+
+Exit codes: 0 nothing is in the way, 1 wrong usage or configuration, 23 there are problems.";
+
+/// `speil doctor`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Doctor {
+    /// What to look at.
+    #[arg(
+        value_name = "CONFIG|TARGET",
+        help = "Lua configurations, or targets: [USER@]HOST:PATH, or PATH on this host"
+    )]
+    pub what: Vec<PathBuf>,
+    /// The source of the targets that are named: does it fit there?
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+    /// How targets that are named are reached, as in speil sync
+    #[arg(short = 'e', long, value_name = "COMMAND")]
+    pub rsh: Option<String>,
+    /// Where their agent comes from, as in speil sync
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where the kernel tells of itself
+    #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
+    pub proc: PathBuf,
+}
+
 /// How a running daemon is reached.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct Control {
@@ -84,6 +137,29 @@ pub struct Control {
 /// `speil status`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Status {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Full-screen, with graphs of lag and throughput, until q
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `speil explain`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Explain {
+    /// The sync
+    #[arg(value_name = "SYNC")]
+    pub sync: String,
+    /// The path: below the source, or absolute
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Ask no daemon: what this configuration says of the path
+    #[arg(long, value_name = "CONFIG", conflicts_with = "control")]
+    pub config: Option<PathBuf>,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
@@ -131,6 +207,23 @@ pub struct Named {
     pub control: Control,
 }
 
+/// `speil log-level`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct LogLevel {
+    /// This sync only
+    #[arg(value_name = "SYNC", conflicts_with = "all", required_unless_present = "all")]
+    pub sync: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(value_name = "LEVEL", value_parser = level, required_unless_present = "all")]
+    pub level: Option<Level>,
+    /// Every sync, and what belongs to none
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub all: Option<Level>,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
 /// `speil approve` and `speil discard`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Held {
@@ -145,6 +238,22 @@ pub struct Held {
     pub control: Control,
 }
 
+/// `speil manual`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Manual {
+    /// Where speil.1 and the others go; it is made
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `speil completions`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Completions {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
 /// `speil agent`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Agent {
@@ -154,6 +263,14 @@ pub struct Agent {
     /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    LogFormat::parse(text).ok_or_else(|| "human, json or syslog".to_owned())
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    Level::parse(text).ok_or_else(|| "error, warn, info, debug or trace".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -6,7 +6,10 @@
 mod check;
 mod check_lsyncd;
 mod control;
+mod doctor;
+mod explain;
 mod live;
+mod manual;
 mod sync;
 
 use std::io::{self, IsTerminal, Write};
@@ -27,16 +30,22 @@ pub fn execute(command: Command) -> u8 {
             print(&text);
             0
         }
+        Command::Manual(it) => manual::pages(&it),
+        Command::Completions(it) => manual::completions(&it),
         Command::Agent(agent) => run_agent(&agent),
         Command::Sync(transfer) => sync::run(&transfer),
         Command::Mirror(transfer) => live::mirror(*transfer),
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
+        Command::Doctor(it) => doctor::run(&it),
+        Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
+        Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),
         Command::Pause(it) => control::pause(it),
         Command::Resume(it) => control::resume(it),
+        Command::LogLevel(it) => control::log_level(it),
         Command::Approve(it) => control::approve(it),
         Command::Discard(it) => control::discard(it),
     }

@@ -83,9 +83,12 @@ struct Lines {
 impl Monitor for Lines {
     fn notice(&self, scope: &Scope, notice: &Notice) {
         let (category, text) = match line(scope, notice, true) {
-            Told::Trouble(text) => ("Warn", text.replace('\n', "; ")),
+            Told::Trouble(text, hint) => {
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                ("Warn", format!("{text}{hint}"))
+            }
             Told::News(text) => ("Normal", text),
-            Told::Detail(text) => ("Native", text),
+            Told::Detail(text) | Told::Fine(text) => ("Native", text),
         };
         (self.ear)(Heard::Line { category, text });
         match notice {

@@ -5,7 +5,10 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
-use super::commands::{Agent, Check, Held, Named, Plain, Reconcile, Run, Status, Wait, version};
+use super::commands::{
+    Agent, Check, Completions, Doctor, Explain, Held, LogLevel, Manual, Named, Plain, Reconcile, Run, Status,
+    Wait, version,
+};
 use super::draft::Transfer;
 use super::error::CliError;
 use super::refused::refusal;
@@ -23,8 +26,12 @@ pub enum Command {
     Run(Run),
     /// A look at a configuration.
     Check(Check),
+    /// A look at what would stop it.
+    Doctor(Doctor),
     /// The state of a running daemon.
     Status(Status),
+    /// Why a path is where it is.
+    Explain(Explain),
     /// Wait until the targets are in step.
     Wait(Wait),
     /// A full pass now.
@@ -33,10 +40,16 @@ pub enum Command {
     Pause(Named),
     /// Send again.
     Resume(Named),
+    /// More or less in the log.
+    LogLevel(LogLevel),
     /// Let held deletes go.
     Approve(Held),
     /// Drop held deletes.
     Discard(Held),
+    /// The man pages.
+    Manual(Manual),
+    /// The completions of a shell.
+    Completions(Completions),
     /// The receiver on standard input and output.
     Agent(Agent),
     /// Text for standard output: help or version.
@@ -48,13 +61,18 @@ impl From<Plain> for Command {
         match plain {
             Plain::Run(run) => Self::Run(run),
             Plain::Check(check) => Self::Check(check),
+            Plain::Doctor(it) => Self::Doctor(it),
             Plain::Status(status) => Self::Status(status),
+            Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(named) => Self::Pause(named),
             Plain::Resume(named) => Self::Resume(named),
+            Plain::LogLevel(it) => Self::LogLevel(it),
             Plain::Approve(held) => Self::Approve(held),
             Plain::Discard(held) => Self::Discard(held),
+            Plain::Manual(it) => Self::Manual(it),
+            Plain::Completions(it) => Self::Completions(it),
             Plain::Agent(agent) => Self::Agent(agent),
         }
     }
@@ -99,7 +117,7 @@ pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result
 }
 
 /// Returns the whole command line as clap knows it.
-pub(super) fn top() -> clap::Command {
+pub(in crate::cli) fn top() -> clap::Command {
     let top = clap::Command::new("speil")
         .disable_version_flag(true)
         .after_help(

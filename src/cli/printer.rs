@@ -224,7 +224,8 @@ impl Monitor for Printer {
         }
         let quiet = self.output.quiet;
         match line(scope, notice, self.live) {
-            Told::Trouble(text) => self.warn(&text),
+            Told::Trouble(text, None) => self.warn(&text),
+            Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
             Told::News(text) if self.live && !quiet => self.say(text.as_bytes()),
             Told::Detail(text) if self.output.verbose > 1 || (self.live && self.output.verbose > 0) => {
                 self.say(text.as_bytes());
@@ -270,16 +271,7 @@ fn escaped(name: &[u8]) -> String {
 
 /// Returns the time as `2026/11/21 10:16:00`, in UTC, as rsync's log files have it.
 fn stamp() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Civil date from days since the epoch: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + u64::from(month <= 2);
+    let now = Time::now();
+    let ((year, month, day), rest) = (now.date(), now.secs.rem_euclid(86_400));
     format!("{year}/{month:02}/{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
 }

@@ -464,7 +464,7 @@ fn other_commands_take_their_arguments() {
         (vec!["check", "/c.lua"], Command::Check(Check { config: "/c.lua".into(), diff: false })),
         (
             vec!["status", "--json", "--control", "/s"],
-            Command::Status(Status { json: true, control: control("/s") }),
+            Command::Status(Status { json: true, watch: false, control: control("/s") }),
         ),
         (
             vec!["wait", "www", "--timeout", "1m", "--targets", "a,b"],

@@ -6,20 +6,20 @@ use crate::monitor::{Notice, Scope};
 
 /// How much a notice matters.
 pub(super) enum Told {
-    /// Something is wrong.
-    Trouble(String),
+    /// Something is wrong; and what to do about it.
+    Trouble(String, Option<String>),
     /// Something an operator wants to see go by.
     News(String),
     /// Something only a close look needs.
     Detail(String),
+    /// Something that comes with every batch.
+    Fine(String),
 }
 
 /// Returns a notice as one line.
 pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
-    let trouble = |text: String, hint: Option<&String>| {
-        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-        Told::Trouble(format!("{scope}: {text}{hint}"))
-    };
+    let trouble =
+        |text: String, hint: Option<&String>| Told::Trouble(format!("{scope}: {text}"), hint.cloned());
     match notice {
         Notice::Connected { program, lacks } if lacks.is_empty() => {
             Told::Detail(format!("{scope}: connected, agent {program}"))
@@ -60,6 +60,12 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             };
             trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
         }
+        Notice::Kept { count } => trouble(
+            format!(
+                "{count} entries that someone else wrote on the target are kept in .speil/strangers for 30 days"
+            ),
+            None,
+        ),
         Notice::SetAside { path } => trouble(
             format!("{path} was written on the target by someone else; kept in .speil/strangers"),
             None,
@@ -67,6 +73,12 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Rescan { path, reason } => {
             Told::Detail(format!("{scope}: rescan of {path} ({})", reason.word()))
         }
+        Notice::Batch { batch, changes } => {
+            Told::Fine(format!("{scope}: batch {batch} acknowledged, {changes} changes"))
+        }
+        Notice::Paused { on: true } => Told::News(format!("{scope}: paused")),
+        Notice::Paused { on: false } => Told::News(format!("{scope}: resumed")),
+        Notice::Message { text } => Told::News(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
     }
 }

@@ -257,7 +257,7 @@ fn read(section: &Section, key: &'static str, file: &str) -> Result<Vec<Vec<u8>>
     let here = PathBuf::from(file);
     let beside = Path::new(&section.place.file).parent().map(|dir| dir.join(file));
     let path = beside.filter(|beside| !here.exists() && beside.exists()).unwrap_or(here);
-    lines(section, key, &path, b"#")
+    Ok(lines(section, key, &path, b"#")?.into_iter().map(|(_, line)| line).collect())
 }
 
 /// lsyncd sends what is `delay` old; speil sends a quiet path at once and a busy one that often.

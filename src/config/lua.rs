@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlua::{ChunkMode, HookTriggers, Lua, Table, Value, VmState};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, Table, Value, VmState};
 
 use crate::config::error::{ConfigError, Fault, Place, Warning};
+use crate::config::hooks::{HOOKS, Hooks};
 use crate::config::raw::{Block, Raw, RawTable};
 use crate::error::io_text;
 use crate::tree::quote;
@@ -56,12 +57,16 @@ pub struct Evaluated {
     pub warnings: Vec<Warning>,
     /// The layer that was read last and does not exist.
     pub asked_layer: Option<String>,
+    /// What is to be called while the daemon runs.
+    pub hooks: Hooks,
 }
 
 /// What the running program has said so far; shared with the functions that it calls.
 #[derive(Default)]
 struct Gathered {
     evaluated: Evaluated,
+    /// The hooks that were set so far.
+    hooks: BTreeMap<&'static str, Function>,
     /// Why the program was stopped, and where.
     stopped: Option<ConfigError>,
 }
@@ -100,7 +105,11 @@ pub fn evaluate(files: &[PathBuf], limits: Limits) -> Result<Evaluated, ConfigEr
             error => lua_error(error, &place),
         })?;
     }
-    Ok(with(&shared, |gathered| std::mem::take(&mut gathered.evaluated)))
+    let (mut evaluated, hooks) = with(&shared, |gathered| {
+        (std::mem::take(&mut gathered.evaluated), std::mem::take(&mut gathered.hooks))
+    });
+    evaluated.hooks = Hooks::new(lua, hooks);
+    Ok(evaluated)
 }
 
 /// Makes the state: the library, the bounds, and what the prelude defines.
@@ -155,6 +164,11 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
         "settings",
         lua.create_function(move |lua, table: Table| {
             let block = Block { place: caller(lua), table: read_table(&table, 0)? };
+            for name in HOOKS {
+                if let Value::Function(hook) = table.get(name)? {
+                    with(&gathered, |gathered| gathered.hooks.insert(name, hook));
+                }
+            }
             with(&gathered, |gathered| gathered.evaluated.settings.push(block));
             Ok(())
         })?,

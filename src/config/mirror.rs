@@ -148,25 +148,37 @@ fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError>
 fn filters(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
     const RULES: &str = "a rule such as \"- *.tmp\" or \"+ /keep/\", or a list of them";
     let rules = &mut sync.filters;
-    rules.extend(patterns(section, "filter", RULES)?);
-    rules.extend(patterns(section, "include", PATTERNS)?.iter().map(|pattern| rule('+', pattern)));
-    rules.extend(patterns(section, "exclude", PATTERNS)?.iter().map(|pattern| rule('-', pattern)));
+    for (key, sign, allowed) in
+        [("filter", None, RULES), ("include", Some('+'), PATTERNS), ("exclude", Some('-'), PATTERNS)]
+    {
+        let read = patterns(section, key, allowed)?.into_iter();
+        rules.extend(read.map(|pattern| sign.map_or_else(|| pattern.clone(), |sign| rule(sign, &pattern))));
+        sync.origins.fill(rules.len(), &format!("{}, {key}", section.place));
+    }
     for file in section.words("excludeFrom", "a file or a list of files")? {
-        rules.extend(exclude_from(section, &file)?);
+        for (place, rule) in exclude_from(section, &file)? {
+            rules.push(rule);
+            sync.origins.fill(rules.len(), &place);
+        }
     }
     check(section, rules)
 }
 
 /// Reads patterns as rsync's `--exclude-from`: one a line, `#` and `;` begin a comment, a line may
-/// begin with `- ` or `+ `. A relative name is looked for beside the configuration file.
-fn exclude_from(section: &Section, file: &str) -> Result<Vec<Vec<u8>>, ConfigError> {
+/// begin with `- ` or `+ `. A relative name is looked for beside the configuration file. Each rule comes
+/// with its file and line.
+fn exclude_from(section: &Section, file: &str) -> Result<Vec<(String, Vec<u8>)>, ConfigError> {
     let path = match Path::new(&section.place.file).parent() {
         Some(dir) => dir.join(file),
         None => PathBuf::from(file),
     };
     let signed = |line: &[u8]| line.starts_with(b"- ") || line.starts_with(b"+ ") || line == b"!";
     let lines = lines(section, "excludeFrom", &path, b"#;")?;
-    Ok(lines.into_iter().map(|line| if signed(&line) { line } else { rule('-', line) }).collect())
+    let placed = lines.into_iter().map(|(number, line)| {
+        let rule = if signed(&line) { line } else { rule('-', line) };
+        (format!("{}:{number}", path.display()), rule)
+    });
+    Ok(placed.collect())
 }
 
 fn deletes(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {

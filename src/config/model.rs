@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::Origins;
 use crate::tree::{Mask, quote};
 
 /// A whole configuration.
@@ -33,6 +34,10 @@ pub struct Settings {
     pub insist: bool,
     /// Leave after the first pass (lsyncd's `onepass`).
     pub onepass: bool,
+    /// How long one call of a hook may take.
+    pub hook_timeout: Duration,
+    /// What a line of the log looks like.
+    pub log_format: LogFormat,
     /// The name in syslog (lsyncd's `logident`).
     pub log_ident: Option<String>,
     /// The facility in syslog, by name or number (lsyncd's `logfacility`).
@@ -50,8 +55,33 @@ impl Default for Settings {
             nodaemon: false,
             insist: false,
             onepass: false,
+            hook_timeout: Duration::from_secs(10),
+            log_format: LogFormat::Human,
             log_ident: None,
             log_facility: None,
+        }
+    }
+}
+
+/// What a line of the log looks like, and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; under systemd with priorities for the journal.
+    Human,
+    /// One JSON object a line.
+    Json,
+    /// To syslog.
+    Syslog,
+}
+
+impl LogFormat {
+    /// Returns the format of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "human" => Some(Self::Human),
+            "json" => Some(Self::Json),
+            "syslog" => Some(Self::Syslog),
+            _ => None,
         }
     }
 }
@@ -71,6 +101,8 @@ pub struct Sync {
     pub selection: Selection,
     /// rsync filter rules in order, first match wins: `- *.tmp`, `+ /keep/`, `P lost+found/`.
     pub filters: Vec<Vec<u8>>,
+    /// Where each of them was written, as far as that is known.
+    pub origins: Origins,
     /// When entries that the source lacks are removed from the targets.
     pub delete: DeleteMode,
     /// Which deletes are held back.
@@ -121,6 +153,7 @@ impl Sync {
             mask: Mask::everything(),
             selection: Selection::default(),
             filters: Vec::new(),
+            origins: Origins::default(),
             delete: DeleteMode::Always,
             guard: Guard::default(),
             delay: Duration::from_millis(20),

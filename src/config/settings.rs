@@ -5,20 +5,27 @@
 
 use std::path::PathBuf;
 
-use crate::config::Settings;
 use crate::config::error::{ConfigError, Warning};
-use crate::config::raw::{Block, Raw, Section, plain};
+use crate::config::hooks::HOOKS;
+use crate::config::raw::{Block, Raw, Section, lit, plain};
+use crate::config::{LogFormat, Settings};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 20] = [
     "control",
+    "hookTimeout",
     "inotifyMode",
     "insist",
+    "logFormat",
     "logfacility",
     "logfile",
     "logident",
     "maxDelays",
     "maxProcesses",
     "nodaemon",
+    "onBatch",
+    "onHeld",
+    "onProblem",
+    "onState",
     "onepass",
     "pidfile",
     "statusFile",
@@ -73,6 +80,24 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
     }
+    for key in HOOKS {
+        if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
+            return Err(section.wrong(key, given, "a function"));
+        }
+    }
+    if let Some(limit) = section.duration("hookTimeout")? {
+        settings.hook_timeout = limit;
+    }
+    section.choice(
+        "logFormat",
+        &[
+            (lit("human"), LogFormat::Human),
+            (lit("json"), LogFormat::Json),
+            (lit("syslog"), LogFormat::Syslog),
+        ],
+        "\"human\", \"json\" or \"syslog\"",
+        &mut settings.log_format,
+    )?;
     for key in FOREIGN.iter().filter(|key| section.get(key).is_some()) {
         warn(format!("\"{key}\" changes nothing here"));
     }

@@ -146,6 +146,8 @@ fn every_key_reaches_the_model() {
         nodaemon: true,
         insist: true,
         onepass: false,
+        hook_timeout: Duration::from_secs(10),
+        log_format: LogFormat::Human,
         log_ident: Some("speil-www".into()),
         log_facility: Some("daemon".into()),
     };
@@ -448,7 +450,7 @@ fn bounded(program: &str) -> String {
     let path = dir.path().join("app.lua");
     fs::write(&path, program).unwrap();
     let limits = Limits { instructions: 2_000_000, memory_bytes: 16 << 20 };
-    let error = load_within(&[&path], limits).unwrap_err();
+    let error = load_within(&[&path], limits, false).unwrap_err();
     assert!(error.place.file.ends_with("/app.lua"), "{error}");
     error.message()
 }
@@ -496,6 +498,7 @@ fn every_example_loads_without_a_warning() {
     };
     let expected = [
         ("config.d", "shop-uploads forum-uploads wiki-uploads shop-static forum-static"),
+        ("hooks.lua", "uploads"),
         ("two-standbys.lua", "uploads"),
         ("uploads.lua", "uploads"),
         ("web-root.lua", "site"),

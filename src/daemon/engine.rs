@@ -1,11 +1,12 @@
 //! One sync's middle: events in, changes out, deletes judged, passes scheduled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
+use super::explain::Heard;
 use super::pipeline::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::config::Sync;
@@ -17,8 +18,10 @@ use crate::sender::{Feedback, Held, Mailbox, Source, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::Sink;
 
-/// Paths that are held dirty at most.
-const PATHS_MAX: usize = 200_000;
+/// Paths that are held dirty at most; more become a rescan.
+const PATHS_MAX: usize = 32_768;
+/// Events that wait for the engine at most; more become a rescan.
+const EVENTS_MAX: usize = 32_768;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
 /// Fewer deletes than this do not wait for more.
@@ -43,11 +46,13 @@ pub(super) enum Input {
 pub(super) struct Inlet {
     input: Sender<Input>,
     overflowed: AtomicBool,
+    /// Events on their way to the engine.
+    waiting: AtomicUsize,
 }
 
 impl Inlet {
     pub fn new(input: Sender<Input>) -> Self {
-        Self { input, overflowed: AtomicBool::new(false) }
+        Self { input, overflowed: AtomicBool::new(false), waiting: AtomicUsize::new(0) }
     }
 
     fn tell(&self, input: Input) {
@@ -59,7 +64,18 @@ impl Inlet {
 
 impl Sink for Inlet {
     fn events(&self, events: Vec<Event>) {
-        self.tell(Input::Events(events));
+        let count = events.len();
+        if self.waiting.fetch_add(count, Ordering::AcqRel) + count > EVENTS_MAX {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            self.overflowed.store(true, Ordering::Release);
+            return;
+        }
+        if let Err(error) = self.input.try_send(Input::Events(events)) {
+            self.waiting.fetch_sub(count, Ordering::AcqRel);
+            if error.is_full() {
+                self.overflowed.store(true, Ordering::Release);
+            }
+        }
     }
 }
 
@@ -102,6 +118,7 @@ pub(super) struct Engine {
     population: Population,
     next_pass: Option<Instant>,
     root_lost: bool,
+    heard: Arc<Heard>,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
 }
@@ -140,8 +157,14 @@ impl Engine {
             population: Population::default(),
             next_pass,
             root_lost: false,
+            heard: Arc::default(),
             counted: None,
         }
+    }
+
+    /// Returns what remembers the latest events.
+    pub fn heard(&self) -> Arc<Heard> {
+        Arc::clone(&self.heard)
     }
 
     /// Works until it is told to stop.
@@ -200,6 +223,7 @@ impl Engine {
         let now = Instant::now();
         match input {
             Input::Events(events) => {
+                self.inlet.waiting.fetch_sub(events.len(), Ordering::AcqRel);
                 for event in events {
                     self.take_event(event);
                 }
@@ -220,6 +244,7 @@ impl Engine {
     }
 
     fn take_event(&mut self, event: Event) {
+        self.heard.note(&event.kind);
         match &event.kind {
             EventKind::Rescan { path, reason } => {
                 self.monitor.notice(

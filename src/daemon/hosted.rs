@@ -14,7 +14,7 @@ use super::control::default_socket;
 use super::pipeline::Pipeline;
 use super::service::{DaemonError, Running, converse, listen, lock};
 use crate::config::Sync;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Silent};
 use crate::sender::SessionError;
 
 /// Pipelines and the control socket that tells of them.
@@ -102,7 +102,7 @@ async fn serve(
                 let running = Arc::clone(&running);
                 tokio::spawn(async move {
                     // A client that goes away early concerns nobody.
-                    let _ = converse(stream, running).await;
+                    let _ = converse(stream, running, Arc::new(Silent)).await;
                 });
             },
             _ = &mut stopped => return,

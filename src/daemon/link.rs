@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::hint::hint;
 use super::pipeline::transport_of;
 use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
@@ -102,34 +103,4 @@ fn pause(attempt: u32, error: &SessionError) -> Duration {
     let mut seed = [0; 1];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     base.mul_f64(0.75 + f64::from(seed[0]) / 512.0)
-}
-
-/// Returns what a human can change, where the error shows it.
-pub fn hint(error: &SessionError) -> Option<String> {
-    use crate::protocol::{FrameError, Refusal};
-    let text = error.to_string();
-    let hint = match error {
-        SessionError::Frame(FrameError::Noise(_)) => {
-            "the target's shell prints something before the agent starts; silence it for non-interactive logins (.bashrc)"
-        }
-        SessionError::Ended(_) if text.contains("Permission denied") => {
-            "check the key: ssh -i KEY USER@HOST true must work without a question"
-        }
-        SessionError::Ended(_) if text.contains("Host key verification") => {
-            "connect once by hand with ssh, or add the host's key to known_hosts"
-        }
-        SessionError::Refused(Refusal::Foreign { .. }) => {
-            "if the other mirror is gone, remove .speil/memory in the target directory"
-        }
-        SessionError::Refused(Refusal::Dangerous(_)) => "name a directory of its own, or pass --force-root",
-        SessionError::Refused(Refusal::Refused(_)) => {
-            "remove .speil/refuse on the target when it may be mirrored to again"
-        }
-        SessionError::Refused(Refusal::Version { .. }) => "install the same version of speil on both sides",
-        SessionError::Refused(Refusal::Root { .. }) => {
-            "the target's parent directory must exist and be writable"
-        }
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::engine::{Engine, Inlet, Input};
+use super::explain::Heard;
 use super::link::{self, LinkOptions};
 use crate::config::{AgentSource, Sync, Target, Transport as Kind};
 use crate::event::RescanReason;
@@ -14,6 +15,7 @@ use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
+use crate::tree::RelPath;
 use crate::watch::{self, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
@@ -66,6 +68,8 @@ pub struct Pipeline {
     pub sync: Sync,
     /// Its targets.
     pub targets: Vec<RunningTarget>,
+    /// The latest events.
+    pub(super) heard: Arc<Heard>,
     input: Sender<Input>,
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,
@@ -106,6 +110,7 @@ impl Pipeline {
             })
             .collect();
         let engine = Engine::new(&sync, &source, &targets, Arc::clone(monitor), Arc::clone(&inlet));
+        let heard = engine.heard();
         let engine = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || engine.run(&inputs))
@@ -124,7 +129,7 @@ impl Pipeline {
             let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
             running.link = Some(link.map_err(|error| fail(format!("start a thread: {error}")))?);
         }
-        Ok(Self { sync, targets, input, engine: Some(engine), watcher: Some(watcher) })
+        Ok(Self { sync, targets, heard, input, engine: Some(engine), watcher: Some(watcher) })
     }
 
     /// Asks for a comparison of the whole tree on every target.
@@ -174,6 +179,19 @@ impl Pipeline {
     /// Returns the directories that are watched.
     pub fn directories(&self) -> Vec<crate::tree::RelPath> {
         self.watcher.as_ref().map(Watcher::directories).unwrap_or_default()
+    }
+
+    /// Whether every thread that the sync cannot do without is there.
+    pub fn is_whole(&self) -> bool {
+        let runs =
+            |thread: &Option<JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        runs(&self.engine) && self.targets.iter().all(|running| runs(&running.link))
+    }
+
+    /// Returns what stands in the way of hearing about a path.
+    pub fn unheard(&self, path: &RelPath) -> Option<String> {
+        let problems = self.watcher.as_ref()?.problems();
+        problems.into_iter().find(|problem| path.is_within(&problem.path)).map(|problem| problem.text)
     }
 
     /// Stops in order: no more events, then the links finish what is in flight.

@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
+use super::notify::Notifier;
 use super::pipeline::{Pipeline, RunningTarget};
 use crate::config::{Config, Sync};
 use crate::event::RescanReason;
@@ -59,6 +60,8 @@ pub struct Daemon {
     status_file: Option<PathBuf>,
     status_interval: Duration,
     tick: Box<dyn Fn(&Report) + Send>,
+    notifier: Notifier,
+    strict: bool,
 }
 
 impl Daemon {
@@ -78,7 +81,15 @@ impl Daemon {
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
             tick,
+            notifier: Notifier::from_environment(),
+            strict: false,
         }
+    }
+
+    /// Ends at the start if any sync cannot be started; else it is tried again and the others run.
+    #[must_use]
+    pub fn strict(self, on: bool) -> Self {
+        Self { strict: on, ..self }
     }
 
     /// Runs the syncs until INT or TERM; returns that signal's number.
@@ -95,15 +106,17 @@ impl Daemon {
             let signals = Signals::new().map_err(DaemonError::Runtime)?;
             let listener = listen(&self.control)?;
             self.start_all(syncs)?;
+            self.notifier.ready();
             Ok(self.serve(signals, listener).await)
         });
+        self.notifier.stopping();
         let _ = std::fs::remove_file(&self.control);
         lock(&self.running).clear();
         ended
     }
 
     fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
-        let alone = syncs.len() == 1 && self.reload.is_none();
+        let alone = self.strict || (syncs.len() == 1 && self.reload.is_none());
         for sync in syncs {
             match Pipeline::start(sync.clone(), &self.monitor) {
                 Ok(pipeline) => lock(&self.running).push(Running::Up(pipeline)),
@@ -124,10 +137,16 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals, listener: UnixListener) -> i32 {
         let mut beat = tokio::time::interval(self.status_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let signs = self.notifier.sign_every();
+        let mut sign = tokio::time::interval(signs.unwrap_or(Duration::from_secs(3600)));
         loop {
             tokio::select! {
                 number = signals.next() => match number {
-                    libc::SIGHUP => self.reload(),
+                    libc::SIGHUP => {
+                        self.notifier.reloading();
+                        self.reload();
+                        self.notifier.ready();
+                    }
                     libc::SIGUSR1 => for running in lock(&self.running).iter() {
                         if let Running::Up(pipeline) = running {
                             pipeline.reconcile(RescanReason::Request);
@@ -137,13 +156,26 @@ impl Daemon {
                 },
                 accepted = listener.accept() => if let Ok((stream, _)) = accepted {
                     let running = Arc::clone(&self.running);
+                    let monitor = Arc::clone(&self.monitor);
                     tokio::spawn(async move {
                         // A client that goes away early concerns nobody.
-                        let _ = converse(stream, running).await;
+                        let _ = converse(stream, running, monitor).await;
                     });
                 },
                 _ = beat.tick() => self.beat(),
+                _ = sign.tick(), if signs.is_some() => self.sign(),
             }
+        }
+    }
+
+    /// Gives a sign of life, if every sync has its threads: one that lost some is started anew with all.
+    fn sign(&self) {
+        let whole = |slot: &Running| match slot {
+            Running::Up(pipeline) => pipeline.is_whole(),
+            Running::Waiting(..) => true,
+        };
+        if lock(&self.running).iter().all(whole) {
+            self.notifier.alive();
         }
     }
 
@@ -162,6 +194,7 @@ impl Daemon {
         let report = report(&running);
         drop(running);
         (self.tick)(&report);
+        self.notifier.status(&report);
         if let Some(path) = &self.status_file {
             let temp = path.with_extension("new");
             let text = crate::status::text(&report);
@@ -204,12 +237,9 @@ impl Daemon {
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
         self.status_file = new.settings.status_file;
-        self.tell(
-            "",
-            &format!(
-                "configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped"
-            ),
-        );
+        let text =
+            format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped");
+        self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
         self.beat();
     }
 }
@@ -264,13 +294,17 @@ impl Signals {
 }
 
 /// Answers one client, request by request.
-pub(super) async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>>>) -> io::Result<()> {
+pub(super) async fn converse(
+    stream: UnixStream,
+    running: Arc<Mutex<Vec<Running>>>,
+    monitor: Arc<dyn Monitor>,
+) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
     let (from, mut to) = stream.into_split();
     let mut lines = BufReader::new(from.take(REQUEST_LEN_MAX)).lines();
     while let Some(line) = lines.next_line().await? {
         let answer = match serde_json::from_str::<Request>(&line) {
-            Ok(request) => answer(request, &running).await,
+            Ok(request) => answer(request, &running, &*monitor).await,
             Err(error) => Answer::Failed { error: format!("request does not parse: {error}"), code: 1 },
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -280,25 +314,47 @@ pub(super) async fn converse(stream: UnixStream, running: Arc<Mutex<Vec<Running>
     Ok(())
 }
 
-async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>) -> Answer {
+async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>, monitor: &dyn Monitor) -> Answer {
+    let pause = |sync: Option<&str>, on| {
+        each(running, sync, |pipeline| {
+            pipeline.pause(on);
+            for running in &pipeline.targets {
+                let scope = Scope::new(&pipeline.sync.name, &running.target.name);
+                monitor.notice(&scope, &Notice::Paused { on });
+            }
+            1
+        })
+    };
     match request {
+        Request::LogLevel { sync, level } => match each(running, sync.as_deref(), |_| 1) {
+            Answer::Done { .. } if !monitor.set_level(sync.as_deref(), level) => Answer::Failed {
+                error: "this process keeps no log whose level can be set".to_owned(),
+                code: 1,
+            },
+            answer => answer,
+        },
         Request::Status => Answer::Status(report(&lock(running))),
         Request::Wait { sync, targets, timeout_ms } => wait(running, sync, &targets, timeout_ms).await,
         Request::Reconcile { sync } => each(running, sync.as_deref(), |pipeline| {
             pipeline.reconcile(RescanReason::Request);
             1
         }),
-        Request::Pause { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(true);
-            1
-        }),
-        Request::Resume { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.pause(false);
-            1
-        }),
+        Request::Pause { sync } => pause(sync.as_deref(), true),
+        Request::Resume { sync } => pause(sync.as_deref(), false),
         Request::Approve { sync, target } => each(running, sync.as_deref(), |pipeline| {
             pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
         }),
+        Request::Explain { sync, path } => {
+            let running = lock(running);
+            let mut up = running.iter().filter_map(|slot| match slot {
+                Running::Up(pipeline) => Some(pipeline),
+                Running::Waiting(..) => None,
+            });
+            match up.find(|pipeline| pipeline.sync.name == sync) {
+                Some(pipeline) => super::explain::explain(pipeline, &path),
+                None => Answer::Failed { error: format!("no sync is called {sync:?}"), code: 1 },
+            }
+        }
         Request::Discard { sync, target } => each(running, sync.as_deref(), |pipeline| {
             pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
         }),

@@ -25,7 +25,9 @@ impl Scope {
 
 impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.target.is_empty() {
+        if self.sync.is_empty() {
+            f.write_str("speil")
+        } else if self.target.is_empty() {
             f.write_str(&self.sync)
         } else {
             write!(f, "{} → {}", self.sync, self.target)
@@ -111,6 +113,11 @@ pub enum Notice {
         /// Why, as a clause.
         reason: String,
     },
+    /// Entries that strangers wrote on the target are kept there.
+    Kept {
+        /// How many.
+        count: u64,
+    },
     /// Something that a stranger wrote on the target was set aside.
     SetAside {
         /// The path.
@@ -123,6 +130,23 @@ pub enum Notice {
         /// Why.
         reason: RescanReason,
     },
+    /// A batch was acknowledged.
+    Batch {
+        /// Its number in its session.
+        batch: u64,
+        /// How many changes it brought.
+        changes: u64,
+    },
+    /// Changes are held back by an operator, or go out again.
+    Paused {
+        /// Whether they are held back.
+        on: bool,
+    },
+    /// Something in the course of life that an operator wants to see go by, in words.
+    Message {
+        /// One line, lower-case.
+        text: String,
+    },
     /// Anything else that an operator should know, in words.
     Warning {
         /// One line, lower-case.
@@ -130,6 +154,64 @@ pub enum Notice {
         /// What to change.
         hint: Option<String>,
     },
+}
+
+impl Notice {
+    /// Returns the word for logs and scripts.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Connected { .. } => "connected",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Live => "live",
+            Self::PassBegan { .. } => "pass_began",
+            Self::PassDone { .. } => "pass_done",
+            Self::Problem { .. } => "problem",
+            Self::Held { .. } => "held",
+            Self::Kept { .. } => "kept",
+            Self::SetAside { .. } => "set_aside",
+            Self::Rescan { .. } => "rescan",
+            Self::Batch { .. } => "batch",
+            Self::Paused { .. } => "paused",
+            Self::Message { .. } => "message",
+            Self::Warning { .. } => "warning",
+        }
+    }
+}
+
+/// How much of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// A target does not converge and needs a human.
+    Error,
+    /// Degraded, and handled.
+    Warn,
+    /// The course of life.
+    Info,
+    /// Batches and passes.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// Returns the level of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace]
+            .into_iter()
+            .find(|level| level.word().eq_ignore_ascii_case(name))
+    }
+
+    /// Returns the name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }
 
 /// One entry that was sent, for `-v`, `-i` and `--out-format`.
@@ -200,6 +282,10 @@ pub trait Monitor: Send + Sync {
     }
     /// Hears how far a pass is, a few times a second at most.
     fn progress(&self, _scope: &Scope, _progress: &Progress) {}
+    /// Writes more or less of one sync, or of all; `false` if that cannot be set here.
+    fn set_level(&self, _sync: Option<&str>, _level: Level) -> bool {
+        false
+    }
 }
 
 /// A monitor that tells nobody.

@@ -120,6 +120,8 @@ pub struct ReplyHello {
     pub boot_id: String,
     /// Paths whose installed version was read while somebody may have been writing it.
     pub provisional: Vec<RelPath>,
+    /// Entries of strangers that are kept in `.speil/strangers/`.
+    pub kept: u64,
     /// Free bytes on the target's filesystem.
     pub free_bytes: u64,
 }
@@ -206,6 +208,37 @@ pub struct ScanOptions {
     pub checksum: bool,
     /// Walk below the top; without it the top's own entries are all.
     pub recursive: bool,
+}
+
+/// What a target is like, as far as trying it out tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Examination {
+    /// Where the root stands.
+    pub place: Place,
+    /// The target's clock.
+    pub clock: Time,
+    /// Who the agent runs as: a name, or a number where there is none.
+    pub user: String,
+    /// The errno of making a file in the root and writing to it; 0 if it worked.
+    pub write_errno: i32,
+    /// What the root cannot hold, in words.
+    pub lacks: Vec<String>,
+    /// Longest name in bytes that the root takes.
+    pub name_len: u32,
+    /// Whether names that differ in case only are one name there.
+    pub folds_case: bool,
+    /// Whether names of any bytes are taken, UTF-8 or not.
+    pub any_bytes: bool,
+    /// Bytes of the filesystem.
+    pub total_bytes: u64,
+    /// Bytes that the agent may still write.
+    pub free_bytes: u64,
+    /// Inodes that are free; `None` where the filesystem does not count them.
+    pub free_inodes: Option<u64>,
+    /// Median of small durable writes (4 KiB and `fdatasync`), in microseconds; 0 if not measured.
+    pub small_write_us: u64,
+    /// Bytes a second of one large durable write; 0 if not measured.
+    pub large_write_rate: u64,
 }
 
 /// From the sender to the receiver.
@@ -370,6 +403,13 @@ pub enum ToReceiver<'a> {
         /// Number of the pass.
         pass: PassId,
     },
+    /// Asks within a pass for BLAKE3 of a file; answered by [`ToSender::Hashed`].
+    Hash {
+        /// Number of the pass.
+        pass: PassId,
+        /// The file.
+        path: RelPath,
+    },
     /// Ends a pass; its digests are forgotten.
     EndPass {
         /// Number of the pass.
@@ -377,10 +417,16 @@ pub enum ToReceiver<'a> {
     },
     /// Answered by [`ToSender::Pong`].
     Ping(u64),
+    /// Everything that stood in the tree before the mirror is as the source has it, or may go.
+    Adopt,
     /// Names whose installed version is no longer provisional.
     Confirm(Vec<RelPath>),
     /// The sender is done.
     Bye,
+    /// Asks what the target is like; answered by [`ToSender::Examined`]. In a dry run only.
+    Examine,
+    /// Bytes that are thrown away: how fast the way is. In a dry run only.
+    Discard(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -456,6 +502,11 @@ pub enum ToSender<'a> {
         /// Whether this is the last piece.
         last: bool,
     },
+    /// A stream has failed, as was answered for its path; what still comes for it is ignored.
+    Stopped {
+        /// The stream.
+        stream: StreamId,
+    },
     /// There is no basis for a stream.
     NoBasis {
         /// The stream.
@@ -485,6 +536,13 @@ pub enum ToSender<'a> {
         /// Whether this is the last piece.
         last: bool,
     },
+    /// BLAKE3 of a file; `None` if it cannot be read.
+    Hashed {
+        /// Number of the pass.
+        pass: PassId,
+        /// The hash.
+        hash: Option<[u8; 32]>,
+    },
     /// Something of a stranger's was set aside instead of removed.
     SetAside {
         /// The path.
@@ -494,4 +552,6 @@ pub enum ToSender<'a> {
     Pong(u64),
     /// The agent cannot go on; why.
     Fatal(#[serde(borrow)] Cow<'a, str>),
+    /// What the target is like.
+    Examined(Box<Examination>),
 }

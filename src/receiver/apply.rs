@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ReceiverError;
+use super::access::Access;
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
@@ -12,6 +13,7 @@ use super::passes::Passes;
 use super::reply::Reply;
 use super::sign::Signing;
 use super::state::{Memory, State};
+use super::strangers::Strangers;
 use super::streams::{Stream, Streams};
 use crate::disk::Root;
 use crate::protocol::{BatchId, FrameError, Hello, Owners, StateMode, StreamId, ToReceiver, ToSender};
@@ -25,6 +27,7 @@ pub(super) struct Applier {
     pub(super) tag: u32,
     pub(super) dry_run: bool,
     pub(super) state: Option<Arc<State>>,
+    pub(super) strangers: Option<Strangers>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
@@ -37,10 +40,9 @@ pub(super) type Applied = Result<(), Undone>;
 impl Applier {
     pub fn new(session: Session, hello: &Hello, reply: Arc<Reply>) -> Result<Self, ReceiverError> {
         let own = |what| move |error| ReceiverError::Own { what, error };
-        let Session { root, state, memory, filter, tag, reply: greeting } = session;
+        let Session { root, state, strangers, memory, filter, tag, reply: greeting } = session;
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
-        let state = state.map(Arc::new);
         if let Some(state) = &state {
             super::state::leave_when_superseded(Arc::clone(state)).map_err(own("watch the session"))?;
         }
@@ -59,6 +61,7 @@ impl Applier {
             tag,
             dry_run: hello.dry_run,
             state,
+            strangers,
             memory,
             durable,
             signing,
@@ -85,9 +88,15 @@ impl Applier {
             ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),
+            ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
+            ToReceiver::Examine if self.dry_run => {
+                let found = super::examine::examine(&self.root, &self.mask, self.tag);
+                self.reply.send(&ToSender::Examined(Box::new(found)))?;
+            }
+            ToReceiver::Discard(_) if self.dry_run => {}
             ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
             change => {
@@ -119,11 +128,11 @@ impl Applier {
     /// Does what belongs to no single path, or hands the message on to [`Applier::operate`].
     fn change(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         match message {
-            ToReceiver::Data { stream, data } => self.stream(stream, |stream| stream.data(&data)),
+            ToReceiver::Data { stream, data } => return self.stream(stream, |stream| stream.data(&data)),
             ToReceiver::Copy { stream, offset, len } => {
-                self.stream(stream, |stream| stream.copy(offset, len))
+                return self.stream(stream, |stream| stream.copy(offset, len));
             }
-            ToReceiver::Hole { stream, len } => self.stream(stream, |stream| stream.hole(len)),
+            ToReceiver::Hole { stream, len } => return self.stream(stream, |stream| stream.hole(len)),
             ToReceiver::Abandon { stream } => self.streams.abandon(stream),
             ToReceiver::DirTime { path, mtime } => {
                 if let Ok(dir) = self.root.place(&path) {
@@ -131,11 +140,19 @@ impl Applier {
                     let _ = crate::disk::set_times(dir.as_fd(), mtime);
                 }
             }
+            ToReceiver::Adopt => {
+                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.strange = false;
+                if let Some(state) = &self.state {
+                    let _ = state.remember(&memory);
+                }
+            }
             ToReceiver::Confirm(paths) => {
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 memory.provisional.retain(|path| !paths.contains(path));
             }
             operation => {
+                let _access = Access::for_message(&self.root, &self.streams, &operation);
                 let (path, applied) = self.operate(operation)?;
                 return self.answer(path, applied);
             }
@@ -148,6 +165,9 @@ impl Applier {
         Ok(match message {
             ToReceiver::Open { stream, path, size, basis } => {
                 let opened = self.open(stream, &path, size, basis);
+                if opened.is_err() {
+                    self.reply.send(&ToSender::Stopped { stream })?;
+                }
                 (path, opened)
             }
             ToReceiver::Close { stream, attrs, hash, provisional } => {
@@ -209,11 +229,20 @@ impl Applier {
         }
     }
 
-    fn stream(&mut self, stream: StreamId, step: impl FnOnce(&mut Stream)) {
-        // A stream that could not be opened has been answered already.
-        if let Some(stream) = self.streams.open.get_mut(&stream) {
-            step(stream);
-        }
+    /// Does one step of a stream; the first that fails ends it, and the sender hears of it at once:
+    /// the rest of the file may be 100 GB.
+    fn stream(
+        &mut self,
+        id: StreamId,
+        step: impl FnOnce(&mut Stream) -> Applied,
+    ) -> Result<(), ReceiverError> {
+        // What still comes for a stream that has ended was on its way before.
+        let Some(stream) = self.streams.open.get_mut(&id) else { return Ok(()) };
+        let Err(failed) = step(stream) else { return Ok(()) };
+        let path = stream.path.clone();
+        self.streams.abandon(id);
+        self.reply.send(&ToSender::Stopped { stream: id })?;
+        self.answer(path, Err(failed))
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::Options;
 use super::profile::probe;
 use super::state::{Memory, State};
+use super::strangers::Strangers;
 use crate::disk::{Root, names, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
@@ -36,7 +37,8 @@ const STREAMS_MAX: u32 = 64;
 /// An accepted session.
 pub(super) struct Session {
     pub root: Arc<Root>,
-    pub state: Option<State>,
+    pub state: Option<Arc<State>>,
+    pub strangers: Option<Strangers>,
     pub memory: Memory,
     pub filter: Filter,
     /// Part of every temporary name of this session.
@@ -70,13 +72,16 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         return Err(Refusal::Nested);
     }
     let empty = holds_nothing(&root).map_err(fail)?;
-    let claim = claim(&root, hello, &fail)?;
+    let claim = claim(&root, hello, empty, &fail)?;
     let Claim { state, memory, ours } = claim;
     let identified = match (ours, empty) {
         (true, _) => Identified::Ours,
         (false, true) => Identified::Empty,
         (false, false) => Identified::Stranger,
     };
+    let state = state.map(Arc::new);
+    // Before anything here is changed: what changed since the last session was not the agent.
+    let strangers = state.clone().map(Strangers::new);
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
@@ -99,9 +104,10 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         last_batch,
         boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
+        kept: strangers.as_ref().map_or(0, Strangers::kept),
         free_bytes: rustix::fs::fstatvfs(&root).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
     };
-    Ok(Session { root: Arc::new(root), state, memory, filter, tag, reply })
+    Ok(Session { root: Arc::new(root), state, strangers, memory, filter, tag, reply })
 }
 
 /// A root that this session holds alone.
@@ -113,13 +119,18 @@ struct Claim {
 }
 
 /// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
-fn claim(root: &Root, hello: &Hello, fail: &dyn Fn(io::Error) -> Refusal) -> Result<Claim, Refusal> {
+fn claim(
+    root: &Root,
+    hello: &Hello,
+    empty: bool,
+    fail: &dyn Fn(io::Error) -> Refusal,
+) -> Result<Claim, Refusal> {
+    if let Some(text) = State::refusal(root) {
+        return Err(Refusal::Refused(text));
+    }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;
     let there = State::exists(root);
     let mut state = if keep || there { State::open(root, keep).map_err(fail)? } else { None };
-    if let Some(text) = state.as_ref().and_then(State::refusal) {
-        return Err(Refusal::Refused(text));
-    }
     let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
     let mirror = hex(&hello.mirror);
     let ours = memory.mirror == mirror;
@@ -138,6 +149,9 @@ fn claim(root: &Root, hello: &Hello, fail: &dyn Fn(io::Error) -> Refusal) -> Res
     if !hello.dry_run {
         lock(root, keep).map_err(|holder| Refusal::Busy { holder })?;
     }
+    // What stood there first stays strange through reconnects, until the sender says that all is sent.
+    memory.strange = if ours { memory.strange } else { !empty };
+    let ours = ours && !memory.strange;
     if let Some(state) = &state {
         (memory.mirror, memory.label) = (mirror, hello.label.clone());
         state.remember(&memory).map_err(fail)?;

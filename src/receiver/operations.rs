@@ -49,8 +49,7 @@ impl Applier {
         stream.verify(hash)?;
         let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
         // The directory may have been renamed meanwhile; it is still the one that is held.
-        let name = stream.path.name().to_vec();
-        self.install_file(file, (&stream.dir, &stream.temp, &name), attrs)?;
+        self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;
         self.note_version(&stream.path, provisional);
         Ok(())
     }
@@ -73,7 +72,7 @@ impl Applier {
         };
         let done = write(data).and_then(|()| {
             let file = file.try_clone().map_err(Undone::os("clone"))?;
-            self.install_file(file, (&parent.fd, &temp, parent.name), attrs)
+            self.install_file(file, (&parent.fd, &temp, path), attrs)
         });
         if done.is_err() {
             let _ = rustix::fs::unlinkat(&parent.fd, temp.as_slice(), AtFlags::empty());
@@ -91,9 +90,10 @@ impl Applier {
         }
     }
 
-    /// Gives a finished temporary file its metadata and its name: directory, temporary name, name.
-    fn install_file(&mut self, file: OwnedFd, place: (&OwnedFd, &[u8], &[u8]), attrs: &Attrs) -> Applied {
-        let (dir, temp, name) = place;
+    /// Gives a finished temporary file its metadata and its name: directory, temporary name, path.
+    fn install_file(&mut self, file: OwnedFd, place: (&OwnedFd, &[u8], &RelPath), attrs: &Attrs) -> Applied {
+        let (dir, temp, path) = place;
+        let name = path.name();
         let handle = Handle::open(dir.as_fd(), temp).map_err(Undone::os("open"))?;
         self.dress(&handle, attrs, dir.as_fd(), name)?;
         let overwrites = look(dir.as_fd(), name)?.is_some();
@@ -102,7 +102,7 @@ impl Applier {
         } else {
             self.durable.file(file);
         }
-        self.install(dir.as_fd(), temp, name, false)
+        self.install(dir.as_fd(), temp, path, false)
     }
 
     /// Sets the metadata of something new. Without `-p` a file keeps the mode of what it replaces, or
@@ -119,9 +119,10 @@ impl Applier {
         apply_attrs(handle, &attrs, &Mask { perms: true, acls: false, ..self.mask }).map_err(fail)
     }
 
-    fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], name: &[u8], is_dir: bool) -> Applied {
+    fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath, is_dir: bool) -> Applied {
         self.check_session()?;
-        install(dir, temp, name, is_dir)?;
+        self.spare(dir, look(dir, path.name())?.as_ref(), path)?;
+        install(dir, temp, path.name(), is_dir)?;
         self.durable.dir(dir);
         Ok(())
     }
@@ -155,7 +156,7 @@ impl Applier {
             }
             Some(_) => {}
         }
-        self.replace_by(&parent, attrs, true, |temp| rustix::fs::mkdirat(dir, temp, Mode::from(0o700)))
+        self.replace_by(path, &parent, attrs, |temp| rustix::fs::mkdirat(dir, temp, Mode::from(0o700)))
     }
 
     pub(super) fn node(&mut self, path: &RelPath, attrs: &Attrs) -> Applied {
@@ -163,7 +164,7 @@ impl Applier {
         let dir = parent.fd.as_fd();
         let kind = match attrs.meta.kind {
             Kind::Symlink => {
-                return self.replace_by(&parent, attrs, false, |temp| {
+                return self.replace_by(path, &parent, attrs, |temp| {
                     rustix::fs::symlinkat(attrs.symlink.as_slice(), dir, temp)
                 });
             }
@@ -173,7 +174,7 @@ impl Applier {
             Kind::BlockDevice => FileType::BlockDevice,
             Kind::File | Kind::Dir => return Err(Undone::Os("create", libc::EINVAL)),
         };
-        self.replace_by(&parent, attrs, false, |temp| {
+        self.replace_by(path, &parent, attrs, |temp| {
             rustix::fs::mknodat(dir, temp, kind, Mode::from(0o600), attrs.meta.rdev)
         })
     }
@@ -181,17 +182,18 @@ impl Applier {
     /// Makes an entry under a temporary name, dresses it, and puts it in place.
     fn replace_by(
         &mut self,
+        path: &RelPath,
         parent: &Parent<'_>,
         attrs: &Attrs,
-        is_dir: bool,
         make: impl FnOnce(&[u8]) -> Result<(), Errno>,
     ) -> Applied {
         let (dir, temp) = (parent.fd.as_fd(), temp_name(self.tag));
+        let is_dir = attrs.meta.kind == Kind::Dir;
         make(&temp).map_err(|error| Undone::os("create")(error.into()))?;
         let done = Handle::open(dir, &temp)
             .map_err(Undone::os("open"))
             .and_then(|handle| self.dress(&handle, attrs, dir, parent.name))
-            .and_then(|()| self.install(dir, &temp, parent.name, is_dir));
+            .and_then(|()| self.install(dir, &temp, path, is_dir));
         if done.is_err() {
             let _ = remove(dir, &temp, false);
         }
@@ -248,7 +250,7 @@ impl Applier {
         }
         rustix::fs::linkat(&from.fd, from.name, dir, temp.as_slice(), AtFlags::empty())
             .map_err(|error| Undone::os("link")(error.into()))?;
-        let done = self.install(dir, &temp, parent.name, false);
+        let done = self.install(dir, &temp, path, false);
         // A rename between two links of one inode does nothing and leaves the temporary name.
         let _ = rustix::fs::unlinkat(dir, temp.as_slice(), AtFlags::empty());
         done
@@ -267,6 +269,9 @@ impl Applier {
         let same = standing.as_ref().is_some_and(|there| there.id == moving.id);
         let exchange =
             standing.as_ref().is_some_and(|there| (there.attrs.meta.kind == Kind::Dir) != dir_moves);
+        if !same {
+            self.spare(b, standing.as_ref(), to)?;
+        }
         let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         if exchange && !dir_moves && !is_empty_dir(b, target.name) {
             return Err(Undone::Why(Why::NotEmpty));
@@ -297,8 +302,10 @@ impl Applier {
         }
         self.check_session()?;
         let is_dir = now.attrs.meta.kind == Kind::Dir;
-        if keep_strangers && !is_dir && self.is_strangers(&now) {
-            return self.set_aside(&parent, path);
+        if let Some(strangers) = self.strangers.as_ref().filter(|all| keep_strangers && all.wrote(&now)) {
+            strangers.move_aside(dir, parent.name, path).map_err(Undone::os("set aside"))?;
+            self.durable.dir(dir);
+            return self.told_aside(path);
         }
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(dir, parent.name, flags) {
@@ -310,29 +317,19 @@ impl Applier {
         Ok(())
     }
 
-    fn is_strangers(&self, entry: &Entry) -> bool {
-        let last = self.state.as_ref().and_then(|state| state.last_apply());
-        last.is_some_and(|last| entry.ctime > last)
+    /// Keeps what someone else wrote under a name that is about to be taken by something else.
+    fn spare(&self, dir: BorrowedFd<'_>, standing: Option<&Entry>, path: &RelPath) -> Applied {
+        let Some(strangers) = self.strangers.as_ref() else { return Ok(()) };
+        if !standing.is_some_and(|entry| strangers.wrote(entry)) {
+            return Ok(());
+        }
+        strangers.link_aside(dir, path.name(), path).map_err(Undone::os("set aside"))?;
+        self.told_aside(path)
     }
 
-    /// Moves what somebody else wrote to where nothing touches it.
-    fn set_aside(&mut self, parent: &Parent<'_>, path: &RelPath) -> Applied {
-        let Some(state) = &self.state else { return Err(Undone::Os("set aside", libc::ENOENT)) };
-        let fail = |error: std::io::Error| Undone::os("set aside")(error);
-        let strangers = state.sub_dir("strangers").map_err(fail)?;
-        // One flat name per version: the path with its slashes made visible, and the session.
-        let mut name: Vec<u8> = path.as_bytes().iter().map(|&b| if b == b'/' { b'+' } else { b }).collect();
-        name.truncate(200);
-        name.extend_from_slice(
-            format!(".{}", String::from_utf8_lossy(&temp_name(self.tag)).trim_start_matches(".speil-"))
-                .as_bytes(),
-        );
-        rustix::fs::renameat(&parent.fd, parent.name, &strangers, name.as_slice())
-            .map_err(|error| fail(error.into()))?;
-        self.durable.dir(parent.fd.as_fd());
-        self.reply
-            .send(&ToSender::SetAside { path: path.clone() })
-            .map_err(|_| Undone::Os("answer", libc::EPIPE))
+    fn told_aside(&self, path: &RelPath) -> Applied {
+        let told = self.reply.send(&ToSender::SetAside { path: path.clone() });
+        told.map_err(|_| Undone::Os("answer", libc::EPIPE))
     }
 }
 

@@ -25,6 +25,7 @@ const PROBLEMS_MAX: usize = 1000;
 enum Order {
     List(RelPath),
     Links,
+    Hash(RelPath),
 }
 
 /// The passes of a session, each on a thread of its own.
@@ -100,6 +101,12 @@ impl Passes {
         }
     }
 
+    pub fn hash(&self, pass: PassId, path: RelPath) {
+        if let Some(orders) = self.orders.get(&pass) {
+            let _ = orders.send(Order::Hash(path));
+        }
+    }
+
     pub fn end(&mut self, pass: PassId) {
         self.orders.remove(&pass);
     }
@@ -139,6 +146,10 @@ impl Pass {
             sent = match order {
                 Order::List(dir) => self.list(dir, &scan),
                 Order::Links => self.links(&scan),
+                Order::Hash(path) => {
+                    let hash = scan::hash(&self.root, &path).ok();
+                    self.reply.send(&ToSender::Hashed { pass: self.pass, hash })
+                }
             };
         }
     }

@@ -23,6 +23,9 @@ pub(super) struct Memory {
     pub last_batch: (u64, u64),
     /// Paths whose installed version is provisional.
     pub provisional: Vec<RelPath>,
+    /// The tree held entries when the mirror took it, and nobody has said that they may go.
+    #[serde(default)]
+    pub strange: bool,
 }
 
 /// The open state directory.
@@ -91,7 +94,7 @@ impl State {
 
     /// Reads what the last session left; nothing at all where there is none or it does not parse.
     pub fn memory(&self) -> Memory {
-        self.read("memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        read(&self.dir, "memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
     /// Writes the memory, whole or not at all.
@@ -104,8 +107,10 @@ impl State {
     }
 
     /// Returns the text of `.speil/refuse`, if an administrator has put it there.
-    pub fn refusal(&self) -> Option<String> {
-        let text = self.read("refuse")?;
+    pub fn refusal(root: &Root) -> Option<String> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(root, STATE_DIR, flags, Mode::empty()).ok()?;
+        let text = read(&dir, "refuse")?;
         Some(crate::tree::quote(text.trim_ascii()).trim_matches('"').to_owned())
     }
 
@@ -122,6 +127,13 @@ impl State {
         (stat.stx_size > 0).then_some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
     }
 
+    /// Returns the moment in which this session began, on the target filesystem's clock.
+    pub fn began(&self) -> Option<Time> {
+        let flags = rustix::fs::StatxFlags::BASIC_STATS;
+        let stat = rustix::fs::statx(&self.session_file, c"", AtFlags::EMPTY_PATH, flags).ok()?;
+        Some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
+    }
+
     /// Returns the directory `name` below the state directory, made if it is missing.
     pub fn sub_dir(&self, name: &str) -> io::Result<OwnedFd> {
         match rustix::fs::mkdirat(&self.dir, name, Mode::from(0o700)) {
@@ -131,14 +143,14 @@ impl State {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?)
     }
+}
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty()).ok()?);
-        let mut bytes = Vec::new();
-        file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
-    }
+fn read(dir: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
+    let mut bytes = Vec::new();
+    file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 fn read_counter(file: std::os::fd::BorrowedFd<'_>) -> io::Result<u64> {

@@ -26,8 +26,6 @@ pub(super) struct Stream {
     pub temp: Vec<u8>,
     /// The temporary file.
     pub file: OwnedFd,
-    /// What failed first; later pieces are ignored.
-    pub failed: Option<Undone>,
     basis: Option<OwnedFd>,
     hasher: blake3::Hasher,
     len: u64,
@@ -40,25 +38,21 @@ impl Stream {
         let temp = temp_name(tag);
         let file = create_temp(&parent.fd, &temp)?;
         let dir = parent.fd;
-        Ok(Self { path, dir, temp, file, failed: None, basis, hasher: blake3::Hasher::new(), len: 0 })
+        Ok(Self { path, dir, temp, file, basis, hasher: blake3::Hasher::new(), len: 0 })
     }
 
     /// Appends literal bytes.
-    pub fn data(&mut self, data: &[u8]) {
-        self.run(|stream| {
-            stream.hasher.update(data);
-            stream.write(data)
-        });
+    pub fn data(&mut self, data: &[u8]) -> Result<(), Undone> {
+        self.hasher.update(data);
+        self.write(data)
     }
 
     /// Appends a run of the basis.
-    pub fn copy(&mut self, offset: u64, len: u64) {
-        self.run(|stream| {
-            let Some(basis) = stream.basis.take() else { return Err(Undone::Why(Why::Torn)) };
-            let copied = stream.copy_from(&basis, offset, len);
-            stream.basis = Some(basis);
-            copied
-        });
+    pub fn copy(&mut self, offset: u64, len: u64) -> Result<(), Undone> {
+        let Some(basis) = self.basis.take() else { return Err(Undone::Why(Why::Torn)) };
+        let copied = self.copy_from(&basis, offset, len);
+        self.basis = Some(basis);
+        copied
     }
 
     fn copy_from(&mut self, basis: &OwnedFd, mut offset: u64, mut len: u64) -> Result<(), Undone> {
@@ -79,26 +73,17 @@ impl Stream {
     }
 
     /// Appends a hole.
-    pub fn hole(&mut self, len: u64) {
-        self.run(|stream| {
-            let end = stream.len.checked_add(len).ok_or(Undone::Os("write", libc::EFBIG))?;
-            // The hash is over what a reader sees.
-            let mut rest = len;
-            while rest > 0 {
-                let step = usize::try_from(rest).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
-                stream.hasher.update(&ZEROS[..step]);
-                rest -= step as u64;
-            }
-            stream.len = end;
-            rustix::fs::ftruncate(&stream.file, end)
-                .map_err(|error| Undone::Os("write", error.raw_os_error()))
-        });
-    }
-
-    fn run(&mut self, step: impl FnOnce(&mut Self) -> Result<(), Undone>) {
-        if self.failed.is_none() {
-            self.failed = step(self).err();
+    pub fn hole(&mut self, len: u64) -> Result<(), Undone> {
+        let end = self.len.checked_add(len).ok_or(Undone::Os("write", libc::EFBIG))?;
+        // The hash is over what a reader sees.
+        let mut rest = len;
+        while rest > 0 {
+            let step = usize::try_from(rest).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
+            self.hasher.update(&ZEROS[..step]);
+            rest -= step as u64;
         }
+        self.len = end;
+        rustix::fs::ftruncate(&self.file, end).map_err(|error| Undone::Os("write", error.raw_os_error()))
     }
 
     fn write(&mut self, mut data: &[u8]) -> Result<(), Undone> {
@@ -115,11 +100,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the content: fails if anything before failed, or if it is not what the sender read.
-    pub fn verify(&mut self, hash: &[u8; 32]) -> Result<(), Undone> {
-        if let Some(failed) = self.failed.take() {
-            return Err(failed);
-        }
+    /// Ends the content: fails if it is not what the sender read.
+    pub fn verify(&self, hash: &[u8; 32]) -> Result<(), Undone> {
         if self.hasher.finalize().as_bytes() == hash { Ok(()) } else { Err(Undone::Why(Why::Torn)) }
     }
 

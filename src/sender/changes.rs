@@ -10,7 +10,7 @@ use super::mailbox::{Lane, Parcel};
 use super::outbox::Content;
 use super::recent::Sent;
 use super::replies::Reply;
-use super::session::Session;
+use super::session::{Renaming, Session};
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::error::errno_of;
@@ -46,8 +46,10 @@ impl Session {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
                 ChangeKind::Rename { from, to, dir } => {
                     let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                    self.send_rename(&from, &to, dir)?;
-                    self.keep(parcel);
+                    if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
+                        self.send_rename(&from, &to, dir, parcel.lane)?;
+                        self.keep(parcel);
+                    }
                 }
                 ChangeKind::Delete { path, expected } => {
                     let (path, expected) = (path.clone(), expected.clone());
@@ -319,7 +321,18 @@ impl Session {
         Ok(())
     }
 
-    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> Done {
+    /// Whether a move that a pass has found holds now; if not, both names are looked at anew.
+    fn still_moved(&mut self, from: &RelPath, to: &RelPath) -> bool {
+        let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
+        let holds = there && self.shared.source.vanished(from).unwrap_or(false);
+        if !holds {
+            self.look_again(from.clone(), RescanReason::Mismatch);
+            self.look_again(to.clone(), RescanReason::Mismatch);
+        }
+        holds
+    }
+
+    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {
         self.jobs.rename(from, to, &self.shared.mailbox);
         let abandoned = self.jobs.abandon_renamed();
         for stream in abandoned {
@@ -335,7 +348,8 @@ impl Session {
         };
         Counters::add(&self.shared.status.counters.renames, 1);
         self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
-        self.renames.push_back((self.batch, from.clone(), to.clone()));
+        let (batch, old, new) = (self.batch, from.clone(), to.clone());
+        self.renames.push_back(Renaming { batch, from: old, to: new });
         self.touch_parent(from);
         self.touch_parent(to);
         if self.shared.monitor.itemizes() {
@@ -358,9 +372,9 @@ impl Session {
                 .into_iter()
                 .map(|path| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } }),
         );
-        if entry.attrs.meta.kind == Kind::Dir {
+        if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
             self.start_pass(to.clone(), RescanReason::Moved);
-        } else if entry.attrs.meta.kind == Kind::File {
+        } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
             self.send_attrs(to, entry)?;
         }
         Ok(())
@@ -411,6 +425,7 @@ impl Session {
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
+            Reply::Stopped(stream) => self.jobs.stop(stream),
             Reply::Undone(path, why) => self.undone(path, why),
         }
         Ok(())
@@ -441,7 +456,7 @@ impl Session {
         };
         // What was not done may have been renamed since it was sent: its new names want a look too.
         let mut names = vec![path];
-        for (_, from, to) in &self.renames {
+        for Renaming { from, to, .. } in &self.renames {
             let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
             names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
             if names.len() > NAMES_MAX {

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::Change;
+use crate::tree::RelPath;
 
 /// What is held back for one target.
 #[derive(Default)]
@@ -29,6 +30,13 @@ impl Held {
     pub fn take(&self) -> Vec<Change> {
         let taken = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.map(|(_, deletes)| deletes).unwrap_or_default()
+    }
+
+    /// Returns why the delete of a path is held, if it is.
+    pub fn reason_for(&self, path: &RelPath) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reason, deletes) = inner.as_ref()?;
+        deletes.iter().any(|change| change.kind.path() == path).then(|| reason.clone())
     }
 
     /// Returns how many deletes are held, and why.

@@ -9,7 +9,7 @@ use crate::event::RescanReason;
 use crate::tree::RelPath;
 
 /// Live changes that wait at most; more become one rescan.
-const LIVE_MAX: usize = 100_000;
+const LIVE_MAX: usize = 32_768;
 /// Changes of a pass that wait at most; the pass then waits.
 const BULK_MAX: usize = 8192;
 
@@ -202,6 +202,13 @@ impl Mailbox {
             self.room.notify_all();
         }
         taken
+    }
+
+    /// Whether a change of this very path waits.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        let inner = self.lock();
+        let parcels = inner.live.parcels.iter().chain(&inner.bulk.parcels).flatten();
+        parcels.into_iter().any(|parcel| parcel.change.kind.path() == path)
     }
 
     /// Whether a live change waits.

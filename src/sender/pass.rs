@@ -1,11 +1,16 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
+mod moves;
+mod named;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
+
+use moves::Moves;
 
 use super::mailbox::Mailbox;
 use super::replies::PassReply;
@@ -16,7 +21,7 @@ use crate::config::Verify;
 use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
-use crate::protocol::{Identified, Listing, PassId, ScanOptions, ToReceiver};
+use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Verdict, compare, judge};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
@@ -47,6 +52,8 @@ struct Pass {
     deletes: Vec<Change>,
     /// What takes the place of directories once they are empty.
     after_deletes: Vec<Change>,
+    /// Moves are looked for, among these.
+    moves: Option<Moves>,
     summary: PassSummary,
 }
 
@@ -74,6 +81,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: Resc
         local: Scan::default(),
         deletes: Vec::new(),
         after_deletes: Vec::new(),
+        moves: None,
         summary: PassSummary::default(),
     };
     let kept = Arc::clone(shared);
@@ -146,9 +154,11 @@ impl Pass {
             }
         }
         let links_differ = self.options.mask.hard_links && links != self.local.links.finish();
+        self.moves = (entries > 0 && self.looks_for_moves()).then(Moves::default);
         self.top_differences(top)?;
+        let news = self.settle_moves()?;
         if links_differ {
-            self.link_differences()?;
+            self.link_differences(&news)?;
         }
         self.send_deletes(entries)
     }
@@ -220,7 +230,10 @@ impl Pass {
         }
         for (path, difference) in work {
             match difference {
-                Difference::Missing(entry) => self.missing(&path, entry)?,
+                Difference::Missing(entry) => match &mut self.moves {
+                    Some(moves) if moves.has_room() => moves.missing.push((path, entry.clone())),
+                    _ => self.missing(&path, entry)?,
+                },
                 Difference::Changed { source, target, scope } => {
                     self.expect(source, scope);
                     self.update(path.clone(), scope, Some(target))?;
@@ -244,7 +257,10 @@ impl Pass {
                         }
                     }
                 }
-                Difference::Extra(entry) => tasks.extend(self.extra(&path, entry)?),
+                Difference::Extra(entry) => match &mut self.moves {
+                    Some(moves) if moves.has_room() => moves.spare.push((path, entry.clone())),
+                    _ => tasks.extend(self.extra(&path, entry)?),
+                },
             }
         }
         Ok(tasks)
@@ -259,6 +275,9 @@ impl Pass {
         if self.options.filter.protects_entry(path, meta.kind == Kind::Dir) {
             return Ok(Vec::new());
         }
+        if self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {
+            return Ok(Vec::new());
+        }
         let kind = ChangeKind::Delete {
             path: path.clone(),
             expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
@@ -269,9 +288,27 @@ impl Pass {
 
     /// Hands an entry on that the target lacks, and everything below it.
     fn missing(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        if self.moved(path, entry)? {
+            return Ok(());
+        }
         self.expect(entry, Scope::Absent);
         self.update(path.clone(), Scope::Absent, None)?;
         self.missing_below(path, entry)
+    }
+
+    /// Whether what is missing at a path stands on the target under another name, and is renamed.
+    fn moved(&mut self, path: &RelPath, entry: &Entry) -> Result<bool, Moot> {
+        let Some((from, old)) = self.moves.as_mut().and_then(|moves| moves.of(path)) else {
+            return Ok(false);
+        };
+        self.summary.different += 1;
+        let dir = entry.attrs.meta.kind == Kind::Dir;
+        let kind = ChangeKind::Rename { from, to: path.clone(), dir };
+        self.push(Change { since: self.began, kind })?;
+        if self.options.mask.attrs_differ(&entry.attrs, &old.attrs) {
+            self.update(path.clone(), Scope::Attributes, Some(&old))?;
+        }
+        Ok(true)
     }
 
     fn missing_below(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
@@ -283,6 +320,9 @@ impl Pass {
         while let Some(dir) = waiting.pop() {
             for entry in self.list(&dir).entries {
                 let path = dir.join(&entry.name);
+                if self.moved(&path, &entry)? {
+                    continue;
+                }
                 self.expect(&entry, Scope::Absent);
                 self.update(path.clone(), Scope::Absent, None)?;
                 if entry.attrs.meta.kind == Kind::Dir && self.local.digests.contains_key(&path) {
@@ -409,69 +449,8 @@ impl Pass {
         self.differences(Some(dir), &entries, &theirs)
     }
 
-    /// Compares the named paths and nothing else; deletes nothing.
-    fn only(&mut self, files: &[Vec<u8>]) -> Result<(), Moot> {
-        let options = ScanOptions { checksum: self.options.checksum, recursive: false };
-        self.send(&ToReceiver::Scan { pass: self.id, top: RelPath::root(), options })?;
-        self.flush()?;
-        let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
-        let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
-        for file in files {
-            let trimmed: Vec<&[u8]> =
-                file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
-            let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
-                self.shared.problem(&RelPath::root(), "read name from --files-from", libc::EINVAL, false);
-                continue;
-            };
-            let mut names = Vec::new();
-            let mut at = path.clone();
-            while let Some(parent) = at.parent() {
-                names.push(at);
-                at = parent;
-            }
-            for path in names.into_iter().rev() {
-                self.only_one(&path, &mut known)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
-        let Some(dir) = path.parent() else { return Ok(()) };
-        if !known.contains_key(&dir) {
-            self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
-            self.flush()?;
-            let listed = self.listing(&dir)?;
-            known.insert(dir.clone(), listed);
-        }
-        let mut ours = match self.shared.source.entry(path, &self.options.mask) {
-            Ok(Some(ours)) => ours,
-            Ok(None) => {
-                self.shared.problem(path, "read", libc::ENOENT, false);
-                return Ok(());
-            }
-            Err(error) => {
-                self.shared.problem(path, "read", errno_of(&error), false);
-                return Ok(());
-            }
-        };
-        scan::View::adjust(&self.shared.view, &mut ours.attrs);
-        self.summary.entries += 1;
-        self.summary.kinds.add(ours.attrs.meta.kind);
-        self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
-        let theirs: Vec<Entry> =
-            known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
-        self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
-        // A path named twice is sent once.
-        if let Some(listed) = known.get_mut(&dir) {
-            listed.retain(|entry| entry.name != ours.name);
-            listed.push(ours);
-        }
-        Ok(())
-    }
-
     /// Has the names of one file joined, and the names of different files parted.
-    fn link_differences(&mut self) -> Result<(), Moot> {
+    fn link_differences(&mut self, news: &HashMap<RelPath, RelPath>) -> Result<(), Moot> {
         self.send(&ToReceiver::Links { pass: self.id })?;
         self.flush()?;
         let mut theirs: HashMap<RelPath, usize> = HashMap::new();
@@ -480,7 +459,8 @@ impl Pass {
             let PassReply::Links(groups, last) = self.reply()? else { return Err(Moot) };
             for group in groups {
                 sizes.push(group.len());
-                theirs.extend(group.into_iter().map(|name| (name, sizes.len() - 1)));
+                let group = group.into_iter().map(|name| Moves::renamed(news, &name).unwrap_or(name));
+                theirs.extend(group.map(|name| (name, sizes.len() - 1)));
             }
             if last {
                 break;
@@ -512,6 +492,9 @@ impl Pass {
     /// Judges the deletes as one burst, and sends or holds them.
     fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
         let mut deletes = std::mem::take(&mut self.deletes);
+        if let Some(moves) = &self.moves {
+            deletes.retain(|change| !moves.is_taken(change.kind.path()));
+        }
         let count = deletes.len();
         if count > 0 {
             // Children before their parents.
@@ -529,6 +512,9 @@ impl Pass {
         }
         if self.top.is_root() {
             self.shared.held.take();
+            if self.shared.strange.swap(false, Ordering::AcqRel) {
+                self.send(&ToReceiver::Adopt)?;
+            }
         }
         for change in std::mem::take(&mut self.after_deletes) {
             self.push(change)?;
@@ -542,8 +528,7 @@ impl Pass {
         if !self.shared.source.is_in_place() {
             return Some("the source root is gone or was replaced".to_owned());
         }
-        let stranger = self.shared.identified == Identified::Stranger && !options.sync.adopted;
-        if options.live && stranger && guard.enabled {
+        if options.live && self.shared.strange.load(Ordering::Acquire) && guard.enabled {
             return Some(
                 "the target is new to this mirror and holds entries that the source lacks".to_owned(),
             );

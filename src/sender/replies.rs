@@ -26,6 +26,8 @@ pub(super) enum Reply {
     Signature(StreamId, Arc<Index>),
     /// There is no basis.
     NoBasis(StreamId),
+    /// A stream has failed; why was said for its path.
+    Stopped(StreamId),
 }
 
 /// What a pass waits for.
@@ -36,6 +38,8 @@ pub(super) enum PassReply {
     Listing(Listing),
     /// A piece of the groups of hard links.
     Links(Vec<Vec<RelPath>>, bool),
+    /// BLAKE3 of a file of the target.
+    Hashed(Option<[u8; 32]>),
 }
 
 /// Most replies that wait for a session; a hostile agent gets no more memory than this.
@@ -98,6 +102,7 @@ fn deliver(
         ToSender::Problem { path, operation, errno } => Reply::Problem(path, operation.into_owned(), errno),
         ToSender::Undone { path, why } => Reply::Undone(path, why),
         ToSender::SetAside { path } => Reply::SetAside(path),
+        ToSender::Stopped { stream } => Reply::Stopped(stream),
         ToSender::NoBasis { stream } => {
             signatures.remove(&stream);
             Reply::NoBasis(stream)
@@ -122,6 +127,7 @@ fn deliver(
         ToSender::Links { pass, groups, last } => {
             return to_pass(shared, pass, PassReply::Links(groups, last));
         }
+        ToSender::Hashed { pass, hash } => return to_pass(shared, pass, PassReply::Hashed(hash)),
         ToSender::Owners(owners) => {
             shared.view.answer(&owners);
             return Ok(());
@@ -133,6 +139,9 @@ fn deliver(
         }
         ToSender::Hello(_) | ToSender::Refused(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
+        }
+        ToSender::Examined(_) => {
+            return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
         }
     };
     let mut inbox = shared.inbox();

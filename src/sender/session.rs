@@ -11,6 +11,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
+use super::hello::{hello, place_of};
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
@@ -26,9 +27,7 @@ use crate::config;
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{
-    BatchId, FrameError, Hello, MAGIC, PassId, Place, ReplyHello, StateMode, ToReceiver, VERSION, VERSION_MIN,
-};
+use crate::protocol::{BatchId, FrameError, Identified, MAGIC, PassId, ReplyHello, ToReceiver};
 use crate::reconcile::Rules;
 use crate::transport::{Control, Ended, Transport};
 use crate::tree::{Chmod, FileId, Mask, RelPath};
@@ -102,13 +101,20 @@ pub struct Session {
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
     pub(super) links_doubtful: bool,
-    /// Renames that were sent and not acknowledged, with the batch that they are in.
-    pub(super) renames: VecDeque<(BatchId, RelPath, RelPath)>,
+    /// Renames that were sent and not acknowledged.
+    pub(super) renames: VecDeque<Renaming>,
     next_pass: PassId,
     passes_waiting: BTreeMap<RelPath, RescanReason>,
     pinged: Instant,
     pub(super) live_told: bool,
     pub(super) told: Told,
+}
+
+/// A rename on its way.
+pub(super) struct Renaming {
+    pub batch: BatchId,
+    pub from: RelPath,
+    pub to: RelPath,
 }
 
 /// Everything a session works with besides its options.
@@ -158,7 +164,7 @@ impl Session {
         for text in &sync.selection.chmod {
             chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
         }
-        let hello = hello(options, &around.source)?;
+        let hello = hello(options, place_of(&around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -192,6 +198,9 @@ impl Session {
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
         shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        if reply.kept > 0 {
+            shared.notice(&Notice::Kept { count: reply.kept });
+        }
         Ok(Self::new(shared, control, thread, &reply))
     }
 
@@ -226,7 +235,7 @@ impl Session {
                     modify_window: selection.modify_window,
                 },
                 filter: Arc::new(filter),
-                identified: reply.identified,
+                strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),
                 source: Arc::clone(&around.source),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
@@ -476,12 +485,13 @@ impl Session {
     fn take_acks(&mut self, acked: BatchId) {
         let mut moved = false;
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
-            self.unacked.pop_front();
-            Counters::add(&self.shared.status.counters.batches, 1);
+            if let Some((batch, parcels)) = self.unacked.pop_front() {
+                self.shared.delivered(batch, &parcels);
+            }
             moved = true;
         }
         if moved {
-            while self.renames.front().is_some_and(|(batch, _, _)| *batch <= acked) {
+            while self.renames.front().is_some_and(|rename| rename.batch <= acked) {
                 self.renames.pop_front();
             }
             self.shared.status.acknowledged(acked);
@@ -563,34 +573,4 @@ impl Session {
         });
         (left.collect(), ended)
     }
-}
-
-/// Returns what the sender says first.
-fn hello(options: &SessionOptions, source: &Source) -> Result<Hello, SessionError> {
-    let sync = &options.sync;
-    let (boot_id, lineage) = crate::disk::place(source.path())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Hello {
-        version: VERSION,
-        version_min: VERSION_MIN,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
-        label: format!("{} on {}", sync.name, host_name()),
-        root: options.target.path.clone(),
-        source: Place { boot_id, lineage },
-        mask: sync.mask,
-        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
-        delete_excluded: sync.guard.delete_excluded,
-        one_file_system: sync.selection.one_file_system,
-        durability: sync.durability,
-        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
-        dry_run: options.dry_run,
-        force_root: sync.force_root,
-        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
-    })
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

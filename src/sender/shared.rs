@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
@@ -18,7 +18,7 @@ use super::source::Source;
 use super::status::TargetStatus;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{Identified, PassId};
+use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
 use crate::tree::{Entry, FileId, Mask, RelPath};
 
@@ -29,7 +29,8 @@ pub(super) struct Shared {
     pub mask: Mask,
     pub rules: Rules,
     pub filter: Arc<Filter>,
-    pub identified: Identified,
+    /// The target holds what nobody has said may go.
+    pub strange: AtomicBool,
     pub source: Arc<Source>,
     pub mailbox: Arc<Mailbox>,
     pub outbox: Outbox,
@@ -66,6 +67,14 @@ impl Shared {
 
     pub fn notice(&self, notice: &Notice) {
         self.monitor.notice(&self.about, notice);
+    }
+
+    /// Takes in that a batch is acknowledged.
+    pub fn delivered(&self, batch: BatchId, parcels: &[Parcel]) {
+        Counters::add(&self.status.counters.batches, 1);
+        let changes = parcels.iter().map(|parcel| &parcel.change.kind);
+        self.status.delivered(batch, changes);
+        self.notice(&Notice::Batch { batch, changes: parcels.len() as u64 });
     }
 
     /// Records a failure of a path, and tells of it once.

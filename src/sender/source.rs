@@ -20,7 +20,7 @@ pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
 const BEHIND_MAX: usize = 32 << 20;
 /// Bytes of small files that are kept for the other targets.
-const KEPT_MAX: usize = 32 << 20;
+const KEPT_MAX: usize = 8 << 20;
 
 /// The source tree, held open.
 pub struct Source {
@@ -155,8 +155,8 @@ impl Source {
     }
 }
 
-/// What a kept file costs besides its content, in bytes.
-const OVERHEAD: usize = 512;
+/// What a kept file costs besides its content, in bytes: both entries, the path twice, the reading.
+const OVERHEAD: usize = 1536;
 
 fn weight(file: &SourceFile) -> usize {
     usize::try_from(file.entry.attrs.meta.size).unwrap_or(usize::MAX).saturating_add(OVERHEAD)
@@ -174,18 +174,24 @@ pub struct SourceFile {
     /// What the file was when it was opened.
     pub entry: Entry,
     number: u64,
-    file: OwnedFd,
     writers_before: Writers,
     sparse: bool,
+    allocated: u64,
     reading: Mutex<Reading>,
 }
 
 struct Reading {
+    /// Given up once all was read and is kept: tens of thousands of small files may be.
+    open: Option<Box<Open>>,
     next: u64,
-    hasher: blake3::Hasher,
     behind: VecDeque<(u64, Piece)>,
     behind_bytes: usize,
     end: Option<End>,
+}
+
+struct Open {
+    file: OwnedFd,
+    hasher: blake3::Hasher,
 }
 
 /// A piece of a file.
@@ -233,22 +239,28 @@ impl SourceFile {
         }
         entry.name = parent.name.to_vec();
         let blocks = rustix::fs::fstat(&file)?.st_blocks;
-        let sparse = u64::try_from(blocks).unwrap_or(0) * 512 < entry.attrs.meta.size;
+        let allocated = u64::try_from(blocks).unwrap_or(0) * 512;
+        let sparse = allocated < entry.attrs.meta.size;
         let reading = Reading {
+            open: Some(Box::new(Open { file, hasher: blake3::Hasher::new() })),
             next: 0,
-            hasher: blake3::Hasher::new(),
             behind: VecDeque::new(),
             behind_bytes: 0,
             end: None,
         };
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { began, entry, number, file, writers_before, sparse, reading: Mutex::new(reading) })
+        Ok(Self { began, entry, number, writers_before, sparse, allocated, reading: Mutex::new(reading) })
     }
 
     /// Bytes of the version, as they were when it was opened.
     pub fn size(&self) -> u64 {
         self.entry.attrs.meta.size
+    }
+
+    /// Bytes of the version that take room, its holes left out.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.min(self.size())
     }
 
     /// Which reading it is, of all in this process.
@@ -275,22 +287,28 @@ impl SourceFile {
         if let Some((_, piece)) = reading.behind.iter().rev().find(|(at, _)| *at == offset) {
             return Ok(piece.clone());
         }
-        let piece = self.read(offset)?;
-        if offset != reading.next {
+        let Some(mut open) = reading.open.take() else { return Ok(Piece::End) };
+        let piece = self.read(&open.file, offset);
+        let in_order = offset == reading.next;
+        if in_order {
+            match &piece {
+                Ok(Piece::Data(data)) => {
+                    open.hasher.update(data);
+                    reading.next += data.len() as u64;
+                    reading.behind_bytes += data.len();
+                }
+                Ok(Piece::Hole(len)) => {
+                    hash_zeros(&mut open.hasher, *len);
+                    reading.next += len;
+                }
+                _ => {}
+            }
+        }
+        reading.open = Some(open);
+        let piece = piece?;
+        if !in_order || matches!(piece, Piece::End) {
             // Too far behind the others: reads for itself; the hash tells if the bytes changed.
             return Ok(piece);
-        }
-        match &piece {
-            Piece::Data(data) => {
-                reading.hasher.update(data);
-                reading.next += data.len() as u64;
-                reading.behind_bytes += data.len();
-            }
-            Piece::Hole(len) => {
-                hash_zeros(&mut reading.hasher, *len);
-                reading.next += len;
-            }
-            Piece::End => return Ok(piece),
         }
         reading.behind.push_back((offset, piece.clone()));
         while reading.behind_bytes > BEHIND_MAX || (reading.behind.len() > 1 && reading.behind.len() > 256) {
@@ -301,17 +319,17 @@ impl SourceFile {
         Ok(piece)
     }
 
-    fn read(&self, offset: u64) -> io::Result<Piece> {
+    fn read(&self, file: &OwnedFd, offset: u64) -> io::Result<Piece> {
         let size = self.size();
         if offset >= size {
             return Ok(Piece::End);
         }
         let mut end = size;
         if self.sparse {
-            match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            match rustix::fs::seek(file, SeekFrom::Data(offset)) {
                 Ok(data) if data > offset => return Ok(Piece::Hole(data.min(size) - offset)),
                 Ok(_) => {
-                    if let Ok(hole) = rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+                    if let Ok(hole) = rustix::fs::seek(file, SeekFrom::Hole(offset)) {
                         end = hole.clamp(offset + 1, size);
                     }
                 }
@@ -323,7 +341,7 @@ impl SourceFile {
         let mut data = vec![0; len];
         let mut filled = 0;
         while filled < len {
-            match rustix::io::pread(&self.file, &mut data[filled..], offset + filled as u64) {
+            match rustix::io::pread(file, &mut data[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(more) => filled += more,
                 Err(Errno::INTR) => {}
@@ -343,13 +361,14 @@ impl SourceFile {
         if let Some(end) = &reading.end {
             return Ok(end.clone());
         }
-        let hash = *reading.hasher.finalize().as_bytes();
-        let now = read_entry(self.file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
-        let quiet = self.writers_before == Writers::None && writers(self.file.as_fd()) == Writers::None;
+        let Some(open) = &reading.open else { return Ok(End::Busy) };
+        let (file, hash) = (&open.file, *open.hasher.finalize().as_bytes());
+        let now = read_entry(file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
+        let quiet = self.writers_before == Writers::None && writers(file.as_fd()) == Writers::None;
         let unchanged = now.version() == self.entry.version() && reading.next == self.size();
         let end = if quiet && unchanged {
             End::Version { entry: Box::new(self.entry.clone()), hash, provisional: false }
-        } else if self.hash_again(reading.next)? == hash {
+        } else if self.hash_again(file, reading.next)? == hash {
             let mut entry = self.entry.clone();
             entry.attrs.meta.size = reading.next;
             End::Version { entry: Box::new(entry), hash, provisional: true }
@@ -357,14 +376,17 @@ impl SourceFile {
             End::Busy
         };
         reading.end = Some(end.clone());
+        if self.size() <= PIECE_LEN as u64 {
+            reading.open = None;
+        }
         Ok(end)
     }
 
-    fn hash_again(&self, len: u64) -> io::Result<[u8; 32]> {
+    fn hash_again(&self, file: &OwnedFd, len: u64) -> io::Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         let mut offset = 0;
         while offset < len {
-            match self.read(offset)? {
+            match self.read(file, offset)? {
                 Piece::Data(data) => {
                     let take = usize::try_from(len - offset).map_or(data.len(), |rest| rest.min(data.len()));
                     hasher.update(&data[..take]);
@@ -386,7 +408,9 @@ impl SourceFile {
     /// # Errors
     /// What read(2) says.
     pub fn hash_now(&self) -> io::Result<[u8; 32]> {
-        self.hash_again(self.size())
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = reading.open.as_ref().ok_or(Errno::BADF)?;
+        self.hash_again(&open.file, self.size())
     }
 
     /// Returns what tells this version apart.
@@ -460,13 +484,29 @@ mod tests {
     }
 
     #[test]
+    fn kept_small_files_hold_no_descriptor_and_can_still_be_taken() {
+        let (dir, source) = source(2);
+        fs::write(dir.path().join("f"), "content").unwrap();
+        let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
+        assert_eq!(read_all(&file), b"content");
+        let End::Version { hash, .. } = file.finish(&Mask::everything()).unwrap() else { panic!() };
+        assert!(file.reading.lock().unwrap().open.is_none());
+        assert_eq!(read_all(&file), b"content");
+        assert!(
+            matches!(file.finish(&Mask::everything()).unwrap(), End::Version { hash: again, .. } if again == hash)
+        );
+    }
+
+    #[test]
     fn holes_are_not_read_through() {
         let (dir, source) = source(1);
         let file = fs::File::create(dir.path().join("f")).unwrap();
         file.set_len(1 << 40).unwrap();
         drop(file);
         let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
-        assert!(matches!(file.read(0).unwrap(), Piece::Hole(len) if len == 1 << 40));
+        let reading = file.reading.lock().unwrap();
+        let open = &reading.open.as_ref().unwrap().file;
+        assert!(matches!(file.read(open, 0).unwrap(), Piece::Hole(len) if len == 1 << 40));
     }
 
     #[test]

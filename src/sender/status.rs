@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::latest::Latest;
+use crate::batch::{ChangeKind, Scope};
 use crate::monitor::{Counters, PassSummary};
 use crate::tree::RelPath;
 
@@ -60,12 +62,24 @@ struct Inner {
     error: Option<String>,
 }
 
+/// What was last done for a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deed {
+    /// The batch that brought it.
+    pub batch: u64,
+    /// When the target acknowledged it.
+    pub at: SystemTime,
+    /// What it was, as a participle.
+    pub what: &'static str,
+}
+
 /// What is known of one target; shared by its session and whoever asks.
 #[derive(Debug, Default)]
 pub struct TargetStatus {
     /// Counters of the target's life in this process.
     pub counters: Counters,
     inner: Mutex<Inner>,
+    deeds: Mutex<Latest<Deed>>,
 }
 
 impl TargetStatus {
@@ -145,6 +159,40 @@ impl TargetStatus {
             problem.trying = None;
             problem.retry_at = Instant::now();
         }
+    }
+
+    /// Notes what an acknowledged batch did.
+    pub fn delivered<'a>(&self, batch: u64, changes: impl Iterator<Item = &'a ChangeKind>) {
+        let at = SystemTime::now();
+        let mut deeds = self.deeds.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            let what = match change {
+                ChangeKind::Update { scope: Scope::Attributes, .. } => "metadata sent",
+                ChangeKind::Update { .. } => "sent",
+                ChangeKind::Rename { .. } => "renamed",
+                ChangeKind::Delete { .. } => "deleted",
+                ChangeKind::Rescan { .. } => continue,
+            };
+            deeds.insert(change.path().clone(), Deed { batch, at, what });
+        }
+    }
+
+    /// Returns what was last done for a path, if that was lately.
+    pub fn deed(&self, path: &RelPath) -> Option<Deed> {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
+    }
+
+    /// Returns the standing Problem of a path, or of the nearest directory above it that has one.
+    pub fn problem_of(&self, path: &RelPath) -> Option<(RelPath, TargetProblem)> {
+        let inner = self.lock();
+        let mut here = Some(path.clone());
+        while let Some(path) = here {
+            if let Some(problem) = inner.problems.get(&path) {
+                return Some((path, problem.clone()));
+            }
+            here = path.parent();
+        }
+        None
     }
 
     /// Returns the standing Problems.

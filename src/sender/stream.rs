@@ -103,6 +103,11 @@ impl Jobs {
         }
     }
 
+    /// Ends a stream that the target takes no more of.
+    pub fn stop(&mut self, stream: StreamId) {
+        self.jobs.retain(|job| job.stream != stream);
+    }
+
     /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own
     /// name changed begins anew under the new name.
     pub fn rename(&mut self, from: &RelPath, to: &RelPath, mailbox: &Mailbox) {
@@ -216,7 +221,8 @@ impl Session {
         }
         let basis = index.is_some();
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
-        let open = ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.size(), basis };
+        let open =
+            ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.allocated(), basis };
         self.send(&open)?;
         job.file = Some(file);
         job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };

@@ -84,6 +84,27 @@ impl Time {
         }
     }
 
+    /// Returns the current time of this host's clock.
+    pub fn now() -> Self {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self { secs: i64::try_from(since.as_secs()).unwrap_or(0), nanos: since.subsec_nanos() }
+    }
+
+    /// Returns year, month (1 to 12) and day (1 to 31) in UTC. Source: Howard Hinnant,
+    /// "chrono-Compatible Low-Level Date Algorithms".
+    pub fn date(self) -> (i64, u32, u32) {
+        let z = self.secs.div_euclid(86_400) + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        (year, u32::try_from(month).unwrap_or(1), u32::try_from(day).unwrap_or(1))
+    }
+
     /// Returns the distance to `other` in nanoseconds.
     pub fn distance_ns(self, other: Self) -> u128 {
         let total = |t: Self| i128::from(t.secs) * 1_000_000_000 + i128::from(t.nanos);

@@ -1,94 +1,10 @@
 //! A live mirror over a real sshd, whatever people do to the tree.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::churn::Churn;
-use crate::support::command::{Background, Environment, agent_command, holds_within};
-use crate::support::sshd::Sshd;
-use crate::support::tree::{Comparison, Difference};
-
-/// Time within which both trees are equal after the last change. The long run (`make seeds`) has the
-/// machine to itself and holds speil to ten seconds; beside other tests only the equality counts.
-fn settled_within() -> Duration {
-    Duration::from_secs(if std::env::var_os("SPEIL_SEEDS").is_some() { 10 } else { 60 })
-}
-
-/// A source, a standby behind a real sshd, and the mirror between them.
-struct Stand {
-    dir: tempfile::TempDir,
-    environment: Environment,
-    sshd: Sshd,
-}
-
-impl Stand {
-    fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("speil-live").tempdir_in(scratch()).unwrap();
-        std::fs::create_dir(dir.path().join("source")).unwrap();
-        Self { dir, environment: Environment::new(), sshd: Sshd::start() }
-    }
-
-    fn source(&self) -> PathBuf {
-        self.dir.path().join("source")
-    }
-
-    fn target(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Starts the mirror to the named targets and waits until each is live.
-    fn mirror(&self, targets: &[&str], options: &[&str]) -> Background {
-        let control = self.dir.path().join("control");
-        let mut arguments: Vec<String> = ["mirror", "--no-delete-guard", "-e"].map(str::to_owned).to_vec();
-        arguments.push(self.sshd.ssh_command());
-        arguments.push(format!("--agent={}", agent_command()));
-        arguments.push(format!("--control={}", control.display()));
-        arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.push(format!("{}/", self.source().display()));
-        arguments.extend(targets.iter().map(|name| self.sshd.target(&self.target(name))));
-        let mirror = self.environment.spawn(arguments);
-        for name in targets {
-            let live = holds_within(Duration::from_secs(60), || {
-                assert!(mirror.is_running(), "ended: {:?}", mirror.stderr());
-                mirror.stdout().iter().filter(|line| line.ends_with(": live")).count() >= targets.len()
-            });
-            assert!(live, "{name}: not live: {:?} {:?}", mirror.stdout(), mirror.stderr());
-        }
-        mirror
-    }
-}
-
-fn scratch() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
-}
-
-fn differences(a: &Path, b: &Path) -> Vec<Difference> {
-    Comparison { holes: false, ..Comparison::default() }.compare(a, b)
-}
-
-/// Waits until the trees are equal; panics with what still differs.
-fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background) {
-    let (source, target) = (stand.source(), stand.target(name));
-    let settled = holds_within(settled_within(), || differences(&source, &target).is_empty());
-    let left: Vec<String> = differences(&source, &target)
-        .iter()
-        .map(|difference| {
-            format!(
-                "{} {:?} {}",
-                String::from_utf8_lossy(&difference.path).escape_debug(),
-                difference.aspect,
-                difference.detail
-            )
-        })
-        .collect();
-    assert!(
-        settled,
-        "{context}: {name} differs for good:\n{}\n\n{}",
-        left.join("\n"),
-        mirror.stderr().join("\n")
-    );
-}
+use crate::support::command::holds_within;
+use crate::support::stand::{Stand, assert_settles, settled_within};
 
 fn seeds() -> Vec<u64> {
     let wish = std::env::var("SPEIL_SEEDS").ok();

@@ -2,9 +2,19 @@
 
 mod cli;
 mod cron;
+mod doctor;
+mod drill;
+mod exact;
+mod explain;
+mod faults;
+mod hooks;
 mod layering;
 mod live;
+mod log;
 mod lsyncd;
+mod manual;
+mod moves;
 mod service;
 mod ssh2;
 mod support;
+mod systemd;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::command::{Background, Environment, agent_command, eventually};
 
-fn block(name: &str, source: &Path, target: &Path) -> String {
+pub fn block(name: &str, source: &Path, target: &Path) -> String {
     let agent = agent_command();
     format!(
         "sync {{ default.mirror, name = {name:?}, source = {source:?}, targets = {{ {target:?} }}, agent = {agent:?} }}\n"
@@ -84,4 +84,37 @@ fn deletes_over_the_guard_are_held_until_somebody_approves_them() {
     eventually("what was approved goes", || (0..150).all(|i| !target.join(format!("{i}.jpg")).exists()));
     assert!(target.join("150.jpg").exists());
     mirror.terminate();
+}
+
+#[test]
+fn one_broken_sync_is_told_and_the_others_run_unless_it_is_to_be_strict() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("one")).unwrap();
+    fs::write(path("one/file"), "x").unwrap();
+    let broken =
+        format!("sync {{ default.mirror, source = {:?}, target = \"/x\", delai = 1 }}\n", path("one"));
+    let missing = block("missing", &path("gone"), &path("standby-gone"));
+    let config = path("speil.lua");
+    fs::write(&config, format!("{broken}{missing}{}", block("good", &path("one"), &path("standby"))))
+        .unwrap();
+    let environment = Environment::new();
+    let control = format!("--control={}", path("control").display());
+    let config_text = config.display().to_string();
+    let daemon = environment.spawn(["run", &control, &config_text]);
+    let line = daemon.wait_for_error_line("a sync is left out");
+    assert!(line.contains("ERROR") && line.contains("speil.lua:1") && line.contains("delai"), "{line}");
+    daemon.wait_for_error_line("missing: ");
+    eventually("the good one is live", || live_lines(&daemon, "good") == 1);
+    assert!(path("standby/file").exists());
+    daemon.terminate();
+
+    let strict = environment.run(["run", "--strict", &control, &config_text]);
+    assert_eq!(strict.code(), 1, "{strict:?}");
+    assert!(strict.stderr.contains("delai"), "{strict:?}");
+    fs::write(&config, format!("{missing}{}", block("good", &path("one"), &path("standby")))).unwrap();
+    let strict = environment.run(["run", "--strict", &control, &config_text]);
+    assert_eq!(strict.code(), 23, "{strict:?}");
+    fs::write(&config, &broken).unwrap();
+    assert_eq!(environment.run(["run", &control, &config_text]).code(), 1, "nothing is left to run");
 }

@@ -11,7 +11,7 @@ use crate::config::{
 };
 
 /// Words that stand in lsyncd's configurations and in no other.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 10] = [
     "default.rsync",
     "default.direct",
     "onCreate",
@@ -20,7 +20,8 @@ const WORDS: [&str; 9] = [
     "onMove",
     "onStartup",
     "onAttrib",
-    "statusFile",
+    "action =",
+    "action=",
 ];
 
 /// Whether a file is written for lsyncd, as far as its words tell.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{complain_text, print};
-use crate::cli::commands::{Control, Held, Named, Reconcile, Wait};
+use crate::cli::commands::{Control, Held, LogLevel, Named, Reconcile, Wait};
 use crate::cli::exit::Exit;
 use crate::daemon;
 use crate::status::{Answer, Request};
@@ -28,6 +28,11 @@ pub(super) fn pause(it: Named) -> u8 {
 
 pub(super) fn resume(it: Named) -> u8 {
     tell(&it.control, &Request::Resume { sync: it.sync }, "resumed")
+}
+
+pub(super) fn log_level(it: LogLevel) -> u8 {
+    let Some(level) = it.all.or(it.level) else { return Exit::Syntax.code() };
+    tell(&it.control, &Request::LogLevel { sync: it.sync, level }, "")
 }
 
 pub(super) fn approve(it: Held) -> u8 {
@@ -63,6 +68,30 @@ pub(super) fn status(control: &Control, json: bool) -> u8 {
     }
 }
 
+/// Shows a running daemon until a key ends it.
+pub(super) fn watch(control: &Control) -> u8 {
+    use std::io::IsTerminal;
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        complain_text("--watch needs a terminal", Some("speil status --json is for scripts"));
+        return Exit::Syntax.code();
+    }
+    let Some(socket) = socket(control) else { return Exit::Stream.code() };
+    match crate::cli::watch::run(&socket) {
+        Ok(()) => 0,
+        Err(error) => {
+            complain_text(&format!("terminal: {}", crate::error::io_text(&error)), None);
+            Exit::Stream.code()
+        }
+    }
+}
+
+/// Asks the daemon; `None` if there is none, which was told.
+pub(super) fn ask(control: &Control, request: &Request) -> Option<(PathBuf, io::Result<Answer>)> {
+    let socket = socket(control)?;
+    let answer = daemon::ask(&socket, request, Some(ANSWER_MAX));
+    Some((socket, answer))
+}
+
 fn tell(control: &Control, request: &Request, done: &str) -> u8 {
     let Some(socket) = socket(control) else { return Exit::Stream.code() };
     let limit = if matches!(request, Request::Wait { .. }) { None } else { Some(ANSWER_MAX) };
@@ -77,7 +106,8 @@ fn tell(control: &Control, request: &Request, done: &str) -> u8 {
     }
 }
 
-fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
+/// Says why an answer is not the one that was hoped for; returns the exit code.
+pub(super) fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
     match answer {
         Ok(Answer::Failed { error, code }) => {
             complain_text(&error, None);

@@ -1,7 +1,6 @@
 //! `speil mirror` and `speil run`: until they are stopped.
 
-use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,17 +8,21 @@ use super::{complain, complain_text, exit_of, note, print};
 use crate::cli::commands::Run;
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::exit::Exit;
+use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
-use crate::cli::told::{Told, line};
-use crate::config::{self, Config, Settings};
+use crate::config::{self, Config, LogFormat, Settings, Sync};
 use crate::daemon::{self, Daemon, DaemonError};
 use crate::error::io_text;
-use crate::monitor::{Monitor, Notice, Scope};
+use crate::hooks::Hooked;
+use crate::monitor::Level;
 use crate::status::Report;
 
 /// Time between two summary lines of a live mirror.
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+/// What hears the state now and then.
+type Tick = Box<dyn Fn(&Report) + Send>;
 
 /// Mirrors what the command line names.
 pub(super) fn mirror(transfer: Transfer) -> u8 {
@@ -48,13 +51,12 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
     let config = Config { settings, syncs: vec![transfer.sync] };
     let quiet = transfer.output.quiet;
-    serve(config, Arc::new(printer), None, quiet)
+    let daemon = Daemon::new(&config, Arc::new(printer), None, summary_lines(quiet));
+    serve(daemon, config.syncs)
 }
 
-fn serve(config: Config, monitor: Arc<dyn Monitor>, reload: Option<daemon::Reload>, quiet: bool) -> u8 {
-    let tick = summary_lines(quiet);
-    let daemon = Daemon::new(&config, monitor, reload, tick);
-    match daemon.run(config.syncs) {
+fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
+    match daemon.run(syncs) {
         Ok(libc::SIGTERM) => 0,
         Ok(_) => Exit::Signal.code(),
         Err(error) => {
@@ -68,7 +70,7 @@ fn serve(config: Config, monitor: Arc<dyn Monitor>, reload: Option<daemon::Reloa
 }
 
 /// Returns what prints one summary line a minute.
-fn summary_lines(quiet: bool) -> Box<dyn Fn(&Report) + Send> {
+fn summary_lines(quiet: bool) -> Tick {
     let last = Mutex::new(Instant::now());
     Box::new(move |report| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,23 +96,11 @@ fn summary_lines(quiet: bool) -> Box<dyn Fn(&Report) + Send> {
     })
 }
 
-/// Notices of a daemon as log lines.
-struct Logger;
-
-impl Monitor for Logger {
-    fn notice(&self, scope: &Scope, notice: &Notice) {
-        match line(scope, notice, true) {
-            Told::Trouble(text) => tracing::warn!("{}", text.replace('\n', "; ")),
-            Told::News(text) => tracing::info!("{text}"),
-            Told::Detail(text) => tracing::debug!("{text}"),
-        }
-    }
-}
-
 /// Runs the syncs of configurations.
 pub(super) fn run(run: &Run) -> u8 {
     crate::disk::raise_limits();
-    let loaded = match config::load_all(&run.configs) {
+    let read = if run.strict { config::load_all(&run.configs) } else { config::load_whole(&run.configs) };
+    let loaded = match read {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error, error.hint().as_deref());
@@ -119,12 +109,19 @@ pub(super) fn run(run: &Run) -> u8 {
     };
     let mut config = loaded.config;
     overrule(&mut config.settings, run);
-    if let Err(error) = start_logging(config.settings.logfile.as_deref(), run.verbose) {
-        complain_text(&error, None);
-        return Exit::Syntax.code();
-    }
+    let log = match start_logging(&config.settings, run) {
+        Ok(log) => log,
+        Err(error) => {
+            complain_text(&error, None);
+            return Exit::Syntax.code();
+        }
+    };
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    for error in &loaded.broken {
+        let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+        tracing::error!("a sync is left out, the others run: {error}{hint}");
     }
     if run.dry_run {
         return say_first_pass(config);
@@ -136,7 +133,12 @@ pub(super) fn run(run: &Run) -> u8 {
         complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
         return Exit::File.code();
     }
-    let code = serve(config, Arc::new(Logger), Some(reload(&run.configs)), true);
+    let sweeping = Arc::clone(&log);
+    let tick: Tick = Box::new(move |_| sweeping.sweep());
+    let hooked = Hooked::new(log, loaded.hooks, config.settings.hook_timeout);
+    let reload = reload(&run.configs, Arc::clone(&hooked));
+    let daemon = Daemon::new(&config, hooked, Some(reload), tick).strict(run.strict);
+    let code = serve(daemon, config.syncs);
     if let Some(path) = pidfile {
         let _ = std::fs::remove_file(path);
     }
@@ -160,30 +162,49 @@ fn overrule(settings: &mut Settings, run: &Run) {
     settings.logfile = run.log_file.clone().or(settings.logfile.take());
     settings.pidfile = run.pidfile.clone().or(settings.pidfile.take());
     settings.control = run.control.clone().or(settings.control.take());
+    settings.log_format = run.log_format.unwrap_or(settings.log_format);
 }
 
-/// Returns what reads the same files again, wherever the process stands by then.
-fn reload(configs: &[PathBuf]) -> daemon::Reload {
+/// Returns what reads the same files again, wherever the process stands by then. A file that is wrong
+/// anywhere is refused whole: left out now, its sync would stop.
+fn reload(configs: &[PathBuf], hooked: Arc<Hooked>) -> daemon::Reload {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let paths: Vec<PathBuf> = configs.iter().map(absolute).collect();
-    Box::new(move || config::load_all(&paths).map(|loaded| loaded.config).map_err(|error| error.to_string()))
+    Box::new(move || {
+        let loaded = config::load_all(&paths).map_err(|error| error.to_string())?;
+        hooked.replace(loaded.hooks, loaded.config.settings.hook_timeout);
+        Ok(loaded.config)
+    })
 }
 
-fn start_logging(logfile: Option<&Path>, verbose: u8) -> Result<(), String> {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SPEIL_LOG").unwrap_or_else(|_| level.into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 0);
-    let done = match logfile {
-        Some(path) => {
-            let file = std::fs::File::options().create(true).append(true).open(path);
-            let file = file.map_err(|error| format!("log file {}: {}", path.display(), io_text(&error)))?;
-            builder.with_ansi(false).with_writer(Mutex::new(file)).try_init()
+/// Makes the log that settings and arguments ask for, and has it hear the libraries as well.
+fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, String> {
+    let asked = std::env::var("SPEIL_LOG").ok().and_then(|name| Level::parse(&name));
+    let level = asked.unwrap_or(match run.verbose {
+        0 => Level::Info,
+        1 => Level::Debug,
+        _ => Level::Trace,
+    });
+    let format = settings.log_format;
+    let sink = match (&settings.logfile, format) {
+        (_, LogFormat::Syslog) => {
+            let (ident, facility) = (settings.log_ident.as_deref(), settings.log_facility.as_deref());
+            let facility = facility.unwrap_or("daemon");
+            Sink::syslog(ident.unwrap_or("speil"), facility)
+                .ok_or_else(|| format!("logfacility {facility:?} is no facility of syslog"))?
         }
-        None => builder.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).try_init(),
+        (Some(path), _) => {
+            Sink::file(path).map_err(|error| format!("log file {}: {}", path.display(), io_text(&error)))?
+        }
+        (None, _) => Sink::Stderr,
     };
-    done.map_err(|error| error.to_string())
+    let style = match (format, &sink) {
+        (LogFormat::Json, _) => Style::Json,
+        (LogFormat::Syslog, _) => Style::Syslog,
+        (LogFormat::Human, Sink::Stderr) if is_journal() => Style::Journal,
+        (LogFormat::Human, _) => Style::Human { stamp: true },
+    };
+    let log = Log::new(style, level, sink);
+    listen(&log)?;
+    Ok(log)
 }

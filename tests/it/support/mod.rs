@@ -9,10 +9,12 @@
 
 pub mod churn;
 pub mod command;
+pub mod faults;
 pub mod process;
 pub mod proxy;
 pub mod rng;
 pub mod source_text;
 pub mod sshd;
+pub mod stand;
 pub mod statistics;
 pub mod tree;

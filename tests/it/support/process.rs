@@ -80,7 +80,17 @@ pub fn peak_resident_bytes(root: u32) -> u64 {
     tree(root).iter().filter_map(|p| peak_of(p.pid)).sum()
 }
 
-fn peak_of(pid: u32) -> Option<u64> {
+/// Returns the descendant of `root` that holds the directory `dir` open.
+pub fn holder_of(root: u32, dir: &std::path::Path) -> Option<u32> {
+    let holds = |pid: u32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|open| open == dir)
+    };
+    descendants(root).into_iter().map(|p| p.pid).find(|&pid| holds(pid))
+}
+
+/// Returns the largest resident set that a living process ever had, in bytes.
+pub fn peak_of(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;

@@ -1,0 +1,66 @@
+//! Where lines go.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+#[cfg(test)]
+use std::sync::{Arc, Mutex};
+
+use super::format::priority;
+use crate::action::{facility, open_syslog, to_syslog};
+use crate::monitor::Level;
+
+/// Where lines go.
+pub(in crate::cli) enum Sink {
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(File),
+    /// syslog(3), with this facility.
+    Syslog(i32),
+    /// Kept, for tests.
+    #[cfg(test)]
+    Memory(Arc<Mutex<Vec<u8>>>),
+}
+
+impl Sink {
+    /// Opens a file for appending.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn file(path: &Path) -> io::Result<Self> {
+        File::options().create(true).append(true).open(path).map(Self::File)
+    }
+
+    /// Opens the syslog under `ident`; `None` if there is no such facility.
+    pub fn syslog(ident: &str, name: &str) -> Option<Self> {
+        let facility = facility(name)?;
+        open_syslog(ident, facility);
+        Some(Self::Syslog(facility))
+    }
+
+    #[cfg(test)]
+    pub fn memory(kept: Arc<Mutex<Vec<u8>>>) -> Self {
+        Self::Memory(kept)
+    }
+
+    /// Writes a line. A full disk or a closed stream is no reason to stop mirroring.
+    pub fn write(&mut self, level: Level, line: &str) {
+        let mut bytes = line.as_bytes().to_vec();
+        bytes.push(b'\n');
+        match self {
+            Self::Stderr => drop(io::stderr().lock().write_all(&bytes)),
+            Self::File(file) => drop(file.write_all(&bytes)),
+            Self::Syslog(facility) => to_syslog(*facility | i32::from(priority(level)), line),
+            #[cfg(test)]
+            Self::Memory(kept) => kept.lock().unwrap().extend_from_slice(&bytes),
+        }
+    }
+}
+
+/// Whether standard error is the journal, as systemd.exec(5) "$JOURNAL_STREAM" says.
+pub(in crate::cli) fn is_journal() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream.to_string_lossy() == format!("{}:{}", stat.st_dev, stat.st_ino)
+}

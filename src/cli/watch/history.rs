@@ -1,0 +1,64 @@
+//! Lag and throughput of each target over the last minutes.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::status::Report;
+
+/// Looks that are kept.
+const LOOKS_MAX: usize = 600;
+
+/// What was seen of one target.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    /// Lag in milliseconds, oldest first.
+    pub lag_ms: VecDeque<u64>,
+    /// Bytes a second, oldest first.
+    pub rate: VecDeque<u64>,
+    last: Option<(Instant, u64)>,
+}
+
+/// What was seen of all.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    tracks: HashMap<(String, String), Track>,
+}
+
+impl History {
+    /// Adds a look.
+    pub fn add(&mut self, report: &Report, now: Instant) {
+        let mut kept = HashMap::new();
+        for sync in &report.syncs {
+            for target in &sync.targets {
+                let key = (sync.name.clone(), target.name.clone());
+                let mut track = self.tracks.remove(&key).unwrap_or_default();
+                let rate = track.last.map_or(0, |(at, bytes)| {
+                    let seconds = now.saturating_duration_since(at).as_secs_f64().max(0.001);
+                    // A daemon that was started anew counts from zero.
+                    (target.sent_bytes.saturating_sub(bytes) as f64 / seconds) as u64
+                });
+                track.last = Some((now, target.sent_bytes));
+                for (values, value) in [(&mut track.lag_ms, target.lag_ms), (&mut track.rate, rate)] {
+                    values.push_back(value);
+                    while values.len() > LOOKS_MAX {
+                        values.pop_front();
+                    }
+                }
+                kept.insert(key, track);
+            }
+        }
+        self.tracks = kept;
+    }
+
+    /// Returns what was seen of a target.
+    pub fn of(&self, sync: &str, target: &str) -> Option<&Track> {
+        self.tracks.get(&(sync.to_owned(), target.to_owned()))
+    }
+}
+
+impl Track {
+    /// Returns the latest `count` values, oldest first.
+    pub fn latest(values: &VecDeque<u64>, count: usize) -> Vec<u64> {
+        values.iter().skip(values.len().saturating_sub(count)).copied().collect()
+    }
+}

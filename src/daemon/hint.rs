@@ -1,0 +1,105 @@
+//! What a human can change, where an error shows it.
+
+use crate::protocol::{FrameError, Refusal};
+use crate::sender::SessionError;
+use crate::transport::{Ended, TransportError};
+
+/// Words of ssh and of shells, and what to do about them; the first that is found counts.
+const SAID: [(&str, &str); 15] = [
+    (
+        "host key verification failed",
+        "compare the host's key with what its administrator says, then connect once by hand with ssh, or \
+         add it to known_hosts",
+    ),
+    ("unprotected private key file", "chmod 600 the private key: ssh ignores a key that others may read"),
+    ("no such identity", "the key file does not exist: check identityFile, or -i in the ssh command"),
+    (
+        "permission denied (",
+        "check the key: ssh -i KEY USER@HOST true must work without a question; ssh-copy-id -i KEY USER@HOST \
+         brings it there",
+    ),
+    ("connection refused", "nothing listens there: is sshd running, and is the port right?"),
+    ("could not resolve hostname", "check the host's name: getent hosts NAME must find it"),
+    ("no route to host", "the host is down, or a firewall or a route is in the way: ping it"),
+    ("connection timed out", "the host is down, or a firewall drops the packets: ping it, check the port"),
+    ("operation timed out", "the host is down, or a firewall drops the packets: ping it, check the port"),
+    ("network is unreachable", "this host has no route there: check its network"),
+    ("connection reset", "the host closed the connection: its sshd log says why (MaxStartups, a firewall)"),
+    (
+        "this account is currently not available",
+        "the login has no shell: give it one, or a forced command with speil agent --root",
+    ),
+    ("sudo: a password is required", "allow the agent without a password in sudoers: NOPASSWD"),
+    (
+        "uploading it is not allowed",
+        "install speil on the target, or let it be uploaded with agent = \"auto\"",
+    ),
+    ("no space left on device", "make room in the login's home on the target"),
+];
+
+/// Returns what a human can change, where the error shows it.
+pub fn hint(error: &SessionError) -> Option<String> {
+    let fixed = match error {
+        SessionError::Frame(FrameError::Noise(_)) => {
+            "the target's shell prints something before the agent starts; silence it for non-interactive logins (.bashrc)"
+        }
+        SessionError::Refused(refusal) => refused(refusal)?,
+        SessionError::Ended(Ended { status: Some(127), .. }) => {
+            "the agent's command does not exist there: install speil, or let it be uploaded with agent = \"auto\""
+        }
+        SessionError::Ended(Ended { status: Some(126), .. }) => {
+            "the agent's command may not be executed there: is its directory mounted noexec?"
+        }
+        SessionError::Ended(ended) => return said(&ended.stderr.join("\n")),
+        SessionError::Transport(TransportError::Start { program, .. }) if program.ends_with("ssh") => {
+            "install the ssh client (openssh-client), or use transport = \"ssh2\""
+        }
+        SessionError::Silent(_) => {
+            "the host does not answer: is it down, behind a firewall, or does its shell wait for something?"
+        }
+        other => return said(&other.to_string()),
+    };
+    Some(fixed.to_owned())
+}
+
+fn said(text: &str) -> Option<String> {
+    let text = text.to_lowercase();
+    let found = SAID.iter().find(|(words, _)| text.contains(words));
+    found.map(|(_, hint)| (*hint).to_owned())
+}
+
+fn refused(refusal: &Refusal) -> Option<&'static str> {
+    Some(match refusal {
+        Refusal::Foreign { .. } => {
+            "if the other mirror is gone, remove .speil/memory in the target directory"
+        }
+        Refusal::Dangerous(_) => "name a directory of its own, or pass --force-root",
+        Refusal::Refused(_) => "remove .speil/refuse on the target when it may be mirrored to again",
+        Refusal::Version { .. } => "install the same version of speil on both sides",
+        Refusal::Root { .. } => "the target's parent directory must exist and be writable",
+        Refusal::Nested => "name a target outside the source, and a source outside the target",
+        Refusal::Busy { .. } => "end the other run, or wait for it",
+        Refusal::Filter(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(status: i32, lines: &[&str]) -> Option<String> {
+        let stderr = lines.iter().map(|&line| line.to_owned()).collect();
+        hint(&SessionError::Ended(Ended { status: Some(status), stderr }))
+    }
+
+    #[test]
+    fn what_ssh_says_anywhere_in_its_words_leads_to_the_cure() {
+        let host = ["No ED25519 host key is known for h.", "Host key verification failed."];
+        assert!(ended(255, &host).is_some_and(|hint| hint.contains("known_hosts")));
+        let key = ["@ WARNING: UNPROTECTED PRIVATE KEY FILE! @", "u@h: Permission denied (publickey)."];
+        assert!(ended(255, &key).is_some_and(|hint| hint.contains("chmod 600")));
+        let port = ["ssh: connect to host h port 22: Connection refused"];
+        assert!(ended(255, &port).is_some_and(|hint| hint.contains("sshd")));
+        assert_eq!(ended(3, &["something else"]), None);
+    }
+}

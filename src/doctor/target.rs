@@ -1,0 +1,132 @@
+//! A target: reached as the mirror would reach it, tried out, and judged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Finding;
+use super::judge::judge;
+use super::source::Tree;
+use crate::config::{Sync, Target, Transport};
+use crate::daemon::{hint, mirror_id, transport_of};
+use crate::protocol::{Identified, Place, Refusal};
+use crate::sender::{SessionError, SessionOptions, Survey, survey};
+
+/// A silent target is given up after this, whatever the configuration says.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks at one target.
+pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>) -> Vec<Finding> {
+    let sync = prepared(sync);
+    let mut findings = key_file(&sync, target);
+    let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+    let source = tree.and_then(|tree| tree.place.clone()).unwrap_or_else(|| nowhere.clone());
+    match reach(&sync, target, source) {
+        Ok(survey) => findings.extend(judge(&sync, &survey, tree)),
+        Err(SessionError::Refused(Refusal::Root { errno: libc::ENOENT, path })) => {
+            findings.extend(missing(&sync, target, &path, nowhere, tree));
+        }
+        Err(error) => findings.push(unreachable(&error)),
+    }
+    findings
+}
+
+/// Returns the sync as a daemon would run it: no questions at the terminal, and no endless wait.
+fn prepared(sync: &Sync) -> Sync {
+    let mut sync = sync.clone();
+    sync.timeout = sync.timeout.clamp(Duration::from_secs(3), PATIENCE);
+    let program = sync.ssh.command.as_ref().and_then(|words| words.first());
+    let is_ssh = program.is_none_or(|program| program.rsplit('/').next() == Some("ssh"));
+    if is_ssh && sync.transport == Transport::Ssh {
+        let limit = sync.timeout.as_secs().to_string();
+        for (key, value) in [("BatchMode", "yes".to_owned()), ("ConnectTimeout", limit)] {
+            sync.ssh.options.push((key.to_owned(), value));
+        }
+    }
+    sync
+}
+
+fn key_file(sync: &Sync, target: &Target) -> Vec<Finding> {
+    let Some(file) = sync.ssh.identity_file.as_deref().filter(|_| target.host.is_some()) else {
+        return Vec::new();
+    };
+    let shown = file.display();
+    let found = match std::fs::File::open(file) {
+        Ok(_) => return own_alone(file),
+        Err(error) => format!("{shown}: {}", crate::error::io_text(&error)),
+    };
+    let cure =
+        format!("ssh-keygen -t ed25519 -N '' -f {shown} makes one; ssh-copy-id -i {shown} HOST brings it");
+    vec![Finding::problem("key", found, cure)]
+}
+
+fn own_alone(file: &Path) -> Vec<Finding> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = std::fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+    if !open {
+        return Vec::new();
+    }
+    let shown = file.display();
+    let found = format!("{shown} may be read by others, so ssh ignores it");
+    vec![Finding::problem("key", found, format!("chmod 600 {shown}"))]
+}
+
+fn reach(sync: &Sync, target: &Target, source: Place) -> Result<Survey, SessionError> {
+    let options = SessionOptions {
+        sync: sync.clone(),
+        target: target.clone(),
+        mirror: mirror_id(sync, target),
+        live: false,
+        dry_run: true,
+    };
+    survey(&*transport_of(sync, target)?, &options, source)
+}
+
+/// A directory that does not exist yet is made by the first run, if what is above it allows that.
+fn missing(sync: &Sync, target: &Target, path: &str, nowhere: Place, tree: Option<&Tree>) -> Vec<Finding> {
+    let above = match target.path.iter().rposition(|&byte| byte == b'/') {
+        Some(0) => b"/".to_vec(),
+        Some(at) => target.path.get(..at).unwrap_or_default().to_vec(),
+        None => b".".to_vec(),
+    };
+    let parent = Target { path: above, ..target.clone() };
+    // Only looked at: what is dangerous to mirror into is not dangerous to look at.
+    let open = Sync { force_root: true, ..sync.clone() };
+    match reach(&open, &parent, nowhere) {
+        Ok(mut survey) => {
+            survey.greeting.identified = Identified::Empty;
+            let mut findings = judge(sync, &survey, tree);
+            let inside = tree.and_then(|tree| tree.place.as_ref()).is_some_and(|source| {
+                let there = &survey.examination.place;
+                source.boot_id == there.boot_id
+                    && source.lineage.first().is_some_and(|root| there.lineage.contains(root))
+            });
+            if inside {
+                findings.push(unreachable(&SessionError::Refused(Refusal::Nested)));
+            } else if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) {
+                let told = format!("target directory {path:?} does not exist; the first run makes it");
+                findings.push(Finding::fine("directory", told));
+            }
+            findings
+        }
+        Err(SessionError::Refused(Refusal::Root { .. })) => {
+            let told = format!("target directory {path:?} does not exist, and neither does the one above it");
+            vec![Finding::problem("directory", told, "mkdir -p it on the target, or correct the path")]
+        }
+        Err(error) => vec![unreachable(&error)],
+    }
+}
+
+fn unreachable(error: &SessionError) -> Finding {
+    let check = match error {
+        SessionError::Refused(Refusal::Root { .. } | Refusal::Dangerous(_) | Refusal::Nested) => "directory",
+        SessionError::Refused(_) => "mirror",
+        SessionError::Ended(ended) if ended.status != Some(255) => "agent",
+        SessionError::Frame(_) | SessionError::Fatal(_) => "agent",
+        SessionError::Transport(crate::transport::TransportError::Deploy(_)) => "agent",
+        SessionError::Option(_) => "configuration",
+        _ => "login",
+    };
+    let mut finding = Finding::new(check, super::Verdict::Problem, error.to_string());
+    finding.cure = hint(error).or_else(|| Some("run the ssh command by hand, with -v".to_owned()));
+    finding
+}

@@ -1,0 +1,46 @@
+//! What the sender says first.
+
+use std::time::Duration;
+
+use super::error::SessionError;
+use super::session::SessionOptions;
+use super::source::Source;
+use crate::protocol::{Hello, Place, StateMode, VERSION, VERSION_MIN};
+
+/// Returns what the sender says first.
+pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
+    let sync = &options.sync;
+    Hello {
+        version: VERSION,
+        version_min: VERSION_MIN,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        mirror: options.mirror,
+        label: format!("{} on {}", sync.name, host_name()),
+        root: options.target.path.clone(),
+        source,
+        mask: sync.mask,
+        filters: sync.filters.iter().map(|rule| serde_bytes::ByteBuf::from(rule.as_slice())).collect(),
+        delete_excluded: sync.guard.delete_excluded,
+        one_file_system: sync.selection.one_file_system,
+        durability: sync.durability,
+        state: if options.live { StateMode::Keep } else { StateMode::Traceless },
+        dry_run: options.dry_run,
+        force_root: sync.force_root,
+        idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
+    }
+}
+
+/// Returns where a source stands on this host.
+///
+/// # Errors
+/// [`SessionError::Source`] if it cannot be looked at. Consequence: again.
+pub(super) fn place_of(source: &Source) -> Result<Place, SessionError> {
+    let (boot_id, lineage) = crate::disk::place(source.path())
+        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+    Ok(Place { boot_id, lineage })
+}
+
+/// Returns this host's name.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

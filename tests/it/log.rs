@@ -1,0 +1,106 @@
+//! What a daemon writes into its log.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::service::block;
+use crate::support::command::{Background, Environment, eventually};
+
+struct Setup {
+    env: Environment,
+    dir: TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let setup = Self { env: Environment::new(), dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(setup.path("source")).unwrap();
+        fs::write(setup.path("speil.lua"), block("www", &setup.path("source"), &setup.path("standby")))
+            .unwrap();
+        setup
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn control(&self) -> String {
+        format!("--control={}", self.path("control").display())
+    }
+
+    fn start(&self, options: &[&str]) -> Background {
+        let (control, config) = (self.control(), self.path("speil.lua").display().to_string());
+        let mut arguments = vec!["run", &control];
+        arguments.extend(options);
+        arguments.push(&config);
+        self.env.spawn(arguments)
+    }
+}
+
+#[test]
+fn json_is_one_object_a_line_whatever_a_file_is_called() {
+    let setup = Setup::new();
+    let daemon = setup.start(&["--log-format", "json"]);
+    daemon.wait_for_error_line("\"event\":\"live\"");
+    // A directory on the target that holds what is protected there makes a problem of the file.
+    let name = "a\n{\"level\":\"error\"}\u{1b}[2J";
+    fs::create_dir_all(setup.path("standby").join(name)).unwrap();
+    fs::write(setup.path("standby").join(name).join("x"), "y").unwrap();
+    fs::write(setup.path("source").join(name), "x").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_error_line("configuration read again");
+    let said = daemon.terminate().stderr;
+    assert!(said.lines().count() >= 2, "{said}");
+    for line in said.lines() {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        assert!(value["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+        assert!(value["level"] != "error" && !line.contains('\u{1b}'), "{line}");
+    }
+}
+
+#[test]
+fn a_hangup_is_news_and_no_trouble() {
+    let setup = Setup::new();
+    let daemon = setup.start(&[]);
+    daemon.wait_for_error_line(": live");
+    daemon.signal(Signal::HUP);
+    let line = daemon.wait_for_error_line("configuration read again");
+    assert!(line.contains(" INFO speil: configuration read again: 1 syncs unchanged"), "{line}");
+    daemon.terminate();
+}
+
+#[test]
+fn the_level_of_a_sync_changes_while_it_runs() {
+    let setup = Setup::new();
+    let daemon = setup.start(&[]);
+    daemon.wait_for_error_line(": live");
+    let write = |name: &str| {
+        fs::write(setup.path("source").join(name), "x").unwrap();
+        eventually("it is there", || setup.path("standby").join(name).exists());
+        let _ = setup.env.run(["wait", &setup.control()]).succeeded();
+    };
+    write("quiet");
+    assert!(!daemon.stderr().iter().any(|line| line.contains("acknowledged")), "{:?}", daemon.stderr());
+    let _ = setup.env.run(["log-level", &setup.control(), "www", "debug"]).succeeded();
+    write("loud");
+    let line = daemon.wait_for_error_line("acknowledged");
+    assert!(line.contains("DEBUG www → standby: batch"), "{line}");
+    assert_eq!(setup.env.run(["log-level", &setup.control(), "nosuch", "debug"]).code(), 1);
+    assert_eq!(setup.env.run(["log-level", &setup.control(), "www", "chatty"]).code(), 1);
+    daemon.terminate();
+}
+
+#[test]
+fn a_log_file_is_written_instead_of_standard_error() {
+    let setup = Setup::new();
+    let file = format!("--log-file={}", setup.path("log").display());
+    let daemon = setup.start(&[&file]);
+    eventually("it is live", || {
+        fs::read_to_string(setup.path("log")).is_ok_and(|log| log.contains(": live"))
+    });
+    assert_eq!(daemon.terminate().stderr, "");
+}

@@ -1,0 +1,106 @@
+//! What moved while nobody watched is renamed on the target, and no content is sent.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::rng::Rng;
+use crate::support::stand::{Stand, assert_settles, differences, told};
+
+fn plant(root: &Path) {
+    let mut rng = Rng::new(3);
+    for dir in ["albums/summer/beach", "albums/winter", "inbox", "flat"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+        for at in 0..20 {
+            let len = 1000 + rng.below(40_000);
+            fs::write(root.join(dir).join(format!("{at}.jpg")), rng.bytes(len)).unwrap();
+        }
+    }
+    let big = rng.bytes(3_000_000);
+    fs::write(root.join("inbox/film.mp4"), big).unwrap();
+    // Two names of one file move with their directory.
+    fs::hard_link(root.join("albums/winter/1.jpg"), root.join("albums/winter/link.jpg")).unwrap();
+}
+
+/// Moves directories and files in every way that a pass has to find.
+fn move_about(root: &Path) {
+    let mv = |from: &str, to: &str| fs::rename(root.join(from), root.join(to)).unwrap();
+    // A directory, into a new one; one out of another, which then goes.
+    fs::create_dir_all(root.join("2026/july")).unwrap();
+    mv("albums/summer/beach", "2026/july/beach");
+    mv("albums/winter", "cold");
+    fs::remove_dir_all(root.join("albums")).unwrap();
+    // Files: renamed, moved and made private, a directory of them that also changed.
+    mv("inbox/film.mp4", "2026/film of july.mp4");
+    fs::set_permissions(
+        root.join("2026/film of july.mp4"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    mv("flat", "round");
+    fs::remove_file(root.join("round/3.jpg")).unwrap();
+}
+
+fn number(text: &str, of: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(of)).unwrap_or_else(|| panic!("{of}: {text}"));
+    line.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
+#[test]
+fn a_single_pass_renames_what_moved_and_sends_no_content() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    let agent = crate::support::command::agent_command();
+    let sync = |extra: &[&str]| {
+        let mut arguments: Vec<String> =
+            ["sync", "-aHAX", "--delete", "--stats", "-e"].map(String::from).to_vec();
+        arguments.push(stand.sshd.ssh_command());
+        arguments.push(format!("--agent={agent}"));
+        arguments.extend(extra.iter().map(|word| (*word).to_owned()));
+        arguments.push(format!("{}/", stand.source().display()));
+        arguments.push(stand.sshd.target(&stand.target("standby")));
+        stand.environment.run(arguments).succeeded().stdout
+    };
+    sync(&[]);
+    assert_eq!(told(&differences(&stand.source(), &stand.target("standby"))), "");
+    move_about(&stand.source());
+    let dry = sync(&["-n"]);
+    assert_eq!(number(&dry, "Literal data: "), 0, "{dry}");
+    let moved = sync(&["-i"]);
+    assert_eq!(number(&moved, "Literal data: "), 0, "{moved}");
+    assert!(number(&moved, "Total bytes sent: ") < 20_000, "{moved}");
+    assert_eq!(told(&differences(&stand.source(), &stand.target("standby"))), "");
+}
+
+#[test]
+fn a_daemon_that_was_down_renames_what_moved_meanwhile() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    stand.mirror(&["standby"], &[]).terminate();
+    let inode = |path: &str| {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(stand.target("standby").join(path)).unwrap().ino()
+    };
+    let before = [inode("albums/summer/beach"), inode("inbox/film.mp4"), inode("flat/7.jpg")];
+    move_about(&stand.source());
+    let mirror = stand.mirror(&["standby"], &[]);
+    assert_settles(&stand, "standby", "after the start", &mirror);
+    let after = [inode("2026/july/beach"), inode("2026/film of july.mp4"), inode("round/7.jpg")];
+    assert_eq!(before, after);
+    mirror.terminate();
+}
+
+#[test]
+fn a_file_of_the_same_size_and_time_but_other_content_is_no_move() {
+    let stand = Stand::new();
+    let (old, new) = (stand.source().join("old"), stand.source().join("new"));
+    fs::write(&old, "one content").unwrap();
+    let stamp = fs::metadata(&old).unwrap().modified().unwrap();
+    stand.mirror(&["standby"], &[]).terminate();
+    fs::remove_file(&old).unwrap();
+    fs::write(&new, "two content").unwrap();
+    fs::File::options().write(true).open(&new).unwrap().set_modified(stamp).unwrap();
+    let mirror = stand.mirror(&["standby"], &[]);
+    assert_settles(&stand, "standby", "after the start", &mirror);
+    assert_eq!(fs::read(stand.target("standby").join("new")).unwrap(), b"two content");
+    mirror.terminate();
+}

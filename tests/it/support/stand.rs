@@ -1,0 +1,119 @@
+//! A source, standbys behind a real sshd, and the mirror between them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command::{Background, Environment, agent_command, holds_within};
+use super::sshd::Sshd;
+use super::tree::{Comparison, Difference};
+
+/// Time within which both trees are equal after the last change. The long run (`make seeds`) has the
+/// machine to itself and holds speil to ten seconds; beside other tests only the equality counts.
+pub fn settled_within() -> Duration {
+    Duration::from_secs(if std::env::var_os("SPEIL_SEEDS").is_some() { 10 } else { 60 })
+}
+
+/// A source, a standby behind a real sshd, and the mirror between them.
+pub struct Stand {
+    pub dir: tempfile::TempDir,
+    pub environment: Environment,
+    pub sshd: Sshd,
+    /// How long the first pass may take.
+    pub patience: Duration,
+}
+
+impl Default for Stand {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Stand {
+    /// An empty source, and an sshd on loopback.
+    pub fn new() -> Self {
+        Self::below(&scratch())
+    }
+
+    /// The same, in a directory of its own below `parent`.
+    pub fn below(parent: &Path) -> Self {
+        let dir = tempfile::Builder::new().prefix("speil-live").tempdir_in(parent).unwrap();
+        std::fs::create_dir(dir.path().join("source")).unwrap();
+        let patience = Duration::from_secs(60);
+        Self { dir, environment: Environment::new(), sshd: Sshd::start(), patience }
+    }
+
+    /// The source's root.
+    pub fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    /// The root of the target of a name.
+    pub fn target(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the mirror to the named targets and waits until each is live.
+    pub fn mirror(&self, targets: &[&str], options: &[&str]) -> Background {
+        self.guarded_mirror(targets, &[options, &["--no-delete-guard"]].concat())
+    }
+
+    /// The same, with the guard as it is by default.
+    pub fn guarded_mirror(&self, targets: &[&str], options: &[&str]) -> Background {
+        let control = self.dir.path().join("control");
+        let mut arguments: Vec<String> = ["mirror", "-e"].map(str::to_owned).to_vec();
+        arguments.push(self.sshd.ssh_command());
+        arguments.push(format!("--agent={}", agent_command()));
+        arguments.push(format!("--control={}", control.display()));
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        arguments.push(format!("{}/", self.source().display()));
+        arguments.extend(targets.iter().map(|name| self.sshd.target(&self.target(name))));
+        let mirror = self.environment.spawn(arguments);
+        for name in targets {
+            let live = holds_within(self.patience, || {
+                assert!(mirror.is_running(), "ended: {:?}", mirror.stderr());
+                mirror.stdout().iter().filter(|line| line.ends_with(": live")).count() >= targets.len()
+            });
+            assert!(live, "{name}: not live: {:?} {:?}", mirror.stdout(), mirror.stderr());
+        }
+        mirror
+    }
+}
+
+/// Memory, where there is some to put files in.
+pub fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// What tells two trees apart.
+pub fn differences(a: &Path, b: &Path) -> Vec<Difference> {
+    Comparison { holes: false, ..Comparison::default() }.compare(a, b)
+}
+
+/// Waits until the trees are equal; panics with what still differs.
+pub fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background) {
+    let (source, target) = (stand.source(), stand.target(name));
+    let settled = holds_within(settled_within(), || differences(&source, &target).is_empty());
+    assert!(
+        settled,
+        "{context}: {name} differs for good:\n{}\n\n{}",
+        told(&differences(&source, &target)),
+        mirror.stderr().join("\n")
+    );
+}
+
+/// Says differences, a line each.
+pub fn told(differences: &[Difference]) -> String {
+    let lines: Vec<String> = differences
+        .iter()
+        .map(|difference| {
+            format!(
+                "{} {:?} {}",
+                String::from_utf8_lossy(&difference.path).escape_debug(),
+                difference.aspect,
+                difference.detail
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
