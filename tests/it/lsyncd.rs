@@ -5,6 +5,7 @@
 mod cases;
 mod check;
 mod engine;
+mod guide;
 mod messages;
 mod native;
 mod scene;
