@@ -38,7 +38,8 @@ use crate::tree::RelPath;
 pub fn mirror_id(sync: &Sync, target: &Target) -> [u8; 16] {
     use std::os::unix::ffi::OsStrExt;
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let source = std::fs::canonicalize(&sync.source).unwrap_or_else(|_| sync.source.clone());
+    // As it is written: where a deployment switches a link, the mirror stays the same.
+    let source = std::path::absolute(&sync.source).unwrap_or_else(|_| sync.source.clone());
     let mut hasher = blake3::Hasher::new();
     for part in [machine.trim().as_bytes(), source.as_os_str().as_bytes(), target.to_string().as_bytes()] {
         hasher.update(&(part.len() as u64).to_le_bytes());

@@ -86,6 +86,8 @@ pub struct Scan {
     pub kinds: Counts,
     /// Bytes of the regular files among them, and of the symlinks, as rsync counts.
     pub bytes: u64,
+    /// Directories below the top that lie on another filesystem than what holds them.
+    pub mounts: Vec<RelPath>,
     /// What could not be read, by errno.
     pub problems: Vec<(RelPath, i32)>,
     /// The walk was ended early by its view.
@@ -113,7 +115,7 @@ pub fn is_own(path: &RelPath) -> bool {
 
 /// Walks the subtree at `top`.
 pub fn walk(root: &Root, top: &RelPath, options: &Options, view: &dyn View) -> Scan {
-    let mut walk = Walk { root_dev: None, options, view, scan: Scan::default() };
+    let mut walk = Walk { root_dev: None, devs: Vec::new(), options, view, scan: Scan::default() };
     match walk.top(root, top) {
         Ok(entry) => walk.scan.top = entry,
         Err(error) => walk.scan.problems.push((top.clone(), errno_of(&error))),
@@ -204,6 +206,8 @@ fn hash_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
 
 struct Walk<'a> {
     root_dev: Option<u64>,
+    /// The filesystems of the directories that are being walked, from the top down.
+    devs: Vec<u64>,
     options: &'a Options,
     view: &'a dyn View,
     scan: Scan,
@@ -229,6 +233,7 @@ impl Walk<'_> {
         self.view.adjust(&mut entry.attrs);
         if entry.attrs.meta.kind == Kind::Dir {
             let fd = root.dir(top)?;
+            self.devs.push(entry.id.dev);
             entry.digest = Some(self.dir(fd.as_fd(), top)?);
         } else if self.options.checksum && entry.attrs.meta.kind == Kind::File {
             let parent = root.parent(top)?;
@@ -275,10 +280,18 @@ impl Walk<'_> {
             return;
         }
         let below = path.join(&entry.name);
+        if self.devs.last() != Some(&entry.id.dev) {
+            self.scan.mounts.push(below.clone());
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let digest = rustix::fs::openat(fd, entry.name.as_slice(), flags, Mode::empty())
             .map_err(io::Error::from)
-            .and_then(|child| self.dir(child.as_fd(), &below));
+            .and_then(|child| {
+                self.devs.push(entry.id.dev);
+                let digest = self.dir(child.as_fd(), &below);
+                self.devs.pop();
+                digest
+            });
         match digest {
             Ok(digest) => entry.digest = Some(digest),
             // Gone since it was listed: the next event or pass sees it.

@@ -11,8 +11,8 @@ use super::values::{
     parse_window, text,
 };
 use crate::config::{
-    Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_duration, parse_interval,
-    split_words,
+    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_duration,
+    parse_interval, split_words,
 };
 
 /// Which properties are kept.
@@ -403,6 +403,30 @@ pub(super) const LIVE: Group = Group {
             "Time between two full passes, or never [default: 15m]",
             |d, v| {
                 d.sync.reconcile.interval = parse_interval(text(v)?)?;
+                Ok(())
+            },
+        ),
+        value(
+            "watch",
+            "BACKEND",
+            "How changes are noticed: auto, inotify, notify or poll [default: auto]",
+            |d, v| {
+                d.sync.watch = match text(v)? {
+                    "auto" => Backend::Auto,
+                    "inotify" => Backend::Inotify,
+                    "notify" => Backend::Notify,
+                    "poll" => Backend::Poll,
+                    _ => return Err(ValueError::Word("auto, inotify, notify, poll")),
+                };
+                Ok(())
+            },
+        ),
+        value(
+            "poll-interval",
+            "DURATION",
+            "Time between two walks of a polled source [default: 10s]",
+            |d, v| {
+                d.sync.poll_interval = parse_duration(text(v)?)?;
                 Ok(())
             },
         ),

@@ -252,6 +252,13 @@ impl Engine {
                     &Notice::Rescan { path: path.clone(), reason: *reason },
                 );
                 if *reason == RescanReason::Root {
+                    if !self.source.is_in_place() && std::fs::symlink_metadata(self.source.path()).is_err() {
+                        let text =
+                            "the source directory is gone: nothing is deleted, it is waited for".to_owned();
+                        let hint = Some("make it again, or mount what belongs there".to_owned());
+                        self.monitor
+                            .notice(&Scope::new(&self.sync.name, ""), &Notice::Warning { text, hint });
+                    }
                     self.root_lost = true;
                     return;
                 }

@@ -223,6 +223,7 @@ mod tests {
                 last_batch: 0,
                 boot_id: String::new(),
                 provisional: Vec::new(),
+                mounts: Vec::new(),
                 kept: 0,
                 free_bytes: 0,
             },

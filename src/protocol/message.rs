@@ -120,6 +120,8 @@ pub struct ReplyHello {
     pub boot_id: String,
     /// Paths whose installed version was read while somebody may have been writing it.
     pub provisional: Vec<RelPath>,
+    /// Directories of the source that were mount points, as the sender said last.
+    pub mounts: Vec<RelPath>,
     /// Entries of strangers that are kept in `.speil/strangers/`.
     pub kept: u64,
     /// Free bytes on the target's filesystem.
@@ -417,6 +419,9 @@ pub enum ToReceiver<'a> {
     },
     /// Answered by [`ToSender::Pong`].
     Ping(u64),
+    /// Directories of the source that are mount points: what the next session must find mounted before
+    /// it takes emptiness for a deletion.
+    Mounts(Vec<RelPath>),
     /// Everything that stood in the tree before the mirror is as the source has it, or may go.
     Adopt,
     /// Names whose installed version is no longer provisional.

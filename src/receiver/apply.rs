@@ -140,13 +140,8 @@ impl Applier {
                     let _ = crate::disk::set_times(dir.as_fd(), mtime);
                 }
             }
-            ToReceiver::Adopt => {
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-                memory.strange = false;
-                if let Some(state) = &self.state {
-                    let _ = state.remember(&memory);
-                }
-            }
+            ToReceiver::Adopt => self.remember(|memory| memory.strange = false),
+            ToReceiver::Mounts(mounts) => self.remember(|memory| memory.mounts = mounts),
             ToReceiver::Confirm(paths) => {
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 memory.provisional.retain(|path| !paths.contains(path));
@@ -158,6 +153,16 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Changes what the next session will know.
+    fn remember(&self, change: impl FnOnce(&mut Memory)) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut memory);
+        if let Some(state) = &self.state {
+            // What cannot be written makes the next session more careful, not less.
+            let _ = state.remember(&memory);
+        }
     }
 
     /// Does one operation on one path; returns the path that it is answered for.

@@ -104,6 +104,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         last_batch,
         boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
+        mounts: memory.mounts.clone(),
         kept: strangers.as_ref().map_or(0, Strangers::kept),
         free_bytes: rustix::fs::fstatvfs(&root).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
     };

@@ -23,6 +23,9 @@ pub(super) struct Memory {
     pub last_batch: (u64, u64),
     /// Paths whose installed version is provisional.
     pub provisional: Vec<RelPath>,
+    /// Directories of the source that were mount points.
+    #[serde(default)]
+    pub mounts: Vec<RelPath>,
     /// The tree held entries when the mirror took it, and nobody has said that they may go.
     #[serde(default)]
     pub strange: bool,

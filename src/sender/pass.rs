@@ -1,5 +1,6 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
+mod mounts;
 mod moves;
 mod named;
 
@@ -54,6 +55,8 @@ struct Pass {
     after_deletes: Vec<Change>,
     /// Moves are looked for, among these.
     moves: Option<Moves>,
+    /// What was mounted and is not: nothing is known of what belongs there.
+    unmounted: Vec<RelPath>,
     summary: PassSummary,
 }
 
@@ -82,6 +85,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: Resc
         deletes: Vec::new(),
         after_deletes: Vec::new(),
         moves: None,
+        unmounted: Vec::new(),
         summary: PassSummary::default(),
     };
     let kept = Arc::clone(shared);
@@ -142,6 +146,7 @@ impl Pass {
         self.summary.kinds = self.local.kinds;
         self.summary.bytes = self.local.bytes;
         self.note_links();
+        self.look_at_mounts()?;
         for (path, errno) in &self.local.problems {
             if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
                 self.shared.problem(path, "read", *errno, false);
@@ -273,6 +278,9 @@ impl Pass {
         }
         let meta = &entry.attrs.meta;
         if self.options.filter.protects_entry(path, meta.kind == Kind::Dir) {
+            return Ok(Vec::new());
+        }
+        if self.unmounted.iter().any(|lost| path.is_within(lost) || lost.is_within(path)) {
             return Ok(Vec::new());
         }
         if self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {

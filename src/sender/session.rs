@@ -244,6 +244,7 @@ impl Session {
                 held: Arc::clone(&around.held),
                 monitor: Arc::clone(&around.monitor),
                 feedback: Arc::clone(&around.feedback),
+                mounts: Mutex::new(reply.mounts.iter().cloned().collect()),
                 acked: AtomicU64::new(0),
                 inbox: Mutex::default(),
                 passes: Mutex::default(),

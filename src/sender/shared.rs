@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub held: Arc<Held>,
     pub monitor: Arc<dyn Monitor>,
     pub feedback: Arc<dyn Feedback>,
+    /// Directories that were mount points, in this session or the one before.
+    pub mounts: Mutex<BTreeSet<RelPath>>,
     /// Newest commit that was acknowledged.
     pub acked: AtomicU64,
     pub inbox: Mutex<Inbox>,

@@ -103,6 +103,15 @@ impl Source {
         }
     }
 
+    /// Whether a directory lies on another filesystem than what holds it; `None` if there is none.
+    pub fn is_mounted(&self, path: &RelPath) -> Option<bool> {
+        let dev = |path: &RelPath| {
+            let entry = self.entry(path, &Mask::nothing()).ok().flatten();
+            entry.filter(|entry| entry.attrs.meta.kind == Kind::Dir).map(|entry| entry.id.dev)
+        };
+        Some(dev(path)? != dev(&path.parent()?)?)
+    }
+
     /// Whether nothing stands at a path now, in a parent that can be read or is gone itself.
     ///
     /// # Errors

@@ -1,0 +1,128 @@
+//! Source roots that come and go, mounts inside them, and the other ways to notice changes.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::support::churn::Churn;
+use crate::support::command::eventually;
+use crate::support::faults::{Mount, is_root};
+use crate::support::stand::{Stand, assert_settles};
+
+#[test]
+fn a_source_root_that_is_removed_and_made_again_deletes_nothing_and_is_found_again() {
+    let stand = Stand::new();
+    fs::write(stand.source().join("kept"), "kept").unwrap();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let aside = stand.dir.path().join("aside");
+    fs::rename(stand.source(), &aside).unwrap();
+    eventually("it is told", || !mirror.stderr().is_empty());
+    fs::create_dir(stand.source()).unwrap();
+    fs::write(stand.source().join("kept"), "kept").unwrap();
+    fs::write(stand.source().join("new"), "new").unwrap();
+    eventually("the new root is mirrored", || stand.target("standby").join("new").exists());
+    assert!(stand.target("standby").join("kept").exists());
+    assert_settles(&stand, "standby", "after the root came back", &mirror);
+    fs::write(stand.source().join("later"), "later").unwrap();
+    assert_settles(&stand, "standby", "live again", &mirror);
+    mirror.terminate();
+}
+
+#[test]
+fn an_emptied_source_root_deletes_nothing_until_somebody_approves() {
+    let stand = Stand::new();
+    for at in 0..150 {
+        fs::write(stand.source().join(format!("f{at}")), "content").unwrap();
+    }
+    let mirror = stand.guarded_mirror(&["standby"], &["--reconcile-interval=never"]);
+    for entry in fs::read_dir(stand.source()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    assert_eq!(fs::read_dir(stand.target("standby")).unwrap().count(), 151);
+    // What is held stops nothing else.
+    fs::write(stand.source().join("new"), "new").unwrap();
+    eventually("the new file", || stand.target("standby").join("new").exists());
+    assert!(stand.target("standby").join("f7").exists());
+    let control = format!("--control={}", stand.dir.path().join("control").display());
+    stand.environment.run(["approve", &control]).succeeded();
+    assert_settles(&stand, "standby", "after approve", &mirror);
+    mirror.terminate();
+}
+
+#[test]
+fn a_source_that_is_a_link_which_a_deployment_switches_is_followed() {
+    let stand = Stand::new();
+    let (one, two) = (stand.dir.path().join("release1"), stand.dir.path().join("release2"));
+    for (dir, text) in [(&one, "first"), (&two, "second")] {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("index"), text).unwrap();
+    }
+    fs::remove_dir(stand.source()).unwrap();
+    symlink(&one, stand.source()).unwrap();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let index = stand.target("standby").join("index");
+    assert_eq!(fs::read(&index).unwrap(), b"first");
+    let next = stand.dir.path().join("next");
+    symlink(&two, &next).unwrap();
+    fs::rename(&next, stand.source()).unwrap();
+    eventually("the second release", || fs::read(&index).is_ok_and(|text| text == b"second"));
+    fs::write(two.join("index"), "third, edited").unwrap();
+    eventually("an edit in it", || fs::read(&index).is_ok_and(|text| text == b"third, edited"));
+    mirror.terminate();
+}
+
+#[test]
+fn a_mount_that_comes_is_mirrored_and_one_that_goes_deletes_nothing_below_it() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let (outside, inside) = (stand.dir.path().join("volume"), stand.source().join("media"));
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(&inside).unwrap();
+    fs::write(outside.join("film"), "film").unwrap();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let film = stand.target("standby").join("media/film");
+    let mount = Mount::tmpfs(&inside, "4m");
+    fs::write(inside.join("film"), "film").unwrap();
+    eventually("what is mounted", || film.exists());
+    drop(mount);
+    fs::write(stand.source().join("after"), "after").unwrap();
+    eventually("the file after it", || stand.target("standby").join("after").exists());
+    let control = format!("--control={}", stand.dir.path().join("control").display());
+    stand.environment.run(["reconcile", &control]).succeeded();
+    eventually("it is told", || mirror.stderr().iter().any(|line| line.contains("is not mounted")));
+    fs::write(stand.source().join("later"), "later").unwrap();
+    eventually("the file after the pass", || stand.target("standby").join("later").exists());
+    assert!(film.exists(), "an unmounted volume looks emptied: {:?}", mirror.stderr());
+    mirror.terminate();
+    // Nor does a daemon that starts without it.
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    assert!(film.exists(), "an unmounted volume looks emptied: {:?}", mirror.stderr());
+    fs::remove_dir(&inside).unwrap();
+    eventually("the removal of the directory", || !film.exists());
+    mirror.terminate();
+}
+
+#[test]
+fn the_portable_backend_converges_under_adversarial_edits() {
+    backend("notify", 600);
+}
+
+#[test]
+fn the_polling_backend_converges_under_adversarial_edits() {
+    backend("poll", 600);
+}
+
+/// Edits that keep size and time are out of a poll's sight: contents are compared in the end.
+fn backend(name: &str, operations: usize) {
+    let stand = Stand::new();
+    let watch = format!("--watch={name}");
+    let options = [&watch, "--poll-interval=300ms", "--reconcile-interval=1s", "--checksum"];
+    let mirror = stand.mirror(&["standby"], &options);
+    let mut churn = Churn::new(77, &stand.source());
+    churn.run(operations);
+    churn.close();
+    assert_settles(&stand, "standby", name, &mirror);
+    mirror.terminate();
+}
