@@ -11,12 +11,18 @@ mod control;
 mod engine;
 mod explain;
 mod hint;
+mod history;
+mod hub;
+mod inlet;
 mod link;
+mod listeners;
 mod lock;
 mod notify;
 mod once;
 mod pipeline;
+mod report;
 mod service;
+mod waiting;
 
 pub use control::{ask, find_socket};
 pub use explain::explain_rules;
