@@ -3,9 +3,9 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish
+TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish haproxy
 
-.PHONY: all demo test seeds drill packages bench install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo test seeds drill page packages bench install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -27,19 +27,31 @@ seeds: packages
 # One of them: make drill DRILL=a_million
 drill: packages
 	$(CARGO) test --release --locked --test it drill::$(DRILL) -- --ignored --nocapture --test-threads=1
+# The page in a headless Chromium, which SPEIL_CHROMIUM may name; SPEIL_SCREENSHOTS=DIR keeps the pictures.
+page:
+	$(CARGO) test --locked --test it page:: -- --ignored
 
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:
 	@missing=; for tool in $(TOOLS); do \
 	    PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
-	if [ -z "$$missing" ]; then exit 0; fi; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client rsync lsyncd acl attr man-db groff zsh fish </dev/null; \
+	        openssh-server openssh-client rsync lsyncd acl attr man-db groff zsh fish haproxy </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr man-db groff zsh fish)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr man-db groff zsh fish haproxy)" >&2; exit 1; \
+	fi
+	@# promtool alone, unpacked beside the build: its package would start a server.
+	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \
+	if command -v apt-get >/dev/null; then \
+	    if [ "$$(id -u)" = 0 ]; then apt-get update -q >/dev/null; fi; \
+	    mkdir -p target/tools && cd target/tools && apt-get download -q prometheus && \
+	        dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	else \
+	    echo "the tests need promtool (prometheus)" >&2; exit 1; \
 	fi
 
 bench:

@@ -37,8 +37,8 @@ pub use explain::{explain, risks};
 pub use hooks::{HookField, HookValue, Hooks};
 pub use lua::Limits;
 pub use model::{
-    AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, LogFormat, MaxDelete, Reconcile,
-    Selection, Settings, Ssh, Sync, Target, Transport, Verify,
+    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, LogFormat,
+    MaxDelete, Reconcile, Selection, Settings, Ssh, Sync, Target, Token, Transport, Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};

@@ -89,8 +89,8 @@ impl Debounce {
             EventKind::Create { path, dir } => self.created(path, dir, at),
             EventKind::Attrib { path, dir } => self.touched(path, dir, at),
             EventKind::Delete { path, dir } => {
-                self.dirty.drop_within(&path);
-                self.deletes.add(path, Pending { since: at, expected: Identity::Dir(dir) }, at);
+                let since = self.dirty.drop_within(&path).map_or(at, |dropped| dropped.min(at));
+                self.deletes.add(path, Pending { since, expected: Identity::Dir(dir) }, at);
             }
             EventKind::Move { from, to, dir } => self.moved(&from, &to, dir, at),
             EventKind::Rescan { path, reason } => self.rescan(path, reason, at),
@@ -132,11 +132,12 @@ impl Debounce {
     }
 
     /// Hears that a path was not sent because it is still open for writing.
-    pub fn still_open(&mut self, path: &RelPath, now: Instant) {
-        if self.deletes.holds(path) {
+    /// `since`: when the first change of it happened that was not sent.
+    pub fn still_open(&mut self, path: &RelPath, since: Instant, now: Instant) {
+        if self.deletes.owe(path, Some(since)) {
             return;
         }
-        let first = self.recent.get(path).map_or(now, |trace| trace.since);
+        let first = self.recent.get(path).map_or(since, |trace| trace.since.min(since));
         let mut dirt = self.dirty.take(path).unwrap_or_else(|| Dirt::new(first, first, true));
         dirt.first = dirt.first.min(first);
         dirt.round = true;
@@ -147,14 +148,16 @@ impl Debounce {
         self.bound(now);
     }
 
-    /// Has a path's content looked at once more after a while, or sooner if there is an event.
-    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration) {
-        if self.deletes.holds(path) {
+    /// Has a path's content looked at once more after a while, or sooner if there is an event. `owed`:
+    /// since when a change waits that was not sent.
+    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration, owed: Option<Instant>) {
+        if self.deletes.owe(path, owed) {
             return;
         }
         let at = later(now, after);
         let mut dirt =
             self.dirty.take(path).unwrap_or_else(|| Dirt { round: false, ..Dirt::new(now, now, true) });
+        dirt.owe(owed);
         dirt.scope = Scope::Content;
         dirt.again = Some(dirt.again.map_or(at, |known| known.min(at)));
         self.put(path.clone(), dirt);
@@ -180,9 +183,15 @@ impl Debounce {
         (self.dirty.len() + self.deletes.len() + self.ready.len(), oldest.min())
     }
 
+    /// Returns since when the longest held change waits, what was sent back unsent included.
+    pub fn owed(&self) -> Option<Instant> {
+        self.pending().1.into_iter().chain(self.dirty.owed()).min()
+    }
+
     fn wrote(&mut self, path: RelPath, at: Instant, closed: bool) {
-        self.deletes.cancel(&path);
+        let cancelled = self.deletes.cancel(&path);
         let mut dirt = self.take_round(&path, at);
+        dirt.owe(cancelled.map(|pending| pending.since));
         dirt.scope = Scope::Content;
         if closed {
             dirt.open = false;
@@ -209,8 +218,9 @@ impl Debounce {
         if dir && (cancelled.is_some() || told) {
             // A delete of what is back is not carried out. If a directory of that name was moved out of
             // the tree, what it held was never reported, and the target has it still.
+            let since = cancelled.map_or(at, |pending| pending.since.min(at));
             self.hand_on(vec![(path.clone(), Dirt::created_dir(at))], at);
-            self.rescan(path, RescanReason::Moved, at);
+            self.rescan(path, RescanReason::Moved, since);
             return;
         }
         let clean = self.dirty.get(&path).is_none();
@@ -218,6 +228,7 @@ impl Debounce {
         dirt.scope = Scope::Content;
         dirt.dir = dir;
         dirt.new |= clean && cancelled.is_none();
+        dirt.owe(cancelled.map(|pending| pending.since));
         if dir {
             dirt.edge = Some(at);
         }
@@ -230,9 +241,11 @@ impl Debounce {
         }
         let mut dirt = self.dirty.take_within(from);
         let deletes = self.deletes.take_below(from);
-        self.deletes.cancel(from);
+        let left = self.deletes.cancel(from).map(|pending| pending.since);
         let over = self.dirty.take(to);
-        self.dirty.drop_within(to);
+        let below = self.dirty.drop_within(to);
+        // What was not sent of what stood there is as old as the rename that replaces it.
+        let since = over.iter().map(Dirt::since).chain(below).chain(left).min().map_or(at, |old| old.min(at));
         self.hand_on_above(to, at);
         let replaced = self.deletes.take_within(to);
         self.burst(replaced, at);
@@ -241,9 +254,11 @@ impl Debounce {
             let (_, old) = dirt.swap_remove(new);
             // Nothing says whether the target has something under the new name, unless it was new too.
             let new = over.is_some_and(|over| over.new);
+            let mut old = old;
+            old.owe(Some(since));
             self.moved_new(from, to, Dirt { dir, new, last: at, ..old });
         } else {
-            self.ready.rename(from.clone(), to.clone(), dir, at);
+            self.ready.rename(from.clone(), to.clone(), dir, since);
             self.recent.rename(from, to, at);
         }
         for (path, dirt) in dirt {
@@ -279,7 +294,7 @@ impl Debounce {
             if dirt.again.is_some() || dirt.scope == Scope::Content {
                 self.put(below, dirt);
             } else {
-                since = since.min(dirt.first);
+                since = since.min(dirt.since());
             }
         }
         for (_, pending) in self.deletes.take_within(&path) {
@@ -294,7 +309,7 @@ impl Debounce {
         if self.dirty.len() <= max && self.deletes.len() <= max && self.ready.len() <= max {
             return;
         }
-        let since = self.pending().1.unwrap_or(now);
+        let since = self.owed().unwrap_or(now);
         self.dirty = Dirty::default();
         self.deletes = Deletes::default();
         self.ready = Ready::default();
@@ -307,7 +322,8 @@ impl Debounce {
             Some(dirt) if dirt.round => Dirt { last: at, ..dirt },
             other => {
                 let dirt = Dirt::new(at, at, self.is_quiet(path, at));
-                Dirt { again: other.and_then(|dirt| dirt.again), ..dirt }
+                let owed = other.as_ref().and_then(|dirt| dirt.owed);
+                Dirt { again: other.and_then(|dirt| dirt.again), owed, ..dirt }
             }
         }
     }
@@ -350,7 +366,7 @@ impl Debounce {
                 let last = if dirt.round { Some(dirt.last) } else { trace.last };
                 *trace = Trace { last, since: dirt.first, floor: trace.floor, deleted: false };
             });
-            self.ready.update(path, dirt.scope, dirt.first);
+            self.ready.update(path, dirt.scope, dirt.since());
         }
     }
 

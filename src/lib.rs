@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod hooks;
+pub mod http;
 pub mod monitor;
 pub mod protocol;
 pub mod receiver;

@@ -16,6 +16,6 @@ mod message;
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use message::{
     BatchId, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners,
-    PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION,
-    VERSION_MIN, Why,
+    PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender,
+    VERSION, VERSION_MIN, VERSION_STATE, Why,
 };

@@ -19,6 +19,7 @@ mod passes;
 mod profile;
 mod reply;
 mod sign;
+mod standing;
 mod state;
 mod strangers;
 mod streams;
@@ -32,6 +33,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, read_magic};
+
+pub use standing::{Standing, standing};
 
 use apply::Applier;
 use reply::Reply;

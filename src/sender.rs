@@ -9,7 +9,10 @@
 //! **Not here:** waiting for events (`watch`), judging bursts (`debounce`, `reconcile`), retrying
 //! connections (`daemon`).
 
+mod ages;
 mod changes;
+mod connect;
+mod debts;
 mod error;
 mod held;
 mod hello;
@@ -21,22 +24,25 @@ mod owners;
 mod packer;
 mod pass;
 mod progress;
+mod queue;
 mod recent;
 mod replies;
 mod session;
 mod shared;
 mod source;
+mod stating;
 mod status;
 mod stream;
 mod survey;
 
+pub use ages::Ages;
 pub use error::SessionError;
 pub use held::Held;
 pub use latest::Latest;
-pub use mailbox::{Lane, Mailbox, Parcel};
+pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
-pub use status::{Deed, TargetProblem, TargetState, TargetStatus};
+pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use survey::{Survey, survey};
 
 use std::time::{Duration, Instant};
@@ -47,10 +53,11 @@ use crate::tree::RelPath;
 pub trait Feedback: Send + Sync {
     /// A path was sent, and how long that took.
     fn sent(&self, _path: &RelPath, _took: Duration) {}
-    /// A large file is still open for writing: wait for the close.
-    fn still_open(&self, _path: &RelPath) {}
-    /// A path must be read once more after a while, whatever its stat says.
-    fn again(&self, _path: &RelPath, _after: Duration) {}
+    /// A large file, changed `since`, is still open for writing: wait for the close.
+    fn still_open(&self, _path: &RelPath, _since: Instant) {}
+    /// A path must be read once more after a while, whatever its stat says. `owed`: since when a change
+    /// waits that was not sent; `None` if what was sent may only not be the last word.
+    fn again(&self, _path: &RelPath, _after: Duration, _owed: Option<Instant>) {}
     /// A path was sent, with this content hash, whose stamp a later write may share: read it once more
     /// after a while. Where events tell of every write, there is nothing to do.
     fn racy(&self, _path: &RelPath, _hash: [u8; 32], _after: Duration) {}

@@ -8,6 +8,8 @@ mod explanation;
 
 pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::monitor::Level;
@@ -22,14 +24,7 @@ pub enum Request {
     /// How are things?
     Status,
     /// Answer when everything written before is on the targets.
-    Wait {
-        /// One sync only.
-        sync: Option<String>,
-        /// These targets only.
-        targets: Vec<String>,
-        /// Longest wait in milliseconds.
-        timeout_ms: Option<u64>,
-    },
+    Wait(Wait),
     /// Compare the whole tree.
     Reconcile {
         /// One sync only.
@@ -75,6 +70,32 @@ pub enum Request {
     },
 }
 
+/// How many targets of a sync must be in step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quorum {
+    /// All of them.
+    #[default]
+    All,
+    /// So many, whichever.
+    Count(usize),
+    /// These.
+    Named(Vec<String>),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// One sync only.
+    pub sync: Option<String>,
+    /// Which targets.
+    pub targets: Quorum,
+    /// Longest wait in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Whether paths that fail and deletes that are held do not stand in the way.
+    pub despite_problems: bool,
+}
+
 /// What a daemon answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -108,6 +129,9 @@ pub struct Report {
     pub pid: u32,
     /// Seconds since the epoch.
     pub time: u64,
+    /// Seconds since the epoch at which the daemon started.
+    #[serde(default)]
+    pub started: u64,
     /// The syncs.
     pub syncs: Vec<SyncReport>,
 }
@@ -123,6 +147,9 @@ pub struct SyncReport {
     pub watched: usize,
     /// What stands in the way of a full watch.
     pub watch_problems: Vec<String>,
+    /// Whether the source was opened; without it there are no targets here.
+    #[serde(default)]
+    pub running: bool,
     /// The targets.
     pub targets: Vec<TargetReport>,
 }
@@ -140,10 +167,51 @@ pub struct TargetReport {
     pub since: u64,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// Whether the target was in step at some time since the daemon started: before that its lag is
+    /// not known.
+    #[serde(default)]
+    pub known: bool,
     /// Age in milliseconds of the oldest change that is not acknowledged.
     pub lag_ms: u64,
     /// Changes that wait.
     pub queued: usize,
+    /// Changes that were sent or begun and are not acknowledged.
+    #[serde(default)]
+    pub in_flight: usize,
+    /// Bytes that are known to be on their way: sent and not acknowledged, and the rest of large files that
+    /// were begun. What waits unread counts nothing.
+    #[serde(default)]
+    pub queued_bytes: u64,
+    /// Bytes sent in a second, over the last ten.
+    #[serde(default)]
+    pub rate: u64,
+    /// Version of the agent, while there is a connection.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// What the target cannot hold, in words.
+    #[serde(default)]
+    pub lacks: Vec<String>,
+    /// Connections made since the start.
+    #[serde(default)]
+    pub connects: u64,
+    /// Bytes of files that went out as they are, since the start.
+    #[serde(default)]
+    pub literal_bytes: u64,
+    /// Bytes of files that the target already held, since the start.
+    #[serde(default)]
+    pub matched_bytes: u64,
+    /// Seconds since the epoch at which the last batch was acknowledged.
+    #[serde(default)]
+    pub last_batch: Option<u64>,
+    /// Comparisons since the start, by reason.
+    #[serde(default)]
+    pub rescans: BTreeMap<String, u64>,
+    /// The last comparison of the whole tree.
+    #[serde(default)]
+    pub reconcile: Option<ReconcileReport>,
+    /// Paths that fail beyond those in `problems`.
+    #[serde(default)]
+    pub more_problems: u64,
     /// Deletes that are held back.
     pub held: usize,
     /// Why they are.
@@ -166,6 +234,27 @@ pub struct TargetReport {
     pub problems: Vec<ProblemReport>,
 }
 
+/// One comparison of a whole tree.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReconcileReport {
+    /// Seconds since the epoch at which it ended.
+    pub time: u64,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Entries on the source.
+    pub entries: u64,
+    /// Bytes on the source.
+    pub bytes: u64,
+    /// Entries that differed and were repaired.
+    pub repaired: u64,
+    /// Entries that the source lacked and that were removed.
+    pub deleted: u64,
+    /// Deletes that were held back.
+    pub held: u64,
+    /// Entries that could not be compared.
+    pub problems: u64,
+}
+
 /// A path that fails.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProblemReport {
@@ -175,10 +264,62 @@ pub struct ProblemReport {
     pub operation: String,
     /// Why, with the errno's name.
     pub error: String,
+    /// The errno's name alone, `EACCES`; its number where it has none.
+    #[serde(default)]
+    pub errno: String,
+    /// Whether it fails on the target, and not on the source.
+    #[serde(default)]
+    pub on_target: bool,
+    /// Seconds since the epoch at which it failed first.
+    #[serde(default)]
+    pub since: u64,
     /// How often it was tried in vain.
     pub attempts: u32,
     /// Milliseconds until the next try.
     pub retry_ms: u64,
+}
+
+/// How one target did, second by second.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Name of the sync.
+    pub sync: String,
+    /// Name of the target.
+    pub target: String,
+    /// Oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// How a target stood at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Seconds since the epoch.
+    pub time: u64,
+    /// As [`TargetReport::lag_ms`].
+    pub lag_ms: u64,
+    /// Bytes sent in the second before.
+    pub bytes: u64,
+}
+
+/// Something that happened, for the page.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// Counts upwards.
+    pub number: u64,
+    /// Seconds since the epoch.
+    pub time: u64,
+    /// Name of the sync; empty for the daemon.
+    pub sync: String,
+    /// Name of the target; empty for the sync as a whole.
+    pub target: String,
+    /// What: the word of a [`Notice`](crate::monitor::Notice).
+    pub what: String,
+    /// The path, the reason or the error that it is about; control characters escaped.
+    pub about: String,
+    /// How many entries or deletes it is about; 0 where that means nothing.
+    pub count: u64,
+    /// Whether it is bad news.
+    pub bad: bool,
 }
 
 /// Returns the report as text for people: what `speil status` prints and what the status file holds.

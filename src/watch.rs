@@ -13,6 +13,7 @@
 
 mod anchor;
 mod dirfd;
+mod fence;
 mod inotify;
 mod kernel;
 mod mounts;
@@ -34,7 +35,10 @@ use crate::error::{Consequence, Consequential, errno_text};
 use crate::event::Event;
 use crate::tree::{RelPath, quote};
 
+use fence::Fence;
 use outbox::{Outbox, Shared};
+
+pub use fence::Heard;
 
 /// How a source is watched.
 #[derive(Debug, Clone)]
@@ -45,6 +49,9 @@ pub struct Options {
     pub poll_interval: Duration,
     /// Whether directories on other filesystems than the root's are left out.
     pub one_file_system: bool,
+    /// An empty directory outside the source, of this watcher alone: [`Asker::hear_all`] leaves its
+    /// marks there. Without one it cannot know.
+    pub marks: Option<PathBuf>,
 }
 
 /// Where a backend puts what it hears. Called from the backend's own thread; must be quick, since the
@@ -131,6 +138,7 @@ struct Setup {
     stop: Arc<OwnedFd>,
     /// Readable while somebody asks which directories are watched.
     ask: Arc<OwnedFd>,
+    fence: Arc<Fence>,
 }
 
 impl Setup {
@@ -146,6 +154,7 @@ pub struct Watcher {
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
     ask: Arc<OwnedFd>,
+    fence: Arc<Fence>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -176,6 +185,24 @@ impl Watcher {
     /// Returns what stands in the way of a full watch now.
     pub fn problems(&self) -> Vec<Problem> {
         self.shared.problems()
+    }
+
+    /// Returns a handle that asks whether everything was heard; it may outlive the watcher, and is then
+    /// not answered.
+    pub fn asker(&self) -> Asker {
+        Asker(Arc::clone(&self.fence))
+    }
+}
+
+/// Asks a watcher whether it has heard everything.
+#[derive(Clone)]
+pub struct Asker(Arc<Fence>);
+
+impl Asker {
+    /// Waits until the sink has been given every event of what was done to the source before the call,
+    /// or until `limit` has passed.
+    pub fn hear_all(&self, limit: Duration) -> Heard {
+        self.0.ask(limit)
     }
 }
 
@@ -214,15 +241,24 @@ fn start_with(
     let source = std::path::absolute(source)
         .map_err(|_| WatchError::Source { path: source.to_owned(), errno: Errno::NOENT })?;
     let backend = resolve(options.backend, &source)?;
-    let wake = || {
+    let bell = || {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map(Arc::new)
             .map_err(|errno| WatchError::System { what: "eventfd", errno })
     };
-    let (stop, ask) = (wake()?, wake()?);
+    let (stop, ask) = (Arc::new(bell()?), Arc::new(bell()?));
+    let marks = options.marks.clone().filter(|_| backend == Backend::Inotify);
+    let fence = Arc::new(Fence::new(marks, bell()?));
     let shared = Arc::new(Shared::default());
     let out = Outbox::new(sink, Arc::clone(&shared));
-    let setup = Setup { source, options, skip, out, stop: Arc::clone(&stop), ask: Arc::clone(&ask) };
+    let setup = Setup {
+        source,
+        options,
+        skip,
+        out,
+        stop: Arc::clone(&stop),
+        ask: Arc::clone(&ask),
+        fence: Arc::clone(&fence),
+    };
     let listener: Box<dyn Listen> = match backend {
         Backend::Poll => Box::new(poll::Poll::start(setup)?),
         Backend::Notify => Box::new(portable::Portable::start(setup)?),
@@ -232,11 +268,14 @@ fn start_with(
         .name("speil-watch".to_owned())
         .spawn(move || listener.run())
         .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
-    Ok(Watcher { backend, shared, stop, ask, thread: Some(thread) })
+    Ok(Watcher { backend, shared, stop, ask, fence, thread: Some(thread) })
 }
 
 /// Returns the backend that `Auto` stands for on this source.
-fn resolve(backend: Backend, source: &Path) -> Result<Backend, WatchError> {
+///
+/// # Errors
+/// [`WatchError::Source`] if the source cannot be opened.
+pub(crate) fn resolve(backend: Backend, source: &Path) -> Result<Backend, WatchError> {
     if backend != Backend::Auto {
         return Ok(backend);
     }

@@ -485,6 +485,7 @@ fn watcher(
         backend: Backend::Inotify,
         poll_interval: Duration::from_secs(300),
         one_file_system: false,
+        marks: None,
     };
     let ear = Arc::new(Ear { at, engine });
     watch::start(source, options, Arc::new(skip), ear).map_err(|error| error.to_string())

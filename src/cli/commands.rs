@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::{LogFormat, parse_duration};
 use crate::monitor::Level;
+use crate::status::Quorum;
 
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
@@ -36,6 +37,8 @@ pub(super) enum Plain {
     Approve(Held),
     /// Drop held deletes; the files stay on the target
     Discard(Held),
+    /// On a standby: say whether it is in step, by what the primary stated last
+    Health(Health),
     /// Write the man pages into a directory
     #[command(hide = true)]
     Manual(Manual),
@@ -177,9 +180,12 @@ pub struct Wait {
     /// Give up after this time, exit code 30 [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// These targets only
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    pub targets: Vec<String>,
+    /// Which targets of each sync: all, any, a number of them, or names
+    #[arg(long, value_name = "all|any|N|NAME,...", default_value = "all", value_parser = quorum)]
+    pub targets: Quorum,
+    /// Do not wait for paths that fail and for deletes that are held
+    #[arg(long)]
+    pub despite_problems: bool,
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
@@ -238,6 +244,26 @@ pub struct Held {
     pub control: Control,
 }
 
+/// `speil health`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Health {
+    /// The target's directory on this host
+    #[arg(long, value_name = "DIR")]
+    pub root: PathBuf,
+    /// More lag than this is too much
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub max_lag: Duration,
+    /// Longer silence of the primary than this is too much [default: silence is no lag]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_silence: Option<Duration>,
+    /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Answer HAProxy's agent checks until stopped
+    #[arg(long, value_name = "HOST:PORT")]
+    pub agent_check: Option<String>,
+}
+
 /// `speil manual`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Manual {
@@ -263,6 +289,17 @@ pub struct Agent {
     /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+}
+
+fn quorum(text: &str) -> Result<Quorum, String> {
+    let names = || Quorum::Named(text.split(',').map(str::to_owned).collect());
+    match text {
+        "all" => Ok(Quorum::All),
+        "any" => Ok(Quorum::Count(1)),
+        "" => Err("all, any, a number, or names".to_owned()),
+        "0" => Err("at least one target".to_owned()),
+        _ => Ok(text.parse().map_or_else(|_| names(), Quorum::Count)),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -8,6 +8,7 @@ mod check_lsyncd;
 mod control;
 mod doctor;
 mod explain;
+mod health;
 mod live;
 mod manual;
 mod sync;
@@ -40,6 +41,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Doctor(it) => doctor::run(&it),
         Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
+        Command::Health(it) => health::run(it),
         Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),

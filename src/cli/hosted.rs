@@ -48,7 +48,7 @@ struct Running {
 impl Mirror for Running {
     fn queued(&self) -> usize {
         let count = |pipeline: &daemon::Pipeline| {
-            pipeline.targets.iter().map(|target| target.mailbox.pending().0).max().unwrap_or(0)
+            pipeline.targets.iter().map(|target| target.mailbox.pending().queued).max().unwrap_or(0)
         };
         self.hosted.with(&self.sync.name, count).unwrap_or(0)
     }

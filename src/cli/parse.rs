@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Check, Completions, Doctor, Explain, Held, LogLevel, Manual, Named, Plain, Reconcile, Run, Status,
-    Wait, version,
+    Agent, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain, Reconcile, Run,
+    Status, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -34,6 +34,8 @@ pub enum Command {
     Explain(Explain),
     /// Wait until the targets are in step.
     Wait(Wait),
+    /// Ask a standby how it stands.
+    Health(Health),
     /// A full pass now.
     Reconcile(Reconcile),
     /// Hold changes back.
@@ -65,6 +67,7 @@ impl From<Plain> for Command {
             Plain::Status(status) => Self::Status(status),
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
+            Plain::Health(health) => Self::Health(health),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(named) => Self::Pause(named),
             Plain::Resume(named) => Self::Resume(named),

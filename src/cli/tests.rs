@@ -10,6 +10,7 @@ use super::refused::refusal;
 use super::table::groups;
 use super::*;
 use crate::config::{AgentSource, Compress, DeleteMode, Durability, MaxDelete, Sync, Target, Verify};
+use crate::status::Quorum;
 use crate::tree::Mask;
 
 mod itemize_against_rsync;
@@ -471,7 +472,8 @@ fn other_commands_take_their_arguments() {
             Command::Wait(Wait {
                 sync: Some("www".into()),
                 timeout: Some(Duration::from_secs(60)),
-                targets: vec!["a".into(), "b".into()],
+                targets: Quorum::Named(vec!["a".into(), "b".into()]),
+                despite_problems: false,
                 control: none.clone(),
             }),
         ),

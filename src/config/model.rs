@@ -42,6 +42,47 @@ pub struct Settings {
     pub log_ident: Option<String>,
     /// The facility in syslog, by name or number (lsyncd's `logfacility`).
     pub log_facility: Option<String>,
+    /// Where status, metrics and the page are served.
+    pub http: Option<Http>,
+    /// Where HAProxy's agent checks are answered.
+    pub agent_checks: Vec<AgentCheck>,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Http {
+    /// `HOST:PORT`.
+    pub listen: String,
+    /// What a client must present to act; without it the listener only tells.
+    pub token: Option<Token>,
+}
+
+/// A secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl AgentCheck {
+    /// The lag above which a standby is drained, where nothing else is said.
+    pub const MAX_LAG: Duration = Duration::from_secs(10);
+}
+
+/// One port that answers HAProxy's agent checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentCheck {
+    /// `HOST:PORT`.
+    pub listen: String,
+    /// The target that is judged, by its name; all of them if `None` and the check sends none.
+    pub target: Option<String>,
+    /// Above this lag the standby is drained.
+    pub max_lag: Duration,
+    /// Above this lag it is down; never if `None`.
+    pub down_lag: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -59,6 +100,8 @@ impl Default for Settings {
             log_format: LogFormat::Human,
             log_ident: None,
             log_facility: None,
+            http: None,
+            agent_checks: Vec::new(),
         }
     }
 }

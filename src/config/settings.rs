@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use crate::config::error::{ConfigError, Warning};
 use crate::config::hooks::HOOKS;
-use crate::config::raw::{Block, Raw, Section, lit, plain};
-use crate::config::{LogFormat, Settings};
+use crate::config::raw::{Block, Raw, Section, lit, plain, word};
+use crate::config::{AgentCheck, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
+    "agentCheck",
     "control",
     "hookTimeout",
+    "http",
     "inotifyMode",
     "insist",
     "logFormat",
@@ -80,6 +82,12 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
     }
+    if let Some(given) = section.get("http") {
+        settings.http = Some(http(&section, given)?);
+    }
+    if let Some(given) = section.get("agentCheck") {
+        settings.agent_checks = agent_checks(&section, given)?;
+    }
     for key in HOOKS {
         if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
             return Err(section.wrong(key, given, "a function"));
@@ -102,6 +110,53 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
         warn(format!("\"{key}\" changes nothing here"));
     }
     Ok(warnings)
+}
+
+const HTTP: &str = "\"HOST:PORT\", or { listen = \"HOST:PORT\", token = … or tokenFile = … }";
+const AGENT_CHECK: &str = "{ listen = \"HOST:PORT\", maxLag = … }, or a list of such tables";
+const TOKEN: &str = "a secret of at least 16 characters";
+
+fn http(section: &Section<'_>, given: &Raw) -> Result<Http, ConfigError> {
+    if let Some(listen) = word(given) {
+        return Ok(Http { listen, token: None });
+    }
+    let Some(table) = section.section("http", HTTP)? else { return Err(section.wrong("http", given, HTTP)) };
+    table.only(&["listen", "token", "tokenFile"], "http")?;
+    let Some(listen) = table.text("listen", "\"HOST:PORT\"")? else {
+        return Err(section.wrong("http", given, HTTP));
+    };
+    let mut token = table.text("token", TOKEN)?;
+    if let (Some(path), Some(raw)) = (table.path("tokenFile", "the path of a file")?, table.get("tokenFile"))
+    {
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|_| table.wrong("tokenFile", raw, "a file that can be read"))?;
+        token = Some(text.lines().next().unwrap_or_default().trim().to_owned());
+    }
+    let short = token.as_ref().is_some_and(|token| token.chars().count() < 16);
+    if short {
+        // Not the token itself: messages end in logs.
+        return Err(table.wrong("token", &Raw::Other("shorter text"), TOKEN));
+    }
+    Ok(Http { listen, token: token.map(Token) })
+}
+
+fn agent_checks(section: &Section<'_>, given: &Raw) -> Result<Vec<AgentCheck>, ConfigError> {
+    let wrong = |given: &Raw| section.wrong("agentCheck", given, AGENT_CHECK);
+    let Raw::Table(table) = given else { return Err(wrong(given)) };
+    let tables = if table.named.is_empty() { section.list("agentCheck", AGENT_CHECK)? } else { vec![given] };
+    let one = |raw: &Raw| {
+        let Raw::Table(table) = raw else { return Err(wrong(raw)) };
+        let check = Section { place: section.place, prefix: "agentCheck.".to_owned(), table };
+        check.only(&["listen", "target", "maxLag", "downLag"], "agentCheck")?;
+        let listen = check.text("listen", "\"HOST:PORT\"")?.ok_or_else(|| wrong(raw))?;
+        Ok(AgentCheck {
+            listen,
+            target: check.text("target", "the name of a target")?,
+            max_lag: check.duration("maxLag")?.unwrap_or(AgentCheck::MAX_LAG),
+            down_lag: check.duration("downLag")?,
+        })
+    };
+    tables.into_iter().map(one).collect()
 }
 
 fn replace(into: &mut Option<PathBuf>, path: PathBuf, other: impl FnOnce()) {

@@ -73,7 +73,8 @@ fn a_sync_of_source_and_target_has_the_defaults_of_the_model() {
 
 const EVERY_KEY: &str = r#"
 settings { logfile = "/l", pidfile = "/p", statusFile = "/s", statusInterval = 5, control = "/c",
-           nodaemon = true, insist = 1, onepass = false, logident = "speil-www", logfacility = "daemon" }
+           nodaemon = true, insist = 1, onepass = false, logident = "speil-www", logfacility = "daemon",
+           http = "127.0.0.1:9130", agentCheck = { listen = "127.0.0.1:9131", target = "web2", maxLag = 5 } }
 sync {
   default.mirror,
   name = "www", source = "/var/www/", targets = { "deploy@10.8.0.2:/w/", "web3:/w" },
@@ -150,6 +151,13 @@ fn every_key_reaches_the_model() {
         log_format: LogFormat::Human,
         log_ident: Some("speil-www".into()),
         log_facility: Some("daemon".into()),
+        http: Some(crate::config::Http { listen: "127.0.0.1:9130".into(), token: None }),
+        agent_checks: vec![crate::config::AgentCheck {
+            listen: "127.0.0.1:9131".into(),
+            target: Some("web2".into()),
+            max_lag: Duration::from_secs(5),
+            down_lag: None,
+        }],
     };
     assert_eq!(loaded.config.settings, settings);
 }

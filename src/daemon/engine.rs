@@ -1,12 +1,12 @@
 //! One sync's middle: events in, changes out, deletes judged, passes scheduled.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::explain::Heard;
+use super::inlet::{Inlet, Input};
 use super::pipeline::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::config::Sync;
@@ -14,91 +14,17 @@ use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::reconcile::{Population, Verdict, judge};
-use crate::sender::{Feedback, Held, Mailbox, Source, TargetStatus};
+use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::RelPath;
-use crate::watch::Sink;
 
 /// Paths that are held dirty at most; more become a rescan.
 const PATHS_MAX: usize = 32_768;
-/// Events that wait for the engine at most; more become a rescan.
-const EVENTS_MAX: usize = 32_768;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
 /// Fewer deletes than this do not wait for more.
 const FEW_DELETES: usize = 10;
 /// A root that is gone is looked for this often.
 const ROOT_RETRY: Duration = Duration::from_secs(1);
-
-/// What an engine is told.
-pub(super) enum Input {
-    Events(Vec<Event>),
-    Sent(RelPath, Instant, Duration),
-    StillOpen(RelPath),
-    Again(RelPath, Duration),
-    Gone(RelPath),
-    Reconcile(RescanReason),
-    Flush(Sender<()>),
-    Stop,
-}
-
-/// The way into an engine, for the watch and the sessions. Never blocks: what does not fit is an
-/// overflow.
-pub(super) struct Inlet {
-    input: Sender<Input>,
-    overflowed: AtomicBool,
-    /// Events on their way to the engine.
-    waiting: AtomicUsize,
-}
-
-impl Inlet {
-    pub fn new(input: Sender<Input>) -> Self {
-        Self { input, overflowed: AtomicBool::new(false), waiting: AtomicUsize::new(0) }
-    }
-
-    fn tell(&self, input: Input) {
-        if let Err(TrySendError::Full(_)) = self.input.try_send(input) {
-            self.overflowed.store(true, Ordering::Release);
-        }
-    }
-}
-
-impl Sink for Inlet {
-    fn events(&self, events: Vec<Event>) {
-        let count = events.len();
-        if self.waiting.fetch_add(count, Ordering::AcqRel) + count > EVENTS_MAX {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
-            self.overflowed.store(true, Ordering::Release);
-            return;
-        }
-        if let Err(error) = self.input.try_send(Input::Events(events)) {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
-            if error.is_full() {
-                self.overflowed.store(true, Ordering::Release);
-            }
-        }
-    }
-}
-
-impl Feedback for Inlet {
-    fn sent(&self, path: &RelPath, took: Duration) {
-        // Only what took long holds a path back.
-        if took > Duration::from_millis(2) {
-            self.tell(Input::Sent(path.clone(), Instant::now(), took));
-        }
-    }
-
-    fn still_open(&self, path: &RelPath) {
-        self.tell(Input::StillOpen(path.clone()));
-    }
-
-    fn again(&self, path: &RelPath, after: Duration) {
-        self.tell(Input::Again(path.clone(), after));
-    }
-
-    fn gone(&self, path: &RelPath) {
-        self.tell(Input::Gone(path.clone()));
-    }
-}
 
 struct Out {
     mailbox: Arc<Mailbox>,
@@ -117,7 +43,12 @@ pub(super) struct Engine {
     debounce: Debounce,
     population: Population,
     next_pass: Option<Instant>,
-    root_lost: bool,
+    /// Since when the root is not where it was.
+    root_lost: Option<Instant>,
+    /// What was taken in of what sessions sent back, and not told of yet.
+    taken: Vec<Instant>,
+    /// Somebody waits for everything up to this moment.
+    awaited: Option<Instant>,
     heard: Arc<Heard>,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
@@ -156,7 +87,9 @@ impl Engine {
             debounce,
             population: Population::default(),
             next_pass,
-            root_lost: false,
+            root_lost: None,
+            taken: Vec::new(),
+            awaited: None,
             heard: Arc::default(),
             counted: None,
         }
@@ -171,7 +104,7 @@ impl Engine {
     pub fn run(mut self, inputs: &Receiver<Input>) {
         loop {
             let mut until = self.debounce.deadline().into_iter().chain(self.next_pass).min();
-            if self.root_lost {
+            if self.root_lost.is_some() {
                 let retry = Instant::now() + ROOT_RETRY;
                 until = Some(until.map_or(retry, |until| until.min(retry)));
             }
@@ -204,18 +137,29 @@ impl Engine {
 
     fn turn(&mut self) {
         let now = Instant::now();
-        if self.inlet.overflowed.swap(false, Ordering::AcqRel) {
-            let kind = EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
-            self.debounce.event(Event { at: now, kind });
-        }
-        if self.root_lost {
+        self.take_overflow();
+        if self.root_lost.is_some() {
             self.find_root();
         }
         let items = self.debounce.due(now);
         self.hand_out(items);
+        self.publish();
         if self.next_pass.is_some_and(|at| at <= now) {
-            self.pass(RescanReason::Interval);
+            self.pass(RescanReason::Interval, now);
         }
+    }
+
+    fn take_overflow(&mut self) {
+        if let Some(since) = self.inlet.take_overflow() {
+            let kind = EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
+            self.take_event(Event { at: since, kind });
+        }
+    }
+
+    /// Tells who waits what is held here. After everything that is due was handed out.
+    fn publish(&mut self) {
+        let held = self.debounce.owed().into_iter().chain(self.root_lost).min();
+        self.inlet.publish(held, self.taken.drain(..));
     }
 
     /// Takes one input in; `true` ends the engine.
@@ -223,24 +167,40 @@ impl Engine {
         let now = Instant::now();
         match input {
             Input::Events(events) => {
-                self.inlet.waiting.fetch_sub(events.len(), Ordering::AcqRel);
+                self.inlet.took(events.len());
                 for event in events {
                     self.take_event(event);
                 }
             }
             Input::Sent(path, at, took) => self.debounce.sent(&path, at, took),
-            Input::StillOpen(path) => self.debounce.still_open(&path, now),
-            Input::Again(path, after) => self.debounce.again(&path, now, after),
+            Input::StillOpen(path, since) => {
+                self.taken.push(since);
+                self.debounce.still_open(&path, since, now);
+                if self.awaited.is_some_and(|until| since <= until) {
+                    self.flush();
+                }
+            }
+            Input::Again(path, after, owed) => {
+                self.taken.extend(owed);
+                self.debounce.again(&path, now, after, owed);
+            }
             Input::Gone(path) => self.debounce.gone(&path, None, now),
-            Input::Reconcile(reason) => self.pass(reason),
-            Input::Flush(done) => {
-                let items = self.debounce.drain_all(now);
-                self.hand_out(items);
+            Input::Reconcile(reason, since) => self.pass(reason, since),
+            Input::Flush(until, done) => {
+                self.awaited = Some(self.awaited.map_or(until, |known| known.max(until)));
+                self.take_overflow();
+                self.flush();
+                self.publish();
                 let _ = done.send(());
             }
             Input::Stop => return true,
         }
         false
+    }
+
+    fn flush(&mut self) {
+        let items = self.debounce.drain_all(Instant::now());
+        self.hand_out(items);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -259,7 +219,7 @@ impl Engine {
                         self.monitor
                             .notice(&Scope::new(&self.sync.name, ""), &Notice::Warning { text, hint });
                     }
-                    self.root_lost = true;
+                    self.root_lost = self.root_lost.or(Some(event.at));
                     return;
                 }
             }
@@ -282,12 +242,12 @@ impl Engine {
         if self.source.reopen().is_err() {
             return;
         }
-        self.root_lost = false;
+        let at = self.root_lost.take().unwrap_or_else(Instant::now);
         let kind = EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Root };
-        self.debounce.event(Event { at: Instant::now(), kind });
+        self.debounce.event(Event { at, kind });
     }
 
-    fn pass(&mut self, reason: RescanReason) {
+    fn pass(&mut self, reason: RescanReason, since: Instant) {
         let now = Instant::now();
         let last = self.outs.iter().filter_map(|out| out.status.last_pass());
         let took = last.map(|(_, summary)| summary.elapsed).max().unwrap_or_default();
@@ -296,7 +256,7 @@ impl Engine {
         }
         let kind = ChangeKind::Rescan { path: RelPath::root(), reason };
         for out in &self.outs {
-            out.mailbox.push_live([Change { since: now, kind: kind.clone() }]);
+            out.mailbox.push_live([Change { since, kind: kind.clone() }]);
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::pipeline::{Pipeline, RunningTarget};
 use crate::config::{Sync, deciding};
 use crate::disk::{Root, read_entry};
-use crate::error::{errno_text, io_text};
+use crate::error::io_text;
 use crate::event::EventKind;
-use crate::sender::{Latest, TargetProblem, TargetState};
-use crate::status::{self, Answer, Explained, Explanation, ProblemReport, Rule};
+use crate::sender::{Latest, TargetState};
+use crate::status::{self, Answer, Explained, Explanation, Rule};
 use crate::tree::{Kind, Mask, RelPath, quote};
 
 /// The latest events, by path.
@@ -153,19 +153,11 @@ fn on_target(running: &RunningTarget, path: &RelPath) -> Explained {
             what: deed.what.to_owned(),
             ago_s: ago(deed.at),
         }),
-        problem: running.status.problem_of(path).map(|(path, problem)| report(&path, problem)),
+        problem: running
+            .status
+            .problem_of(path)
+            .map(|(path, problem)| super::report::problem(&path, problem)),
         last_pass_s: running.status.last_pass().map(|(at, _)| ago(at)),
-    }
-}
-
-fn report(path: &RelPath, problem: TargetProblem) -> ProblemReport {
-    let left = problem.retry_at.saturating_duration_since(Instant::now()).as_millis();
-    ProblemReport {
-        path: path.to_string(),
-        operation: problem.operation,
-        error: errno_text(problem.errno),
-        attempts: problem.attempts,
-        retry_ms: u64::try_from(left).unwrap_or(u64::MAX),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a human can change, where an error shows it.
 
-use crate::protocol::{FrameError, Refusal};
+use crate::protocol::{FrameError, Refusal, VERSION_MIN};
 use crate::sender::SessionError;
 use crate::transport::{Ended, TransportError};
 
@@ -75,11 +75,13 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Dangerous(_) => "name a directory of its own, or pass --force-root",
         Refusal::Refused(_) => "remove .speil/refuse on the target when it may be mirrored to again",
-        Refusal::Version { .. } => "install the same version of speil on both sides",
+        Refusal::Version { newest, .. } if *newest < VERSION_MIN => {
+            "without a speil in the target's PATH, agent = \"deploy\" brings this one along"
+        }
+        Refusal::Version { .. } | Refusal::Filter(_) => return None,
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
         Refusal::Nested => "name a target outside the source, and a source outside the target",
         Refusal::Busy { .. } => "end the other run, or wait for it",
-        Refusal::Filter(_) => return None,
     })
 }
 

@@ -4,22 +4,23 @@
 //! `approve` and the rest, as a daemon's do. **Not here:** signals and reloading, which are the host's.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use super::control::default_socket;
+use super::hub::Hub;
 use super::pipeline::Pipeline;
-use super::service::{DaemonError, Running, converse, listen, lock};
+use super::service::{DaemonError, Running, converse, listen};
 use crate::config::Sync;
 use crate::monitor::{Monitor, Silent};
 use crate::sender::SessionError;
 
 /// Pipelines and the control socket that tells of them.
 pub struct Hosted {
-    running: Arc<Mutex<Vec<Running>>>,
+    hub: Arc<Hub>,
     control: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -31,7 +32,7 @@ impl Hosted {
     /// # Errors
     /// [`DaemonError`] if there can be no control socket.
     pub fn start() -> Result<Self, DaemonError> {
-        let running: Arc<Mutex<Vec<Running>>> = Arc::default();
+        let hub = Arc::new(Hub::new(Arc::new(Silent)));
         let control = default_socket();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -39,12 +40,12 @@ impl Hosted {
             .map_err(DaemonError::Runtime)?;
         let listener = runtime.block_on(async { listen(&control) })?;
         let (stop, stopped) = oneshot::channel();
-        let served = Arc::clone(&running);
+        let served = Arc::clone(&hub);
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || runtime.block_on(serve(listener, served, stopped)))
             .map_err(DaemonError::Runtime)?;
-        Ok(Self { running, control, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { hub, control, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Starts the pipeline of a sync.
@@ -53,13 +54,13 @@ impl Hosted {
     /// [`SessionError`] if the source cannot be opened or watched.
     pub fn add(&self, sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<(), SessionError> {
         let pipeline = Pipeline::start(sync, monitor)?;
-        lock(&self.running).push(Running::Up(pipeline));
+        self.hub.running().push(Running::Up(pipeline));
         Ok(())
     }
 
     /// Returns what `look` says of the pipeline of the sync called `name`; `None` if there is none.
     pub fn with<R>(&self, name: &str, look: impl FnOnce(&Pipeline) -> R) -> Option<R> {
-        let running = lock(&self.running);
+        let running = self.hub.running();
         running
             .iter()
             .find_map(|slot| match slot {
@@ -72,7 +73,7 @@ impl Hosted {
     /// Stops the pipeline of the sync called `name`, in order.
     pub fn remove(&self, name: &str) {
         let taken = {
-            let mut running = lock(&self.running);
+            let mut running = self.hub.running();
             let named = |slot: &Running| matches!(slot, Running::Up(pipeline) if pipeline.sync.name == name);
             running.iter().position(named).map(|at| running.swap_remove(at))
         };
@@ -91,18 +92,14 @@ impl Drop for Hosted {
     }
 }
 
-async fn serve(
-    listener: UnixListener,
-    running: Arc<Mutex<Vec<Running>>>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn serve(listener: UnixListener, hub: Arc<Hub>, mut stopped: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                let running = Arc::clone(&running);
+                let hub = Arc::clone(&hub);
                 tokio::spawn(async move {
                     // A client that goes away early concerns nobody.
-                    let _ = converse(stream, running, Arc::new(Silent)).await;
+                    let _ = converse(stream, hub).await;
                 });
             },
             _ = &mut stopped => return,

@@ -1,22 +1,26 @@
 //! One sync's pipeline: every thread and channel of it is made here.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::engine::{Engine, Inlet, Input};
+use super::engine::Engine;
 use super::explain::Heard;
+use super::inlet::{Inlet, Input};
 use super::link::{self, LinkOptions};
-use crate::config::{AgentSource, Sync, Target, Transport as Kind};
+use crate::config::{AgentSource, Backend, Sync, Target, Transport as Kind};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
 use crate::tree::RelPath;
-use crate::watch::{self, Watcher};
+use crate::watch::{self, Asker, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
 const INPUTS_MAX: usize = 4096;
@@ -62,6 +66,14 @@ pub struct RunningTarget {
     link: Option<JoinHandle<()>>,
 }
 
+/// Since when the oldest change waits.
+pub(super) enum Owed {
+    /// Since then; `None`: nothing waits.
+    Since(Option<Instant>),
+    /// Something went from one place to another meanwhile: look again.
+    Moving,
+}
+
 /// A running sync.
 pub struct Pipeline {
     /// What it runs.
@@ -71,8 +83,61 @@ pub struct Pipeline {
     /// The latest events.
     pub(super) heard: Arc<Heard>,
     input: Sender<Input>,
+    inlet: Arc<Inlet>,
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,
+    _marks: Option<MarkDir>,
+}
+
+/// A directory in the runtime directory in which a watcher leaves its marks; goes with it.
+struct MarkDir {
+    path: PathBuf,
+}
+
+impl MarkDir {
+    /// Makes one, unless that would be inside the source.
+    fn make(source: &Path) -> Option<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let runtime = super::lock::runtime_dir();
+        let path = runtime.join(format!("marks-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).ok()?;
+        let this = Self { path };
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        (!real(&this.path)?.starts_with(real(source)?)).then_some(this)
+    }
+}
+
+impl Drop for MarkDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Brings everything that was written before a moment into the mailboxes of a sync.
+pub(super) struct Settler {
+    input: Sender<Input>,
+    asker: Asker,
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl Settler {
+    /// Returns the moment: once nothing older is owed, what was written before the call stands on the
+    /// target. `None` if the watch or the engine does not answer within `limit`.
+    pub fn settle(&self, limit: Duration) -> Option<Instant> {
+        let heard = self.asker.hear_all(limit);
+        let until = Instant::now();
+        match heard {
+            watch::Heard::Late => return None,
+            watch::Heard::Unsure => self.input.send(Input::Reconcile(RescanReason::Request, until)).ok()?,
+            watch::Heard::All => {}
+        }
+        self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
+        let (done, flushed) = bounded(1);
+        self.input.send(Input::Flush(until, done)).ok()?;
+        flushed.recv_timeout(limit).ok().map(|()| until)
+    }
 }
 
 impl Pipeline {
@@ -88,13 +153,16 @@ impl Pipeline {
         let filter =
             Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
         let (input, inputs) = bounded(INPUTS_MAX);
-        let inlet = Arc::new(Inlet::new(input.clone()));
+        let deaf = watch::resolve(sync.watch, &sync.source).is_ok_and(|backend| backend == Backend::Poll);
+        let inlet = Arc::new(Inlet::new(input.clone(), deaf));
         let skip_filter = Arc::clone(&filter);
         let skip: watch::Skip = Arc::new(move |path, dir| super::is_skipped(&skip_filter, path, dir));
+        let marks = MarkDir::make(&sync.source);
         let options = watch::Options {
             backend: sync.watch,
             poll_interval: sync.poll_interval,
             one_file_system: sync.selection.one_file_system,
+            marks: marks.as_ref().map(|dir| dir.path.clone()),
         };
         let watcher = watch::start(&sync.source, options, skip, Arc::clone(&inlet) as Arc<dyn watch::Sink>)
             .map_err(|error| fail(error.to_string()))?;
@@ -129,12 +197,13 @@ impl Pipeline {
             let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
             running.link = Some(link.map_err(|error| fail(format!("start a thread: {error}")))?);
         }
-        Ok(Self { sync, targets, heard, input, engine: Some(engine), watcher: Some(watcher) })
+        let watcher = Some(watcher);
+        Ok(Self { sync, targets, heard, input, inlet, engine: Some(engine), watcher, _marks: marks })
     }
 
     /// Asks for a comparison of the whole tree on every target.
     pub fn reconcile(&self, reason: RescanReason) {
-        let _ = self.input.send(Input::Reconcile(reason));
+        let _ = self.input.send(Input::Reconcile(reason, Instant::now()));
     }
 
     /// Holds all targets back, or lets them go again.
@@ -164,10 +233,19 @@ impl Pipeline {
             .sum()
     }
 
-    /// Returns when everything that the kernel had told before the call is in the mailboxes.
-    pub fn flush_events(&self, limit: Duration) -> bool {
-        let (done, flushed) = bounded(1);
-        self.input.send(Input::Flush(done)).is_ok() && flushed.recv_timeout(limit).is_ok()
+    /// Returns what brings everything that was written before a moment into the mailboxes.
+    pub(super) fn settler(&self) -> Option<Settler> {
+        let asker = self.watcher.as_ref()?.asker();
+        let mailboxes = self.targets.iter().map(|running| Arc::clone(&running.mailbox));
+        Some(Settler { input: self.input.clone(), asker, mailboxes: mailboxes.collect() })
+    }
+
+    /// Returns since when the oldest change waits that a target has not acknowledged, wherever it is now.
+    pub(super) fn owed(&self, running: &RunningTarget) -> Owed {
+        let moves = self.inlet.moves();
+        let held = self.inlet.owed();
+        let since = held.into_iter().chain(running.mailbox.pending().since.debt).min();
+        if moves == self.inlet.moves() { Owed::Since(since) } else { Owed::Moving }
     }
 
     /// Returns how many directories are watched, and what stands in the way of watching all.

@@ -2,21 +2,23 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::default_socket;
+use super::hub::Hub;
+use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
-use super::pipeline::{Pipeline, RunningTarget};
-use crate::config::{Config, Sync};
+use super::pipeline::Pipeline;
+use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{SessionError, TargetState};
-use crate::status::{Answer, ProblemReport, Report, Request, SCHEMA, SyncReport, TargetReport};
+use crate::sender::SessionError;
+use crate::status::{Answer, Report, Request};
 
 /// Longest line that a client may send, in bytes.
 const REQUEST_LEN_MAX: u64 = 64 * 1024;
@@ -53,12 +55,13 @@ pub(super) enum Running {
 
 /// A daemon.
 pub struct Daemon {
-    running: Arc<Mutex<Vec<Running>>>,
+    hub: Arc<Hub>,
     monitor: Arc<dyn Monitor>,
     reload: Option<Reload>,
     control: PathBuf,
     status_file: Option<PathBuf>,
     status_interval: Duration,
+    settings: Settings,
     tick: Box<dyn Fn(&Report) + Send>,
     notifier: Notifier,
     strict: bool,
@@ -73,13 +76,16 @@ impl Daemon {
         reload: Option<Reload>,
         tick: Box<dyn Fn(&Report) + Send>,
     ) -> Self {
+        let hub = Arc::new(Hub::new(monitor));
+        let monitor = hub.monitor();
         Self {
-            running: Arc::default(),
+            hub,
             monitor,
             reload,
             control: config.settings.control.clone().unwrap_or_else(default_socket),
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
+            settings: config.settings.clone(),
             tick,
             notifier: Notifier::from_environment(),
             strict: false,
@@ -111,7 +117,7 @@ impl Daemon {
         });
         self.notifier.stopping();
         let _ = std::fs::remove_file(&self.control);
-        lock(&self.running).clear();
+        self.hub.running().clear();
         ended
     }
 
@@ -119,11 +125,11 @@ impl Daemon {
         let alone = self.strict || (syncs.len() == 1 && self.reload.is_none());
         for sync in syncs {
             match Pipeline::start(sync.clone(), &self.monitor) {
-                Ok(pipeline) => lock(&self.running).push(Running::Up(pipeline)),
+                Ok(pipeline) => self.hub.running().push(Running::Up(pipeline)),
                 Err(error) if alone => return Err(DaemonError::Nothing(error)),
                 Err(error) => {
                     self.tell(&sync.name, &format!("{error}; tried again every {} s", START_RETRY.as_secs()));
-                    lock(&self.running).push(Running::Waiting(sync, Instant::now() + START_RETRY));
+                    self.hub.running().push(Running::Waiting(sync, Instant::now() + START_RETRY));
                 }
             }
         }
@@ -137,6 +143,12 @@ impl Daemon {
     async fn serve(&mut self, mut signals: Signals, listener: UnixListener) -> i32 {
         let mut beat = tokio::time::interval(self.status_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sample = tokio::time::interval(SAMPLE_EVERY);
+        sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut retry = tokio::time::interval(RETRY_EVERY);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut listeners = Listeners::new(Arc::clone(&self.hub), Arc::clone(&self.monitor));
+        listeners.apply(&self.settings).await;
         let signs = self.notifier.sign_every();
         let mut sign = tokio::time::interval(signs.unwrap_or(Duration::from_secs(3600)));
         loop {
@@ -145,9 +157,10 @@ impl Daemon {
                     libc::SIGHUP => {
                         self.notifier.reloading();
                         self.reload();
+                        listeners.apply(&self.settings).await;
                         self.notifier.ready();
                     }
-                    libc::SIGUSR1 => for running in lock(&self.running).iter() {
+                    libc::SIGUSR1 => for running in self.hub.running().iter() {
                         if let Running::Up(pipeline) = running {
                             pipeline.reconcile(RescanReason::Request);
                         }
@@ -155,14 +168,15 @@ impl Daemon {
                     ending => return ending,
                 },
                 accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                    let running = Arc::clone(&self.running);
-                    let monitor = Arc::clone(&self.monitor);
+                    let hub = Arc::clone(&self.hub);
                     tokio::spawn(async move {
                         // A client that goes away early concerns nobody.
-                        let _ = converse(stream, running, monitor).await;
+                        let _ = converse(stream, hub).await;
                     });
                 },
                 _ = beat.tick() => self.beat(),
+                _ = sample.tick() => self.hub.sample(),
+                _ = retry.tick() => listeners.retry(),
                 _ = sign.tick(), if signs.is_some() => self.sign(),
             }
         }
@@ -174,13 +188,13 @@ impl Daemon {
             Running::Up(pipeline) => pipeline.is_whole(),
             Running::Waiting(..) => true,
         };
-        if lock(&self.running).iter().all(whole) {
+        if self.hub.running().iter().all(whole) {
             self.notifier.alive();
         }
     }
 
     fn beat(&self) {
-        let mut running = lock(&self.running);
+        let mut running = self.hub.running();
         for slot in running.iter_mut() {
             if let Running::Waiting(sync, at) = slot
                 && *at <= Instant::now()
@@ -191,8 +205,8 @@ impl Daemon {
                 }
             }
         }
-        let report = report(&running);
         drop(running);
+        let report = self.hub.report();
         (self.tick)(&report);
         self.notifier.status(&report);
         if let Some(path) = &self.status_file {
@@ -215,7 +229,7 @@ impl Daemon {
                 return;
             }
         };
-        let mut running = lock(&self.running);
+        let mut running = self.hub.running();
         let (mut kept, mut started) = (0, 0);
         let mut next = Vec::new();
         for sync in new.syncs {
@@ -236,7 +250,8 @@ impl Daemon {
         running.clear();
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
-        self.status_file = new.settings.status_file;
+        self.status_file.clone_from(&new.settings.status_file);
+        self.settings = new.settings;
         let text =
             format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped");
         self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
@@ -259,10 +274,6 @@ pub(super) fn listen(control: &Path) -> Result<UnixListener, DaemonError> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(control, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
     Ok(listener)
-}
-
-pub(super) fn lock(running: &Mutex<Vec<Running>>) -> MutexGuard<'_, Vec<Running>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Signals {
@@ -294,17 +305,17 @@ impl Signals {
 }
 
 /// Answers one client, request by request.
-pub(super) async fn converse(
-    stream: UnixStream,
-    running: Arc<Mutex<Vec<Running>>>,
-    monitor: Arc<dyn Monitor>,
-) -> io::Result<()> {
+pub(super) async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
     let (from, mut to) = stream.into_split();
-    let mut lines = BufReader::new(from.take(REQUEST_LEN_MAX)).lines();
-    while let Some(line) = lines.next_line().await? {
-        let answer = match serde_json::from_str::<Request>(&line) {
-            Ok(request) => answer(request, &running, &*monitor).await,
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    // The limit is of one line: a client may ask for ever.
+    while (&mut from).take(REQUEST_LEN_MAX).read_until(b'\n', &mut line).await? > 0 {
+        let request = serde_json::from_slice::<Request>(&line);
+        line.clear();
+        let answer = match request {
+            Ok(request) => hub.answer(request).await,
             Err(error) => Answer::Failed { error: format!("request does not parse: {error}"), code: 1 },
         };
         let mut bytes = serde_json::to_vec(&answer)?;
@@ -312,192 +323,4 @@ pub(super) async fn converse(
         to.write_all(&bytes).await?;
     }
     Ok(())
-}
-
-async fn answer(request: Request, running: &Arc<Mutex<Vec<Running>>>, monitor: &dyn Monitor) -> Answer {
-    let pause = |sync: Option<&str>, on| {
-        each(running, sync, |pipeline| {
-            pipeline.pause(on);
-            for running in &pipeline.targets {
-                let scope = Scope::new(&pipeline.sync.name, &running.target.name);
-                monitor.notice(&scope, &Notice::Paused { on });
-            }
-            1
-        })
-    };
-    match request {
-        Request::LogLevel { sync, level } => match each(running, sync.as_deref(), |_| 1) {
-            Answer::Done { .. } if !monitor.set_level(sync.as_deref(), level) => Answer::Failed {
-                error: "this process keeps no log whose level can be set".to_owned(),
-                code: 1,
-            },
-            answer => answer,
-        },
-        Request::Status => Answer::Status(report(&lock(running))),
-        Request::Wait { sync, targets, timeout_ms } => wait(running, sync, &targets, timeout_ms).await,
-        Request::Reconcile { sync } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.reconcile(RescanReason::Request);
-            1
-        }),
-        Request::Pause { sync } => pause(sync.as_deref(), true),
-        Request::Resume { sync } => pause(sync.as_deref(), false),
-        Request::Approve { sync, target } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
-        }),
-        Request::Explain { sync, path } => {
-            let running = lock(running);
-            let mut up = running.iter().filter_map(|slot| match slot {
-                Running::Up(pipeline) => Some(pipeline),
-                Running::Waiting(..) => None,
-            });
-            match up.find(|pipeline| pipeline.sync.name == sync) {
-                Some(pipeline) => super::explain::explain(pipeline, &path),
-                None => Answer::Failed { error: format!("no sync is called {sync:?}"), code: 1 },
-            }
-        }
-        Request::Discard { sync, target } => each(running, sync.as_deref(), |pipeline| {
-            pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
-        }),
-    }
-}
-
-fn each(running: &Mutex<Vec<Running>>, name: Option<&str>, act: impl Fn(&Pipeline) -> usize) -> Answer {
-    let running = lock(running);
-    let mut found = false;
-    let mut count = 0;
-    for slot in running.iter() {
-        if let Running::Up(pipeline) = slot
-            && name.is_none_or(|name| name == pipeline.sync.name)
-        {
-            found = true;
-            count += act(pipeline);
-        }
-    }
-    match (found, name) {
-        (true, _) => Answer::Done { count },
-        (false, Some(name)) => Answer::Failed { error: format!("no sync is called {name:?}"), code: 1 },
-        (false, None) => Answer::Failed { error: "no sync is running".to_owned(), code: 12 },
-    }
-}
-
-/// Waits until everything that was written before the call is acknowledged.
-async fn wait(
-    running: &Arc<Mutex<Vec<Running>>>,
-    sync: Option<String>,
-    targets: &[String],
-    timeout_ms: Option<u64>,
-) -> Answer {
-    let deadline = timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit));
-    let flush = {
-        let (running, sync) = (Arc::clone(running), sync.clone());
-        tokio::task::spawn_blocking(move || {
-            each(&running, sync.as_deref(), |pipeline| {
-                usize::from(pipeline.flush_events(Duration::from_secs(30)))
-            })
-        })
-    };
-    match flush.await {
-        Ok(Answer::Done { .. }) => {}
-        Ok(failed) => return failed,
-        Err(error) => return Answer::Failed { error: error.to_string(), code: 12 },
-    }
-    let began = Instant::now();
-    loop {
-        let laggard = laggard(&lock(running), sync.as_deref(), targets, began);
-        let Some(laggard) = laggard else { return Answer::Done { count: 1 } };
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Answer::Failed { error: format!("{laggard} is not in step"), code: 30 };
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Returns a target that has not acknowledged everything from before `began`.
-fn laggard(running: &[Running], sync: Option<&str>, targets: &[String], began: Instant) -> Option<String> {
-    for slot in running {
-        let Running::Up(pipeline) = slot else { continue };
-        if sync.is_some_and(|name| name != pipeline.sync.name) {
-            continue;
-        }
-        for running in &pipeline.targets {
-            let named = targets.is_empty() || targets.contains(&running.target.name);
-            let live = running.status.state().0 == TargetState::Live;
-            let oldest = oldest(running);
-            if named && (!live || oldest.is_some_and(|since| since <= began)) {
-                return Some(format!("{} → {}", pipeline.sync.name, running.target.name));
-            }
-        }
-    }
-    None
-}
-
-fn oldest(running: &RunningTarget) -> Option<Instant> {
-    running.mailbox.pending().1.into_iter().chain(running.status.oldest_in_flight()).min()
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn report(running: &[Running]) -> Report {
-    let syncs = running.iter().map(|slot| match slot {
-        Running::Up(pipeline) => SyncReport {
-            name: pipeline.sync.name.clone(),
-            source: pipeline.sync.source.display().to_string(),
-            watched: pipeline.watched().0,
-            watch_problems: pipeline.watched().1,
-            targets: pipeline.targets.iter().map(target_report).collect(),
-        },
-        Running::Waiting(sync, _) => SyncReport {
-            name: sync.name.clone(),
-            source: sync.source.display().to_string(),
-            ..SyncReport::default()
-        },
-    });
-    Report {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        time: seconds(SystemTime::now()),
-        syncs: syncs.collect(),
-    }
-}
-
-fn target_report(running: &RunningTarget) -> TargetReport {
-    let (state, since) = running.status.state();
-    let state = if running.mailbox.is_paused() { TargetState::Paused } else { state };
-    let totals = running.status.counters.totals();
-    let now = Instant::now();
-    let last_pass = running.status.last_pass();
-    let held = running.held.summary();
-    let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
-    let problems = running.status.problems().into_iter().map(|(path, problem)| ProblemReport {
-        path: path.to_string(),
-        operation: problem.operation,
-        error: crate::error::errno_text(problem.errno),
-        attempts: problem.attempts,
-        retry_ms: u64::try_from(problem.retry_at.saturating_duration_since(now).as_millis())
-            .unwrap_or(u64::MAX),
-    });
-    TargetReport {
-        name: running.target.name.clone(),
-        target: running.target.to_string(),
-        state: word.unwrap_or_default(),
-        since: since.map_or(0, seconds),
-        error: running.status.error(),
-        lag_ms: oldest(running).map_or(0, |since| {
-            u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
-        }),
-        queued: running.mailbox.pending().0,
-        held: held.as_ref().map_or(0, |(count, _)| *count),
-        held_reason: held.map(|(_, reason)| reason),
-        sent_bytes: totals.sent_bytes,
-        received_bytes: totals.received_bytes,
-        batches: totals.batches,
-        files: totals.files,
-        repairs: totals.repairs,
-        last_pass: last_pass.as_ref().map(|(time, _)| seconds(*time)),
-        last_pass_different: last_pass.map_or(0, |(_, summary)| summary.different),
-        problems: problems.collect(),
-    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Deletes {
     paths: BTreeMap<RelPath, Pending>,
     /// When the first and the last came of those that wait.
     span: Option<(Instant, Instant)>,
+    /// The oldest that any of them stands for, or older.
+    owed: Option<Instant>,
 }
 
 impl Deletes {
@@ -34,14 +36,24 @@ impl Deletes {
         self.paths.contains_key(path)
     }
 
-    /// The oldest: deletes that wait are as old as the first of them, or younger.
+    /// The oldest: deletes that wait are as old as the first of them, or younger, unless they stand for
+    /// something older.
     pub fn oldest(&self) -> Option<Instant> {
-        self.span.map(|(first, _)| first)
+        self.span.map(|(first, _)| self.owed.map_or(first, |owed| owed.min(first)))
+    }
+
+    /// Has a delete stand for a change that waits since then; `false` if there is no delete.
+    pub fn owe(&mut self, path: &RelPath, since: Option<Instant>) -> bool {
+        let Some(pending) = self.paths.get_mut(path) else { return false };
+        pending.since = since.map_or(pending.since, |since| since.min(pending.since));
+        self.owed = self.owed.into_iter().chain(since).min();
+        true
     }
 
     pub fn add(&mut self, path: RelPath, pending: Pending, at: Instant) {
         let first = self.span.map_or(at, |(first, _)| first);
         self.span = Some((first, at));
+        self.owed = self.owed.into_iter().chain([pending.since]).min();
         self.paths.insert(path, pending);
     }
 
@@ -50,6 +62,7 @@ impl Deletes {
         let since = pending.since;
         let (first, last) = self.span.unwrap_or((since, since));
         self.span = Some((first.min(since), last.max(since)));
+        self.owed = self.owed.into_iter().chain([since]).min();
         self.paths.insert(path, pending);
     }
 
@@ -69,7 +82,7 @@ impl Deletes {
     }
 
     pub fn take_all(&mut self) -> Vec<(RelPath, Pending)> {
-        self.span = None;
+        (self.span, self.owed) = (None, None);
         std::mem::take(&mut self.paths).into_iter().collect()
     }
 
@@ -96,7 +109,7 @@ impl Deletes {
 
     fn settle(&mut self) {
         if self.paths.is_empty() {
-            self.span = None;
+            (self.span, self.owed) = (None, None);
         }
     }
 }

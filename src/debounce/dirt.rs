@@ -31,6 +31,8 @@ pub(super) struct Dirt {
     pub open: bool,
     /// When it leaves whatever happens.
     pub again: Option<Instant>,
+    /// Since when a change waits that was sent back unsent.
+    pub owed: Option<Instant>,
 }
 
 impl Dirt {
@@ -47,7 +49,18 @@ impl Dirt {
             new: false,
             open: false,
             again: None,
+            owed: None,
         }
+    }
+
+    /// Returns since when the oldest change behind this waits.
+    pub fn since(&self) -> Instant {
+        self.owed.map_or(self.first, |owed| owed.min(self.first))
+    }
+
+    /// Has this take over something that waits since then.
+    pub fn owe(&mut self, since: Option<Instant>) {
+        self.owed = self.owed.into_iter().chain(since).min();
     }
 
     /// Returns what a directory is that leaves at once.
@@ -82,6 +95,7 @@ pub(super) struct Dirty {
     paths: BTreeMap<RelPath, (Dirt, Instant)>,
     times: BTreeSet<(Instant, RelPath)>,
     firsts: BTreeSet<(Instant, RelPath)>,
+    owed: BTreeSet<(Instant, RelPath)>,
 }
 
 impl Dirty {
@@ -103,11 +117,19 @@ impl Dirty {
         self.firsts.first().map(|(first, _)| *first)
     }
 
+    /// The oldest change that was sent back.
+    pub fn owed(&self) -> Option<Instant> {
+        self.owed.first().map(|(since, _)| *since)
+    }
+
     pub fn put(&mut self, path: RelPath, dirt: Dirt, due: Instant) {
         self.take(&path);
         self.times.insert((due, path.clone()));
         if dirt.round {
             self.firsts.insert((dirt.first, path.clone()));
+        }
+        if let Some(owed) = dirt.owed {
+            self.owed.insert((owed, path.clone()));
         }
         self.paths.insert(path, (dirt, due));
     }
@@ -118,6 +140,10 @@ impl Dirty {
         self.times.remove(&key);
         key.0 = dirt.first;
         self.firsts.remove(&key);
+        if let Some(owed) = dirt.owed {
+            key.0 = owed;
+            self.owed.remove(&key);
+        }
         Some(dirt)
     }
 
@@ -141,10 +167,10 @@ impl Dirty {
         paths.into_iter().filter_map(|path| self.take(&path).map(|dirt| (path, dirt))).collect()
     }
 
-    pub fn drop_within(&mut self, top: &RelPath) {
-        for path in within(&self.paths, top) {
-            self.take(&path);
-        }
+    /// Drops a path and all below it; returns since when the oldest of it waited.
+    pub fn drop_within(&mut self, top: &RelPath) -> Option<Instant> {
+        let paths = within(&self.paths, top);
+        paths.into_iter().filter_map(|path| self.take(&path)).map(|dirt| dirt.since()).min()
     }
 }
 

@@ -113,8 +113,8 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         words => {
             match words {
                 ["sent", at, took] => debounce.sent(&path(at), now, span(took)?),
-                ["still_open", at] => debounce.still_open(&path(at), now),
-                ["again", at, after] => debounce.again(&path(at), now, span(after)?),
+                ["still_open", at] => debounce.still_open(&path(at), now, now),
+                ["again", at, after] => debounce.again(&path(at), now, span(after)?, None),
                 ["gone", at] => debounce.gone(&path(at), None, now),
                 _ => return None,
             }

@@ -8,7 +8,17 @@ use crate::config::Durability;
 use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
 
 /// Newest version of the protocol that this build speaks.
-pub const VERSION: u32 = 1;
+///
+/// | version | brought |
+/// |---|---|
+/// | 1 | everything but the following |
+/// | 2 | [`ToReceiver::State`] |
+///
+/// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
+/// added at the end of the hello, where older peers do not read it.
+pub const VERSION: u32 = 2;
+/// First version in which the sender states how it does.
+pub const VERSION_STATE: u32 = 2;
 /// Oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;
 /// Most ancestors of a root that the handshake carries.
@@ -432,6 +442,18 @@ pub enum ToReceiver<'a> {
     Examine,
     /// Bytes that are thrown away: how fast the way is. In a dry run only.
     Discard(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
+    /// How the mirror does, for who asks on the target. Since [`VERSION_STATE`].
+    State(Stated),
+}
+
+/// What a sender states of the mirror to one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    /// Age in milliseconds of the oldest change that this target has not acknowledged; `None` while the
+    /// first comparison of the sender's process is under way and nobody knows.
+    pub lag_ms: Option<u64>,
+    /// Whether an operator holds the target back.
+    pub paused: bool,
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -560,3 +582,6 @@ pub enum ToSender<'a> {
     /// What the target is like.
     Examined(Box<Examination>),
 }
+
+#[cfg(test)]
+mod tests;

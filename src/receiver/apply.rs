@@ -90,6 +90,12 @@ impl Applier {
             ToReceiver::Links { pass } => self.passes.links(pass),
             ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
+            ToReceiver::State(stated) => {
+                if let Some(state) = &self.state {
+                    // Who asks on the target learns of it; the mirror does not depend on it.
+                    let _ = state.note(&stated);
+                }
+            }
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
             ToReceiver::Examine if self.dry_run => {

@@ -15,8 +15,10 @@ use crate::disk::Root;
 use crate::protocol::{BatchId, ToSender};
 use crate::tree::FileId;
 
-/// Most files and most directories that are flushed one by one; above that the filesystem is.
+/// Most files and most directories that are flushed one by one where the filesystem may be flushed.
 const SINGLE_MAX: usize = 256;
+/// The same where it may not, because it was a moment ago.
+const SINGLE_LATE_MAX: usize = 2048;
 /// Shortest time between two flushes of the whole filesystem, which flush strangers' pages too.
 const WHOLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Commits that may wait to be flushed.
@@ -39,6 +41,8 @@ struct Commit {
 pub(super) struct Durable {
     mode: Durability,
     dirty: Dirty,
+    /// Descriptors that are kept for flushing one by one.
+    singles_max: usize,
     commits: Option<Sender<Commit>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,7 +59,12 @@ impl Durable {
         let (commits, inbox) = bounded(COMMITS_MAX);
         let flusher = Flusher { inbox, root, reply, done, patient, last_whole: None };
         let thread = std::thread::Builder::new().name("durable".to_owned()).spawn(move || flusher.run())?;
-        Ok(Self { mode, dirty: Dirty::default(), commits: Some(commits), thread: Some(thread) })
+        // Never so many that opening files fails.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let room =
+            limit.map_or(SINGLE_LATE_MAX, |limit| usize::try_from(limit / 8).unwrap_or(SINGLE_LATE_MAX));
+        let singles_max = if patient { room.clamp(16, SINGLE_LATE_MAX) } else { room.clamp(16, SINGLE_MAX) };
+        Ok(Self { mode, dirty: Dirty::default(), singles_max, commits: Some(commits), thread: Some(thread) })
     }
 
     /// Whether a file must be on the disk before its name changes.
@@ -73,7 +82,7 @@ impl Durable {
             return;
         }
         self.dirty.files.push(file);
-        if self.dirty.files.len() > SINGLE_MAX {
+        if self.dirty.files.len() > self.singles_max {
             self.whole();
         }
     }
@@ -95,7 +104,7 @@ impl Durable {
             // Not readable for us: only the filesystem as a whole can be flushed.
             Err(_) => self.dirty.whole = true,
         }
-        if self.dirty.dirs.len() > SINGLE_MAX {
+        if self.dirty.dirs.len() > self.singles_max {
             self.whole();
         }
     }
@@ -174,7 +183,10 @@ impl Flusher {
     }
 
     fn flush(&mut self, dirty: &Dirty) -> Result<(), rustix::io::Errno> {
-        if dirty.whole {
+        // Under a steady stream of changes one flush of everything would only be followed by the next.
+        let many = dirty.files.len() > SINGLE_MAX || dirty.dirs.len() > SINGLE_MAX;
+        let may = !self.patient || self.last_whole.is_none_or(|last| last.elapsed() >= WHOLE_INTERVAL);
+        if dirty.whole || (many && may) {
             rustix::fs::syncfs(&*self.root)?;
             self.last_whole = Some(Instant::now());
             return Ok(());

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Root;
+use crate::protocol::Stated;
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, Time};
 
@@ -41,6 +43,10 @@ pub(super) struct State {
     pub session: u64,
 }
 
+/// Where the sender's last statement is kept.
+pub(super) const LAST_STATED: &str = "stated";
+/// Bytes of that file.
+const STATED_LEN: usize = 128;
 /// Most bytes of a state file that are read.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
@@ -97,7 +103,7 @@ impl State {
 
     /// Reads what the last session left; nothing at all where there is none or it does not parse.
     pub fn memory(&self) -> Memory {
-        read(&self.dir, "memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        memory(&self.dir)
     }
 
     /// Writes the memory, whole or not at all.
@@ -107,6 +113,31 @@ impl State {
         let file = rustix::fs::openat(&self.dir, "memory.new", flags, Mode::from(0o600))?;
         io::Write::write_all(&mut File::from(file), &bytes)?;
         Ok(rustix::fs::renameat(&self.dir, "memory.new", &self.dir, "memory")?)
+    }
+
+    /// Keeps what the sender states of the mirror, in one write; it may be lost with the host.
+    pub fn note(&self, stated: &Stated) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, LAST_STATED, flags, Mode::from(0o600))?;
+        // Unknown says nothing of the lag, and so leaves standing what was known before.
+        let lag_ms = stated.lag_ms.or_else(|| self.last_stated().and_then(|last| last.lag_ms));
+        let kept = Stated { lag_ms, ..*stated };
+        let mut line = serde_json::to_vec(&kept).map_err(io::Error::other)?;
+        line.resize(STATED_LEN - 1, b' ');
+        line.push(b'\n');
+        // Always of one length: a reader sees the old line or the new one.
+        rustix::io::pwrite(&file, &line, 0)?;
+        Ok(())
+    }
+
+    /// Opens the state directory of a target for reading alone.
+    pub fn read_only(root: &Root) -> io::Result<ReadOnly> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(ReadOnly { dir: rustix::fs::openat(root, STATE_DIR, flags, Mode::empty())? })
+    }
+
+    fn last_stated(&self) -> Option<Stated> {
+        last_stated(&self.dir)
     }
 
     /// Returns the text of `.speil/refuse`, if an administrator has put it there.
@@ -148,6 +179,38 @@ impl State {
     }
 }
 
+/// A state directory that is only read: by who is no agent.
+pub(super) struct ReadOnly {
+    dir: OwnedFd,
+}
+
+impl ReadOnly {
+    /// As [`State::memory`].
+    pub fn memory(&self) -> Memory {
+        memory(&self.dir)
+    }
+
+    /// Returns what the sender stated last.
+    pub fn last_stated(&self) -> Option<Stated> {
+        last_stated(&self.dir)
+    }
+
+    /// Returns when that was, on this host's clock.
+    pub fn stated_at(&self) -> Option<SystemTime> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, LAST_STATED, flags, Mode::empty()).ok()?;
+        File::from(file).metadata().ok()?.modified().ok()
+    }
+}
+
+fn memory(dir: &OwnedFd) -> Memory {
+    read(dir, "memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn last_stated(dir: &OwnedFd) -> Option<Stated> {
+    serde_json::from_slice(read(dir, LAST_STATED)?.trim_ascii()).ok()
+}
+
 fn read(dir: &OwnedFd, name: &str) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
@@ -178,4 +241,26 @@ pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<
         }
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stated_can_be_read_by_others_and_an_unknown_lag_leaves_the_known_one_standing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let state = State::open(&root, true).unwrap().unwrap();
+        let reader = State::read_only(&root).unwrap();
+        assert_eq!(reader.last_stated(), None);
+        state.note(&Stated { lag_ms: Some(123_456), paused: true }).unwrap();
+        assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(123_456), paused: true }));
+        state.note(&Stated { lag_ms: None, paused: false }).unwrap();
+        assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(123_456), paused: false }));
+        state.note(&Stated { lag_ms: Some(7), paused: false }).unwrap();
+        assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(7), paused: false }));
+        let len = std::fs::metadata(dir.path().join(".speil/stated")).unwrap().len();
+        assert_eq!(len, STATED_LEN as u64, "one write of one length");
+    }
 }

@@ -12,6 +12,7 @@ use super::recent::Sent;
 use super::replies::Reply;
 use super::session::{Renaming, Session};
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
+use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::error::errno_of;
 use crate::event::RescanReason;
@@ -41,7 +42,9 @@ pub(super) type Done = Result<(), SessionError>;
 impl Session {
     /// Sends changes in their order.
     pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
-        for parcel in parcels {
+        for mut parcel in parcels {
+            self.take_over(&mut parcel);
+            self.since = parcel.change.since;
             match &parcel.change.kind {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
                 ChangeKind::Rename { from, to, dir } => {
@@ -58,7 +61,7 @@ impl Session {
                 }
                 ChangeKind::Rescan { path, reason } => {
                     let (path, reason) = (path.clone(), *reason);
-                    self.start_pass(path, reason);
+                    self.start_pass(path, reason, parcel.change.since);
                 }
             }
         }
@@ -101,6 +104,12 @@ impl Session {
         Ok(())
     }
 
+    /// Records a failure of what was sent, or of the change that is being sent.
+    fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
+        let since = if on_target { self.sent_since(path) } else { self.since };
+        self.shared.problem(path, Failure { operation, errno, on_target, since });
+    }
+
     pub(super) fn touch_parent(&mut self, path: &RelPath) {
         if let Some(parent) = path.parent() {
             self.touched.insert(parent);
@@ -113,11 +122,11 @@ impl Session {
         let entry = match self.shared.source.entry(&path, &self.shared.mask) {
             Ok(Some(entry)) => entry,
             Ok(None) => {
-                self.shared.feedback.gone(&path);
+                self.note_vanished(&path, parcel.change.since);
                 return Ok(());
             }
             Err(error) => {
-                self.shared.problem(&path, "read", errno_of(&error), false);
+                self.fail(&path, "read", errno_of(&error), false);
                 return Ok(());
             }
         };
@@ -155,6 +164,7 @@ impl Session {
             ToReceiver::Node { path: path.clone(), attrs }
         };
         self.send(&message)?;
+        self.shared.status.tried(path, self.batch);
         if scope != Scope::Attributes {
             self.touch_parent(path);
         }
@@ -213,7 +223,7 @@ impl Session {
         });
         let (file, content, end) = match read {
             Ok(read) => read,
-            Err(error) => return self.read_failed(&path, &error),
+            Err(error) => return self.read_failed(&path, &error, parcel.change.since),
         };
         let End::Version { entry, hash, provisional } = end else {
             return self.send_again(path, &parcel, BUSY_AGAIN);
@@ -235,11 +245,11 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error) -> Done {
+    pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error, since: Instant) -> Done {
         if is_absence(error) {
-            self.shared.feedback.gone(path);
+            self.note_vanished(path, since);
         } else {
-            self.shared.problem(path, "read", errno_of(error), false);
+            self.fail(path, "read", errno_of(error), false);
         }
         Ok(())
     }
@@ -247,13 +257,13 @@ impl Session {
     /// Has a path looked at once more later; a single pass waits for it here and now.
     pub(super) fn send_again(&mut self, path: RelPath, parcel: &Parcel, after: Duration) -> Done {
         if self.shared.options.live {
-            self.shared.feedback.again(&path, after);
+            self.shared.feedback.again(&path, after, Some(parcel.change.since));
             return Ok(());
         }
         let (count, _) = self.mismatches.entry(path.clone()).or_insert((0, Instant::now()));
         *count += 1;
         if *count > 20 {
-            self.shared.problem(&path, "read", libc::EBUSY, false);
+            self.fail(&path, "read", libc::EBUSY, false);
             return Ok(());
         }
         // A pass of its own has nothing else to wait on: the writer tells nobody when it is done.
@@ -280,6 +290,7 @@ impl Session {
         }
         self.touch_parent(path);
         self.whole.remove(path);
+        self.shared.status.tried(path, self.batch);
         let before = self.recent.get(path).map_or(0, |sent| sent.provisional);
         let provisional = if version.provisional { before + 1 } else { 0 };
         let sent = Sent { version: file.version(), began: file.began, hash: version.hash, provisional };
@@ -287,7 +298,7 @@ impl Session {
         let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 })
             .max(RACY);
         if version.provisional {
-            self.shared.feedback.again(path, pause(provisional).max(file.began.elapsed() * 10));
+            self.shared.feedback.again(path, pause(provisional).max(file.began.elapsed() * 10), None);
         } else if is_racy(entry, racy) {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
@@ -312,7 +323,7 @@ impl Session {
         let Some(mut sent) = self.recent.get(path) else { return Ok(()) };
         if provisional {
             sent.provisional += 1;
-            self.shared.feedback.again(path, pause(sent.provisional));
+            self.shared.feedback.again(path, pause(sent.provisional), None);
         } else {
             sent.provisional = 0;
             self.send(&ToReceiver::Confirm(vec![path.clone()]))?;
@@ -326,8 +337,8 @@ impl Session {
         let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
         let holds = there && self.shared.source.vanished(from).unwrap_or(false);
         if !holds {
-            self.look_again(from.clone(), RescanReason::Mismatch);
-            self.look_again(to.clone(), RescanReason::Mismatch);
+            self.look_again(from.clone(), RescanReason::Mismatch, self.since);
+            self.look_again(to.clone(), RescanReason::Mismatch, self.since);
         }
         holds
     }
@@ -341,7 +352,7 @@ impl Session {
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
-        self.rename_passes(from, to);
+        self.follow_rename(from, to, dir);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
             _ => Expect::Dir(dir),
@@ -366,14 +377,14 @@ impl Session {
                 again.push(path);
             }
         }
-        let since = Instant::now();
+        let since = self.since;
         self.shared.mailbox.push_live(
             again
                 .into_iter()
                 .map(|path| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } }),
         );
         if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
-            self.start_pass(to.clone(), RescanReason::Moved);
+            self.start_pass(to.clone(), RescanReason::Moved, self.since);
         } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
             self.send_attrs(to, entry)?;
         }
@@ -386,7 +397,7 @@ impl Session {
             // It is back: the event that says so has come or will.
             Ok(false) => return Ok(()),
             Err(error) => {
-                self.shared.problem(path, "delete", errno_of(&error), false);
+                self.fail(path, "delete", errno_of(&error), false);
                 return Ok(());
             }
         }
@@ -421,7 +432,7 @@ impl Session {
     /// Does what an answer of the target asks for.
     pub(super) fn answer(&mut self, reply: Reply) -> Done {
         match reply {
-            Reply::Problem(path, operation, errno) => self.shared.problem(&path, &operation, errno, true),
+            Reply::Problem(path, operation, errno) => self.fail(&path, &operation, errno, true),
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
@@ -444,9 +455,10 @@ impl Session {
         *count += 1;
         if *count > MISMATCHES_MAX {
             let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
-            self.shared.problem(&path, "update", errno, true);
+            self.fail(&path, "update", errno, true);
             return;
         }
+        let since = self.sent_since(&path);
         if why == Why::Torn {
             self.whole.insert(path.clone());
         }
@@ -466,16 +478,15 @@ impl Session {
             }
         }
         for name in names {
-            self.look_again(name, RescanReason::Mismatch);
+            self.look_again(name, RescanReason::Mismatch, since);
         }
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
-    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason) {
+    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
         let file = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
-        let since = Instant::now();
         match file.map(|entry| entry.attrs.meta.kind) {
-            Some(Kind::Dir) | None => self.start_pass(path, reason),
+            Some(Kind::Dir) | None => self.start_pass(path, reason, since),
             Some(_) => {
                 let kind = ChangeKind::Update { path, scope: Scope::Content };
                 self.shared.mailbox.push_live([Change { since, kind }]);
@@ -507,6 +518,7 @@ impl Session {
             && file.size() > LARGE_LEN
             && file.is_being_written()
             && parcel.change.since.elapsed() < self.shared.options.sync.max_open
+            && !self.shared.mailbox.is_awaited(parcel.change.since)
     }
 }
 

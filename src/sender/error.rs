@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Consequence, Consequential};
-use crate::protocol::{FrameError, Refusal};
+use crate::protocol::{FrameError, Refusal, VERSION, VERSION_MIN};
 use crate::transport::{Ended, TransportError};
 
 /// Why a session could not begin, or ended early.
@@ -46,9 +46,11 @@ fn ended_text(ended: &Ended) -> String {
 fn refusal_text(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Version { newest, program } => {
+            let here = env!("CARGO_PKG_VERSION");
+            let which = if *newest < VERSION_MIN { "on the target" } else { "here" };
             format!(
-                "the agent is speil {program} and speaks protocol {newest}, this is {}",
-                env!("CARGO_PKG_VERSION")
+                "the agent is speil {program:?} and speaks protocol {newest}, this is speil {here} and speaks \
+                 {VERSION_MIN} to {VERSION}: upgrade speil {which}"
             )
         }
         Refusal::Root { path, errno } => {

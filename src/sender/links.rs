@@ -56,7 +56,8 @@ impl Session {
         names.insert(path.clone());
         let all_known = names.len() >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
         if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
-            self.links_doubtful = true;
+            let since = self.since;
+            self.links_doubtful = Some(self.links_doubtful.map_or(since, |known| known.min(since)));
         }
     }
 
@@ -74,6 +75,7 @@ impl Session {
         Counters::add(&self.shared.status.counters.links, 1);
         let expect = version_of(entry);
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
+        self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
         if self.shared.monitor.itemizes() {
             let linked = Itemized::Linked { path: path.clone(), existing: existing.clone() };

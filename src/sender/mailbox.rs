@@ -1,10 +1,10 @@
 //! What a target has yet to be sent: two lanes, live changes before those of a pass.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::batch::{Change, ChangeKind, Scope};
+use super::queue::Queue;
+use crate::batch::{Change, ChangeKind};
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
@@ -31,109 +31,63 @@ pub struct Parcel {
     pub issued: Instant,
     /// Which lane it came by.
     pub lane: Lane,
+    /// Whether its age is lag: what a pass by the clock or on request finds is of no known age.
+    pub counts: bool,
 }
 
-/// Changes in order: sorting and joining happen only between renames.
-#[derive(Default)]
-struct Queue {
-    parcels: VecDeque<Option<Parcel>>,
-    /// Position of the waiting update of a path since the last rename, counted from `first`.
-    updates: HashMap<RelPath, u64>,
-    first: u64,
-    len: usize,
+/// Since when the oldest of some changes waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Of those whose age is lag.
+    pub lag: Option<Instant>,
+    /// Of all: whoever waits for a moment waits until this is later.
+    pub debt: Option<Instant>,
 }
 
-impl Queue {
-    fn push(&mut self, parcel: Parcel) {
-        match &parcel.change.kind {
-            ChangeKind::Update { path, scope } => {
-                if let Some(waiting) = self.updates.get(path).copied().and_then(|at| self.at(at)) {
-                    waiting.issued = parcel.issued;
-                    waiting.change.since = waiting.change.since.min(parcel.change.since);
-                    if let ChangeKind::Update { scope: known, .. } = &mut waiting.change.kind {
-                        *known = join(*known, *scope);
-                    }
-                    return;
-                }
-                self.updates.insert(path.clone(), self.first + self.parcels.len() as u64);
-            }
-            // What waits below the old name is sent under the new one, after the rename.
-            ChangeKind::Rename { from, to, .. } => {
-                let (from, to) = (from.clone(), to.clone());
-                let moved = self.take_below(&from);
-                self.updates.clear();
-                self.append(parcel);
-                for mut parcel in moved {
-                    if let ChangeKind::Update { path, .. } = &mut parcel.change.kind
-                        && let Some(new) = path.rebase(&from, &to)
-                    {
-                        *path = new;
-                    }
-                    self.push(parcel);
-                }
-                return;
-            }
-            ChangeKind::Delete { .. } | ChangeKind::Rescan { .. } => {}
-        }
-        self.append(parcel);
+impl Since {
+    /// Returns the older of each.
+    pub fn older(self, other: Self) -> Self {
+        let older = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
+        Self { lag: older(self.lag, other.lag), debt: older(self.debt, other.debt) }
     }
 
-    fn append(&mut self, parcel: Parcel) {
-        self.parcels.push_back(Some(parcel));
-        self.len += 1;
-    }
-
-    fn at(&mut self, position: u64) -> Option<&mut Parcel> {
-        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
-        self.parcels.get_mut(index)?.as_mut()
-    }
-
-    fn take_below(&mut self, from: &RelPath) -> Vec<Parcel> {
-        let mut taken = Vec::new();
-        for slot in &mut self.parcels {
-            let below = matches!(slot, Some(Parcel { change: Change { kind: ChangeKind::Update { path, .. }, .. }, .. }) if path.is_within(from));
-            if below {
-                taken.extend(slot.take());
-                self.len -= 1;
-            }
-        }
-        taken
-    }
-
-    fn pop(&mut self) -> Option<Parcel> {
-        while let Some(slot) = self.parcels.pop_front() {
-            let position = self.first;
-            self.first += 1;
-            let Some(parcel) = slot else { continue };
-            self.len -= 1;
-            if let ChangeKind::Update { path, .. } = &parcel.change.kind
-                && self.updates.get(path) == Some(&position)
-            {
-                self.updates.remove(path);
-            }
-            return Some(parcel);
-        }
-        None
-    }
-
-    fn clear(&mut self) {
-        *self = Self { first: self.first + self.parcels.len() as u64, ..Self::default() };
-    }
-
-    fn oldest(&self) -> Option<Instant> {
-        self.parcels.iter().flatten().map(|parcel| parcel.change.since).next()
+    /// Returns the ages of one thing.
+    pub fn of(since: Instant, counts: bool) -> Self {
+        Self { lag: counts.then_some(since), debt: Some(since) }
     }
 }
 
-/// Returns the scope that covers both: an unknown target needs the content.
-fn join(a: Scope, b: Scope) -> Scope {
-    if a == b { a } else { Scope::Content }
+/// What a session has taken out and a target has not acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Out {
+    /// How many changes.
+    pub changes: usize,
+    /// Bytes that are known to be on their way or to follow.
+    pub bytes: u64,
+    /// Since when.
+    pub since: Since,
+}
+
+/// What a target has yet to acknowledge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Changes that wait to be sent.
+    pub queued: usize,
+    /// What was taken out.
+    pub out: Out,
+    /// Since when, of both.
+    pub since: Since,
 }
 
 #[derive(Default)]
 struct Inner {
     live: Queue,
     bulk: Queue,
+    /// What was taken out and is not yet counted in `out`.
+    taken: Since,
+    out: Out,
+    /// Somebody waits for what is older than this.
+    awaited: Option<Instant>,
     wakes: u64,
     closed: bool,
     paused: bool,
@@ -162,28 +116,31 @@ impl Mailbox {
         let issued = Instant::now();
         let mut inner = self.lock();
         for change in changes {
-            inner.live.push(Parcel { change, issued, lane: Lane::Live });
+            let counts = counts_as_lag(&change.kind);
+            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts });
         }
-        if inner.live.len > LIVE_MAX {
-            let since = inner.live.oldest().unwrap_or(issued);
+        if inner.live.len() > LIVE_MAX {
+            let since = inner.live.since().debt.unwrap_or(issued);
             inner.live.clear();
             let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
-            inner.live.push(Parcel { change: Change { since, kind }, issued, lane: Lane::Live });
+            let change = Change { since, kind };
+            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts: true });
         }
         drop(inner);
         self.changed.notify_all();
     }
 
-    /// Adds a change of a pass; waits for room. `false` if the mailbox was closed meanwhile.
-    pub fn push_bulk(&self, change: Change) -> bool {
+    /// Adds a change of a pass, whose age may count as lag; waits for room. `false` if the mailbox was
+    /// closed meanwhile.
+    pub fn push_bulk(&self, change: Change, counts: bool) -> bool {
         let mut inner = self.lock();
-        while inner.bulk.len >= BULK_MAX && !inner.closed {
+        while inner.bulk.len() >= BULK_MAX && !inner.closed {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
         if inner.closed {
             return false;
         }
-        inner.bulk.push(Parcel { change, issued: Instant::now(), lane: Lane::Bulk });
+        inner.bulk.push(Parcel { change, issued: Instant::now(), lane: Lane::Bulk, counts });
         drop(inner);
         self.changed.notify_all();
         true
@@ -197,6 +154,9 @@ impl Mailbox {
         }
         let queue = if lane == Lane::Live { &mut inner.live } else { &mut inner.bulk };
         let taken: Vec<Parcel> = std::iter::from_fn(|| queue.pop()).take(max).collect();
+        for parcel in &taken {
+            inner.taken = inner.taken.older(Since::of(parcel.change.since, parcel.counts));
+        }
         drop(inner);
         if lane == Lane::Bulk && !taken.is_empty() {
             self.room.notify_all();
@@ -207,14 +167,13 @@ impl Mailbox {
     /// Whether a change of this very path waits.
     pub fn holds(&self, path: &RelPath) -> bool {
         let inner = self.lock();
-        let parcels = inner.live.parcels.iter().chain(&inner.bulk.parcels).flatten();
-        parcels.into_iter().any(|parcel| parcel.change.kind.path() == path)
+        inner.live.holds(path) || inner.bulk.holds(path)
     }
 
     /// Whether a live change waits.
     pub fn has_live(&self) -> bool {
         let inner = self.lock();
-        inner.live.len > 0 && !inner.paused
+        inner.live.len() > 0 && !inner.paused
     }
 
     /// Wakes the session up: an answer came that it must look at.
@@ -228,7 +187,7 @@ impl Mailbox {
     pub fn wait(&self, seen: &mut u64, until: Option<Instant>) {
         let mut inner = self.lock();
         loop {
-            let work = !inner.paused && (inner.live.len > 0 || inner.bulk.len > 0);
+            let work = !inner.paused && (inner.live.len() > 0 || inner.bulk.len() > 0);
             if work || inner.wakes != *seen || inner.closed {
                 break;
             }
@@ -287,16 +246,72 @@ impl Mailbox {
         self.room.notify_all();
     }
 
-    /// Returns how many changes wait in both lanes, and since when the oldest live one does.
-    pub fn pending(&self) -> (usize, Option<Instant>) {
+    /// Says what was taken out and is not acknowledged: all that was taken before this call.
+    pub fn note_out(&self, out: Out) {
+        let mut inner = self.lock();
+        (inner.taken, inner.out) = (Since::default(), out);
+    }
+
+    /// Has everything up to a moment sent without waiting for its writers to finish.
+    pub fn hurry(&self, until: Instant) {
+        let mut inner = self.lock();
+        inner.awaited = Some(inner.awaited.map_or(until, |known| known.max(until)));
+        drop(inner);
+        self.wake();
+    }
+
+    /// Whether somebody waits for what is as old as this.
+    pub fn is_awaited(&self, since: Instant) -> bool {
+        self.lock().awaited.is_some_and(|until| since <= until)
+    }
+
+    /// Returns how many changes wait in both lanes.
+    pub fn queued(&self) -> usize {
         let inner = self.lock();
-        (inner.live.len + inner.bulk.len, inner.live.oldest())
+        inner.live.len() + inner.bulk.len()
+    }
+
+    /// Returns what waits and what is under way.
+    pub fn pending(&self) -> Pending {
+        let inner = self.lock();
+        let waiting = inner.live.since().older(inner.bulk.since());
+        Pending {
+            queued: inner.live.len() + inner.bulk.len(),
+            out: inner.out,
+            since: waiting.older(inner.taken).older(inner.out.since),
+        }
+    }
+}
+
+/// Whether the age of a change is lag.
+pub(super) fn counts_as_lag(kind: &ChangeKind) -> bool {
+    match kind {
+        ChangeKind::Rescan { reason, .. } => is_of_events(*reason),
+        _ => true,
+    }
+}
+
+/// Whether a comparison stands for changes that happened and were not followed one by one.
+pub(super) fn is_of_events(reason: RescanReason) -> bool {
+    match reason {
+        RescanReason::Start
+        | RescanReason::Interval
+        | RescanReason::Request
+        | RescanReason::Reconnect
+        | RescanReason::Problem => false,
+        RescanReason::Overflow
+        | RescanReason::Unwatched
+        | RescanReason::Root
+        | RescanReason::Mount
+        | RescanReason::Mismatch
+        | RescanReason::Moved => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Scope;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()
@@ -352,15 +367,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_out_is_pending_until_the_session_says_what_became_of_it() {
+        let mailbox = Mailbox::new();
+        let (old, new) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let at = |since, text| Change { since, ..update(text) };
+        mailbox.push_live([at(new, "a"), at(old, "b")]);
+        assert_eq!(mailbox.pending().since, Since::of(old, true), "the oldest, wherever it stands");
+        assert_eq!(mailbox.take(Lane::Live, 100).len(), 2);
+        assert_eq!(mailbox.pending().since, Since::of(old, true), "taken out is not done");
+        let out = Out { changes: 1, bytes: 0, since: Since::of(new, true) };
+        mailbox.note_out(out);
+        assert_eq!(mailbox.pending(), Pending { queued: 0, out, since: out.since });
+        mailbox.push_live([at(new, "a"), at(old, "a")]);
+        assert_eq!(mailbox.pending().since.lag, Some(old), "a joined change keeps the older age");
+        mailbox.take(Lane::Live, 100);
+        mailbox.note_out(Out::default());
+        assert_eq!(mailbox.pending(), Pending::default());
+    }
+
+    #[test]
+    fn what_a_periodic_pass_finds_is_waited_for_and_is_no_lag() {
+        let mailbox = Mailbox::new();
+        assert!(mailbox.push_bulk(update("a"), false));
+        let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Interval };
+        mailbox.push_live([Change { since: Instant::now(), kind }]);
+        let since = mailbox.pending().since;
+        assert!(since.lag.is_none() && since.debt.is_some());
+    }
+
+    #[test]
     fn a_closed_mailbox_lets_a_waiting_pass_go() {
         let mailbox = Mailbox::new();
         let pusher = {
             let mailbox = Arc::clone(&mailbox);
             std::thread::spawn(move || {
-                (0..).take_while(|i| mailbox.push_bulk(update(&format!("f{i}")))).count()
+                (0..).take_while(|i| mailbox.push_bulk(update(&format!("f{i}")), false)).count()
             })
         };
-        while mailbox.pending().0 < BULK_MAX {
+        while mailbox.queued() < BULK_MAX {
             std::thread::yield_now();
         }
         mailbox.close();

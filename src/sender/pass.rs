@@ -13,10 +13,11 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use moves::Moves;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, is_of_events};
 use super::replies::PassReply;
 use super::shared::Shared;
 use super::source::is_absence;
+use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::config::Verify;
 use crate::error::errno_of;
@@ -47,6 +48,9 @@ struct Pass {
     top: RelPath,
     options: Options,
     began: Instant,
+    /// Since when the comparison is due: what it finds is as old, and counts as lag or does not.
+    since: Instant,
+    counts: bool,
     replies: Receiver<PassReply>,
     local: Scan,
     /// Deletes, in the order in which they were found.
@@ -61,11 +65,13 @@ struct Pass {
 }
 
 /// Starts a pass on a thread of its own.
-pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: RescanReason) {
+pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (RescanReason, Instant)) {
+    let (reason, since) = why;
     let (sender, replies) = unbounded();
     shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
     shared.passes_running.fetch_add(1, Ordering::AcqRel);
     Counters::add(&shared.status.counters.rescans, 1);
+    shared.status.rescanned(reason);
     let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
     let pass = Pass {
         options: Options {
@@ -80,6 +86,8 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: Resc
         id,
         top,
         began: Instant::now(),
+        since,
+        counts: is_of_events(reason),
         replies,
         local: Scan::default(),
         deletes: Vec::new(),
@@ -95,6 +103,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, reason: Resc
         .stack_size(64 << 20)
         .spawn(move || pass.run(reason));
     if started.is_err() {
+        kept.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         kept.passes_running.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -125,6 +134,10 @@ impl Pass {
         self.shared.mailbox.wake();
     }
 
+    fn unreadable(&self, path: &RelPath, errno: i32, on_target: bool) {
+        self.shared.problem(path, Failure { operation: "read", errno, on_target, since: self.since });
+    }
+
     fn send(&self, message: &ToReceiver<'_>) -> Result<(), Moot> {
         self.shared.outbox.send(message).map_err(|_| Moot)
     }
@@ -149,13 +162,13 @@ impl Pass {
         self.look_at_mounts()?;
         for (path, errno) in &self.local.problems {
             if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
-                self.shared.problem(path, "read", *errno, false);
+                self.unreadable(path, *errno, false);
             }
         }
         let PassReply::Scanned { top, links, entries, problems } = self.reply()? else { return Err(Moot) };
         for (path, errno) in &problems {
             if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
-                self.shared.problem(path, "read", *errno, true);
+                self.unreadable(path, *errno, true);
             }
         }
         let links_differ = self.options.mask.hard_links && links != self.local.links.finish();
@@ -255,7 +268,7 @@ impl Pass {
                 Difference::Retyped { target, .. } => {
                     if self.shared.options.sync.delete.in_passes() {
                         let kind = ChangeKind::Update { path: path.clone(), scope: Scope::Content };
-                        self.after_deletes.push(Change { since: self.began, kind });
+                        self.after_deletes.push(Change { since: self.since, kind });
                         self.summary.different += 1;
                         if target.digest.is_some() {
                             tasks.push((path, Task::Empty));
@@ -290,7 +303,7 @@ impl Pass {
             path: path.clone(),
             expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
         };
-        self.deletes.push(Change { since: self.began, kind });
+        self.deletes.push(Change { since: self.since, kind });
         Ok(if meta.kind == Kind::Dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
     }
 
@@ -312,7 +325,7 @@ impl Pass {
         self.summary.different += 1;
         let dir = entry.attrs.meta.kind == Kind::Dir;
         let kind = ChangeKind::Rename { from, to: path.clone(), dir };
-        self.push(Change { since: self.began, kind })?;
+        self.push(Change { since: self.since, kind })?;
         if self.options.mask.attrs_differ(&entry.attrs, &old.attrs) {
             self.update(path.clone(), Scope::Attributes, Some(&old))?;
         }
@@ -356,12 +369,12 @@ impl Pass {
             let mut known = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(path.clone(), Box::new(old.clone()));
         }
-        self.push(Change { since: self.began, kind: ChangeKind::Update { path, scope } })
+        self.push(Change { since: self.since, kind: ChangeKind::Update { path, scope } })
     }
 
     fn push(&self, change: Change) -> Result<(), Moot> {
         let mailbox: &Mailbox = &self.shared.mailbox;
-        if mailbox.push_bulk(change) { Ok(()) } else { Err(Moot) }
+        if mailbox.push_bulk(change, self.counts) { Ok(()) } else { Err(Moot) }
     }
 
     /// Lists a directory of the source; one that cannot be read gives nothing, and a Problem.
@@ -376,7 +389,7 @@ impl Pass {
             }
             Err(error) if is_absence(&error) => DirEntries::default(),
             Err(error) => {
-                self.shared.problem(dir, "read", errno_of(&error), false);
+                self.unreadable(dir, errno_of(&error), false);
                 DirEntries::default()
             }
         }
@@ -411,7 +424,7 @@ impl Pass {
                 return Err(Moot);
             }
             if errno != 0 && !is_absence(&std::io::Error::from_raw_os_error(errno)) {
-                self.shared.problem(dir, "read", errno, true);
+                self.unreadable(dir, errno, true);
             }
             entries.extend(piece);
             if last {
@@ -443,7 +456,7 @@ impl Pass {
             Err(error) if is_absence(&error) => return Ok(Vec::new()),
             Err(error) => {
                 // Nothing is known of what is below: nothing may go.
-                self.shared.problem(dir, "read", errno_of(&error), false);
+                self.unreadable(dir, errno_of(&error), false);
                 return Ok(Vec::new());
             }
         };

@@ -1,36 +1,30 @@
 //! One connection to one target, from the handshake to the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
-
 use super::Feedback;
+use super::debts::Debts;
 use super::error::SessionError;
 use super::held::Held;
-use super::hello::{hello, place_of};
 use super::mailbox::{Lane, Mailbox, Parcel};
-use super::outbox::Outbox;
-use super::owners::TargetView;
-use super::progress::{Found, TELL_EVERY, Told};
+use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
-use super::replies;
 use super::shared::Shared;
 use super::source::Source;
+use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::event::RescanReason;
-use crate::filter::Filter;
-use crate::monitor::{Counters, Monitor, Notice, Scope as About};
-use crate::protocol::{BatchId, FrameError, Identified, MAGIC, PassId, ReplyHello, ToReceiver};
-use crate::reconcile::Rules;
-use crate::transport::{Control, Ended, Transport};
-use crate::tree::{Chmod, FileId, Mask, RelPath};
+use crate::monitor::{Monitor, Notice};
+use crate::protocol::{BatchId, ReplyHello, ToReceiver};
+use crate::transport::{Control, Ended};
+use crate::tree::{FileId, Mask, RelPath};
 
 /// Live changes in one batch.
 const LIVE_BATCH: usize = 2048;
@@ -38,8 +32,6 @@ const LIVE_BATCH: usize = 2048;
 const BULK_BATCH: usize = 128;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
-/// Passes under way at once; the receiver takes no more than twice as many.
-const PASSES_MAX: usize = 4;
 /// Time that a stop waits for what is in flight.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -84,7 +76,10 @@ pub struct Session {
     replies: Option<JoinHandle<()>>,
     pub(super) batch: BatchId,
     pub(super) open: Vec<Parcel>,
-    unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    pub(super) unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    /// Bytes that had been sent when each of them was ended, and when the last acknowledged one was.
+    unacked_bytes: VecDeque<u64>,
+    pub(super) acked_bytes: u64,
     /// Directories in which a name changed since the last commit.
     pub(super) touched: BTreeSet<RelPath>,
     /// Whether anything was sent since the last commit.
@@ -100,14 +95,17 @@ pub struct Session {
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
-    pub(super) links_doubtful: bool,
+    /// Since when there may be names of one file that stand apart on the target.
+    pub(super) links_doubtful: Option<Instant>,
     /// Renames that were sent and not acknowledged.
     pub(super) renames: VecDeque<Renaming>,
-    next_pass: PassId,
-    passes_waiting: BTreeMap<RelPath, RescanReason>,
+    /// Since when the change that is being sent waits: what follows from it is as old.
+    pub(super) since: Instant,
+    pub(super) debts: Debts,
     pinged: Instant,
     pub(super) live_told: bool,
     pub(super) told: Told,
+    pub(super) stating: Stating,
 }
 
 /// A rename on its way.
@@ -134,130 +132,7 @@ pub struct Surroundings {
 }
 
 impl Session {
-    /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
-    /// target where that is allowed.
-    ///
-    /// # Errors
-    /// [`SessionError`]; see its variants for the consequence.
-    pub fn connect(
-        transport: &dyn Transport,
-        options: SessionOptions,
-        around: Surroundings,
-    ) -> Result<Self, SessionError> {
-        match Self::attempt(transport, &options, &around) {
-            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
-                Self::attempt(transport, &options, &around)
-            }
-            other => other,
-        }
-    }
-
-    fn attempt(
-        transport: &dyn Transport,
-        options: &SessionOptions,
-        around: &Surroundings,
-    ) -> Result<Self, SessionError> {
-        let sync = &options.sync;
-        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
-        let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
-        let mut chmod = Chmod::default();
-        for text in &sync.selection.chmod {
-            chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
-        }
-        let hello = hello(options, place_of(&around.source)?);
-        let link = transport.connect()?;
-        let control: Arc<dyn Control> = Arc::from(link.control);
-        let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
-        let (greeted, greeting) = bounded(1);
-        let (handover, shared_in) = bounded::<Arc<Shared>>(1);
-        let reader = link.reader;
-        let thread = std::thread::Builder::new()
-            .name("replies".to_owned())
-            .spawn(move || replies::run(reader, &greeted, &shared_in))
-            .map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
-        let sent = outbox.raw(&MAGIC).and_then(|()| outbox.send(&ToReceiver::Hello(Box::new(hello))));
-        let sent = sent.and_then(|()| outbox.flush());
-        let limit = sync.timeout.max(Duration::from_secs(10));
-        let reply = match greeting.recv_timeout(limit) {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_)))) => {
-                return Err(SessionError::Ended(control.ended()));
-            }
-            Ok(Err(error)) => {
-                control.kill();
-                return Err(error);
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                control.kill();
-                return Err(SessionError::Silent(limit));
-            }
-            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
-        };
-        sent?;
-        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
-        let _ = handover.send(Arc::clone(&shared));
-        Counters::add(&shared.status.counters.connects, 1);
-        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
-        if reply.kept > 0 {
-            shared.notice(&Notice::Kept { count: reply.kept });
-        }
-        Ok(Self::new(shared, control, thread, &reply))
-    }
-
-    fn shared(
-        options: &SessionOptions,
-        around: &Surroundings,
-        outbox: Outbox,
-        reply: &ReplyHello,
-        parsed: (Filter, Chmod),
-    ) -> Arc<Shared> {
-        let sync = &options.sync;
-        let selection = &sync.selection;
-        let mask = sync.mask.both(reply.profile);
-        let (filter, chmod) = parsed;
-        Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
-            let asker = shared.clone();
-            let ask = Box::new(move |names| {
-                let Some(shared) = asker.upgrade() else { return false };
-                let sent = shared.outbox.send(&ToReceiver::Owners(names));
-                sent.and_then(|()| shared.outbox.flush()).is_ok()
-            });
-            Shared {
-                about: About::new(&sync.name, &options.target.name),
-                options: options.clone(),
-                mask,
-                rules: Rules {
-                    update: selection.update,
-                    existing: selection.existing,
-                    ignore_existing: selection.ignore_existing,
-                    size_only: selection.size_only,
-                    ignore_times: selection.ignore_times,
-                    modify_window: selection.modify_window,
-                },
-                filter: Arc::new(filter),
-                strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),
-                source: Arc::clone(&around.source),
-                mailbox: Arc::clone(&around.mailbox),
-                outbox,
-                view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
-                status: Arc::clone(&around.status),
-                held: Arc::clone(&around.held),
-                monitor: Arc::clone(&around.monitor),
-                feedback: Arc::clone(&around.feedback),
-                mounts: Mutex::new(reply.mounts.iter().cloned().collect()),
-                acked: AtomicU64::new(0),
-                inbox: Mutex::default(),
-                passes: Mutex::default(),
-                passes_running: AtomicUsize::new(0),
-                first_pass_done: AtomicBool::new(false),
-                found: Found::default(),
-                links: Mutex::default(),
-                old: Mutex::default(),
-            }
-        })
-    }
-
-    fn new(
+    pub(super) fn new(
         shared: Arc<Shared>,
         control: Arc<dyn Control>,
         replies: JoinHandle<()>,
@@ -272,12 +147,15 @@ impl Session {
         shared.status.retry_all();
         Self {
             told: Told::new(&shared),
+            stating: Stating::default(),
             shared,
             control,
             replies: Some(replies),
             batch: 1,
             open: Vec::new(),
             unacked: VecDeque::new(),
+            unacked_bytes: VecDeque::new(),
+            acked_bytes: 0,
             touched: BTreeSet::new(),
             uncommitted: false,
             jobs: Jobs::new(reply.limits.streams),
@@ -287,10 +165,10 @@ impl Session {
             final_deletes: HashSet::new(),
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
-            links_doubtful: false,
+            links_doubtful: None,
             renames: VecDeque::new(),
-            next_pass: 1,
-            passes_waiting: BTreeMap::new(),
+            since,
+            debts: Debts::default(),
             pinged: Instant::now(),
             live_told: false,
         }
@@ -300,7 +178,7 @@ impl Session {
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
         self.shared.status.enter(TargetState::FirstPass, None);
-        self.start_pass(RelPath::root(), reason);
+        self.start_pass(RelPath::root(), reason, Instant::now());
         let ended = self.work();
         let error = match ended {
             Ok(()) => self.leave().err(),
@@ -325,6 +203,7 @@ impl Session {
         let mut seen = 0;
         loop {
             self.tell_progress(Instant::now());
+            self.state(Instant::now())?;
             self.look_at_answers()?;
             self.pump_passes();
             if self.shared.mailbox.is_closed() {
@@ -336,6 +215,7 @@ impl Session {
                 self.commit()?;
                 continue;
             }
+            self.settle_vanished();
             if self.step_job()? {
                 continue;
             }
@@ -365,11 +245,9 @@ impl Session {
                     continue;
                 }
                 self.tell_live();
-                if std::mem::take(&mut self.links_doubtful) {
-                    // No event tells which file a new name joined: only a walk finds its other names.
-                    self.start_pass(RelPath::root(), RescanReason::Mismatch);
-                    continue;
-                }
+            }
+            if self.seek_links() {
+                continue;
             }
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until));
@@ -377,10 +255,10 @@ impl Session {
     }
 
     /// Whether nothing is under way and nothing waits, as far as this session goes.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.shared.passes_running.load(Ordering::Acquire) == 0
-            && self.passes_waiting.is_empty()
-            && self.shared.mailbox.pending().0 == 0
+            && self.debts.passes_waiting.is_empty()
+            && self.shared.mailbox.queued() == 0
             && self.jobs.is_empty()
             && self.unacked.is_empty()
             && self.shared.inbox().replies.is_empty()
@@ -409,12 +287,15 @@ impl Session {
             self.shared.outbox.flush()?;
         }
         let mut until = self.pinged + timeout / 3;
+        if let Some(again) = self.state(now)? {
+            until = until.min(again);
+        }
         if !self.shared.first_pass_done.load(Ordering::Acquire) {
             until = until.min(now + TELL_EVERY);
         }
         if self.shared.options.live {
-            for path in self.shared.status.due(now, self.batch) {
-                self.look_again(path, RescanReason::Problem);
+            for (path, since) in self.shared.status.due(now, self.batch) {
+                self.look_again(path, RescanReason::Problem, since);
             }
             if let Some(retry) = self.shared.status.next_retry() {
                 until = until.min(retry);
@@ -435,6 +316,7 @@ impl Session {
             }
             self.shared.outbox.send(&ToReceiver::Commit { batch: self.batch })?;
             self.unacked.push_back((self.batch, std::mem::take(&mut self.open)));
+            self.unacked_bytes.push_back(self.shared.status.counters.totals().sent_bytes);
             self.batch += 1;
             self.uncommitted = false;
         }
@@ -453,13 +335,6 @@ impl Session {
             self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
         }
         Ok(())
-    }
-
-    fn note_in_flight(&self) {
-        let live = |parcel: &&Parcel| parcel.lane == Lane::Live;
-        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-        let oldest = unacked.chain(&self.open).chain(self.jobs.parcels()).filter(live);
-        self.shared.status.in_flight(oldest.map(|parcel| parcel.change.since).min());
     }
 
     fn look_at_answers(&mut self) -> Result<(), SessionError> {
@@ -489,6 +364,7 @@ impl Session {
             if let Some((batch, parcels)) = self.unacked.pop_front() {
                 self.shared.delivered(batch, &parcels);
             }
+            self.acked_bytes = self.unacked_bytes.pop_front().unwrap_or(self.acked_bytes);
             moved = true;
         }
         if moved {
@@ -498,33 +374,6 @@ impl Session {
             self.shared.status.acknowledged(acked);
             self.note_in_flight();
         }
-    }
-
-    /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
-    /// another that waits is covered by it.
-    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason) {
-        if self.passes_waiting.keys().any(|other| top.is_within(other)) {
-            return;
-        }
-        self.passes_waiting.retain(|other, _| !other.is_within(&top));
-        self.passes_waiting.insert(top, reason);
-        self.pump_passes();
-    }
-
-    fn pump_passes(&mut self) {
-        while self.shared.passes_running.load(Ordering::Acquire) < PASSES_MAX {
-            let Some((top, reason)) = self.passes_waiting.pop_first() else { return };
-            let pass = self.next_pass;
-            self.next_pass += 1;
-            super::pass::start(&self.shared, pass, top, reason);
-        }
-    }
-
-    /// Follows a rename with what is to be compared.
-    pub(super) fn rename_passes(&mut self, from: &RelPath, to: &RelPath) {
-        let waiting = std::mem::take(&mut self.passes_waiting);
-        self.passes_waiting =
-            waiting.into_iter().map(|(top, reason)| (top.rebase(from, to).unwrap_or(top), reason)).collect();
     }
 
     /// Stops in order: the file in flight is finished, what was sent is acknowledged.

@@ -15,7 +15,7 @@ use super::progress::Found;
 use super::replies::{PassReply, Reply};
 use super::session::SessionOptions;
 use super::source::Source;
-use super::status::TargetStatus;
+use super::status::{Failure, TargetStatus};
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
@@ -26,6 +26,8 @@ use crate::tree::{Entry, FileId, Mask, RelPath};
 pub(super) struct Shared {
     pub about: About,
     pub options: SessionOptions,
+    /// The protocol version that both sides speak.
+    pub version: u32,
     pub mask: Mask,
     pub rules: Rules,
     pub filter: Arc<Filter>,
@@ -80,9 +82,10 @@ impl Shared {
     }
 
     /// Records a failure of a path, and tells of it once.
-    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
+    pub fn problem(&self, path: &RelPath, failure: Failure<'_>) {
         Counters::add(&self.status.counters.problems, 1);
-        if self.status.problem(path, operation, errno, on_target) {
+        if self.status.problem(path, &failure) {
+            let Failure { operation, errno, on_target, .. } = failure;
             let operation = operation.to_owned();
             self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
         }

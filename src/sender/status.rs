@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::latest::Latest;
 use crate::batch::{ChangeKind, Scope};
+use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
 use crate::tree::RelPath;
 
@@ -32,6 +33,19 @@ pub enum TargetState {
     Paused,
 }
 
+/// One failure of a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// What failed, as one verb.
+    pub operation: &'a str,
+    /// The errno.
+    pub errno: i32,
+    /// Whether it failed on the target.
+    pub on_target: bool,
+    /// Since when the change waits that failed.
+    pub since: Instant,
+}
+
 /// A path that could not be mirrored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TargetProblem {
@@ -43,6 +57,12 @@ pub struct TargetProblem {
     pub on_target: bool,
     /// How often it was tried in vain.
     pub attempts: u32,
+    /// When it failed first.
+    #[serde(skip)]
+    pub first: SystemTime,
+    /// Since when the oldest change waits that failed.
+    #[serde(skip)]
+    pub since: Instant,
     /// When it is tried again.
     #[serde(skip)]
     pub retry_at: Instant,
@@ -58,7 +78,13 @@ struct Inner {
     problems: BTreeMap<RelPath, TargetProblem>,
     last_pass: Option<(SystemTime, PassSummary)>,
     last_ack: Option<SystemTime>,
-    oldest: Option<Instant>,
+    /// Whether it was live once.
+    known: bool,
+    /// Version of the agent, and what the target lacks.
+    agent: Option<(String, Vec<String>)>,
+    rescans: BTreeMap<&'static str, u64>,
+    /// Failures of paths that were not kept one by one.
+    more_problems: u64,
     error: Option<String>,
 }
 
@@ -101,7 +127,41 @@ impl TargetStatus {
             return false;
         }
         (inner.state, inner.since) = (state, Some(SystemTime::now()));
+        inner.known |= state == TargetState::Live;
+        if state == TargetState::Down {
+            inner.agent = None;
+        }
         true
+    }
+
+    /// Whether the target was in step at some time.
+    pub fn is_known(&self) -> bool {
+        self.lock().known
+    }
+
+    /// Notes who answered: the agent's version, and what the target cannot hold.
+    pub fn connected(&self, program: &str, lacks: &[String]) {
+        self.lock().agent = Some((program.to_owned(), lacks.to_vec()));
+    }
+
+    /// Returns the agent's version and what the target cannot hold, while there is a connection.
+    pub fn agent(&self) -> Option<(String, Vec<String>)> {
+        self.lock().agent.clone()
+    }
+
+    /// Counts a comparison.
+    pub fn rescanned(&self, reason: RescanReason) {
+        *self.lock().rescans.entry(reason.word()).or_default() += 1;
+    }
+
+    /// Returns the number of comparisons by reason.
+    pub fn rescans(&self) -> BTreeMap<&'static str, u64> {
+        self.lock().rescans.clone()
+    }
+
+    /// Returns how many failures of paths are not among [`TargetStatus::problems`].
+    pub fn more_problems(&self) -> u64 {
+        self.lock().more_problems
     }
 
     /// Returns why there is no connection.
@@ -110,19 +170,25 @@ impl TargetStatus {
     }
 
     /// Notes a failure of a path; `true` if it is a new one or another one.
-    pub fn problem(&self, path: &RelPath, operation: &str, errno: i32, on_target: bool) -> bool {
+    pub fn problem(&self, path: &RelPath, failure: &Failure<'_>) -> bool {
+        let Failure { operation, errno, on_target, since } = *failure;
         let mut inner = self.lock();
         let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
         let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
         if attempts == 0 && inner.problems.len() >= PROBLEMS_MAX {
+            inner.more_problems += 1;
             return false;
         }
+        let first = inner.problems.get(path).map_or_else(SystemTime::now, |old| old.first);
+        let since = inner.problems.get(path).map_or(since, |old| old.since.min(since));
         let pause = RETRY_FIRST.saturating_mul(1 << attempts.min(10)).min(RETRY_LONGEST);
         let problem = TargetProblem {
             operation: operation.to_owned(),
             errno,
             on_target,
             attempts: attempts + 1,
+            first,
+            since,
             retry_at: Instant::now() + pause,
             trying: None,
         };
@@ -130,13 +196,30 @@ impl TargetStatus {
         new
     }
 
-    /// Returns the paths whose next try is due, and marks them as being tried under `commit`.
-    pub fn due(&self, now: Instant, commit: u64) -> Vec<RelPath> {
+    /// Notes that a path was sent once more under `commit`, whatever the reason.
+    pub fn tried(&self, path: &RelPath, commit: u64) {
+        if let Some(problem) = self.lock().problems.get_mut(path) {
+            problem.trying = Some(commit);
+        }
+    }
+
+    /// Has every path tried at once that failed with a change up to `until`, and is not being tried:
+    /// somebody waits.
+    pub fn hurry(&self, until: Instant) {
+        let now = Instant::now();
+        for problem in self.lock().problems.values_mut().filter(|p| p.trying.is_none() && p.since <= until) {
+            problem.retry_at = problem.retry_at.min(now);
+        }
+    }
+
+    /// Returns the paths whose next try is due, with since when their change waits, and marks them as being
+    /// tried under `commit`.
+    pub fn due(&self, now: Instant, commit: u64) -> Vec<(RelPath, Instant)> {
         let mut inner = self.lock();
         let due = inner.problems.iter_mut().filter(|(_, p)| p.trying.is_none() && p.retry_at <= now);
         due.map(|(path, problem)| {
             problem.trying = Some(commit);
-            path.clone()
+            (path.clone(), problem.since)
         })
         .collect()
     }
@@ -202,7 +285,10 @@ impl TargetStatus {
 
     /// Notes the end of a pass over the whole tree.
     pub fn passed(&self, summary: PassSummary) {
-        self.lock().last_pass = Some((SystemTime::now(), summary));
+        let mut inner = self.lock();
+        inner.last_pass = Some((SystemTime::now(), summary));
+        // What is not kept one by one is found again by the next pass, or is solved.
+        inner.more_problems = 0;
     }
 
     /// Returns the last pass over the whole tree.
@@ -213,15 +299,5 @@ impl TargetStatus {
     /// Returns when the target last acknowledged.
     pub fn last_ack(&self) -> Option<SystemTime> {
         self.lock().last_ack
-    }
-
-    /// Notes since when the oldest change waits that is neither in the mailbox nor acknowledged.
-    pub fn in_flight(&self, oldest: Option<Instant>) {
-        self.lock().oldest = oldest;
-    }
-
-    /// Returns since when the oldest change in flight waits.
-    pub fn oldest_in_flight(&self) -> Option<Instant> {
-        self.lock().oldest
     }
 }

@@ -68,6 +68,8 @@ impl Jobs {
             self.jobs.iter_mut().find(|job| job.path == path && matches!(job.phase, Phase::Waiting));
         if let Some(job) = waiting {
             job.parcel.issued = parcel.issued;
+            job.parcel.counts |= parcel.counts;
+            job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
             return;
         }
         let stream = self.next;
@@ -81,6 +83,16 @@ impl Jobs {
 
     pub fn has_room(&self) -> bool {
         self.jobs.len() < WAITING_MAX
+    }
+
+    /// Bytes of the files that are known to follow.
+    pub fn bytes_left(&self) -> u64 {
+        let left = |job: &Job| {
+            let size = job.file.as_ref().map_or(0, |file| file.size());
+            let done = if let Phase::Sending { offset, .. } = job.phase { offset } else { 0 };
+            size.saturating_sub(done)
+        };
+        self.jobs.iter().map(left).fold(0, u64::saturating_add)
     }
 
     pub fn is_sending(&self) -> bool {
@@ -211,12 +223,12 @@ impl Session {
         let file = match self.shared.source.file(&job.path, &self.shared.mask, job.parcel.issued) {
             Ok(file) => file,
             Err(error) => {
-                self.read_failed(&job.path, &error)?;
+                self.read_failed(&job.path, &error, job.parcel.change.since)?;
                 return self.drop_job(job);
             }
         };
         if self.must_wait(&file, &job.parcel) {
-            self.shared.feedback.still_open(&job.path);
+            self.shared.feedback.still_open(&job.path, job.parcel.change.since);
             return self.drop_job(job);
         }
         let basis = index.is_some();
@@ -235,6 +247,7 @@ impl Session {
     }
 
     fn send_piece(&mut self, job: &mut Job) -> Result<bool, SessionError> {
+        self.since = job.parcel.change.since;
         let (Some(file), Phase::Sending { offset, differ, index, matched, literal }) =
             (job.file.clone(), &mut job.phase)
         else {
@@ -244,7 +257,7 @@ impl Session {
         let piece = match file.piece(*offset) {
             Ok(piece) => piece,
             Err(error) => {
-                self.read_failed(&job.path, &error)?;
+                self.read_failed(&job.path, &error, job.parcel.change.since)?;
                 return self.drop_job(job);
             }
         };
@@ -290,7 +303,7 @@ impl Session {
         let end = match file.finish(&self.shared.mask) {
             Ok(end) => end,
             Err(error) => {
-                self.read_failed(&job.path, &error)?;
+                self.read_failed(&job.path, &error, job.parcel.change.since)?;
                 return self.drop_job(job);
             }
         };

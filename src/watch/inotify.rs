@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use crate::event::RescanReason;
 
 use super::anchor::Anchor;
-use super::kernel::{self, Kernel, Tuning};
+use super::kernel::{self, Kernel, Tuning, Wd};
 use super::mounts::Mounts;
 use super::{Listen, Problem, Setup, WatchError};
 
@@ -81,6 +81,8 @@ pub(super) struct Inotify {
     unwatched: u64,
     /// The last rename, to recognise an exchange by its second half.
     last_move: Option<root::Pair>,
+    /// The watch on the directory of the marks.
+    marks: Option<Wd>,
 }
 
 impl Inotify {
@@ -108,7 +110,11 @@ impl Inotify {
             due: Due::default(),
             unwatched: 0,
             last_move: None,
+            marks: None,
         };
+        // Without it, whoever asks is told that nobody knows.
+        let marks = this.setup.fence.dir().map(|dir| this.kernel.add_path(dir, kernel::mark_mask()));
+        this.marks = marks.and_then(Result::ok);
         let (fd, _) = this.anchor.resolve().map_err(|errno| WatchError::Source { path: source, errno })?;
         this.rebuild(fd);
         this.finish_round();
@@ -118,6 +124,7 @@ impl Inotify {
     /// Moves what the kernel holds into the queue; says whether that was anything.
     fn drain(&mut self) -> bool {
         let (nodes, queue) = (&self.nodes, &mut self.queue);
+        kernel::unsignal(self.setup.fence.ring());
         self.kernel.drain(DRAIN_READS, |raw| {
             // The echo of a watch that was dropped here.
             if nodes.contains(raw.wd) || !raw.mask.contains(ReadFlags::IGNORED) {
@@ -131,6 +138,7 @@ impl Inotify {
         self.due.queue = None;
         for _ in 0..ROUND_EVENTS {
             match self.queue.next(Instant::now(), self.tuning.hold) {
+                Next::Event(raw) if Some(raw.wd) == self.marks => self.setup.fence.meet(&raw.name),
                 Next::Event(raw) => self.on_event(raw),
                 Next::Moved(raw, wd, name) => self.on_move(&raw, wd, &name),
                 Next::Wait(until) => {
@@ -175,6 +183,10 @@ impl Inotify {
 
     /// Hands over what was heard, and sees to when to wake up.
     fn finish_round(&mut self) {
+        let met = self.setup.fence.is_met();
+        if met {
+            self.look_everywhere();
+        }
         let next = Instant::now() + self.setup.options.poll_interval;
         if self.due.queue.is_none() && !self.queue.is_empty() {
             // Read during a walk after the queue was looked at; the kernel has nothing left to wake us.
@@ -188,7 +200,29 @@ impl Inotify {
         }
         self.root.fd = None;
         self.setup.out.set_watched(self.nodes.len());
+        if self.marks.is_none() {
+            self.setup.fence.meet_all();
+        }
         self.setup.out.flush();
+        if self.marks.is_none() {
+            self.setup.fence.answer_unsure();
+        } else if met && !self.gaps.has_missing() {
+            self.setup.fence.answer_met();
+        } else if met {
+            // An event named a directory that the disk has elsewhere by now: what is in it comes with
+            // the event that says where, or with a walk of everything.
+            self.due.missing = self.due.missing.or(Some(Instant::now()));
+        }
+    }
+
+    /// Looks at what the events of the tree do not tell, for who wants to know that nothing is left.
+    fn look_everywhere(&mut self) {
+        // These are queues of their own: what was in them before the mark was made is in them now.
+        self.anchor.drain();
+        self.on_mounts();
+        if self.gaps.has_holes() {
+            self.retry_holes();
+        }
     }
 
     /// Shows the problems on the handle.
@@ -225,9 +259,10 @@ impl Listen for Inotify {
     fn run(mut self: Box<Self>) {
         loop {
             let urgent = PollFlags::PRI | PollFlags::ERR;
-            let [_, anchor, mounts, stop, asked] = kernel::wait(
+            let [_, _, anchor, mounts, stop, asked] = kernel::wait(
                 [
                     (self.kernel.as_fd(), PollFlags::IN),
+                    (self.setup.fence.ring().as_fd(), PollFlags::IN),
                     (self.anchor.as_fd(), PollFlags::IN),
                     (self.mounts.as_fd(), urgent),
                     (self.setup.stop.as_fd(), PollFlags::IN),
@@ -266,6 +301,7 @@ mod tests {
     use crate::config::Backend;
     use crate::event::Event;
 
+    use super::super::fence::Fence;
     use super::super::outbox::Outbox;
     use super::super::{Options, Sink};
     use super::*;
@@ -280,11 +316,20 @@ mod tests {
         let poll_interval = Duration::from_secs(1);
         let setup = Setup {
             source: source.to_owned(),
-            options: Options { backend: Backend::Inotify, poll_interval, one_file_system: false },
+            options: Options {
+                backend: Backend::Inotify,
+                poll_interval,
+                one_file_system: false,
+                marks: None,
+            },
             skip: Arc::new(|_, _| false),
             out: Outbox::new(Arc::new(Deaf), Arc::default()),
             stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
             ask: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            fence: Arc::new(Fence::new(
+                None,
+                eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap(),
+            )),
         };
         Inotify::start(setup, tuning).unwrap()
     }

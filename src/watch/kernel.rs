@@ -53,6 +53,11 @@ pub(super) fn tree_mask() -> WatchFlags {
         | WatchFlags::ONLYDIR
 }
 
+/// What is asked about the directory of the marks.
+pub(super) fn mark_mask() -> WatchFlags {
+    WatchFlags::CREATE | WatchFlags::ONLYDIR
+}
+
 /// One event as the kernel gave it.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
@@ -84,6 +89,11 @@ impl Kernel {
     /// Watches the directory behind an open fd, so that no path can lead elsewhere meanwhile.
     pub(super) fn add(&self, dir: BorrowedFd<'_>, mask: WatchFlags) -> Result<Wd, Errno> {
         inotify::add_watch(&self.fd, format!("/proc/self/fd/{}", dir.as_raw_fd()), mask)
+    }
+
+    /// Watches the directory at a path of our own.
+    pub(super) fn add_path(&self, dir: &std::path::Path, mask: WatchFlags) -> Result<Wd, Errno> {
+        inotify::add_watch(&self.fd, dir, mask)
     }
 
     /// Drops a watch; one that the kernel dropped already is no error.

@@ -349,12 +349,17 @@ impl Listen for Poll {
     fn run(mut self: Box<Self>) {
         loop {
             let until = Instant::now() + self.setup.options.poll_interval;
-            let [stop] = kernel::wait([(self.setup.stop.as_fd(), PollFlags::IN)], Some(until));
+            let [stop, _] = kernel::wait(
+                [(self.setup.stop.as_fd(), PollFlags::IN), (self.setup.fence.ring().as_fd(), PollFlags::IN)],
+                Some(until),
+            );
             if stop {
                 return;
             }
+            self.setup.fence.meet_all();
             self.look();
             self.setup.out.flush();
+            self.setup.fence.answer_unsure();
         }
     }
 }

@@ -333,8 +333,10 @@ impl Listen for Portable {
             retry = if blind { retry.or(Some(Instant::now() + interval)) } else { None };
             self.tell();
             self.setup.out.flush();
-            let [_, anchor, mounts, stop] = kernel::wait(
+            self.setup.fence.answer_unsure();
+            let [_, _, anchor, mounts, stop] = kernel::wait(
                 [
+                    (self.setup.fence.ring().as_fd(), PollFlags::IN),
                     (self.inbox.ready.as_fd(), PollFlags::IN),
                     (self.anchor.as_fd(), PollFlags::IN),
                     (self.mounts.as_fd(), PollFlags::PRI | PollFlags::ERR),
@@ -345,6 +347,7 @@ impl Listen for Portable {
             if stop {
                 return;
             }
+            self.setup.fence.meet_all();
             self.process();
             if retry.is_some_and(|due| due <= Instant::now()) {
                 retry = None;

@@ -45,7 +45,7 @@ fn a_target_whose_connections_are_cut_at_random_converges_and_so_does_the_other(
         }
         churn.close();
         // Reconnecting backs off: the time to settle begins when both are live again.
-        let control = stand.dir.path().join("control");
+        let control = stand.control();
         let in_step = holds_within(Duration::from_secs(60), || {
             let wait = format!("--control={}", control.display());
             stand.environment.run(["wait", "--timeout=1s", &wait]).code() == 0

@@ -8,14 +8,20 @@ use super::{complain_text, print};
 use crate::cli::commands::{Control, Held, LogLevel, Named, Reconcile, Wait};
 use crate::cli::exit::Exit;
 use crate::daemon;
-use crate::status::{Answer, Request};
+use crate::status::{self, Answer, Request};
 
 /// Longest time that a daemon may take for an answer other than that of a wait.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn wait(wait: Wait) -> u8 {
     let timeout_ms = wait.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-    tell(&wait.control, &Request::Wait { sync: wait.sync, targets: wait.targets, timeout_ms }, "")
+    let request = status::Wait {
+        sync: wait.sync,
+        targets: wait.targets,
+        timeout_ms,
+        despite_problems: wait.despite_problems,
+    };
+    tell(&wait.control, &Request::Wait(request), "")
 }
 
 pub(super) fn reconcile(it: Reconcile) -> u8 {
@@ -94,7 +100,7 @@ pub(super) fn ask(control: &Control, request: &Request) -> Option<(PathBuf, io::
 
 fn tell(control: &Control, request: &Request, done: &str) -> u8 {
     let Some(socket) = socket(control) else { return Exit::Stream.code() };
-    let limit = if matches!(request, Request::Wait { .. }) { None } else { Some(ANSWER_MAX) };
+    let limit = if matches!(request, Request::Wait(_)) { None } else { Some(ANSWER_MAX) };
     match daemon::ask(&socket, request, limit) {
         Ok(Answer::Done { count }) => {
             if !done.is_empty() {

@@ -277,11 +277,11 @@ impl World {
             // Some files are large and open, and some cannot be read with certainty at first.
             if content % 4 == 0 && self.now.duration_since(since) < self.options.max_open {
                 self.causes += 1;
-                return self.debounce.still_open(&at, self.now);
+                return self.debounce.still_open(&at, self.now, self.now);
             }
             if content % 4 == 1 && self.uncertain.insert(content) {
                 self.causes += 1;
-                self.debounce.again(&at, self.now, Duration::from_millis(200));
+                self.debounce.again(&at, self.now, Duration::from_millis(200), None);
                 return;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::super::status::Failure;
 use super::{Moot, Pass, PassReply};
 use crate::error::errno_of;
 use crate::protocol::{ScanOptions, ToReceiver};
@@ -20,7 +21,9 @@ impl Pass {
             let trimmed: Vec<&[u8]> =
                 file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
             let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
-                self.shared.problem(&RelPath::root(), "read name from --files-from", libc::EINVAL, false);
+                let (operation, errno) = ("read name from --files-from", libc::EINVAL);
+                let failure = Failure { operation, errno, on_target: false, since: self.since };
+                self.shared.problem(&RelPath::root(), failure);
                 continue;
             };
             let mut names = Vec::new();
@@ -47,11 +50,11 @@ impl Pass {
         let mut ours = match self.shared.source.entry(path, &self.options.mask) {
             Ok(Some(ours)) => ours,
             Ok(None) => {
-                self.shared.problem(path, "read", libc::ENOENT, false);
+                self.unreadable(path, libc::ENOENT, false);
                 return Ok(());
             }
             Err(error) => {
-                self.shared.problem(path, "read", errno_of(&error), false);
+                self.unreadable(path, errno_of(&error), false);
                 return Ok(());
             }
         };

@@ -99,6 +99,8 @@ impl Inotify {
         // An old "deleted" must not undo what the walk finds.
         self.kernel.drain(DISCARD_READS, |_| {});
         self.queue.clear();
+        // What was asked before this is answered behind the rescan below.
+        self.setup.fence.mark_again();
         match self.anchor.resolve() {
             Ok((root, _)) => {
                 self.rebuild(root);

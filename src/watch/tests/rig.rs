@@ -75,7 +75,7 @@ pub(super) struct Rig {
 }
 
 pub(super) fn options(backend: Backend) -> Options {
-    Options { backend, poll_interval: Duration::from_millis(30), one_file_system: false }
+    Options { backend, poll_interval: Duration::from_millis(30), one_file_system: false, marks: None }
 }
 
 pub(super) fn start_at(source: &Path, backend: Backend) -> Result<Watcher, WatchError> {

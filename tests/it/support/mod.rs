@@ -7,6 +7,7 @@
 
 #![allow(dead_code, unused_imports, reason = "the tests and the benchmark each use a part")]
 
+pub mod browser;
 pub mod churn;
 pub mod command;
 pub mod faults;

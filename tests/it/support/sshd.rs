@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use super::command::{eventually, holds_within};
 use super::process;
+use super::stand::free_port;
 
 /// The one cipher on offer, so that every peer of a comparison pays the same.
 const CIPHER: &str = "aes128-gcm@openssh.com";
@@ -183,15 +184,11 @@ fn user() -> String {
     user.expect("a user with a name").name
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Returns where a program is, in PATH or where the system keeps its daemons.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file())
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("the address of a bound socket").port()
 }
 
 fn greets(port: u16) -> bool {

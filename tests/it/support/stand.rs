@@ -1,5 +1,6 @@
 //! A source, standbys behind a real sshd, and the mirror between them.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Stand {
     pub dir: tempfile::TempDir,
     pub environment: Environment,
     pub sshd: Sshd,
+    /// What `-e` says; by default straight to the sshd.
+    pub ssh_command: String,
     /// How long the first pass may take.
     pub patience: Duration,
 }
@@ -39,7 +42,9 @@ impl Stand {
         let dir = tempfile::Builder::new().prefix("speil-live").tempdir_in(parent).unwrap();
         std::fs::create_dir(dir.path().join("source")).unwrap();
         let patience = Duration::from_secs(60);
-        Self { dir, environment: Environment::new(), sshd: Sshd::start(), patience }
+        let sshd = Sshd::start();
+        let ssh_command = sshd.ssh_command();
+        Self { dir, environment: Environment::new(), sshd, ssh_command, patience }
     }
 
     /// The source's root.
@@ -52,6 +57,16 @@ impl Stand {
         self.dir.path().join(name)
     }
 
+    /// The daemon's control socket.
+    pub fn control(&self) -> PathBuf {
+        self.dir.path().join("control")
+    }
+
+    /// A path beside the source.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Starts the mirror to the named targets and waits until each is live.
     pub fn mirror(&self, targets: &[&str], options: &[&str]) -> Background {
         self.guarded_mirror(targets, &[options, &["--no-delete-guard"]].concat())
@@ -59,9 +74,9 @@ impl Stand {
 
     /// The same, with the guard as it is by default.
     pub fn guarded_mirror(&self, targets: &[&str], options: &[&str]) -> Background {
-        let control = self.dir.path().join("control");
+        let control = self.control();
         let mut arguments: Vec<String> = ["mirror", "-e"].map(str::to_owned).to_vec();
-        arguments.push(self.sshd.ssh_command());
+        arguments.push(self.ssh_command.clone());
         arguments.push(format!("--agent={}", agent_command()));
         arguments.push(format!("--control={}", control.display()));
         arguments.extend(options.iter().map(|option| (*option).to_owned()));
@@ -77,12 +92,52 @@ impl Stand {
         }
         mirror
     }
+
+    /// Starts a daemon with a Lua configuration of one sync, `keys` among its own and `settings` among the
+    /// daemon's, and waits until each target is live. The agents run on this host, without ssh.
+    ///
+    /// # Panics
+    /// If it ends, or is not live within a minute.
+    pub fn run(&self, targets: &[&str], keys: &str, settings: &str) -> Background {
+        let daemon = self.start(targets, keys, settings);
+        let live = holds_within(Duration::from_secs(60), || {
+            assert!(daemon.is_running(), "ended: {:?}", daemon.stderr());
+            daemon.stderr().iter().filter(|line| line.ends_with(": live")).count() >= targets.len()
+        });
+        assert!(live, "not live: {:?}", daemon.stderr());
+        daemon
+    }
+
+    /// As [`Stand::run`], without waiting.
+    pub fn start(&self, targets: &[&str], keys: &str, settings: &str) -> Background {
+        let names: Vec<String> = targets.iter().map(|name| format!("{:?}", self.target(name))).collect();
+        let text = format!(
+            "settings {{ {settings} }}\nsync {{ default.mirror, name = \"stand\", source = {:?}, \
+             targets = {{ {} }}, agent = {:?}, {keys} }}\n",
+            self.source(),
+            names.join(", "),
+            agent_command()
+        );
+        let config = self.path("speil.lua");
+        std::fs::write(&config, text).expect("a configuration");
+        let control = format!("--control={}", self.control().display());
+        self.environment.spawn(["run", &control, &config.display().to_string()])
+    }
 }
 
 /// Memory, where there is some to put files in.
 pub fn scratch() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+}
+
+/// Returns a port on 127.0.0.1 that is free now.
+///
+/// # Panics
+/// If there is none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("the address of a bound socket").port()
 }
 
 /// What tells two trees apart.

@@ -1,0 +1,178 @@
+//! `speil health`: whether a standby is in step, asked on the standby itself.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{complain_text, print};
+use crate::cli::commands::Health;
+use crate::cli::exit::Exit;
+use crate::error::io_text;
+use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
+use crate::receiver::{Standing, standing};
+use crate::status::{Report, SCHEMA, SyncReport, TargetReport};
+
+/// A standby, read anew for each question.
+struct Standby(Health);
+
+impl Standby {
+    fn standing(&self) -> Result<Standing, String> {
+        standing(&self.0.root).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOENT) => "was never mirrored to".to_owned(),
+            _ => io_text(&error),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { max_lag: self.0.max_lag, down_lag: None }
+    }
+
+    /// Whether the primary has been silent for longer than is allowed.
+    fn is_silent(&self, standing: &Standing) -> bool {
+        self.0.max_silence.is_some_and(|max| standing.silence.is_none_or(|silence| silence > max))
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Site for Standby {
+    fn report(&self) -> Report {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let root = crate::tree::quote(self.0.root.as_os_str().as_encoded_bytes());
+        let root = root.trim_matches('"').to_owned();
+        let mut target = TargetReport { name: root.clone(), target: root, ..TargetReport::default() };
+        let mut name = String::new();
+        match self.standing() {
+            Ok(standing) => {
+                target.known = standing.lag.is_some() && !self.is_silent(&standing);
+                target.lag_ms = standing.lag.map_or(0, millis);
+                target.since = time.saturating_sub(standing.silence.map_or(0, |silence| silence.as_secs()));
+                target.state = state_of(&standing, self.is_silent(&standing)).to_owned();
+                let label = crate::tree::quote(standing.label.as_bytes());
+                name = label.trim_matches('"').to_owned();
+            }
+            Err(error) => {
+                target.state = "unknown".to_owned();
+                target.error = Some(error);
+            }
+        }
+        let sync = SyncReport { name, running: true, targets: vec![target], ..SyncReport::default() };
+        Report {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            time,
+            syncs: vec![sync],
+            ..Report::default()
+        }
+    }
+
+    fn metrics(&self) -> Option<String> {
+        let mut text = String::new();
+        let mut add = |name: &str, help: &str, value: f64| {
+            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
+        };
+        let report = self.report();
+        let up = report
+            .syncs
+            .iter()
+            .flat_map(|sync| &sync.targets)
+            .all(|t| judge(t, self.limits()) == Judgement::Up);
+        add(
+            "speil_standby_up",
+            "Whether the standby is in step, by the limits that were given.",
+            f64::from(u8::from(up)),
+        );
+        if let Ok(standing) = self.standing() {
+            if let Some(lag) = standing.lag {
+                add("speil_standby_lag_seconds", "The last lag that the primary stated.", lag.as_secs_f64());
+            }
+            if let Some(silence) = standing.silence {
+                let help = "Time since the primary stated anything.";
+                add("speil_standby_silence_seconds", help, silence.as_secs_f64());
+            }
+        }
+        Some(text)
+    }
+}
+
+fn state_of(standing: &Standing, silent: bool) -> &'static str {
+    match standing {
+        Standing { lag: None, .. } => "first_pass",
+        _ if silent => "silent",
+        Standing { paused: true, .. } => "paused",
+        _ => "live",
+    }
+}
+
+/// Answers once, or serves until INT or TERM.
+pub(super) fn run(health: Health) -> u8 {
+    let standby = Standby(health);
+    if standby.0.listen.is_none() && standby.0.agent_check.is_none() {
+        return once(&standby);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain_text(&format!("start: {}", io_text(&error)), None);
+            return Exit::Stream.code();
+        }
+    };
+    match runtime.block_on(serve(standby)) {
+        Ok(()) => 0,
+        Err(text) => {
+            complain_text(&text, None);
+            Exit::Stream.code()
+        }
+    }
+}
+
+fn once(standby: &Standby) -> u8 {
+    let standing = match standby.standing() {
+        Ok(standing) => standing,
+        Err(error) => {
+            complain_text(&format!("{}: {error}", standby.0.root.display()), None);
+            return Exit::File.code();
+        }
+    };
+    let lag =
+        standing.lag.map_or("lag not known".to_owned(), |lag| format!("lag {:.3} s", lag.as_secs_f64()));
+    let silence = standing.silence.unwrap_or_default().as_secs();
+    print(&format!("{lag}, stated {silence} s ago\n"));
+    let report = standby.report();
+    let judged = report.syncs.iter().flat_map(|sync| &sync.targets).map(|t| judge(t, standby.limits())).max();
+    if judged == Some(Judgement::Up) { 0 } else { Exit::Timeout.code() }
+}
+
+async fn serve(standby: Standby) -> Result<(), String> {
+    let fail = |what: &str, error: &std::io::Error| format!("{what}: {}", io_text(error));
+    let mut int = signal(SignalKind::interrupt()).map_err(|error| fail("start", &error))?;
+    let mut term = signal(SignalKind::terminate()).map_err(|error| fail("start", &error))?;
+    let limits = standby.limits();
+    let addresses = (standby.0.listen.clone(), standby.0.agent_check.clone());
+    let site: Arc<dyn Site> = Arc::new(standby);
+    let bind = |address: &str| {
+        http::listen(address)
+            .and_then(tokio::net::TcpListener::from_std)
+            .map_err(|error| fail(&format!("listen at {address:?}"), &error))
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    if let Some(address) = addresses.0 {
+        let options = ServeOptions { token: None, limits, page: false };
+        tasks.spawn(http::serve(bind(&address)?, Arc::clone(&site), options));
+    }
+    if let Some(address) = addresses.1 {
+        let own =
+            site.report().syncs.into_iter().flat_map(|sync| sync.targets).map(|target| target.name).next();
+        let options = AgentCheckOptions { target: own, limits };
+        tasks.spawn(http::serve_agent_checks(bind(&address)?, site, options));
+    }
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Gathering what the status report says.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::pipeline::RunningTarget;
+use super::service::Running;
+use crate::monitor::PassSummary;
+use crate::sender::{TargetProblem, TargetState};
+use crate::status::{ProblemReport, ReconcileReport, Report, SCHEMA, SyncReport, TargetReport};
+use crate::tree::RelPath;
+
+/// Returns a moment in seconds since the epoch.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(super) fn report(running: &[Running]) -> Report {
+    let syncs = running.iter().map(|slot| match slot {
+        Running::Up(pipeline) => SyncReport {
+            name: shown(pipeline.sync.name.as_bytes()),
+            source: shown(pipeline.sync.source.as_os_str().as_bytes()),
+            watched: pipeline.watched().0,
+            watch_problems: pipeline.watched().1,
+            running: true,
+            targets: pipeline.targets.iter().map(target_report).collect(),
+        },
+        Running::Waiting(sync, _) => SyncReport {
+            name: shown(sync.name.as_bytes()),
+            source: shown(sync.source.as_os_str().as_bytes()),
+            ..SyncReport::default()
+        },
+    });
+    Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        time: seconds(SystemTime::now()),
+        started: 0,
+        syncs: syncs.collect(),
+    }
+}
+
+fn target_report(running: &RunningTarget) -> TargetReport {
+    let (state, since) = running.status.state();
+    let state = if running.mailbox.is_paused() { TargetState::Paused } else { state };
+    let totals = running.status.counters.totals();
+    let now = Instant::now();
+    let pending = running.mailbox.pending();
+    let last_pass = running.status.last_pass();
+    let held = running.held.summary();
+    let agent = running.status.agent();
+    let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
+    let problems = running.status.problems().into_iter().map(|(path, failed)| problem(&path, failed));
+    TargetReport {
+        name: shown(running.target.name.as_bytes()),
+        target: shown(running.target.to_string().as_bytes()),
+        state: word.unwrap_or_default(),
+        since: since.map_or(0, seconds),
+        error: running.status.error().map(|text| clean(&text)),
+        lag_ms: pending.since.lag.map_or(0, |since| {
+            u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+        }),
+        queued: pending.queued,
+        held: held.as_ref().map_or(0, |(count, _)| *count),
+        held_reason: held.map(|(_, reason)| reason),
+        known: running.status.is_known(),
+        in_flight: pending.out.changes,
+        queued_bytes: pending.out.bytes,
+        agent: agent.as_ref().map(|(program, _)| clean(program)),
+        lacks: agent.map(|(_, lacks)| lacks.iter().map(|text| clean(text)).collect()).unwrap_or_default(),
+        connects: totals.connects,
+        literal_bytes: totals.literal_bytes,
+        matched_bytes: totals.matched_bytes,
+        last_batch: running.status.last_ack().map(seconds),
+        rescans: running.status.rescans().into_iter().map(|(word, n)| (word.to_owned(), n)).collect(),
+        reconcile: last_pass.as_ref().map(|(time, summary)| reconcile_report(*time, summary)),
+        more_problems: running.status.more_problems(),
+        sent_bytes: totals.sent_bytes,
+        received_bytes: totals.received_bytes,
+        batches: totals.batches,
+        files: totals.files,
+        repairs: totals.repairs,
+        last_pass: last_pass.as_ref().map(|(time, _)| seconds(*time)),
+        last_pass_different: last_pass.map_or(0, |(_, summary)| summary.different),
+        problems: problems.collect(),
+        ..TargetReport::default()
+    }
+}
+
+/// Returns what is told of a path that fails.
+pub(super) fn problem(path: &RelPath, problem: TargetProblem) -> ProblemReport {
+    let left = problem.retry_at.saturating_duration_since(Instant::now()).as_millis();
+    ProblemReport {
+        path: path.to_string(),
+        operation: problem.operation,
+        error: crate::error::errno_text(problem.errno),
+        errno: crate::error::errno_name(problem.errno),
+        on_target: problem.on_target,
+        since: seconds(problem.first),
+        attempts: problem.attempts,
+        retry_ms: u64::try_from(left).unwrap_or(u64::MAX),
+    }
+}
+
+fn reconcile_report(time: SystemTime, summary: &PassSummary) -> ReconcileReport {
+    ReconcileReport {
+        time: seconds(time),
+        elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
+        entries: summary.entries,
+        bytes: summary.bytes,
+        repaired: summary.different,
+        deleted: summary.deletes,
+        held: summary.held,
+        problems: summary.problems,
+    }
+}
+
+/// Returns a name as it is where it is plain text, else with control characters escaped.
+fn shown(bytes: &[u8]) -> String {
+    let text = crate::tree::quote(bytes);
+    text.get(1..text.len() - 1).unwrap_or_default().to_owned()
+}
+
+/// Returns a text of a remote side without control characters.
+pub(super) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}

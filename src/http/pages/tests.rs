@@ -1,0 +1,143 @@
+//! Requests and answers, without a socket.
+
+use std::time::Duration;
+
+use super::*;
+use crate::status::{Happening, SyncReport};
+
+struct Stand;
+
+impl Site for Stand {
+    fn report(&self) -> Report {
+        let target = |name: &str, known, lag_ms| TargetReport {
+            name: name.into(),
+            state: "live".into(),
+            known,
+            lag_ms,
+            ..TargetReport::default()
+        };
+        let sync = |name: &str, targets| SyncReport {
+            name: name.into(),
+            running: true,
+            targets,
+            ..SyncReport::default()
+        };
+        let www = vec![target("web 2", true, 0), target("slow", true, 30_000)];
+        let syncs =
+            vec![sync("www", www), sync("mail", vec![target("slow", true, 0), target("new", false, 0)])];
+        Report { syncs, ..Report::default() }
+    }
+
+    fn activity(&self) -> Vec<Happening> {
+        let one =
+            |number| Happening { number, about: "\u{1b}[2J\n\ndata: forged".into(), ..Happening::default() };
+        vec![one(1), one(2)]
+    }
+
+    fn act(&self, _: Request) -> std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> {
+        Box::pin(std::future::ready(Answer::Done { count: 1 }))
+    }
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+fn pages(token: Option<&str>, page: bool) -> Pages {
+    let limits = Limits { max_lag: Duration::from_secs(10), down_lag: None };
+    Pages::new(Arc::new(Stand), ServeOptions { token: token.map(str::to_owned), limits, page })
+}
+
+fn ask(pages: &Pages, asked: &Asked, body: &[u8]) -> Page {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(pages.page(asked, body))
+}
+
+fn get(address: &str) -> Page {
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let asked = Asked { method: "GET".into(), path: path.into(), query: query.into(), ..Asked::default() };
+    ask(&pages(None, true), &asked, b"")
+}
+
+#[test]
+fn a_target_answers_by_its_lag() {
+    for (address, status) in [
+        ("/target/web%202", 200),
+        ("/target/slow", 503),
+        ("/target/slow?sync=mail", 200),
+        ("/target/slow?max_lag=1m", 200),
+        ("/target/slow?max_lag=29999ms", 503),
+        ("/target/new", 503),
+        ("/target/nobody", 404),
+        ("/target/slow?max_lag=soon", 400),
+        ("/target/%ff", 404),
+        ("/target/", 404),
+        ("/readyz", 503),
+        ("/healthz", 200),
+        ("/metrics", 200),
+        ("/status.json", 200),
+        ("/../etc/passwd", 404),
+        ("/", 200),
+    ] {
+        assert_eq!(get(address).status, status, "{address}");
+    }
+    assert!(get("/readyz").body.contains("www → slow"), "{}", get("/readyz").body);
+}
+
+#[test]
+fn acting_needs_a_configured_token_and_the_right_one() {
+    let post = |token: Option<&str>, kind: &str| Asked {
+        method: "POST".into(),
+        path: "/act".into(),
+        token: token.map(str::to_owned),
+        content_type: kind.into(),
+        ..Asked::default()
+    };
+    let body = br#"{"command":"pause","sync":null}"#;
+    let json = "application/json";
+    assert_eq!(ask(&pages(None, true), &post(Some(TOKEN), json), body).status, 403);
+    let with = pages(Some(TOKEN), true);
+    assert_eq!(ask(&with, &post(None, json), body).status, 401);
+    assert_eq!(ask(&with, &post(Some("0123456789abcdeF"), json), body).status, 401);
+    assert_eq!(ask(&with, &post(Some(TOKEN), "text/plain"), body).status, 415);
+    assert_eq!(ask(&with, &post(Some(TOKEN), json), b"{}").status, 400);
+    assert_eq!(ask(&with, &post(Some(TOKEN), json), body).status, 200);
+    let mut wrong = post(Some(TOKEN), json);
+    wrong.method = "GET".into();
+    assert_eq!(ask(&with, &wrong, body).status, 405);
+    wrong.path = "/status.json".into();
+    wrong.method = "POST".into();
+    assert_eq!(ask(&with, &wrong, body).status, 405);
+}
+
+#[test]
+fn an_event_is_one_line_whatever_its_values_hold_and_tells_each_happening_once() {
+    let pages = pages(None, true);
+    let mut seen = 1;
+    let event = pages.event(&mut seen);
+    assert_eq!(seen, 2);
+    let lines: Vec<&str> = event.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "event: status", ""), "{event}");
+    assert!(!event.contains('\u{1b}'));
+    assert_eq!(event.matches("forged").count(), 1);
+    assert_eq!(pages.event(&mut seen).matches("forged").count(), 0);
+}
+
+#[test]
+fn the_page_allows_its_own_script_alone_and_loads_nothing() {
+    let (one, two) = (get("/"), get("/"));
+    let policy = |page: &Page| {
+        page.headers().into_iter().find(|(name, _)| *name == "content-security-policy").unwrap().1
+    };
+    assert!(policy(&one).contains("default-src 'none'"));
+    assert_ne!(policy(&one), policy(&two), "a nonce is used once");
+    assert!(!one.body.contains("{{") && one.body.contains("const acts = false"));
+    for outside in ["http://", "https://", "//cdn"] {
+        let found = one.body.replace("http://www.w3.org/2000/svg", "").contains(outside);
+        assert!(!found, "{outside}");
+    }
+}
+
+#[test]
+fn a_standby_serves_machines_and_no_page() {
+    let asked = Asked { method: "GET".into(), path: "/events".into(), ..Asked::default() };
+    assert_eq!(ask(&pages(None, false), &asked, b"").status, 404);
+}

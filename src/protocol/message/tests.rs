@@ -1,0 +1,20 @@
+//! What must stay as it is from version to version.
+
+use super::*;
+
+#[test]
+fn messages_keep_their_numbers_from_version_to_version() {
+    let number = |message: &ToReceiver<'_>| postcard::to_stdvec(message).unwrap()[0];
+    let stated = Stated { lag_ms: None, paused: false };
+    for (message, expected) in [
+        (ToReceiver::Owners(OwnerNames::default()), 1),
+        (ToReceiver::Commit { batch: 1 }, 17),
+        (ToReceiver::Ping(0), 23),
+        (ToReceiver::Bye, 27),
+        (ToReceiver::State(stated), 30),
+    ] {
+        assert_eq!(number(&message), expected, "{message:?}");
+    }
+    let answer = postcard::to_stdvec(&ToSender::Fatal("".into())).unwrap()[0];
+    assert_eq!(answer, 15);
+}

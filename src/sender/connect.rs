@@ -1,0 +1,154 @@
+//! Making a connection: the handshake, and what both sides will keep.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use super::error::SessionError;
+use super::hello::{hello, place_of};
+use super::outbox::Outbox;
+use super::owners::TargetView;
+use super::progress::Found;
+use super::replies;
+use super::session::{Session, SessionOptions, Surroundings};
+use super::shared::Shared;
+use crate::filter::Filter;
+use crate::monitor::{Counters, Notice, Scope as About};
+use crate::protocol::{FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_MIN};
+use crate::reconcile::Rules;
+use crate::transport::{Control, Transport};
+use crate::tree::Chmod;
+
+impl Session {
+    /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
+    /// target where that is allowed.
+    ///
+    /// # Errors
+    /// [`SessionError`]; see its variants for the consequence.
+    pub fn connect(
+        transport: &dyn Transport,
+        options: SessionOptions,
+        around: Surroundings,
+    ) -> Result<Self, SessionError> {
+        match Self::attempt(transport, &options, &around) {
+            Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
+                Self::attempt(transport, &options, &around)
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(
+        transport: &dyn Transport,
+        options: &SessionOptions,
+        around: &Surroundings,
+    ) -> Result<Self, SessionError> {
+        let sync = &options.sync;
+        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
+        let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
+        let mut chmod = Chmod::default();
+        for text in &sync.selection.chmod {
+            chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
+        }
+        let hello = hello(options, place_of(&around.source)?);
+        let link = transport.connect()?;
+        let control: Arc<dyn Control> = Arc::from(link.control);
+        let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
+        let (greeted, greeting) = bounded(1);
+        let (handover, shared_in) = bounded::<Arc<Shared>>(1);
+        let reader = link.reader;
+        let thread = std::thread::Builder::new()
+            .name("replies".to_owned())
+            .spawn(move || replies::run(reader, &greeted, &shared_in))
+            .map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
+        let sent = outbox.raw(&MAGIC).and_then(|()| outbox.send(&ToReceiver::Hello(Box::new(hello))));
+        let sent = sent.and_then(|()| outbox.flush());
+        let limit = sync.timeout.max(Duration::from_secs(10));
+        let reply = match greeting.recv_timeout(limit) {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_)))) => {
+                return Err(SessionError::Ended(control.ended()));
+            }
+            Ok(Err(error)) => {
+                control.kill();
+                return Err(error);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                control.kill();
+                return Err(SessionError::Silent(limit));
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
+        };
+        sent?;
+        if !(VERSION_MIN..=VERSION).contains(&reply.version) {
+            control.kill();
+            let (newest, program) = (reply.version, reply.program);
+            return Err(SessionError::Refused(Refusal::Version { newest, program }));
+        }
+        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
+        let _ = handover.send(Arc::clone(&shared));
+        Counters::add(&shared.status.counters.connects, 1);
+        shared.status.connected(&reply.program, &reply.lacks);
+        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        if reply.kept > 0 {
+            shared.notice(&Notice::Kept { count: reply.kept });
+        }
+        Ok(Self::new(shared, control, thread, &reply))
+    }
+
+    fn shared(
+        options: &SessionOptions,
+        around: &Surroundings,
+        outbox: Outbox,
+        reply: &ReplyHello,
+        parsed: (Filter, Chmod),
+    ) -> Arc<Shared> {
+        let sync = &options.sync;
+        let selection = &sync.selection;
+        let mask = sync.mask.both(reply.profile);
+        let (filter, chmod) = parsed;
+        Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
+            let asker = shared.clone();
+            let ask = Box::new(move |names| {
+                let Some(shared) = asker.upgrade() else { return false };
+                let sent = shared.outbox.send(&ToReceiver::Owners(names));
+                sent.and_then(|()| shared.outbox.flush()).is_ok()
+            });
+            Shared {
+                about: About::new(&sync.name, &options.target.name),
+                options: options.clone(),
+                version: reply.version,
+                mask,
+                rules: Rules {
+                    update: selection.update,
+                    existing: selection.existing,
+                    ignore_existing: selection.ignore_existing,
+                    size_only: selection.size_only,
+                    ignore_times: selection.ignore_times,
+                    modify_window: selection.modify_window,
+                },
+                filter: Arc::new(filter),
+                strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),
+                source: Arc::clone(&around.source),
+                mailbox: Arc::clone(&around.mailbox),
+                outbox,
+                view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
+                status: Arc::clone(&around.status),
+                held: Arc::clone(&around.held),
+                monitor: Arc::clone(&around.monitor),
+                feedback: Arc::clone(&around.feedback),
+                mounts: Mutex::new(reply.mounts.iter().cloned().collect()),
+                acked: AtomicU64::new(0),
+                inbox: Mutex::default(),
+                passes: Mutex::default(),
+                passes_running: AtomicUsize::new(0),
+                first_pass_done: AtomicBool::new(false),
+                found: Found::default(),
+                links: Mutex::default(),
+                old: Mutex::default(),
+            }
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! What a session owes: since when the oldest change waits that it has taken and not seen acknowledged.
+//!
+//! **Invariant:** nothing that was taken out of the mailbox is ever missing here before it is
+//! acknowledged, handed back to the stage before, or covered by something as old: a comparison, a delete.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::mailbox::{Out, Parcel, Since, is_of_events};
+use super::session::Session;
+use crate::batch::{Change, ChangeKind, Scope};
+use crate::event::RescanReason;
+use crate::protocol::PassId;
+use crate::tree::RelPath;
+
+/// Passes under way at once; the receiver takes no more than twice as many.
+const PASSES_MAX: usize = 4;
+/// Paths that vanished before they were sent and are followed one by one.
+const VANISHED_MAX: usize = 10_000;
+/// Renames that are remembered.
+const RENAMED_MAX: usize = 1024;
+const RENAMED_FOR: Duration = Duration::from_secs(60);
+
+/// What is owed besides batches and large files.
+#[derive(Default)]
+pub(super) struct Debts {
+    /// Subtrees that are to be compared.
+    pub passes_waiting: BTreeMap<RelPath, (RescanReason, Instant)>,
+    /// Comparisons under way, with their tops.
+    passes: BTreeMap<PassId, (RelPath, Since)>,
+    passes_begun: PassId,
+    /// Paths whose change was not sent because the source has nothing there any more: owed until the
+    /// event that says so is sent.
+    vanished: BTreeMap<RelPath, Instant>,
+    /// The same for those that are not followed one by one.
+    vanished_rest: Option<Instant>,
+    /// What was renamed lately, oldest first.
+    renamed: VecDeque<(Instant, RelPath, RelPath)>,
+}
+
+impl Session {
+    /// Returns since when a path waits for which the target answers: what was sent for it, or if that is
+    /// not known, the oldest of all that was sent.
+    ///
+    /// Not always the oldest of all: while paths are answered for all the time, each would hand the age
+    /// of the first on to the next, for ever.
+    pub(super) fn sent_since(&self, path: &RelPath) -> Instant {
+        let sent = || {
+            let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
+            unacked.chain(&self.open).chain(self.jobs.parcels()).map(|parcel| &parcel.change)
+        };
+        let of_path = sent().filter(|change| concerns(&change.kind, path)).map(|change| change.since).min();
+        of_path.or_else(|| sent().map(|change| change.since).min()).unwrap_or_else(Instant::now)
+    }
+
+    /// Tells the mailbox what became of everything that was taken out of it.
+    pub(super) fn note_in_flight(&mut self) {
+        let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        self.debts.passes.retain(|pass, _| running.contains_key(pass));
+        drop(running);
+        let mut out = Out::default();
+        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
+        for parcel in unacked.chain(&self.open).chain(self.jobs.parcels()) {
+            out.changes += 1;
+            out.since = out.since.older(Since::of(parcel.change.since, parcel.counts));
+        }
+        let waiting = self.debts.passes_waiting.values();
+        for (reason, since) in waiting {
+            out.since = out.since.older(Since::of(*since, is_of_events(*reason)));
+        }
+        for (_, since) in self.debts.passes.values() {
+            out.since = out.since.older(*since);
+        }
+        let vanished = self.debts.vanished.values().chain(&self.debts.vanished_rest);
+        for since in vanished.chain(&self.links_doubtful) {
+            out.since = out.since.older(Since::of(*since, false));
+        }
+        let sent = self.shared.status.counters.totals().sent_bytes;
+        let unacked_bytes = if self.unacked.is_empty() { 0 } else { sent.saturating_sub(self.acked_bytes) };
+        out.bytes = unacked_bytes.saturating_add(self.jobs.bytes_left());
+        self.shared.mailbox.note_out(out);
+    }
+
+    /// Notes that the source has nothing where a change of this age was to be sent.
+    pub(super) fn note_vanished(&mut self, path: &RelPath, since: Instant) {
+        self.shared.feedback.gone(path);
+        if !self.shared.options.live || !self.shared.options.sync.delete.live() {
+            return;
+        }
+        if self.debts.vanished.len() >= VANISHED_MAX {
+            let rest = self.debts.vanished_rest;
+            self.debts.vanished_rest = Some(rest.map_or(since, |known| known.min(since)));
+            return;
+        }
+        let known = self.debts.vanished.entry(path.clone()).or_insert(since);
+        *known = since.min(*known);
+    }
+
+    /// Compares what vanished and is waited for, if no event has said what became of it.
+    pub(super) fn settle_vanished(&mut self) {
+        if self.debts.vanished_rest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
+            && let Some(since) = self.debts.vanished_rest.take()
+        {
+            self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
+        }
+        let mailbox = &self.shared.mailbox;
+        let awaited = self.debts.vanished.iter().filter(|(_, since)| mailbox.is_awaited(**since));
+        let awaited: Vec<(RelPath, Instant)> = awaited.map(|(path, since)| (path.clone(), *since)).collect();
+        let many = awaited.len() > PASSES_MAX;
+        for (path, since) in awaited {
+            self.debts.vanished.remove(&path);
+            let names = if many { vec![RelPath::root()] } else { self.names_since(path) };
+            for top in names {
+                self.start_pass(top, RescanReason::Mismatch, since);
+            }
+        }
+    }
+
+    /// Returns a path and the names that it, or what lay there, may bear by now.
+    fn names_since(&self, path: RelPath) -> Vec<RelPath> {
+        let mut names = vec![path];
+        for (_, from, to) in &self.debts.renamed {
+            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
+            names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        }
+        // Renamed to and fro too often to follow, or too long ago: everything is looked at.
+        let lost = names.len() > PASSES_MAX || self.debts.renamed.len() >= RENAMED_MAX;
+        if lost { vec![RelPath::root()] } else { names }
+    }
+
+    /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
+    /// name, so what it stands for is owed by the new name as well.
+    pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) {
+        let now = Instant::now();
+        let renamed = &mut self.debts.renamed;
+        renamed.push_back((now, from.clone(), to.clone()));
+        while renamed.len() > RENAMED_MAX || renamed.front().is_some_and(|(at, _, _)| now - *at > RENAMED_FOR)
+        {
+            renamed.pop_front();
+        }
+        let touched = |top: &RelPath| top.is_within(from) || from.is_within(top);
+        let running = self.debts.passes.values().filter(|(top, _)| touched(top));
+        let owed = running.fold(Since::default(), |owed, (_, since)| owed.older(*since));
+        if dir {
+            self.since = owed.debt.map_or(self.since, |owed| owed.min(self.since));
+        } else if let Some(since) = owed.lag {
+            let kind = ChangeKind::Update { path: to.clone(), scope: Scope::Content };
+            self.shared.mailbox.push_live([Change { since, kind }]);
+        }
+        self.rename_passes(from, to);
+    }
+
+    /// Has a change take over the debts of paths that had vanished: it says what became of them.
+    pub(super) fn take_over(&mut self, parcel: &mut Parcel) {
+        let top = match &parcel.change.kind {
+            ChangeKind::Rename { from, .. } => from,
+            other => other.path(),
+        };
+        let since = &mut parcel.change.since;
+        self.debts.vanished.retain(|path, owed| {
+            let covered = path.is_within(top);
+            if covered {
+                *since = (*since).min(*owed);
+            }
+            !covered
+        });
+        if top.is_root()
+            && let Some(owed) = self.debts.vanished_rest.take()
+        {
+            *since = (*since).min(owed);
+        }
+    }
+
+    /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
+    /// another that waits is covered by it.
+    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason, since: Instant) {
+        let waiting = &mut self.debts.passes_waiting;
+        if let Some((_, (known, at))) = waiting.iter_mut().find(|(other, _)| top.is_within(other)) {
+            if is_of_events(reason) && !is_of_events(*known) {
+                *known = reason;
+            }
+            *at = since.min(*at);
+            return;
+        }
+        let (mut reason, mut since) = (reason, since);
+        waiting.retain(|other, (of, at)| {
+            let covered = other.is_within(&top);
+            if covered {
+                since = since.min(*at);
+                reason = if is_of_events(*of) { *of } else { reason };
+            }
+            !covered
+        });
+        waiting.insert(top, (reason, since));
+        self.pump_passes();
+    }
+
+    pub(super) fn pump_passes(&mut self) {
+        while self.shared.passes_running.load(Ordering::Acquire) < PASSES_MAX {
+            let Some((top, (reason, since))) = self.debts.passes_waiting.pop_first() else { return };
+            self.debts.passes_begun += 1;
+            let pass = self.debts.passes_begun;
+            self.debts.passes.insert(pass, (top.clone(), Since::of(since, is_of_events(reason))));
+            super::pass::start(&self.shared, pass, top, (reason, since));
+        }
+    }
+
+    /// Follows a rename with what is to be compared.
+    fn rename_passes(&mut self, from: &RelPath, to: &RelPath) {
+        let waiting = std::mem::take(&mut self.debts.passes_waiting);
+        self.debts.passes_waiting =
+            waiting.into_iter().map(|(top, what)| (top.rebase(from, to).unwrap_or(top), what)).collect();
+    }
+
+    /// Compares everything for the sake of names whose file is not known, once the session is quiet or
+    /// somebody waits: no event tells which file a new name joined. `true` if that was begun.
+    pub(super) fn seek_links(&mut self) -> bool {
+        let Some(since) = self.links_doubtful else { return false };
+        if !self.is_quiet() && !self.shared.mailbox.is_awaited(since) {
+            return false;
+        }
+        self.links_doubtful = None;
+        self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
+        true
+    }
+}
+
+/// Whether a change is, or may be, what a path is answered for.
+fn concerns(change: &ChangeKind, path: &RelPath) -> bool {
+    match change {
+        ChangeKind::Rename { from, to, .. } => path.is_within(from) || path.is_within(to),
+        other => other.path() == path,
+    }
+}

@@ -1,0 +1,143 @@
+//! One lane of a mailbox: changes in order, with their ages.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::ages::Ages;
+use super::mailbox::{Parcel, Since};
+use crate::batch::{Change, ChangeKind, Scope};
+use crate::tree::RelPath;
+
+/// Changes in order: sorting and joining happen only between renames.
+#[derive(Default)]
+pub(super) struct Queue {
+    parcels: VecDeque<Option<Parcel>>,
+    /// Position of the waiting update of a path since the last rename, counted from `first`.
+    updates: HashMap<RelPath, u64>,
+    first: u64,
+    len: usize,
+    /// Of everything, and of what counts as lag.
+    debts: Ages,
+    lags: Ages,
+}
+
+impl Queue {
+    pub fn push(&mut self, parcel: Parcel) {
+        match &parcel.change.kind {
+            ChangeKind::Update { path, scope } => {
+                if let Some(waiting) = self.updates.get(path).copied().and_then(|at| self.at(at)) {
+                    let before = (waiting.change.since, waiting.counts);
+                    waiting.issued = parcel.issued;
+                    waiting.change.since = waiting.change.since.min(parcel.change.since);
+                    waiting.counts |= parcel.counts;
+                    if let ChangeKind::Update { scope: known, .. } = &mut waiting.change.kind {
+                        *known = join(*known, *scope);
+                    }
+                    let after = (waiting.change.since, waiting.counts);
+                    self.uncount(before);
+                    self.count(after);
+                    return;
+                }
+                self.updates.insert(path.clone(), self.first + self.parcels.len() as u64);
+            }
+            // What waits below the old name is sent under the new one, after the rename.
+            ChangeKind::Rename { from, to, .. } => {
+                let (from, to) = (from.clone(), to.clone());
+                let moved = self.take_below(&from);
+                self.updates.clear();
+                self.append(parcel);
+                for mut parcel in moved {
+                    if let ChangeKind::Update { path, .. } = &mut parcel.change.kind
+                        && let Some(new) = path.rebase(&from, &to)
+                    {
+                        *path = new;
+                    }
+                    self.push(parcel);
+                }
+                return;
+            }
+            ChangeKind::Delete { .. } | ChangeKind::Rescan { .. } => {}
+        }
+        self.append(parcel);
+    }
+
+    fn append(&mut self, parcel: Parcel) {
+        self.count((parcel.change.since, parcel.counts));
+        self.parcels.push_back(Some(parcel));
+        self.len += 1;
+    }
+
+    fn count(&mut self, (since, counts): (Instant, bool)) {
+        self.debts.add(since);
+        if counts {
+            self.lags.add(since);
+        }
+    }
+
+    fn uncount(&mut self, (since, counts): (Instant, bool)) {
+        self.debts.remove(since);
+        if counts {
+            self.lags.remove(since);
+        }
+    }
+
+    fn at(&mut self, position: u64) -> Option<&mut Parcel> {
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        self.parcels.get_mut(index)?.as_mut()
+    }
+
+    fn take_below(&mut self, from: &RelPath) -> Vec<Parcel> {
+        let mut taken = Vec::new();
+        for slot in &mut self.parcels {
+            let below = matches!(slot, Some(Parcel { change: Change { kind: ChangeKind::Update { path, .. }, .. }, .. }) if path.is_within(from));
+            if below {
+                taken.extend(slot.take());
+                self.len -= 1;
+            }
+        }
+        for parcel in &taken {
+            self.uncount((parcel.change.since, parcel.counts));
+        }
+        taken
+    }
+
+    pub fn pop(&mut self) -> Option<Parcel> {
+        while let Some(slot) = self.parcels.pop_front() {
+            let position = self.first;
+            self.first += 1;
+            let Some(parcel) = slot else { continue };
+            self.len -= 1;
+            self.uncount((parcel.change.since, parcel.counts));
+            if let ChangeKind::Update { path, .. } = &parcel.change.kind
+                && self.updates.get(path) == Some(&position)
+            {
+                self.updates.remove(path);
+            }
+            return Some(parcel);
+        }
+        None
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self { first: self.first + self.parcels.len() as u64, ..Self::default() };
+    }
+
+    /// Whether a change of this very path waits.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.parcels.iter().flatten().any(|parcel| parcel.change.kind.path() == path)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Returns since when the oldest waits: of what counts as lag, and of everything.
+    pub fn since(&self) -> Since {
+        Since { lag: self.lags.oldest(), debt: self.debts.oldest() }
+    }
+}
+
+/// Returns the scope that covers both: an unknown target needs the content.
+fn join(a: Scope, b: Scope) -> Scope {
+    if a == b { a } else { Scope::Content }
+}

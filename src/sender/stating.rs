@@ -1,0 +1,67 @@
+//! Telling the target how the mirror does, for who asks there.
+
+use std::time::{Duration, Instant};
+
+use super::error::SessionError;
+use super::session::Session;
+use crate::protocol::{Stated, ToReceiver, VERSION_STATE};
+
+/// A lag that changes is stated this often.
+const STATE_EVERY: Duration = Duration::from_secs(1);
+/// One that does not, this often: a sign of life.
+const STATE_AT_LEAST: Duration = Duration::from_secs(10);
+
+/// What was stated last, and when.
+#[derive(Default)]
+pub(super) struct Stating {
+    last: Option<(Instant, Stated)>,
+}
+
+impl Stating {
+    /// When something is to be stated again, `stated` being how things are.
+    fn due(&self, stated: &Stated) -> Option<Instant> {
+        let (at, before) = self.last.as_ref()?;
+        Some(*at + if before == stated { STATE_AT_LEAST } else { STATE_EVERY })
+    }
+}
+
+impl Session {
+    /// States how the mirror does if it is time, and returns when to look again; `None` where the peer
+    /// does not want to know.
+    pub(super) fn state(&mut self, now: Instant) -> Result<Option<Instant>, SessionError> {
+        if self.shared.version < VERSION_STATE || !self.shared.options.live {
+            return Ok(None);
+        }
+        let since = self.shared.mailbox.pending().since.lag;
+        let lag = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let known = self.live_told || self.shared.status.is_known();
+        let stated = Stated {
+            lag_ms: known.then(|| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+            paused: self.shared.mailbox.is_paused(),
+        };
+        if let Some(due) = self.stating.due(&stated).filter(|due| *due > now) {
+            // A lag grows by itself; what else changes wakes the session.
+            return Ok(Some(if since.is_some() { due.min(now + STATE_EVERY) } else { due }));
+        }
+        self.stating.last = Some((now, stated));
+        self.shared.outbox.send(&ToReceiver::State(stated))?;
+        self.shared.outbox.flush()?;
+        Ok(Some(now + if since.is_some() { STATE_EVERY } else { STATE_AT_LEAST }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lag_that_changes_is_stated_each_second_and_one_that_stands_still_as_a_sign_of_life() {
+        let start = Instant::now();
+        let stated = |lag| Stated { lag_ms: Some(lag), paused: false };
+        let mut stating = Stating::default();
+        assert_eq!(stating.due(&stated(0)), None);
+        stating.last = Some((start, stated(0)));
+        assert_eq!(stating.due(&stated(0)), Some(start + STATE_AT_LEAST));
+        assert_eq!(stating.due(&stated(5)), Some(start + STATE_EVERY));
+    }
+}

@@ -1,0 +1,220 @@
+//! Daemons and agents of different versions: they speak the older protocol, or say what to upgrade.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use speil::config::{self, Config};
+use speil::event::RescanReason;
+use speil::monitor::Silent;
+use speil::protocol::{
+    FrameReader, FrameWriter, MAGIC, Refusal, ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
+};
+use speil::receiver;
+use speil::sender::{
+    Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
+    TargetStatus,
+};
+use speil::transport::{Control, Ended, Link, Transport, TransportError};
+
+use crate::support::command::eventually;
+
+/// What stands between the sender and the agent.
+#[derive(Clone)]
+enum Between {
+    /// Makes the sender say that this is the newest version that it speaks.
+    SenderSays(u32),
+    /// Answers in the agent's place.
+    AgentSays(Refusal),
+    /// Makes the agent's greeting longer, as a newer one's may be, and name this version.
+    Greeting(u32),
+}
+
+/// A real agent on a thread of this process, behind something that changes what is said.
+struct Shim {
+    between: Between,
+    /// How often the sender stated how it does.
+    stated: Arc<AtomicUsize>,
+}
+
+struct Ends(UnixStream);
+
+impl Control for Ends {
+    fn kill(&self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn ended(&self) -> Ended {
+        Ended::default()
+    }
+}
+
+/// The way to the agent; closed in this direction when it goes, as a pipe is.
+struct Way(UnixStream);
+
+impl Write for Way {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl Transport for Shim {
+    fn connect(&self) -> Result<Link, TransportError> {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (up, agent) = UnixStream::pair().unwrap();
+        let (to_agent, from_agent) = (up.try_clone().unwrap(), up);
+        let output = Box::new(agent.try_clone().unwrap());
+        std::thread::spawn(move || {
+            receiver::serve(OwnedFd::from(agent), output, &receiver::Options::default())
+        });
+        let (from_sender, to_sender) = (far.try_clone().unwrap(), far);
+        let (between, stated) = (self.between.clone(), Arc::clone(&self.stated));
+        let answers = between.clone();
+        std::thread::spawn(move || forward(from_sender, to_agent, &between, &stated));
+        std::thread::spawn(move || answer(from_agent, to_sender, &answers));
+        let reader = Box::new(near.try_clone().unwrap());
+        let control = Box::new(Ends(near.try_clone().unwrap()));
+        Ok(Link { reader, writer: Box::new(Way(near)), control })
+    }
+}
+
+fn forward(mut from: UnixStream, mut to: UnixStream, between: &Between, stated: &AtomicUsize) {
+    let _ = read_magic(&mut from);
+    let _ = to.write_all(&MAGIC);
+    let (mut reader, mut writer) = (FrameReader::new(from), FrameWriter::new(to));
+    while let Ok(mut message) = reader.read::<ToReceiver<'_>>() {
+        if let (ToReceiver::Hello(hello), Between::SenderSays(version)) = (&mut message, between) {
+            (hello.version, hello.version_min) = (*version, (*version).min(hello.version_min));
+        }
+        stated.fetch_add(usize::from(matches!(message, ToReceiver::State(_))), Ordering::Relaxed);
+        if writer.send(&message).and_then(|()| writer.flush()).is_err() {
+            break;
+        }
+    }
+    let _ = writer.get_mut().shutdown(std::net::Shutdown::Write);
+}
+
+fn answer(mut from: UnixStream, mut to: UnixStream, between: &Between) {
+    let _ = read_magic(&mut from);
+    let _ = to.write_all(&MAGIC);
+    if let Between::AgentSays(refusal) = between {
+        let mut writer = FrameWriter::new(to);
+        let _ = writer.send(&ToSender::Refused(refusal.clone())).and_then(|()| writer.flush());
+        return;
+    }
+    if let Between::Greeting(version) = between {
+        let mut reader = FrameReader::new(&mut from);
+        let Ok(ToSender::Hello(mut hello)) = reader.read::<ToSender<'_>>() else { return };
+        hello.version = *version;
+        let mut bytes = postcard::to_stdvec(&ToSender::Hello(hello)).unwrap();
+        bytes.extend_from_slice(b"a field of tomorrow");
+        let _ = to.write_all(&u32::try_from(bytes.len()).unwrap().to_le_bytes());
+        let _ = to.write_all(&bytes);
+    }
+    let mut piece = [0; 4096];
+    while let Ok(len @ 1..) = from.read(&mut piece) {
+        if to.write_all(&piece[..len]).is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
+}
+
+fn config(dir: &Path) -> Config {
+    let file = dir.join("speil.lua");
+    let (source, target) = (dir.join("source"), dir.join("target"));
+    std::fs::create_dir_all(&source).unwrap();
+    std::fs::write(source.join("file"), b"content").unwrap();
+    let text = format!("sync {{ default.mirror, source = {source:?}, target = {target:?} }}");
+    std::fs::write(&file, text).unwrap();
+    config::load_all(&[file]).unwrap().config
+}
+
+/// Connects through `between`; returns the session and what surrounds it.
+fn connect(
+    dir: &Path,
+    between: Between,
+) -> (Result<Session, SessionError>, Arc<Mailbox>, Arc<TargetStatus>, Arc<AtomicUsize>) {
+    let sync = config(dir).syncs.remove(0);
+    let target = sync.targets[0].clone();
+    let stated = Arc::new(AtomicUsize::new(0));
+    let shim = Shim { between, stated: Arc::clone(&stated) };
+    let (mailbox, status) = (Mailbox::new(), Arc::new(TargetStatus::default()));
+    let around = Surroundings {
+        source: Source::open(&sync.source, 1).unwrap(),
+        mailbox: Arc::clone(&mailbox),
+        status: Arc::clone(&status),
+        held: Arc::new(Held::default()),
+        monitor: Arc::new(Silent),
+        feedback: Arc::new(NoFeedback),
+    };
+    let options = SessionOptions { sync, target, mirror: [7; 16], live: true, dry_run: false };
+    (Session::connect(&shim, options, around), mailbox, status, stated)
+}
+
+/// Mirrors through `between` until it is live; returns how often the sender stated how it does.
+fn statements_until_live(between: Between, at_least: usize) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, mailbox, status, stated) = connect(dir.path(), between);
+    let session = session.unwrap_or_else(|error| panic!("refused: {error}"));
+    let running =
+        std::thread::spawn(move || session.run(RescanReason::Start).error.map(|error| error.to_string()));
+    eventually("the target is live", || status.state().0 == TargetState::Live);
+    eventually("enough was stated", || stated.load(Ordering::Relaxed) >= at_least);
+    assert_eq!(std::fs::read(dir.path().join("target/file")).unwrap(), b"content");
+    mailbox.close();
+    assert_eq!(running.join().unwrap(), None);
+    stated.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_older_daemon_and_an_agent_of_today_speak_the_older_protocol_and_mirror() {
+    for version in VERSION_MIN..VERSION {
+        assert_eq!(
+            statements_until_live(Between::SenderSays(version), 0),
+            0,
+            "version {version} knows no statements"
+        );
+    }
+    assert!(statements_until_live(Between::SenderSays(VERSION), 1) > 0);
+}
+
+#[test]
+fn a_newer_daemon_is_answered_with_what_both_speak() {
+    assert!(statements_until_live(Between::SenderSays(VERSION + 5), 1) > 0);
+}
+
+#[test]
+fn a_greeting_with_fields_of_a_later_version_is_understood() {
+    assert!(statements_until_live(Between::Greeting(VERSION), 1) > 0);
+}
+
+#[test]
+fn without_a_common_version_it_is_said_which_side_to_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    let refusal =
+        |newest, program: &str| Between::AgentSays(Refusal::Version { newest, program: program.into() });
+    for (between, words) in [
+        (refusal(0, "0.0.1"), ["\"0.0.1\"", "upgrade speil on the target"]),
+        (refusal(VERSION + 7, "9.0\u{1b}[2J"), ["\"9.0\\u{1b}[2J\"", "upgrade speil here"]),
+        (Between::Greeting(VERSION + 1), ["speaks protocol", "upgrade speil here"]),
+    ] {
+        let (refused, _, _, _) = connect(dir.path(), between);
+        let Err(error) = refused else { panic!("a session without a common version") };
+        let text = error.to_string();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+    }
+}
