@@ -141,6 +141,10 @@ impl Engine {
         if self.root_lost.is_some() {
             self.find_root();
         }
+        let waiting = self.debounce.pending().1;
+        if self.awaited.zip(waiting).is_some_and(|(until, since)| since <= until) {
+            self.flush();
+        }
         let items = self.debounce.due(now);
         self.hand_out(items);
         self.publish();

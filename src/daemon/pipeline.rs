@@ -126,13 +126,15 @@ impl Settler {
     /// Returns the moment: once nothing older is owed, what was written before the call stands on the
     /// target. `None` if the watch or the engine does not answer within `limit`.
     pub fn settle(&self, limit: Duration) -> Option<Instant> {
-        let heard = self.asker.hear_all(limit);
-        let until = Instant::now();
-        match heard {
+        let until = match self.asker.hear_all(limit) {
             watch::Heard::Late => return None,
-            watch::Heard::Unsure => self.input.send(Input::Reconcile(RescanReason::Request, until)).ok()?,
-            watch::Heard::All => {}
-        }
+            watch::Heard::Unsure => {
+                let now = Instant::now();
+                self.input.send(Input::Reconcile(RescanReason::Request, now)).ok()?;
+                now
+            }
+            watch::Heard::All(until) => until,
+        };
         self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
         let (done, flushed) = bounded(1);
         self.input.send(Input::Flush(until, done)).ok()?;

@@ -82,7 +82,8 @@ impl Dirt {
         } else if let (Some(edge), true) = (self.edge, self.quiet) {
             Some(edge)
         } else {
-            let due = later(self.last, options.delay).min(later(self.first, options.max_delay));
+            // One that is removed and made again all the time is as old as what was never sent of it.
+            let due = later(self.last, options.delay).min(later(self.since(), options.max_delay));
             Some(floor.map_or(due, |floor| due.max(floor)))
         };
         settled.into_iter().chain(self.again).min().unwrap_or(self.last)

@@ -17,6 +17,8 @@ use crate::tree::RelPath;
 
 /// Passes under way at once; the receiver takes no more than twice as many.
 const PASSES_MAX: usize = 4;
+/// Paths that are compared one by one; more become one comparison of everything.
+const NARROW_MAX: usize = 64;
 /// Paths that vanished before they were sent and are followed one by one.
 const VANISHED_MAX: usize = 10_000;
 /// Renames that are remembered.
@@ -108,7 +110,7 @@ impl Session {
         let mailbox = &self.shared.mailbox;
         let awaited = self.debts.vanished.iter().filter(|(_, since)| mailbox.is_awaited(**since));
         let awaited: Vec<(RelPath, Instant)> = awaited.map(|(path, since)| (path.clone(), *since)).collect();
-        let many = awaited.len() > PASSES_MAX;
+        let many = awaited.len() > NARROW_MAX;
         for (path, since) in awaited {
             self.debts.vanished.remove(&path);
             let names = if many { vec![RelPath::root()] } else { self.names_since(path) };
@@ -126,7 +128,7 @@ impl Session {
             names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
         }
         // Renamed to and fro too often to follow, or too long ago: everything is looked at.
-        let lost = names.len() > PASSES_MAX || self.debts.renamed.len() >= RENAMED_MAX;
+        let lost = names.len() > NARROW_MAX || self.debts.renamed.len() >= RENAMED_MAX;
         if lost { vec![RelPath::root()] } else { names }
     }
 
@@ -174,25 +176,19 @@ impl Session {
     }
 
     /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
-    /// another that waits is covered by it.
+    /// another that waits is covered by it, unless it is older: a comparison of much must not take on the
+    /// age of one of little, which it would hand on to everything that it finds.
     pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason, since: Instant) {
         let waiting = &mut self.debts.passes_waiting;
-        if let Some((_, (known, at))) = waiting.iter_mut().find(|(other, _)| top.is_within(other)) {
-            if is_of_events(reason) && !is_of_events(*known) {
-                *known = reason;
-            }
-            *at = since.min(*at);
+        if waiting.iter().any(|(other, (_, at))| top != *other && top.is_within(other) && *at <= since) {
             return;
         }
         let (mut reason, mut since) = (reason, since);
-        waiting.retain(|other, (of, at)| {
-            let covered = other.is_within(&top);
-            if covered {
-                since = since.min(*at);
-                reason = if is_of_events(*of) { *of } else { reason };
-            }
-            !covered
-        });
+        if let Some((known, at)) = waiting.remove(&top) {
+            since = since.min(at);
+            reason = if is_of_events(known) { known } else { reason };
+        }
+        waiting.retain(|other, (_, at)| !other.is_within(&top) || *at < since);
         waiting.insert(top, (reason, since));
         self.pump_passes();
     }

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -20,8 +20,9 @@ use super::kernel;
 /// What a watcher says when it is asked whether it has heard everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// Every event of what was done before the call has gone to the sink.
-    All,
+    /// Every event of what was done before the call has gone to the sink; none of them is younger than
+    /// this moment.
+    All(Instant),
     /// Only a comparison with the target can tell: this backend has no queue that could be waited for.
     Unsure,
     /// There was no answer in time.
@@ -109,8 +110,9 @@ impl Fence {
 
     /// Answers those whose mark was met: the sink has everything.
     pub(super) fn answer_met(&self) {
+        let now = Instant::now();
         for asked in self.lock().asked.values().filter(|asked| asked.met) {
-            let _ = asked.answer.try_send(Heard::All);
+            let _ = asked.answer.try_send(Heard::All(now));
         }
     }
 
