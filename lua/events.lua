@@ -1,36 +1,13 @@
 -- What the functions of a configuration are given while syncs run: events, lists, the inlet.
 --
--- In: `host`, functions of the program. Out: `run(kind, function, sync, ...)`, which one job calls, and
+-- In: `host`, functions of the program; what `values.lua` returned. Out: `run(kind, function, sync, ...)`, which one job calls, and
 -- `call(name, ...)`, by which a script calls a part of a built-in layer.
 
-local host = ...
+local host, values = ...
+local timestamp, shown = values.timestamp, values.shown
 
 local identity = setmetatable({}, { __mode = "k" })
 local events, inlets = {}, {}
-
--- Timestamps: seconds on a clock of their own.
-local Timestamp = {}
-Timestamp.__index = Timestamp
-
-local function timestamp(seconds)
-  return setmetatable({ seconds = seconds, string = tostring(seconds) }, Timestamp)
-end
-
-function Timestamp.__add(left, right)
-  if type(left) == "number" then left, right = right, left end
-  return timestamp(left.seconds + right)
-end
-
-function Timestamp.__sub(left, right)
-  if getmetatable(right) == Timestamp then return left.seconds - right.seconds end
-  return timestamp(left.seconds - right)
-end
-
-function Timestamp.__lt(left, right) return left.seconds < right.seconds end
-function Timestamp.__le(left, right) return left.seconds <= right.seconds end
-function Timestamp.__eq(left, right) return left.seconds == right.seconds end
-function Timestamp.__tostring(stamp) return "(Timestamp: " .. stamp.string .. ")" end
-function Timestamp.__concat(left, right) return tostring(left) .. tostring(right) end
 
 -- Events -----------------------------------------------------------------------------------------
 
@@ -176,14 +153,6 @@ end
 
 local globals = {}
 
-local function shown(value)
-  if value == nil then return "(nil)" end
-  if type(value) == "boolean" then return value and "(true)" or "(false)" end
-  if getmetatable(value) == Timestamp then return tostring(value) end
-  if type(value) == "table" then return "(Table: " .. tostring(value):match("0x%x+") .. ")" end
-  return tostring(value)
-end
-
 function globals.log(category, ...)
   local words = {}
   for at = 1, select("#", ...) do
@@ -236,6 +205,10 @@ end
 
 function globals.observefd(fd, ready, writable) host.observe(fd, ready, writable) end
 function globals.nonobservefd(fd) host.unobserve(fd) end
+
+-- What the file asked for while it ran.
+for _, alarm in ipairs(values.alarms) do globals.alarm(table.unpack(alarm, 1, 3)) end
+for _, seen in ipairs(values.observed) do globals.observefd(table.unpack(seen, 1, 3)) end
 
 -- The table of globals is locked by now.
 for name, value in pairs(globals) do

@@ -1,10 +1,11 @@
 -- The names that a configuration in lsyncd's language finds, and how its blocks are settled.
 --
 -- In: `host`, functions of the program; the constants that are not worth a call each.
+-- `values`, what `values.lua` returned.
 -- Out: a table of functions that the program calls: `take_cli`, `finish`, `lock`, and those of `action`.
 -- Not here: what a running sync does, which is the module `action`.
 
-local host = ...
+local host, values = ...
 
 local DEPTH_MAX = 32
 
@@ -42,6 +43,39 @@ function string.ends(text, tail)
 end
 
 lsyncd_version = host.version
+
+-- What a file may call while it runs; the functions of its syncs find more under the same names.
+function log(category, ...)
+  local words = {}
+  for at = 1, select("#", ...) do
+    words[at] = values.shown((select(at, ...)))
+  end
+  host.log(category, table.concat(words))
+end
+
+function now() return values.timestamp(host.now()) end
+
+function readdir(path)
+  local found = host.readdir(path)
+  if not found then log("Error", "cannot open dir [", path, "].") end
+  return found
+end
+
+function terminate(code) host.exit(code or 0) end
+
+function alarm(stamp, func, extra) values.alarms[#values.alarms + 1] = { stamp, func, extra } end
+
+function observefd(fd, ready, writable) values.observed[#values.observed + 1] = { fd, ready, writable } end
+
+function nonobservefd(fd)
+  for at = #values.observed, 1, -1 do
+    if values.observed[at][1] == fd then table.remove(values.observed, at) end
+  end
+end
+
+function spawn() error("spawning with an invalid agent", 2) end
+
+spawnShell = spawn
 
 -- Settings ---------------------------------------------------------------------------------------
 
@@ -277,7 +311,9 @@ end
 
 local function rsync_gauge(more)
   more.rsync = gauge_of(RSYNC_WORDS)
-  return gauge_of("batchSizeLimit delete exclude excludeFrom filter filterFrom rsyncOps rsyncOpts target", more)
+  return gauge_of([[
+    agent batchSizeLimit delete deleteGuard exclude excludeFrom filter filterFrom reconcile rsyncOps rsyncOpts target
+  ]], more)
 end
 
 default = {
@@ -385,6 +421,35 @@ local function settle_rules(config)
   config._excludes, config._filters = excludes, filters
 end
 
+-- Tunnels ----------------------------------------------------------------------------------------
+
+local TUNNEL_KEYS = {
+  "command", "mode", "parallel", "retryDelay", "readyDelay", "localhost", "checkExitCodes", "checkMaxFailed",
+  "checkCommand", "distribution", "name",
+}
+local tunnels = 0
+
+function tunnel(given)
+  if type(given) ~= "table" then refuse("tunnel needs a table") end
+  for key in pairs(given) do
+    if not table.contains(TUNNEL_KEYS, key) then
+      local near = host.nearest(tostring(key), TUNNEL_KEYS)
+      refuse('Parameter "tunnel.' .. tostring(key) .. '" unknown.' .. (near and (' ( did you mean "' .. near .. '"? )') or ""))
+    end
+  end
+  if given.command == nil then refuse("tunnel needs a command") end
+  local mode = given.mode or "command"
+  if mode ~= "command" and mode ~= "pool" then refuse('tunnel.mode must be "command" or "pool"') end
+  tunnels = tunnels + 1
+  local words = given.command
+  if type(words) == "string" then words = { "/bin/sh", "-c", "exec " .. words } end
+  return {
+    _tunnel = tunnels, command = words, pool = mode == "pool", parallel = given.parallel or 1,
+    retryDelay = given.retryDelay or 10, readyDelay = given.readyDelay or 5,
+    localhost = given.localhost or "localhost", name = given.name or ("tunnel" .. tunnels),
+  }
+end
+
 -- Syncs ------------------------------------------------------------------------------------------
 
 local open = true
@@ -430,16 +495,15 @@ function sync(block)
       refuse(key .. " must be a string or a function")
     end
   end
-  local engine = config.engine or set.engine or "auto"
-  if engine ~= "auto" and engine ~= "rsync" then
-    refuse('engine "' .. tostring(engine) .. '" is not available for a configuration of lsyncd\'s')
+  config._engine = config.engine or set.engine or "auto"
+  if config._engine ~= "auto" and config._engine ~= "rsync" and config._engine ~= "native" then
+    refuse('engine must be "auto", "native" or "rsync", not "' .. tostring(config._engine) .. '"')
   end
-  for _, key in ipairs { "crontab", "tunnel" } do
-    if config[key] then refuse('"' .. key .. '" is not available') end
+  if config.tunnel ~= nil and (type(config.tunnel) ~= "table" or not config.tunnel._tunnel) then
+    refuse("tunnel must be made by tunnel{ ... }")
   end
-  if config.batchSizeLimit then
-    host.warn(host.place() .. '"batchSizeLimit" does nothing: large files go with the others')
-  end
+  if config.crontab ~= nil and type(config.crontab) ~= "table" then refuse("crontab must be a list of patterns") end
+  number_from_zero(config, "batchSizeLimit")
   if config.monitor ~= nil and config.monitor ~= "inotify" then
     refuse('event monitor "' .. tostring(config.monitor) .. '" unknown.')
   end

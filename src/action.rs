@@ -9,14 +9,23 @@
 mod calls;
 mod command;
 mod core;
+mod crontab;
 mod daemonize;
 mod delays;
 mod intake;
 mod layers;
 mod log;
+mod native;
+mod observe;
+mod outcome;
+mod plan;
+mod round;
 mod run;
 mod script;
 mod status;
+mod tunnel;
 
 pub use log::{Categories, facility, open_syslog, to_syslog};
+pub use native::{Ear, Heard, Mirror, Mirrors};
+pub use plan::{Planned, plan};
 pub use run::{Options, run};

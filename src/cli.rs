@@ -17,6 +17,7 @@ mod execute;
 mod exit;
 mod filters;
 mod format;
+mod hosted;
 mod itemize;
 mod log;
 mod lsyncd;

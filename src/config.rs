@@ -28,8 +28,9 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use drop_in::{
-    Builtin, CliSync, DISPATCH, ExitCodes, Handler, LSYNCD_VERSION, LsyncdConfig, LsyncdError, LsyncdOptions,
-    LsyncdSettings, LsyncdSync, RsyncFlags, SshFlags, Verdict, load_lsyncd, text_of,
+    Builtin, CliSync, Crontab, CrontabFields, DISPATCH, Engine, ExitCodes, Handler, LSYNCD_VERSION,
+    LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, Said, SaidTo,
+    SshFlags, TunnelSpec, VALUES, Verdict, load_lsyncd, lsyncd_risks, read_directory, script_epoch, text_of,
 };
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};

@@ -17,8 +17,13 @@ fn lsyncd_arguments() -> Option<Vec<std::ffi::OsString>> {
 /// their own, and a daemon is to stay small for years.
 #[cfg(target_env = "gnu")]
 fn share_the_heap() {
-    // SAFETY: sets a number of the allocator, before any other thread runs.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+    // SAFETY: sets numbers of the allocator, before any other thread runs.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+        // What grew large goes back to the system when it is freed, and does not part the heap.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 * 1024);
+    }
 }
 
 #[cfg(not(target_env = "gnu"))]

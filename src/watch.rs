@@ -136,6 +136,8 @@ struct Setup {
     skip: Skip,
     out: Outbox,
     stop: Arc<OwnedFd>,
+    /// Readable while somebody asks which directories are watched.
+    ask: Arc<OwnedFd>,
     fence: Arc<Fence>,
 }
 
@@ -151,6 +153,7 @@ pub struct Watcher {
     backend: Backend,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
+    ask: Arc<OwnedFd>,
     fence: Arc<Fence>,
     thread: Option<JoinHandle<()>>,
 }
@@ -164,6 +167,19 @@ impl Watcher {
     /// Returns how many directories are watched (poll: remembered) now.
     pub fn watched(&self) -> usize {
         self.shared.watched()
+    }
+
+    /// Returns the directories that are watched now, the root first; the root alone where the backend does
+    /// not tell within a second.
+    pub fn directories(&self) -> Vec<RelPath> {
+        if self.backend == Backend::Inotify {
+            kernel::signal(&self.ask);
+            if let Some(mut all) = self.shared.wait_for_directories(Duration::from_secs(1)) {
+                all.sort_unstable();
+                return all;
+            }
+        }
+        vec![RelPath::root()]
     }
 
     /// Returns what stands in the way of a full watch now.
@@ -229,12 +245,20 @@ fn start_with(
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| WatchError::System { what: "eventfd", errno })
     };
-    let stop = Arc::new(bell()?);
+    let (stop, ask) = (Arc::new(bell()?), Arc::new(bell()?));
     let marks = options.marks.clone().filter(|_| backend == Backend::Inotify);
     let fence = Arc::new(Fence::new(marks, bell()?));
     let shared = Arc::new(Shared::default());
     let out = Outbox::new(sink, Arc::clone(&shared));
-    let setup = Setup { source, options, skip, out, stop: Arc::clone(&stop), fence: Arc::clone(&fence) };
+    let setup = Setup {
+        source,
+        options,
+        skip,
+        out,
+        stop: Arc::clone(&stop),
+        ask: Arc::clone(&ask),
+        fence: Arc::clone(&fence),
+    };
     let listener: Box<dyn Listen> = match backend {
         Backend::Poll => Box::new(poll::Poll::start(setup)?),
         Backend::Notify => Box::new(portable::Portable::start(setup)?),
@@ -244,7 +268,7 @@ fn start_with(
         .name("speil-watch".to_owned())
         .spawn(move || listener.run())
         .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
-    Ok(Watcher { backend, shared, stop, fence, thread: Some(thread) })
+    Ok(Watcher { backend, shared, stop, ask, fence, thread: Some(thread) })
 }
 
 /// Returns the backend that `Auto` stands for on this source.

@@ -40,9 +40,13 @@ impl Contender {
         match self {
             Self::Speil => {
                 "speil sync -a --delete -e SSH --agent AGENT SOURCE/ HOST:TARGET/\n\
-                 speil mirror --reconcile-interval never -e SSH --agent AGENT SOURCE HOST:TARGET"
+                 speil mirror --reconcile-interval never -e SSH --agent AGENT SOURCE HOST:TARGET\n\
+                 speil lsyncd -nodaemon [-engine rsync] [-delay 0] CONFIG (row lsyncd-2013)"
             }
-            Self::Lsyncd => "lsyncd -nodaemon CONFIG, default.rsync, archive = true, rsh = SSH, delay = 0",
+            Self::Lsyncd => {
+                "lsyncd -nodaemon CONFIG, default.rsync, archive = true, rsh = SSH, delay = 0\n\
+                 lsyncd -nodaemon [-delay 0] CONFIG (row lsyncd-2013)"
+            }
             Self::Rsync => "rsync -a --delete -e SSH SOURCE/ HOST:TARGET/",
             Self::Tar => "tar -C SOURCE -cf - . | SSH HOST tar -C TARGET -xf -",
         }

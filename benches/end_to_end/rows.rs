@@ -1,6 +1,7 @@
 //! What is measured.
 
 mod live;
+mod lsyncd;
 mod pass;
 
 use crate::arena::Arena;
@@ -22,7 +23,7 @@ pub struct Row {
 }
 
 /// Every row, in the order of the report.
-pub static ALL: [Row; 7] = [
+pub static ALL: [Row; 8] = [
     Row {
         name: "latency",
         title: "10 kB file written, until it is seen whole on the target",
@@ -36,6 +37,13 @@ pub static ALL: [Row; 7] = [
         contenders: &[Speil, Lsyncd],
         prepare: |_| Ok(()),
         measure: live::latency_far,
+    },
+    Row {
+        name: "lsyncd-2013",
+        title: "10 kB written, both programs on the lsyncd configuration of a 2013 guide",
+        contenders: &[Speil, Lsyncd],
+        prepare: lsyncd::prepare,
+        measure: lsyncd::measure,
     },
     Row {
         name: "burst",

@@ -143,8 +143,14 @@ pub fn ssh_move(sync: &LsyncdSync, from: &[u8], to: &[u8]) -> Option<Call> {
     Some(Call { program: ssh.binary.clone(), arguments, input: Vec::new() })
 }
 
-/// Returns the command of `default.direct` for an event; `None` where it has none.
-pub fn direct(sync: &LsyncdSync, entry: &Delay) -> Option<Call> {
+/// Owner, mode and times of `$1` for `$2`. Who may not give files away leaves the owner.
+const LIKE: &[u8] =
+    b"chown -h --reference=\"$1\" -- \"$2\"; [ -L \"$1\" ] || chmod --reference=\"$1\" -- \"$2\"; \
+                      touch -h -r \"$1\" -- \"$2\"";
+
+/// Returns the command of `default.direct` for an event; `None` where it has none. A `link` is a symlink on
+/// the source.
+pub fn direct(sync: &LsyncdSync, entry: &Delay, link: bool) -> Option<Call> {
     let target = sync.target.clone().unwrap_or_default();
     let target_of = |path: &[u8]| {
         let whole = [&target[..], path].concat();
@@ -158,7 +164,13 @@ pub fn direct(sync: &LsyncdSync, entry: &Delay) -> Option<Call> {
             let from = [&sync.source[..], &entry.path].concat();
             let cut = at.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
             let into = at.get(..cut).unwrap_or_default();
-            Some(Call::new(b"/bin/cp", &[b"-p", b"--", &from, into]))
+            let how: &[&[u8]] = if link { &[b"-dp", b"--remove-destination"] } else { &[b"-p"] };
+            Some(Call::new(b"/bin/cp", &[how, &[b"--", &from, into]].concat()))
+        }
+        Etype::Attrib => {
+            let whole = [&sync.source[..], &entry.path].concat();
+            let from = whole.strip_suffix(b"/").unwrap_or(&whole);
+            Some(Call::new(b"/bin/sh", &[b"-c", LIKE, b"/bin/sh", from, &at]))
         }
         Etype::Delete if sync.delete.running => Some(Call::new(b"/bin/rm", &[b"-rf", b"--", &at])),
         Etype::Move => {

@@ -4,6 +4,8 @@
 //! becomes shell syntax: it is a parameter of the shell or a part of a word.
 //! **Sources:** lsyncd's manual "Layer 3", lsyncd 2.2.3 as observed.
 
+use std::collections::BTreeMap;
+
 use crate::action::calls::Call;
 
 /// The two names that an event has, and the roots. Paths are as in the queue.
@@ -19,8 +21,12 @@ pub struct Names<'a> {
     pub destination: Option<&'a [u8]>,
 }
 
-/// Variables, so that none stands behind one that it begins with.
-const VARIABLES: [&str; 11] = [
+/// Variables of the one name or the old one, in the order in which they become parameters of a shell; none
+/// stands behind one that it begins with.
+const PLAIN: [&str; 11] = [
+    "pathname",
+    "pathdir",
+    "path",
     "sourcePathname",
     "sourcePathdir",
     "sourcePath",
@@ -29,9 +35,18 @@ const VARIABLES: [&str; 11] = [
     "targetPathdir",
     "targetPath",
     "target",
+];
+
+/// The same behind `o.` and `d.`, which moves have.
+const PREFIXED: [&str; 8] = [
     "pathname",
-    "pathdir",
     "path",
+    "sourcePathname",
+    "sourcePathdir",
+    "sourcePath",
+    "targetPathname",
+    "targetPathdir",
+    "targetPath",
 ];
 
 fn without_last(path: &[u8]) -> &[u8] {
@@ -66,26 +81,34 @@ pub fn field(names: &Names<'_>, path: &[u8], field: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// Finds a variable at the front of `text`, behind its caret; returns its value and its length.
-fn variable(text: &[u8], names: &Names<'_>) -> Option<(Vec<u8>, usize)> {
-    let (path, prefix) = match text {
-        [b'o', b'.', ..] => (names.origin, 2),
-        [b'd', b'.', ..] => (names.destination?, 2),
-        _ => (names.origin, 0),
-    };
-    let rest = text.get(prefix..)?;
-    let word = VARIABLES.iter().find(|word| rest.starts_with(word.as_bytes()))?;
-    Some((field(names, path, word).unwrap_or_default(), prefix + word.len()))
+/// A variable that was met: where it stands in the order, and its value.
+struct Met {
+    order: usize,
+    value: Vec<u8>,
 }
 
-/// Walks over `text`; `put` gets either bytes as they stand or a value.
-fn expand(text: &[u8], names: &Names<'_>, mut put: impl FnMut(Result<u8, Vec<u8>>)) {
+/// Finds a variable at the front of `text`, behind its caret; returns it and its length.
+fn variable(text: &[u8], names: &Names<'_>) -> Option<(Met, usize)> {
+    let (path, list, prefix, first) = match (text, names.destination) {
+        ([b'o', b'.', ..], Some(_)) => (names.origin, &PREFIXED[..], 2, PLAIN.len()),
+        ([b'd', b'.', ..], Some(to)) => (to, &PREFIXED[..], 2, PLAIN.len() + PREFIXED.len()),
+        _ => (names.origin, &PLAIN[..], 0, 0),
+    };
+    let rest = text.get(prefix..)?;
+    let at = list.iter().position(|word| rest.starts_with(word.as_bytes()))?;
+    let word = list.get(at)?;
+    let value = field(names, path, word).unwrap_or_default();
+    Some((Met { order: first + at, value }, prefix + word.len()))
+}
+
+/// Walks over `text`; `put` gets either bytes as they stand or a variable.
+fn expand(text: &[u8], names: &Names<'_>, mut put: impl FnMut(Result<u8, Met>)) {
     let mut rest = text;
     while let Some((&byte, behind)) = rest.split_first() {
         rest = behind;
         match (byte == b'^').then(|| variable(behind, names)).flatten() {
-            Some((value, length)) => {
-                put(Err(value));
+            Some((met, length)) => {
+                put(Err(met));
                 rest = behind.get(length..).unwrap_or_default();
             }
             None => put(Ok(byte)),
@@ -99,21 +122,24 @@ pub fn compile(line: &[u8], names: &Names<'_>) -> (Call, bool) {
     if line.starts_with(b"/") {
         return (direct(line, names), false);
     }
-    let line = match line.split_first() {
-        // A caret in front says "shell", unless it is a variable's own.
-        Some((b'^', rest)) if variable(rest, names).is_none() || rest.starts_with(b"/") => rest,
-        _ => line,
-    };
-    let (mut text, mut values) = (Vec::new(), Vec::new());
+    // A caret in front says "shell", and is no part of the line.
+    let line = line.strip_prefix(b"^").unwrap_or(line);
+    let mut values = BTreeMap::new();
+    expand(line, names, |piece| {
+        if let Err(met) = piece {
+            values.insert(met.order, met.value);
+        }
+    });
+    let mut text = Vec::new();
     expand(line, names, |piece| match piece {
         Ok(byte) => text.push(byte),
-        Err(value) => {
-            values.push(value);
-            text.extend_from_slice(format!("\"${}\"", braced(values.len())).as_bytes());
+        Err(met) => {
+            let number = values.range(..=met.order).count();
+            text.extend_from_slice(format!("\"${}\"", braced(number)).as_bytes());
         }
     });
     let mut call = Call::new(b"/bin/sh", &[b"-c", &text, b"/bin/sh"]);
-    call.arguments.extend(values);
+    call.arguments.extend(values.into_values());
     (call, true)
 }
 
@@ -134,7 +160,7 @@ fn direct(line: &[u8], names: &Names<'_>) -> Call {
             quoted ^= byte == b'"';
             word.push(byte);
         }
-        Err(value) => word.extend(value),
+        Err(met) => word.extend(met.value),
     });
     if !word.is_empty() {
         words.push(word);
@@ -161,8 +187,18 @@ mod tests {
     fn values_are_parameters_of_the_shell() {
         assert_eq!(
             words("cp ^sourcePathname ^target^pathdir"),
-            ["/bin/sh", "-c", "cp \"$1\" \"$2\"\"$3\"", "/bin/sh", "/src//d/f x", "/tgt", "d/"]
+            ["/bin/sh", "-c", "cp \"$2\" \"$3\"\"$1\"", "/bin/sh", "d/", "/src//d/f x", "/tgt"]
         );
+    }
+
+    #[test]
+    fn a_variable_that_stands_twice_is_one_parameter() {
+        assert_eq!(
+            words("^path ^d.path ^o.path ^path ^o.pathdir"),
+            ["/bin/sh", "-c", "path \"$3\" \"$2\" \"$1\" \"$2\"dir", "/bin/sh", "d/f x", "d/f x", "e/"]
+        );
+        let names = Names { destination: None, ..NAMES };
+        assert_eq!(compile(b"x ^o.path", &names).0.arguments[1], b"x ^o.path");
     }
 
     #[test]

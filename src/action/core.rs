@@ -9,19 +9,27 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mlua::Function;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::calls::Call;
 use super::delays::{Combine, Delays, Etype, Id, Status};
 use super::log::Log;
+use super::native::{Heard, State};
+use super::tunnel::Tunnels;
 use crate::config::{Builtin, Handler, LsyncdSync, Verdict};
 use crate::event::Event;
 use crate::filter::LsyncdFilter;
+use crate::tree::RelPath;
+
+/// A sync that failed for good is begun anew after this.
+const RETRY_FAILED: Duration = Duration::from_secs(300);
+/// The pause between two tries doubles up to this, or stays at `delay` where that is longer.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// What the engine hears.
 #[derive(Debug)]
@@ -34,6 +42,10 @@ pub enum Message {
     Done(Job, Result<Option<Verdict>, String>),
     /// A descriptor that a script observes is ready.
     Ready(i32, bool),
+    /// What the target of a sync said to the question for an agent, in which round.
+    Asked(u64, usize, Result<(), String>),
+    /// What the mirror of a sync tells, in which round.
+    Mirror(u64, usize, Heard),
     /// A signal came.
     Signal(i32),
     /// Something changed that the engine looks at by itself.
@@ -89,6 +101,10 @@ struct Child {
 pub struct Running {
     /// What is configured.
     pub spec: Arc<LsyncdSync>,
+    /// What carries it over.
+    pub state: State,
+    /// How often in a row it was told to try again.
+    pub attempts: u32,
     /// What is to do.
     pub delays: Delays,
     /// Children at work.
@@ -99,8 +115,8 @@ pub struct Running {
     pub told: bool,
     /// Until when nothing is tried, after a function that did nothing.
     pub rest: Option<Instant>,
-    /// Which events are dropped.
-    pub filter: LsyncdFilter,
+    /// Which events are dropped; shared with the watcher, which asks it of every event.
+    pub filter: Arc<RwLock<LsyncdFilter>>,
     /// Filters and excludes as they stand now.
     pub rules: (Vec<Vec<u8>>, Vec<Vec<u8>>),
 }
@@ -125,6 +141,10 @@ pub struct Core {
     pub observed: HashMap<i32, (Option<Function>, Option<Function>)>,
     /// Where the engine listens.
     pub engine: Sender<Message>,
+    /// What must be up before a sync does anything.
+    pub tunnels: Tunnels,
+    /// Children that could not be started and count as ended with 255.
+    pub stillborn: Vec<u64>,
     children: HashMap<u64, Child>,
     next: u64,
 }
@@ -141,16 +161,32 @@ impl Running {
     /// Makes a sync with an empty queue.
     pub fn new(spec: LsyncdSync) -> Self {
         let rules = (spec.filters.clone(), spec.excludes.clone());
-        let filter = LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default();
+        let filter = Arc::new(RwLock::new(LsyncdFilter::new(&rules.0, &rules.1).unwrap_or_default()));
         let delays = Delays::new(combine(&spec));
         let spec = Arc::new(spec);
-        Self { spec, delays, children: 0, job: None, told: false, rest: None, filter, rules }
+        Self {
+            spec,
+            state: State::Commands,
+            attempts: 0,
+            delays,
+            children: 0,
+            job: None,
+            told: false,
+            rest: None,
+            filter,
+            rules,
+        }
+    }
+
+    /// Whether events of a path are dropped.
+    pub fn excludes(&self, path: &RelPath, dir: bool) -> bool {
+        self.filter.read().unwrap_or_else(PoisonError::into_inner).excludes(path, dir)
     }
 
     /// Reads the rules anew after they were changed.
     pub fn rules_changed(&mut self) {
         if let Ok(filter) = LsyncdFilter::new(&self.rules.0, &self.rules.1) {
-            self.filter = filter;
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
         }
     }
 
@@ -180,6 +216,8 @@ impl Core {
             alarms: BTreeMap::new(),
             observed: HashMap::new(),
             engine,
+            tunnels: Tunnels::default(),
+            stillborn: Vec::new(),
             children: HashMap::new(),
             next: 1,
         }
@@ -202,6 +240,12 @@ impl Core {
         global && self.syncs.get(at).is_some_and(|sync| sync.children < sync.spec.processes_max)
     }
 
+    /// Has the engine look again.
+    pub fn look(&self) {
+        // A full channel means that it will.
+        let _ = self.engine.try_send(Message::Look);
+    }
+
     /// Says a line in category `Normal`.
     pub fn normal(&self, text: &str) {
         self.log.line("Normal", text);
@@ -213,8 +257,50 @@ impl Core {
         self.fatal.get_or_insert(255);
     }
 
+    /// Says why the sync at `at` cannot go on. The others do; without any left, all is over.
+    pub fn fail(&mut self, at: usize, text: &str) {
+        self.log.line("Error", text);
+        let until = Instant::now() + RETRY_FAILED;
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        sync.state = State::Failed(until);
+        let name = sync.spec.name.clone();
+        if self.syncs.iter().all(|sync| matches!(sync.state, State::Failed(_))) {
+            self.fatal.get_or_insert(255);
+        } else {
+            let every = RETRY_FAILED.as_secs();
+            self.log.line("Error", &format!("{name}: stopped, tried again in {every} s; other syncs go on"));
+        }
+    }
+
+    /// Says what went wrong with a function of the user's: its sync fails, or everything where it belongs
+    /// to none and there is but one.
+    pub fn blame(&mut self, at: Option<usize>, text: &str) {
+        match at {
+            Some(at) => self.fail(at, text),
+            None if self.syncs.len() == 1 => self.die(text),
+            None => self.log.line("Error", text),
+        }
+    }
+
+    /// Begins a sync anew that failed, when it is time.
+    pub fn revive(&mut self, at: usize, now: Instant) {
+        let Some(sync) = self.syncs.get_mut(at) else { return };
+        if !matches!(sync.state, State::Failed(until) if until <= now) || sync.children > 0 {
+            return;
+        }
+        sync.state = State::Commands;
+        sync.attempts = 0;
+        if sync.spec.init.is_some() {
+            sync.delays.clear();
+            sync.delays.push_whole(Etype::Init, None);
+        }
+        let name = sync.spec.name.clone();
+        self.normal(&format!("{name}: begins anew"));
+    }
+
     /// Starts a child that works on `ids`. A program that cannot be started is one that ends with 255.
-    pub fn spawn(&mut self, at: usize, ids: Vec<Id>, list: bool, call: Call) {
+    pub fn spawn(&mut self, at: usize, ids: Vec<Id>, list: bool, mut call: Call) {
+        self.tunnels.fill(at, &mut call);
         if self.stopping {
             self.normal("ignored a spawn, since this ends");
             return;
@@ -227,7 +313,8 @@ impl Core {
         let started = self.start(number, call);
         if let Err(error) = &started {
             self.log.line("Error", error);
-            let _ = self.engine.send(Message::Exited(number, Ok(255)));
+            self.stillborn.push(number);
+            self.look();
         }
         self.children.insert(number, Child { sync: at, ids, list, fd: started.ok().flatten() });
     }
@@ -252,11 +339,18 @@ impl Core {
                 // A child that does not read all says so by its exit code.
                 let _ = input.write_all(&call.input);
             }
-            let ended = match child.wait() {
-                Ok(status) => status.code().ok_or_else(|| status.signal().unwrap_or_default()),
-                Err(_) => Ok(255),
-            };
-            let _ = engine.send(Message::Exited(number, ended));
+            // Told before it is gone from the list of processes: whoever sees no child left knows that the
+            // queue has heard of its end.
+            let told = pid.and_then(|pid| ended(pid).ok());
+            if let Some(ended) = told {
+                let _ = engine.send(Message::Exited(number, ended));
+            }
+            let status = child.wait();
+            if told.is_none() {
+                let code =
+                    |status: std::process::ExitStatus| status.code().ok_or(status.signal().unwrap_or(0));
+                let _ = engine.send(Message::Exited(number, status.map_or(Ok(255), code)));
+            }
         };
         std::thread::Builder::new()
             .name("speil-child".to_owned())
@@ -287,11 +381,16 @@ impl Core {
         let Some(sync) = self.syncs.get_mut(at) else { return };
         match verdict {
             Some(Verdict::Again) => {
-                let pause = sync.spec.delay.unwrap_or_default().max(Duration::from_secs(1));
+                let base = sync.spec.delay.unwrap_or_default().max(Duration::from_secs(1));
+                let pause = base.saturating_mul(1 << sync.attempts.min(10)).min(RETRY_LONGEST.max(base));
+                sync.attempts += 1;
                 sync.delays.retry(ids, Instant::now() + pause);
             }
-            Some(Verdict::Die) => self.die("Critical exitcode."),
-            Some(Verdict::Ok) | None => ids.iter().for_each(|id| sync.delays.remove(*id)),
+            Some(Verdict::Die) => self.fail(at, "Critical exitcode."),
+            Some(Verdict::Ok) | None => {
+                sync.attempts = 0;
+                ids.iter().for_each(|id| sync.delays.remove(*id));
+            }
         }
     }
 
@@ -305,6 +404,19 @@ impl Core {
     pub fn discard(&mut self, at: usize, id: Id) {
         if let Some(sync) = self.syncs.get_mut(at) {
             sync.delays.remove(id);
+        }
+    }
+}
+
+/// Waits for the end of a child and leaves it to be collected: its exit code, or the signal that ended it.
+fn ended(pid: Pid) -> rustix::io::Result<Result<i32, i32>> {
+    loop {
+        match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => {
+                return Ok(status.exit_status().ok_or(status.terminating_signal().unwrap_or_default()));
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
         }
     }
 }

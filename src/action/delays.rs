@@ -148,6 +148,14 @@ impl Delays {
         }
     }
 
+    /// Forgets all entries; numbers are not given again.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.waiting.clear();
+        self.by_path.clear();
+        self.barriers.clear();
+    }
+
     /// Returns how many entries there are.
     #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
     pub fn len(&self) -> usize {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::core::{Core, Running};
 use super::delays::Etype;
+use super::native::State;
 use crate::event::{Event, EventKind, RescanReason};
 use crate::tree::RelPath;
 
@@ -40,7 +41,7 @@ fn shown(path: &RelPath, dir: bool) -> Vec<u8> {
 
 impl Running {
     fn takes(&self, path: &RelPath, dir: bool) -> bool {
-        !self.filter.excludes(path, dir) && (self.spec.subdirs || path.depth() <= 1)
+        !self.excludes(path, dir) && (self.spec.subdirs || path.depth() <= 1)
     }
 
     fn add(&mut self, etype: Etype, path: &RelPath, dir: bool) {
@@ -103,6 +104,10 @@ pub fn accept(core: &mut Core, at: usize, events: Vec<Event>, mode: InotifyMode)
             continue;
         }
         let Some(sync) = core.syncs.get_mut(at) else { return };
+        if matches!(sync.state, State::Failed(_)) && sync.spec.init.is_some() {
+            // The pass that it begins anew with finds it.
+            continue;
+        }
         match &event.kind {
             EventKind::Modify(path) if mode.modify => sync.add(Etype::Modify, path, false),
             EventKind::CloseWrite(path) if mode.close => sync.add(Etype::Modify, path, false),

@@ -2,6 +2,7 @@
 //!
 //! **Sources:** lsyncd 2.2.3 as observed, its words in the log included.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use super::calls;
 use super::command::{self, Names};
 use super::core::{Core, Job, JobKind};
 use super::delays::{Delay, Etype, Id, Take};
+use super::native::State;
 use crate::config::{Builtin, ExitCodes, Handler, LsyncdSync, Verdict};
 
 fn text(bytes: &[u8]) -> String {
@@ -17,6 +19,11 @@ fn text(bytes: &[u8]) -> String {
 
 fn target(spec: &LsyncdSync) -> String {
     text(spec.target.as_deref().unwrap_or_default())
+}
+
+/// Returns source and target as the log has them.
+pub fn pair(spec: &LsyncdSync) -> String {
+    format!("{} -> {}", text(&spec.source), target(spec))
 }
 
 /// Returns the handler of an event.
@@ -49,18 +56,23 @@ pub fn run(core: &mut Core, at: usize, part: Builtin) -> Option<Job> {
             }
         }
         Builtin::RsyncAction | Builtin::SshAction => list(core, at, &spec),
-        Builtin::DirectAction => match calls::direct(&spec, &entry) {
-            Some(call) => core.spawn(at, vec![id], false, call),
-            None => {
-                if entry.etype == Etype::Attrib {
-                    core.log.line("Warn", "ignored an event of type \"Attrib\"");
-                }
-                core.discard(at, id);
+        Builtin::DirectAction => {
+            let link = on_source(&spec, &entry.path).is_some_and(|meta| meta.is_symlink());
+            match calls::direct(&spec, &entry, link) {
+                Some(call) => core.spawn(at, vec![id], false, call),
+                None => core.discard(at, id),
             }
-        },
+        }
         Builtin::Collect | Builtin::SshCollect | Builtin::DirectCollect => {}
     }
     None
+}
+
+/// Returns what stands on the source at a path now, if anything does.
+fn on_source(spec: &LsyncdSync, path: &[u8]) -> Option<std::fs::Metadata> {
+    let whole = [&spec.source[..], path].concat();
+    let whole = whole.strip_suffix(b"/").unwrap_or(&whole);
+    std::fs::symlink_metadata(std::ffi::OsStr::from_bytes(whole)).ok()
 }
 
 fn relative(path: &[u8]) -> String {
@@ -119,7 +131,15 @@ fn whole(core: &mut Core, at: usize, spec: &LsyncdSync, id: Id) {
 /// Runs rsync over all that waits.
 fn list(core: &mut Core, at: usize, spec: &LsyncdSync) {
     let Some(sync) = core.syncs.get(at) else { return };
-    let ids = sync.delays.batch(|_, _| Take::Yes);
+    let large = |entry: &Delay| {
+        let meta = spec.batch_limit.and_then(|limit| Some((limit, on_source(spec, &entry.path)?)));
+        entry.etype != Etype::Delete && meta.is_some_and(|(limit, meta)| meta.is_file() && meta.len() > limit)
+    };
+    // A large file goes alone, and keeps no other waiting where there may be several children.
+    let mut ids = sync.delays.batch(|_, entry| if large(entry) { Take::No } else { Take::Yes });
+    if ids.is_empty() {
+        ids = sync.delays.batch(|_, _| Take::Yes).into_iter().take(1).collect();
+    }
     let list = calls::rsync_list(ids.iter().filter_map(|id| sync.delays.get(*id)));
     if ids.is_empty() {
         return;
@@ -163,7 +183,7 @@ pub fn judge(core: &mut Core, at: usize, ids: &[Id], list: bool, ended: Result<i
         return Some(Verdict::Ok);
     }
     if first {
-        return first_pass(core, &spec, codes, code);
+        return first_pass(core, &spec, codes, (code, part));
     }
     let what = match &entry {
         Some(_) if list => "a list".to_owned(),
@@ -189,11 +209,19 @@ fn path_of(spec: &LsyncdSync, entry: Option<&Delay>) -> String {
     format!("{}{}", text(&spec.source), text(&path))
 }
 
-fn first_pass(core: &mut Core, spec: &LsyncdSync, codes: &ExitCodes, code: i32) -> Option<Verdict> {
-    let what = format!("{} -> {}", text(&spec.source), target(spec));
+fn first_pass(
+    core: &mut Core,
+    spec: &LsyncdSync,
+    codes: &ExitCodes,
+    (code, part): (i32, Builtin),
+) -> Option<Verdict> {
+    let what = pair(spec);
     let verdict = codes.verdict(code);
     match verdict {
-        Some(Verdict::Ok) => core.normal(&format!("Startup of {what} finished.")),
+        Some(Verdict::Ok) if part == Builtin::Collect => core.normal(&format!("Startup of {what} finished.")),
+        Some(Verdict::Ok) => {
+            core.normal(&format!("Startup of \"{}\" finished: {code}", text(&spec.source)));
+        }
         Some(Verdict::Again) if core.insist => core.normal(&format!("Retrying startup of {what}: {code}")),
         Some(Verdict::Again) => {
             let line = format!(
@@ -212,6 +240,9 @@ fn first_pass(core: &mut Core, spec: &LsyncdSync, codes: &ExitCodes, code: i32) 
 pub fn advance(core: &mut Core, at: usize, now: Instant) -> Option<Job> {
     while !core.stopping && core.fatal.is_none() && core.has_room(at) {
         let sync = core.syncs.get(at)?;
+        if !matches!(sync.state, State::Commands) || !core.tunnels.is_up(at) {
+            return None;
+        }
         if sync.job.is_some() || sync.rest.is_some_and(|until| until > now) {
             return None;
         }

@@ -5,7 +5,6 @@
 //! own sync waiting (a call into C that does not return keeps all functions waiting, but no built-in layer).
 //! **Not here:** what scripts see, which is `lua/events.lua`.
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::calls::Call;
 use super::core::{Core, Job, JobKind, Message};
 use super::delays::{Delay, Etype, Id, Status, Take};
 use super::{command, layers};
-use crate::config::{DISPATCH, Verdict, text_of};
+use crate::config::{DISPATCH, VALUES, Verdict, read_directory, script_epoch, text_of};
 
 const PRELUDE: &str = include_str!("../../lua/events.lua");
 
@@ -39,7 +38,7 @@ pub fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 /// Lua's, if the state is out of memory; the system's, if there can be no thread.
 pub fn start(lua: Lua, core: &Shared, over: Arc<AtomicBool>) -> Result<Sender<Job>, String> {
     let engine = lock(core).engine.clone();
-    let run = prepare(&lua, core, Instant::now()).map_err(|error| text_of(&error))?;
+    let run = prepare(&lua, core).map_err(|error| text_of(&error))?;
     let (sender, jobs) = crossbeam_channel::bounded(4096);
     std::thread::Builder::new()
         .name("speil-script".to_owned())
@@ -48,10 +47,11 @@ pub fn start(lua: Lua, core: &Shared, over: Arc<AtomicBool>) -> Result<Sender<Jo
     Ok(sender)
 }
 
-fn prepare(lua: &Lua, core: &Shared, epoch: Instant) -> mlua::Result<Function> {
-    let host = host(lua, core, epoch)?;
+fn prepare(lua: &Lua, core: &Shared) -> mlua::Result<Function> {
+    let host = host(lua, core, script_epoch())?;
     let chunk = lua.load(PRELUDE).set_name("=events").set_mode(ChunkMode::Text);
-    let parts: Table = chunk.call(host)?;
+    let values: Table = lua.named_registry_value(VALUES)?;
+    let parts: Table = chunk.call((host, values))?;
     lua.set_named_registry_value(DISPATCH, parts.get::<Function>("call")?)?;
     parts.get("run")
 }
@@ -376,7 +376,7 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
             let number = core.number();
             let at = epoch + Duration::from_secs_f64(seconds.clamp(0.0, 1e9));
             core.alarms.insert((at, number), function);
-            let _ = core.engine.send(Message::Look);
+            core.look();
             Ok(())
         })?,
     )?;
@@ -386,16 +386,27 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
         lua.create_function(move |_, code: Option<i32>| -> mlua::Result<()> {
             let mut core = lock(&shared);
             core.fatal = Some(code.unwrap_or(0) & 255);
-            let _ = core.engine.send(Message::Look);
+            core.look();
             Ok(())
         })?,
     )?;
-    host.set("readdir", lua.create_function(readdir)?)?;
+    let shared = Arc::clone(core);
+    host.set(
+        "readdir",
+        lua.create_function(move |lua, path: mlua::String| {
+            let shown = path.to_string_lossy();
+            let found = read_directory(lua, path)?;
+            if found.is_none() {
+                lock(&shared).log.line("Error", &format!("cannot open dir [{shown}]."));
+            }
+            Ok(found)
+        })?,
+    )?;
     let shared = Arc::clone(core);
     let observe = move |_: &Lua, (fd, ready, writable): (i32, Option<Function>, Option<Function>)| {
         let mut core = lock(&shared);
         core.observed.insert(fd, (ready, writable));
-        super::run::observe(fd, &core);
+        super::observe::observe(fd, &core);
         Ok(())
     };
     host.set("observe", lua.create_function(observe)?)?;
@@ -405,16 +416,4 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
         Ok(())
     };
     host.set("unobserve", lua.create_function(unobserve)?)
-}
-
-/// Returns the names in a directory and whether each is one; nil for what is none.
-fn readdir(lua: &Lua, path: mlua::String) -> mlua::Result<Option<Table>> {
-    let path = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(&path.as_bytes()));
-    let Ok(entries) = std::fs::read_dir(path) else { return Ok(None) };
-    let table = lua.create_table()?;
-    for entry in entries.flatten() {
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        table.set(lua.create_string(entry.file_name().into_vec())?, is_dir)?;
-    }
-    Ok(Some(table))
 }

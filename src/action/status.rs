@@ -8,17 +8,19 @@ use std::path::Path;
 
 use super::core::{Core, Running};
 use super::log::stamp;
+use super::native::State;
 
-/// Returns what the file says; `watched` are the directories that each sync watches.
-pub fn render(core: &Core, watched: usize) -> Vec<u8> {
+/// Returns what the file says; `watched` are the directories that are watched, with a slash at each end.
+pub fn render(core: &Core, watched: &[Vec<u8>]) -> Vec<u8> {
     let mut out = format!("Lsyncd status report at {}\n\n", stamp("%a %b %e %H:%M:%S %Y")).into_bytes();
     for sync in &core.syncs {
         render_sync(sync, &mut out);
     }
-    out.extend_from_slice(format!("Inotify watching {watched} directories\n").as_bytes());
-    for (at, sync) in core.syncs.iter().enumerate() {
+    out.extend_from_slice(core.tunnels.report().as_bytes());
+    out.extend_from_slice(format!("Inotify watching {} directories\n", watched.len()).as_bytes());
+    for (at, directory) in watched.iter().enumerate() {
         out.extend_from_slice(format!("  {}: ", at + 1).as_bytes());
-        out.extend_from_slice(&sync.spec.source);
+        out.extend_from_slice(directory);
         out.push(b'\n');
     }
     out
@@ -27,7 +29,11 @@ pub fn render(core: &Core, watched: usize) -> Vec<u8> {
 fn render_sync(sync: &Running, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{} source=", sync.spec.name).as_bytes());
     out.extend_from_slice(&sync.spec.source);
-    out.extend_from_slice(format!("\nThere are {} delays\n", sync.delays.len()).as_bytes());
+    let waiting = match &sync.state {
+        State::Mirror(mirror, _) => mirror.queued(),
+        _ => sync.delays.len(),
+    };
+    out.extend_from_slice(format!("\nThere are {waiting} delays\n").as_bytes());
     for (_, entry) in sync.delays.iter() {
         out.extend_from_slice(format!("{:<7}{} ", entry.status.word(), entry.etype.word()).as_bytes());
         out.extend_from_slice(&entry.path);

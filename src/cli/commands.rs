@@ -88,9 +88,12 @@ pub struct Run {
 /// `speil check`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Check {
-    /// A Lua configuration
+    /// A Lua configuration, speil's or lsyncd's
     #[arg(value_name = "CONFIG")]
     pub config: PathBuf,
+    /// For lsyncd's: what it would run, beside what speil will do
+    #[arg(long)]
+    pub diff: bool,
 }
 
 const DOCTOR_HELP: &str = "\

@@ -4,6 +4,7 @@
 //! is one line on standard error, its hint apart; rsync's exit codes where rsync has one.
 
 mod check;
+mod check_lsyncd;
 mod control;
 mod doctor;
 mod explain;

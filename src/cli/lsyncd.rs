@@ -9,9 +9,11 @@ use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use super::hosted::Native;
 use crate::action::{self, Options};
-use crate::config::CliSync;
+use crate::config::{CliSync, Engine};
 
 /// Exit status of everything that is refused, and of help.
 const REFUSED: u8 = 255;
@@ -32,6 +34,7 @@ USAGE:
 
 OPTIONS:
   -delay SECS         delay of every sync
+  -engine ENGINE      auto, native or rsync, for every sync
   -help               this text
   -insist             try again where the first pass fails
   -log all            log everything
@@ -60,7 +63,7 @@ enum Asked {
 fn arity(name: &str) -> Option<usize> {
     Some(match name {
         "help" | "insist" | "nodaemon" | "onepass" | "version" | "monitor" => 0,
-        "delay" | "log" | "logfile" | "pidfile" | "script" | "sshopts" => 1,
+        "delay" | "engine" | "log" | "logfile" | "pidfile" | "script" | "sshopts" => 1,
         "rsync" | "direct" => 2,
         "rsyncssh" => 3,
         _ => return None,
@@ -132,6 +135,13 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
                 ))));
             }
         },
+        "engine" => match Engine::from_word(&text) {
+            Some(engine) => options.config.engine = Some(engine),
+            None => {
+                let text = format!("engine must be auto, native or rsync, not '{text}'");
+                return Err(Box::new(Asked::Refuse(text)));
+            }
+        },
         "sshopts" => match crate::config::split_words(&text) {
             Ok(words) => options.config.ssh_options = words,
             Err(error) => return Err(Box::new(Asked::Refuse(format!("sshopts: {error}")))),
@@ -158,7 +168,11 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
 /// Runs as lsyncd would with these arguments.
 pub fn lsyncd(arguments: Vec<OsString>) -> ExitCode {
     match parse(arguments) {
-        Asked::Run(options) => ExitCode::from(u8::try_from(action::run(*options)).unwrap_or(REFUSED)),
+        Asked::Run(options) => {
+            crate::disk::raise_limits();
+            let mirrors: Arc<dyn action::Mirrors> = Arc::new(Native::default());
+            ExitCode::from(u8::try_from(action::run(*options, &mirrors)).unwrap_or(REFUSED))
+        }
         Asked::Say(text, code) => {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::from(code)

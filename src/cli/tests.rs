@@ -462,7 +462,7 @@ fn other_commands_take_their_arguments() {
     let control = |path: &str| Control { control: Some(PathBuf::from(path)) };
     let none = Control::default();
     for (args, expected) in [
-        (vec!["check", "/c.lua"], Command::Check(Check { config: "/c.lua".into() })),
+        (vec!["check", "/c.lua"], Command::Check(Check { config: "/c.lua".into(), diff: false })),
         (
             vec!["status", "--json", "--control", "/s"],
             Command::Status(Status { json: true, watch: false, control: control("/s") }),

@@ -65,6 +65,20 @@ pub(super) fn between(before: &Sync, sync: &Sync) -> Result<Vec<String>, Fault> 
     Ok(warnings)
 }
 
+/// Says that a target of one sync is, holds or lies in one of another's.
+pub(super) fn overlap(one: &Sync, other: &Sync) -> Option<String> {
+    let pairs = one.targets.iter().flat_map(|a| other.targets.iter().map(move |b| (a, b)));
+    let mut shared =
+        pairs.filter(|(a, b)| same_tree_space(a, b) && (holds(&a.path, &b.path) || holds(&b.path, &a.path)));
+    shared.next().map(|(a, b)| {
+        if a.path == b.path {
+            format!("it shares the target {a}")
+        } else {
+            format!("its target overlaps {b}")
+        }
+    })
+}
+
 fn nested(one: &Target, other: &Target) -> Result<(), Fault> {
     let (outer, inner) = match (holds(&one.path, &other.path), holds(&other.path, &one.path)) {
         (true, _) => (one, other),

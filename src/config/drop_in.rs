@@ -7,25 +7,55 @@
 //! (`action`); mapping a block to speil's own mirror (`config/lsyncd`).
 //! **Sources:** lsyncd's manual; lsyncd 2.2.3 and 2.3.1 as observed.
 
+mod crontab;
 mod exit;
 mod flags;
+mod native;
+mod risks;
 mod spec;
 #[cfg(test)]
 mod tests;
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use mlua::{ChunkMode, Function, Lua, Table, Value};
 
 use crate::config::suggest::nearest;
 use crate::error::{Consequence, Consequential, io_text};
+pub use crontab::{Crontab, Fields as CrontabFields};
 pub use exit::{ExitCodes, Verdict};
 pub use flags::{RsyncFlags, SshFlags};
-pub use spec::{Handler, LsyncdSettings, LsyncdSync};
+pub use native::{Engine, Native};
+pub use risks::lsyncd_risks;
+pub use spec::{Handler, LsyncdSettings, LsyncdSync, TunnelSpec};
 
 const PRELUDE: &str = include_str!("../../lua/lsyncd.lua");
+const SHARED_VALUES: &str = include_str!("../../lua/values.lua");
+
+/// The name in the Lua registry of what a file and the functions of its syncs share.
+pub const VALUES: &str = "speil.values";
+
+/// Returns the moment from which scripts count time.
+pub fn script_epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    *EPOCH.get_or_init(Instant::now)
+}
+
+/// Who hears what a file logs while it runs: the category and the words.
+#[derive(Clone, Default)]
+pub struct Said(pub Option<SaidTo>);
+
+/// What [`Said`] holds.
+pub type SaidTo = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Said").field(&self.0.is_some()).finish()
+    }
+}
 
 /// What the version that scripts ask for says; the interface is this one's.
 pub const LSYNCD_VERSION: &str = "2.2.3";
@@ -52,6 +82,10 @@ pub struct LsyncdOptions {
     pub delay: Option<f64>,
     /// Options of ssh for the command line's rsyncssh syncs.
     pub ssh_options: Vec<String>,
+    /// Engine of every sync.
+    pub engine: Option<Engine>,
+    /// Who hears what the file logs.
+    pub said: Said,
 }
 
 /// Why a configuration is no configuration. Consequence: die. `Display` is what stands behind `Error: `.
@@ -82,6 +116,17 @@ pub enum LsyncdError {
     /// There is no sync.
     #[error("Nothing to watch!")]
     Nothing,
+    /// The file ended the program.
+    #[error("the configuration ended itself with {0}")]
+    Exit(i32),
+    /// A sync that must be native cannot be.
+    #[error("{sync}: engine \"native\" is asked for, but {why}; write engine = \"rsync\" or \"auto\"")]
+    Engine {
+        /// The sync.
+        sync: String,
+        /// What stands in the way.
+        why: String,
+    },
 }
 
 impl Consequential for LsyncdError {
@@ -142,6 +187,7 @@ struct Gathered {
     syncs: Vec<LsyncdSync>,
     warnings: Vec<String>,
     builtins: Vec<(Function, Builtin)>,
+    exit: Option<i32>,
 }
 
 type Shared = Arc<Mutex<Gathered>>;
@@ -191,13 +237,15 @@ pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError>
     let shared = Shared::default();
     let lua = Lua::new();
     let plain = |error: mlua::Error| LsyncdError::Plain(text_of(&error));
-    let hooks: Table = host(&lua, &shared)
-        .and_then(|host| lua.load(PRELUDE).set_name("=lsyncd").set_mode(ChunkMode::Text).call(host))
-        .map_err(plain)?;
+    let hooks: Table = prepare(&lua, &shared, &options.said).map_err(plain)?;
     let call = |name: &str, value: Value| hooks.get::<Function>(name).and_then(|f| f.call::<()>(value));
     call("options", options.delay.map_or(Value::Nil, Value::Number)).map_err(plain)?;
     for file in options.scripts.iter().chain(&options.file) {
-        run_file(&lua, file)?;
+        let ran = run_file(&lua, file);
+        if let Some(code) = with(&shared, |all| all.exit) {
+            return Err(LsyncdError::Exit(code));
+        }
+        ran?;
     }
     for sync in &options.syncs {
         add_cli(&lua, &hooks, sync, &options.ssh_options).map_err(plain)?;
@@ -210,10 +258,71 @@ pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError>
     if syncs.is_empty() {
         return Err(LsyncdError::Nothing);
     }
-    for (at, sync) in syncs.iter_mut().enumerate().filter(|(_, sync)| sync.name.is_empty()) {
-        sync.name = format!("Sync{}", at + 1);
+    for (at, sync) in syncs.iter_mut().enumerate() {
+        if sync.name.is_empty() {
+            sync.name = format!("Sync{}", at + 1);
+        }
+        if let Ok(native) = &mut sync.native {
+            native.sync.name.clone_from(&sync.name);
+        }
+        if let Some(engine) = options.engine {
+            sync.engine = engine;
+        }
+    }
+    native::part(syncs.iter_mut().filter(|sync| sync.engine != Engine::Rsync));
+    for sync in syncs.iter().filter(|sync| sync.engine == Engine::Native) {
+        if let Err(why) = &sync.native {
+            return Err(LsyncdError::Engine { sync: sync.name.clone(), why: why.clone() });
+        }
     }
     Ok(LsyncdConfig { lua, settings, syncs, warnings, hooks })
+}
+
+fn prepare(lua: &Lua, shared: &Shared, said: &Said) -> mlua::Result<Table> {
+    let chunk = |text: &'static str| lua.load(text).set_name("=lsyncd").set_mode(ChunkMode::Text);
+    let values: Table = chunk(SHARED_VALUES).call(())?;
+    lua.set_named_registry_value(VALUES, &values)?;
+    let host = host(lua, shared)?;
+    system(lua, &host, shared, said)?;
+    chunk(PRELUDE).call((host, values))
+}
+
+/// Adds the functions that reach the system to those that the prelude calls.
+fn system(lua: &Lua, host: &Table, shared: &Shared, said: &Said) -> mlua::Result<()> {
+    let said = said.clone();
+    host.set(
+        "log",
+        lua.create_function(move |_, (category, text): (String, mlua::String)| {
+            if let Some(say) = &said.0 {
+                say(&category, &text.to_string_lossy());
+            }
+            Ok(())
+        })?,
+    )?;
+    host.set("now", lua.create_function(|_, ()| Ok(script_epoch().elapsed().as_secs_f64()))?)?;
+    host.set("readdir", lua.create_function(read_directory)?)?;
+    let gathered = Arc::clone(shared);
+    host.set(
+        "exit",
+        lua.create_function(move |_, code: i32| -> mlua::Result<()> {
+            with(&gathered, |all| all.exit.get_or_insert(code & 255).to_owned());
+            Err(mlua::Error::runtime("the configuration ended itself"))
+        })?,
+    )
+}
+
+/// Returns the names in a directory and whether each is one; nil for what is none.
+///
+/// # Errors
+/// Lua's, if the state is out of memory.
+pub fn read_directory(lua: &Lua, path: mlua::String) -> mlua::Result<Option<Table>> {
+    let Ok(entries) = std::fs::read_dir(to_path(&path)) else { return Ok(None) };
+    let table = lua.create_table()?;
+    for entry in entries.flatten() {
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        table.set(lua.create_string(entry.file_name().into_vec())?, is_dir)?;
+    }
+    Ok(Some(table))
 }
 
 fn run_file(lua: &Lua, file: &Path) -> Result<(), LsyncdError> {
@@ -299,9 +408,10 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     let gathered = Arc::clone(shared);
     host.set(
         "sync",
-        lua.create_function(move |_, table: Table| {
+        lua.create_function(move |lua, table: Table| {
             let builtins = with(&gathered, |all| all.builtins.clone());
-            let spec = LsyncdSync::read(table, &builtins)?;
+            let spec = LsyncdSync::read(table, &builtins)
+                .map_err(|error| mlua::Error::runtime(format!("{}{}", place(lua), text_of(&error))))?;
             with(&gathered, |all| all.syncs.push(spec));
             Ok(())
         })?,

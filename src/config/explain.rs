@@ -64,6 +64,9 @@ fn reach(target: &Target, sync: &Sync) -> String {
         AgentSource::Path => "agent in PATH".to_owned(),
         AgentSource::Deploy => "agent uploaded".to_owned(),
         AgentSource::Command(words) => format!("agent {}", quote(words.join(" ").as_bytes())),
+        AgentSource::PathPrefixed(words) => {
+            format!("agent in PATH, run by {}", quote(words.join(" ").as_bytes()))
+        }
         AgentSource::Prefixed(words) => {
             format!("agent in PATH, else uploaded, run by {}", quote(words.join(" ").as_bytes()))
         }

@@ -97,9 +97,34 @@ struct Findings {
 /// # Errors
 /// [`ConfigError`] (die) for what lsyncd would refuse as well.
 pub(super) fn map(block: &Block, layer: &str) -> Result<Mapped, ConfigError> {
-    let section = Section::of(block);
     let mut found = Findings::default();
-    known(&section, &mut found)?;
+    known(&Section::of(block), &mut found)?;
+    translate(block, layer, found)
+}
+
+/// As [`map`], for a block that lsyncd's own checks have passed and whose other keys were looked at:
+/// only those that have a meaning here are left in it.
+///
+/// # Errors
+/// [`ConfigError`] (die) for values that speil cannot read.
+pub(super) fn map_settled(block: &Block, layer: &str) -> Result<Mapped, ConfigError> {
+    translate(block, layer, Findings::default())
+}
+
+/// Whether a key of a block has a meaning in speil's own mirroring.
+pub(super) fn is_mapped(key: &str) -> bool {
+    MAPPED.contains(&key)
+}
+
+/// Whether only lsyncd's own way of working can serve `key` where it stands with `given`.
+pub(super) fn is_foreign(key: &str, given: &Raw) -> bool {
+    // lsyncd writes `onMove = true` for "I can handle moves", and `= false` for "not at all".
+    let is_switch = matches!(given, Raw::Bool(_)) && key.starts_with("on");
+    FOREIGN.contains(&key) && !is_switch
+}
+
+fn translate(block: &Block, layer: &str, mut found: Findings) -> Result<Mapped, ConfigError> {
+    let section = Section::of(block);
     let mut sync = defaults(layer);
     sync.source = source(&section)?;
     sync.name = mirror::name(&section)?.unwrap_or_default();
@@ -129,9 +154,7 @@ fn known(section: &Section, found: &mut Findings) -> Result<(), ConfigError> {
         section.only(&all, "sync{}")?;
     }
     for (key, given) in &section.table.named {
-        // lsyncd writes `onMove = true` for "I can handle moves", and `= false` for "not at all".
-        let is_switch = matches!(given, Raw::Bool(_)) && (key.starts_with("on") || key == "exitcodes");
-        if FOREIGN.contains(&key.as_str()) && !is_switch {
+        if is_foreign(key, given) {
             found.unmapped.push(key.clone());
         } else if (MOOT.contains(&key.as_str()) && key != "checkgauge") || !all.contains(&key.as_str()) {
             found.notes.push(format!("{key} changes nothing here"));

@@ -286,7 +286,11 @@ fn hide_shebang(source: &mut Vec<u8>) {
     }
 }
 
-fn read_table(table: &Table, depth: usize) -> mlua::Result<RawTable> {
+/// Returns a table as plain values.
+///
+/// # Errors
+/// Lua's, for a key that has no text.
+pub(super) fn read_table(table: &Table, depth: usize) -> mlua::Result<RawTable> {
     let mut named = BTreeMap::new();
     let mut items = BTreeMap::new();
     for pair in table.pairs::<Value, Value>() {

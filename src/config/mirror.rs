@@ -231,7 +231,11 @@ fn timing(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
+/// Reads `reconcile`.
+///
+/// # Errors
+/// [`ConfigError`] (die) for anything but a table of what a pass can be told.
+pub(super) fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
     const ALLOWED: &str = "{ interval = \"15m\", verify = \"quick\" or \"checksum\" }";
     const INTERVAL: &str = "a duration (\"15m\"), or false or \"never\"";
     let mut reconcile = Reconcile::default();
@@ -390,7 +394,11 @@ fn command(section: &Section, key: &str) -> Result<Vec<String>, ConfigError> {
     if words.is_empty() { Err(section.wrong(key, given, COMMAND)) } else { Ok(words) }
 }
 
-fn agent(section: &Section) -> Result<AgentSource, ConfigError> {
+/// Reads `agent`.
+///
+/// # Errors
+/// [`ConfigError`] (die) for anything but a word or a command.
+pub(super) fn agent(section: &Section) -> Result<AgentSource, ConfigError> {
     let words = match section.get("agent") {
         None => return Ok(AgentSource::Auto),
         Some(_) => command(section, "agent")?,

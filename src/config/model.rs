@@ -178,6 +178,12 @@ pub struct Sync {
     pub timeout: Duration,
     /// Allows `/`, `/etc`, `/home`, `/usr` and `/var` as a root.
     pub force_root: bool,
+    /// Whether what is moved on the source is moved on the targets. Without, the old name stays there, as
+    /// after a delete that is not carried over.
+    pub moves: bool,
+    /// What the targets hold counts as this mirror's from the start: another program kept them before. And a
+    /// few live deletes may leave the tree empty.
+    pub adopted: bool,
 }
 
 impl Sync {
@@ -207,6 +213,8 @@ impl Sync {
             agent: AgentSource::Auto,
             timeout: Duration::from_secs(60),
             force_root: false,
+            moves: true,
+            adopted: false,
         }
     }
 }
@@ -443,4 +451,6 @@ pub enum AgentSource {
     Deploy,
     /// In PATH, else deployed, with these words (`sudo`, `doas`, `nice`, `ionice`) before it.
     Prefixed(Vec<String>),
+    /// In PATH with these words before it; nothing is uploaded.
+    PathPrefixed(Vec<String>),
 }

@@ -21,6 +21,8 @@ use crate::tree::RelPath;
 const PATHS_MAX: usize = 32_768;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
+/// Fewer deletes than this do not wait for more.
+const FEW_DELETES: usize = 10;
 /// A root that is gone is looked for this often.
 const ROOT_RETRY: Duration = Duration::from_secs(1);
 
@@ -66,7 +68,7 @@ impl Engine {
             max_open: sync.max_open,
             delete_quiet: Duration::from_secs(1),
             delete_wait_max: Duration::from_secs(10),
-            few_deletes: 10,
+            few_deletes: FEW_DELETES,
             paths_max: PATHS_MAX,
         });
         let outs = targets.iter().map(|running| Out {
@@ -233,6 +235,14 @@ impl Engine {
                 }
             }
             EventKind::Create { .. } => self.population.add(1, event.at),
+            EventKind::Move { to, dir, .. } if !self.sync.moves => {
+                let (at, to, dir) = (event.at, to.clone(), *dir);
+                if dir {
+                    let reason = RescanReason::Moved;
+                    self.debounce.event(Event { at, kind: EventKind::Rescan { path: to.clone(), reason } });
+                }
+                return self.debounce.event(Event { at, kind: EventKind::Create { path: to, dir } });
+            }
             _ => {}
         }
         self.debounce.event(event);
@@ -303,7 +313,9 @@ impl Engine {
             self.population.set(usize::try_from(known).unwrap_or(usize::MAX), now);
         }
         let (current, most) = self.population.counts(now);
-        let empties = self.root_is_empty();
+        // Where lsyncd was before, a tree that runs empty file by file (a spool) is nothing unusual.
+        let usual = self.sync.adopted && burst.len() < FEW_DELETES;
+        let empties = !usual && self.root_is_empty();
         let verdict = if self.source.is_in_place() {
             None
         } else {

@@ -33,7 +33,7 @@ pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, 
     let Some(host) = &target.host else {
         return Ok(Box::new(match &sync.agent {
             AgentSource::Command(command) => Local { command: command.clone() },
-            AgentSource::Prefixed(words) => {
+            AgentSource::Prefixed(words) | AgentSource::PathPrefixed(words) => {
                 let own = Local::this_program()?;
                 Local { command: words.iter().cloned().chain(own.command).collect() }
             }
@@ -271,6 +271,11 @@ impl Pipeline {
     pub fn watched(&self) -> (usize, Vec<String>) {
         let Some(watcher) = &self.watcher else { return (0, Vec::new()) };
         (watcher.watched(), watcher.problems().into_iter().map(|problem| problem.text).collect())
+    }
+
+    /// Returns the directories that are watched.
+    pub fn directories(&self) -> Vec<crate::tree::RelPath> {
+        self.watcher.as_ref().map(Watcher::directories).unwrap_or_default()
     }
 
     /// Whether every thread that the sync cannot do without is there.

@@ -1,7 +1,7 @@
 //! The daemon: syncs that run side by side, signals, and the control socket.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -110,7 +110,7 @@ impl Daemon {
         let ended = runtime.block_on(async {
             // Signals first: one that comes while the watches are added must not kill.
             let signals = Signals::new().map_err(DaemonError::Runtime)?;
-            let listener = self.listen()?;
+            let listener = listen(&self.control)?;
             self.start_all(syncs)?;
             self.notifier.ready();
             Ok(self.serve(signals, listener).await)
@@ -119,22 +119,6 @@ impl Daemon {
         let _ = std::fs::remove_file(&self.control);
         self.hub.running().clear();
         ended
-    }
-
-    fn listen(&self) -> Result<UnixListener, DaemonError> {
-        let fail = |error| DaemonError::Control { path: self.control.clone(), error };
-        if let Some(dir) = self.control.parent() {
-            use std::os::unix::fs::DirBuilderExt;
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
-        }
-        if std::os::unix::net::UnixStream::connect(&self.control).is_err() {
-            // Left by a daemon that was killed.
-            let _ = std::fs::remove_file(&self.control);
-        }
-        let listener = UnixListener::bind(&self.control).map_err(fail)?;
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(&self.control, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-        Ok(listener)
     }
 
     fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
@@ -275,6 +259,23 @@ impl Daemon {
     }
 }
 
+/// Makes a control socket that this user alone can reach.
+pub(super) fn listen(control: &Path) -> Result<UnixListener, DaemonError> {
+    let fail = |error| DaemonError::Control { path: control.to_owned(), error };
+    if let Some(dir) = control.parent() {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+    }
+    if std::os::unix::net::UnixStream::connect(control).is_err() {
+        // Left by a daemon that was killed.
+        let _ = std::fs::remove_file(control);
+    }
+    let listener = UnixListener::bind(control).map_err(fail)?;
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(control, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    Ok(listener)
+}
+
 struct Signals {
     int: Signal,
     term: Signal,
@@ -304,7 +305,7 @@ impl Signals {
 }
 
 /// Answers one client, request by request.
-async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()> {
+pub(super) async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);

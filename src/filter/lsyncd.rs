@@ -21,8 +21,9 @@ pub struct LsyncdFilter {
     excludes: Vec<Pattern>,
 }
 
+/// One pattern.
 #[derive(Debug, Clone)]
-struct Pattern {
+pub(super) struct Pattern {
     verdict: Verdict,
     text: Vec<u8>,
     glob: Glob,
@@ -31,7 +32,7 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn new(text: &[u8], verdict: Verdict) -> Result<Self, FilterError> {
+    pub(super) fn new(text: &[u8], verdict: Verdict) -> Result<Self, FilterError> {
         check_pattern(text)?;
         let (starts, body) = match text.strip_prefix(b"/") {
             Some(anchored) => (Starts::First, anchored),
@@ -42,7 +43,7 @@ impl Pattern {
     }
 
     /// Whether the pattern is found in the event's path after its leading slash.
-    fn matches(&self, path: &[u8], dir: bool) -> bool {
+    pub(super) fn matches(&self, path: &[u8], dir: bool) -> bool {
         self.glob.matches([b"", path, if dir { b"/" } else { b"" }], self.starts, self.ends)
     }
 
@@ -145,6 +146,12 @@ impl LsyncdFilter {
         lines(text).try_for_each(|line| self.push_filter(line))
     }
 
+    /// Returns all patterns as rules of a [`Filter`](super::Filter) that says of every tree what a running
+    /// lsyncd says; in the order in which they are asked.
+    pub fn as_rules(&self) -> Vec<Vec<u8>> {
+        self.patterns().map(|pattern| [b"lsyncd", &pattern.rule()[..]].concat()).collect()
+    }
+
     /// Returns all patterns as `+ ` and `- ` rules in the order in which they are asked;
     /// [`Self::from_rules`] makes an equal filter of them.
     pub fn rules(&self) -> Vec<Vec<u8>> {
@@ -236,6 +243,43 @@ mod tests {
         for (pattern, excluded, included) in table {
             check(&LsyncdFilter::new(&NONE, &[pattern]).unwrap(), excluded, included);
         }
+    }
+
+    #[test]
+    fn a_filter_of_the_same_rules_says_the_same_on_the_way_down() {
+        let patterns = ["/a/**", "[f]oo", "**/deep", "sub/dir", "*.bak", "x/", "\\*.lit", "/only/*"];
+        let lsyncd = LsyncdFilter::new(&["+ /a/keep", "- /b"], &patterns).unwrap();
+        let filter = crate::filter::Filter::new(&lsyncd.as_rules()).unwrap();
+        assert_eq!(crate::filter::Filter::new(&filter.rules()).unwrap(), filter);
+        for text in [
+            "a/",
+            "a",
+            "a/x",
+            "foo",
+            "[f]oo",
+            "deep",
+            "y/deep",
+            "sub/dir/",
+            "z/sub/dir",
+            "q.bak",
+            "x/",
+            "x",
+            "b",
+            "b/c",
+            "\\x.lit",
+            "only/",
+            "only/y",
+            "ok/fine",
+        ] {
+            let path = RelPath::try_from(text.trim_end_matches('/')).unwrap();
+            let dir = text.ends_with('/');
+            assert_eq!(filter.excludes_entry(&path, dir), lsyncd.excludes(&path, dir), "{text}");
+            assert_eq!(filter.protects_entry(&path, dir), lsyncd.excludes(&path, dir), "{text}");
+        }
+        let sent = filter.with_delete_excluded();
+        assert_eq!(crate::filter::Filter::new(&sent.rules()).unwrap(), sent);
+        let path = RelPath::try_from("q.bak").unwrap();
+        assert!(sent.excludes_entry(&path, false) && !sent.protects_entry(&path, false));
     }
 
     #[test]

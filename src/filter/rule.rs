@@ -7,7 +7,11 @@
 
 use super::absolute;
 use super::glob::{Ends, Glob, PATTERN_LEN_MAX, Starts};
+use super::lsyncd::Pattern;
 use super::{FilterError, Side, Verdict};
+
+/// Stands before a rule whose pattern is read as a running lsyncd reads it: `lsyncd- *.tmp`.
+const LSYNCD: &[u8] = b"lsyncd";
 
 /// The entry that rules are asked about.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,7 @@ struct Modifiers {
     negate: bool,
     perishable: bool,
     xattr: bool,
+    lsyncd: bool,
 }
 
 /// One rule. Clears and empty lines are none.
@@ -77,7 +82,8 @@ impl Rule {
         if text.is_empty() {
             return Ok(Line::Nothing);
         }
-        let (kind, rest) = Kind::parse(text)?;
+        let (lsyncd, bare) = text.strip_prefix(LSYNCD).map_or((false, text), |bare| (true, bare));
+        let (kind, rest) = Kind::parse(bare)?;
         let (verdict, sides) = match kind {
             Kind::Plain(verdict) => (verdict, None),
             Kind::Sided(verdict, sides) => (verdict, Some(sides)),
@@ -85,6 +91,7 @@ impl Rule {
             Kind::Clear => return Err(FilterError::ClearArgument(text.to_vec())),
         };
         let (mut modifiers, pattern) = Modifiers::parse(text, rest, sides)?;
+        modifiers.lsyncd = lsyncd;
         if !modifiers.absolute {
             return Self::new(verdict, modifiers, pattern).map(Line::Rule);
         }
@@ -120,7 +127,12 @@ impl Rule {
             return Err(FilterError::NoPattern(text));
         }
         check_pattern(pattern)?;
-        Ok(Self { verdict, modifiers, matcher: Matcher::new(pattern), text, pattern_at })
+        let matcher = if modifiers.lsyncd {
+            Matcher::Lsyncd(Pattern::new(pattern, verdict)?)
+        } else {
+            Matcher::Rsync(Rsync::new(pattern))
+        };
+        Ok(Self { verdict, modifiers, matcher, text, pattern_at })
     }
 
     pub(super) fn text(&self) -> &[u8] {
@@ -217,7 +229,7 @@ impl Kind {
 
 impl Modifiers {
     fn plain(sides: Sides) -> Self {
-        Self { sides, absolute: false, negate: false, perishable: false, xattr: false }
+        Self { sides, absolute: false, negate: false, perishable: false, xattr: false, lsyncd: false }
     }
 
     /// Reads the modifiers at the start of `rest` and the separator behind them; returns the pattern.
@@ -250,6 +262,9 @@ impl Modifiers {
             Sides::Receiver => vec![if exclude { b'P' } else { b'R' }],
             Sides::Both => vec![if exclude { b'-' } else { b'+' }, b's', b'r'],
         };
+        if self.lsyncd {
+            text.splice(..0, LSYNCD.iter().copied());
+        }
         for (said, letter) in [(self.negate, b'!'), (self.perishable, b'p'), (self.xattr, b'x')] {
             if said {
                 text.push(letter);
@@ -287,9 +302,25 @@ enum Shape {
     Glob(Glob),
 }
 
-/// A compiled pattern.
+/// A compiled pattern, by who wrote it.
 #[derive(Debug, Clone)]
-struct Matcher {
+enum Matcher {
+    Rsync(Rsync),
+    Lsyncd(Pattern),
+}
+
+impl Matcher {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
+        match self {
+            Self::Rsync(pattern) => pattern.matches(subject),
+            Self::Lsyncd(pattern) => pattern.matches(subject.path, subject.dir),
+        }
+    }
+}
+
+/// A compiled pattern of rsync's.
+#[derive(Debug, Clone)]
+struct Rsync {
     scope: Scope,
     shape: Shape,
     dir_only: bool,
@@ -307,7 +338,7 @@ pub(super) fn has_deep(pattern: &[u8]) -> bool {
     pattern.windows(2).any(|pair| pair == b"**")
 }
 
-impl Matcher {
+impl Rsync {
     fn new(pattern: &[u8]) -> Self {
         let (dir_only, pattern) = match pattern.strip_suffix(b"/") {
             Some(shorter) if !shorter.is_empty() => (true, shorter),

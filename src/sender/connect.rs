@@ -130,7 +130,7 @@ impl Session {
                     modify_window: selection.modify_window,
                 },
                 filter: Arc::new(filter),
-                strange: AtomicBool::new(reply.identified == Identified::Stranger),
+                strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),
                 source: Arc::clone(&around.source),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,

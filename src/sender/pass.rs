@@ -533,7 +533,9 @@ impl Pass {
         }
         if self.top.is_root() {
             self.shared.held.take();
-            if self.shared.strange.swap(false, Ordering::AcqRel) {
+            let options = &self.shared.options;
+            let keeps = options.live && !options.dry_run;
+            if self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
                 self.send(&ToReceiver::Adopt)?;
             }
         }

@@ -193,6 +193,12 @@ impl Session {
         Outcome { error, unfinished }
     }
 
+    /// Says goodbye without having done anything.
+    pub fn close(mut self) {
+        let left = self.leave();
+        self.end(left.is_err());
+    }
+
     fn work(&mut self) -> Result<(), SessionError> {
         let mut seen = 0;
         loop {

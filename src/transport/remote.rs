@@ -36,6 +36,7 @@ pub(super) fn line(agent: &AgentSource) -> String {
         AgentSource::Auto => (String::new(), format!("{in_path}{deployed}{missing}")),
         AgentSource::Path => (String::new(), format!("{in_path}{missing}")),
         AgentSource::Deploy => (String::new(), format!("{deployed}{missing}")),
+        AgentSource::PathPrefixed(words) => (format!("{} ", join(words)), format!("{in_path}{missing}")),
         AgentSource::Prefixed(words) => {
             (format!("{} ", join(words)), format!("{in_path}{deployed}{missing}"))
         }
@@ -53,9 +54,9 @@ pub(super) fn mend(shell: &impl Shell, agent: &AgentSource, ended: &Ended) -> Re
             deploy::upload(shell, system.trim())?;
             Ok(true)
         }
-        AgentSource::Path | AgentSource::Command(_) => Err(TransportError::Deploy(
-            "speil is not in PATH there, and uploading it is not allowed".to_owned(),
-        )),
+        AgentSource::Path | AgentSource::PathPrefixed(_) | AgentSource::Command(_) => Err(
+            TransportError::Deploy("speil is not in PATH there, and uploading it is not allowed".to_owned()),
+        ),
     }
 }
 

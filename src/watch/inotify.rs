@@ -259,13 +259,14 @@ impl Listen for Inotify {
     fn run(mut self: Box<Self>) {
         loop {
             let urgent = PollFlags::PRI | PollFlags::ERR;
-            let [_, _, anchor, mounts, stop] = kernel::wait(
+            let [_, _, anchor, mounts, stop, asked] = kernel::wait(
                 [
                     (self.kernel.as_fd(), PollFlags::IN),
                     (self.setup.fence.ring().as_fd(), PollFlags::IN),
                     (self.anchor.as_fd(), PollFlags::IN),
                     (self.mounts.as_fd(), urgent),
                     (self.setup.stop.as_fd(), PollFlags::IN),
+                    (self.setup.ask.as_fd(), PollFlags::IN),
                 ],
                 self.due.next(),
             );
@@ -282,6 +283,11 @@ impl Listen for Inotify {
                 self.check_root();
             }
             self.finish_round();
+            if asked {
+                kernel::unsignal(&self.setup.ask);
+                let all = self.nodes.wds().filter_map(|wd| self.nodes.path(wd)).collect();
+                self.setup.out.set_directories(all);
+            }
         }
     }
 }
@@ -319,6 +325,7 @@ mod tests {
             skip: Arc::new(|_, _| false),
             out: Outbox::new(Arc::new(Deaf), Arc::default()),
             stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
+            ask: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
             fence: Arc::new(Fence::new(
                 None,
                 eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap(),

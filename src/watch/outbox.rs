@@ -1,8 +1,8 @@
 //! What a backend says: events towards the sink, counts and problems towards the handle.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::event::{Event, EventKind, RescanReason};
 use crate::tree::RelPath;
@@ -17,11 +17,20 @@ const BATCH: usize = 4096;
 pub(super) struct Shared {
     watched: AtomicUsize,
     problems: Mutex<Vec<Problem>>,
+    directories: Mutex<Option<Vec<RelPath>>>,
+    listed: Condvar,
 }
 
 impl Shared {
     pub(super) fn watched(&self) -> usize {
         self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the backend has put its directories here, which somebody asked for.
+    pub(super) fn wait_for_directories(&self, limit: Duration) -> Option<Vec<RelPath>> {
+        let slot = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.listed.wait_timeout_while(slot, limit, |slot| slot.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 
     pub(super) fn problems(&self) -> Vec<Problem> {
@@ -66,6 +75,11 @@ impl Outbox {
 
     pub(super) fn set_watched(&self, count: usize) {
         self.shared.watched.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_directories(&self, all: Vec<RelPath>) {
+        *self.shared.directories.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        self.shared.listed.notify_all();
     }
 
     pub(super) fn set_problems(&self, problems: Vec<Problem>) {

@@ -2,136 +2,23 @@
 //!
 //! Where `lsyncd` is installed it is driven beside speil, and both must make the same calls.
 
-use std::collections::BTreeSet;
+mod cases;
+mod check;
+mod engine;
+mod guide;
+mod messages;
+mod native;
+mod scene;
+mod scripts;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::support::command::{Background, Environment, SPEIL, eventually};
+use self::scene::{Scene, call, sorted_cluster};
+use crate::support::command::eventually;
 use crate::support::process;
-
-/// A call as it was recorded: its words, short flags sorted, and the lines that it read.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Call {
-    words: Vec<String>,
-    input: BTreeSet<String>,
-}
-
-/// A source, a target, and a program that records how it is called.
-struct Scene {
-    dir: TempDir,
-    environment: Environment,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["s/a", "t", "log"] {
-            fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let scene = Self { dir, environment: Environment::new() };
-        scene.recorder("recorder", 0);
-        scene
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        // lsyncd shows the source without symlinks.
-        fs::canonicalize(self.dir.path()).unwrap().join(name)
-    }
-
-    /// Writes a program that records its call and ends with `code`.
-    fn recorder(&self, name: &str, code: i32) {
-        let log = self.path("log");
-        let script = format!(
-            "#!/bin/sh\nn={0}/$(date +%s%N)-$$\nfor w in \"$@\"; do printf '%s\\0' \"$w\"; done > $n.words\n\
-             case \"$*\" in *-from=-*|*'. -'*) cat > $n.input;; esac\nmv $n.words $n.call\nexit {code}\n",
-            log.display()
-        );
-        fs::write(self.path(name), script).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn configure(&self, text: &str) -> PathBuf {
-        let text = text.replace('@', self.path("").to_string_lossy().trim_end_matches('/'));
-        let file = self.path("lsyncd.conf.lua");
-        fs::write(&file, text).unwrap();
-        file
-    }
-
-    fn start(&self, speil: bool, arguments: &[&str]) -> Background {
-        let mut command = if speil {
-            let mut command = self.environment.command(SPEIL);
-            command.arg("lsyncd");
-            command
-        } else {
-            self.environment.command("/usr/bin/lsyncd")
-        };
-        command.args(arguments).current_dir(self.path("")).env("TZ", "UTC");
-        Background::spawn(command)
-    }
-
-    fn calls(&self) -> Vec<Call> {
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(self.path("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.retain(|file| file.extension().is_some_and(|end| end == "call"));
-        files.sort();
-        files.iter().map(|file| self.call(file)).collect()
-    }
-
-    fn call(&self, file: &Path) -> Call {
-        let split = |text: &str, at: &[char]| -> Vec<String> {
-            text.split(at).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-        };
-        let base = format!("{}/", self.path("").to_string_lossy().trim_end_matches('/'));
-        let words = fs::read_to_string(file).unwrap().replace(&base, "@/");
-        let words = split(&words, &['\0']).into_iter().map(sorted_cluster).collect();
-        let input = fs::read_to_string(file.with_extension("input")).unwrap_or_default();
-        Call { words, input: split(&input, &['\0', '\n']).into_iter().collect() }
-    }
-
-    /// Makes both programs run `text` and returns the calls that each made while `edit` was done.
-    fn calls_of_each(text: &str, edit: impl Fn(&Path), lasts: usize) -> Vec<Vec<Call>> {
-        let mut all = Vec::new();
-        for speil in [true, false] {
-            if !speil && !Path::new("/usr/bin/lsyncd").exists() {
-                eprintln!("lsyncd is not installed: nothing to compare with");
-                continue;
-            }
-            let scene = Self::new();
-            let file = scene.configure(text);
-            let guard = scene.start(speil, &["-nodaemon", &file.to_string_lossy()]);
-            eventually("the first pass", || !scene.calls().is_empty());
-            guard.wait_for_line("finished");
-            edit(&scene.path("s"));
-            eventually("the calls", || scene.calls().len() >= lasts);
-            process::send(guard.pid(), Signal::TERM);
-            assert_eq!(guard.wait().code(), 143);
-            all.push(scene.calls());
-        }
-        all
-    }
-}
-
-fn sorted_cluster(word: String) -> String {
-    match word.strip_prefix('-') {
-        Some(cluster) if !cluster.starts_with('-') && cluster.chars().all(char::is_alphanumeric) => {
-            let mut letters: Vec<char> = cluster.chars().collect();
-            letters.sort_unstable();
-            format!("-{}", letters.into_iter().collect::<String>())
-        }
-        _ => word,
-    }
-}
-
-fn call(words: &str, input: &[&str]) -> Call {
-    Call {
-        words: words.split(' ').map(|word| sorted_cluster(word.to_owned())).collect(),
-        input: input.iter().map(|line| (*line).to_owned()).collect(),
-    }
-}
 
 #[test]
 fn rsync_is_called_word_for_word_as_lsyncd_calls_it() {

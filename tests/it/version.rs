@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,14 +14,13 @@ use speil::monitor::Silent;
 use speil::protocol::{
     FrameReader, FrameWriter, MAGIC, Refusal, ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
 };
-use speil::receiver;
 use speil::sender::{
     Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
     TargetStatus,
 };
 use speil::transport::{Control, Ended, Link, Transport, TransportError};
 
-use crate::support::command::eventually;
+use crate::support::command::{SPEIL, eventually};
 
 /// What stands between the sender and the agent.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ enum Between {
     Greeting(u32),
 }
 
-/// A real agent on a thread of this process, behind something that changes what is said.
+/// A real agent, behind something that changes what is said.
 struct Shim {
     between: Between,
     /// How often the sender stated how it does.
@@ -76,10 +76,12 @@ impl Transport for Shim {
         let (near, far) = UnixStream::pair().unwrap();
         let (up, agent) = UnixStream::pair().unwrap();
         let (to_agent, from_agent) = (up.try_clone().unwrap(), up);
-        let output = Box::new(agent.try_clone().unwrap());
-        std::thread::spawn(move || {
-            receiver::serve(OwnedFd::from(agent), output, &receiver::Options::default())
-        });
+        // A process of its own: an agent that a newer session evicts ends its process.
+        let output = OwnedFd::from(agent.try_clone().unwrap());
+        let mut command = Command::new(SPEIL);
+        command.arg("agent").stdin(OwnedFd::from(agent)).stdout(output);
+        let mut process = command.spawn().unwrap();
+        std::thread::spawn(move || process.wait());
         let (from_sender, to_sender) = (far.try_clone().unwrap(), far);
         let (between, stated) = (self.between.clone(), Arc::clone(&self.stated));
         let answers = between.clone();

@@ -66,7 +66,12 @@ fn latency_over(arena: &Arena, contender: Contender, link: Link) -> Result<Figur
 
 /// Writes a new file and returns how long it took from before its creation until a reader of the
 /// target saw all of it.
-fn write_and_wait(source: &Path, target: &Path, name: &str, rng: &mut Rng) -> Result<Duration, Failure> {
+pub(super) fn write_and_wait(
+    source: &Path,
+    target: &Path,
+    name: &str,
+    rng: &mut Rng,
+) -> Result<Duration, Failure> {
     let (from, to) = (source.join(name), target.join(name));
     let bytes = rng.bytes(WRITE_BYTES);
     let start = Instant::now();

@@ -1,12 +1,15 @@
 //! `speil check`: what a configuration comes to.
 
-use super::{complain, note, print};
+use super::{check_lsyncd, complain, note, print};
 use crate::cli::commands::Check;
 use crate::cli::exit::Exit;
 use crate::config::{self, Sync};
 
 /// Prints what a configuration comes to, and what is wrong with it.
 pub(super) fn run(check: &Check) -> u8 {
+    if check.diff || check_lsyncd::is_lsyncds(&check.config) {
+        return check_lsyncd::run(check);
+    }
     let loaded = match config::load(&check.config) {
         Ok(loaded) => loaded,
         Err(error) => {

@@ -48,6 +48,11 @@ impl ExitCodes {
         Ok(Self { codes: Some(read) })
     }
 
+    /// Whether there is a table.
+    pub fn is_given(&self) -> bool {
+        self.codes.is_some()
+    }
+
     /// Returns what `code` means; `None` if the table does not know it. Without a table every code but 0
     /// is `Die`.
     pub fn verdict(&self, code: i32) -> Option<Verdict> {

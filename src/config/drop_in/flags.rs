@@ -90,7 +90,10 @@ fn is_set(value: &Value) -> bool {
 fn text(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(_) | Value::Number(_) => value.to_string().ok().map(String::into_bytes),
+        Value::Integer(number) => Some(number.to_string().into_bytes()),
+        // As Lua 5.3 writes it: 10/2 is 5.0.
+        Value::Number(number) if number.fract() == 0.0 => Some(format!("{number:.1}").into_bytes()),
+        Value::Number(number) => Some(number.to_string().into_bytes()),
         _ => None,
     }
 }

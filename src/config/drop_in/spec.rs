@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use mlua::{Function, Table, Value};
 
+use super::crontab::Crontab;
 use super::exit::ExitCodes;
 use super::flags::{RsyncFlags, SshFlags};
+use super::native::{self, Engine, Native};
 use super::{Builtin, to_path};
 
 /// What stands behind a key that may hold a function.
@@ -69,6 +71,27 @@ pub struct OnEvent {
     pub startup: Handler,
 }
 
+/// What `tunnel{ … }` made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TunnelSpec {
+    /// The same for every sync that uses it.
+    pub id: i64,
+    /// What the log calls it.
+    pub name: String,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Whether each process has a port of its own.
+    pub pool: bool,
+    /// How many processes there are, 1 to 64.
+    pub parallel: usize,
+    /// How long a process that ended stays down.
+    pub retry_delay: Duration,
+    /// How long a process lives before it counts as up.
+    pub ready_delay: Duration,
+    /// What stands for `^localhost`.
+    pub localhost: String,
+}
+
 /// One sync with its inheritance settled and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LsyncdSync {
@@ -112,6 +135,18 @@ pub struct LsyncdSync {
     pub full: Handler,
     /// `onCreate` and its like.
     pub on: OnEvent,
+    /// Files with more bytes than this have an rsync of their own.
+    pub batch_limit: Option<u64>,
+    /// What must be up before anything is done.
+    pub tunnel: Option<TunnelSpec>,
+    /// When everything is passed over.
+    pub crontab: Vec<Crontab>,
+    /// Whether it is one of the built-in layers, and no commands of the user's alone.
+    pub layer: bool,
+    /// Which engine is asked for.
+    pub engine: Engine,
+    /// What the sync comes to as a mirror of speil's own, or why it cannot be one.
+    pub native: Result<Box<Native>, String>,
     /// The settled table, which the user's functions see.
     pub table: Table,
 }
@@ -135,6 +170,27 @@ fn number(table: &Table, key: &str) -> mlua::Result<Option<f64>> {
 fn byte_list(table: &Table, key: &str) -> mlua::Result<Vec<Vec<u8>>> {
     let list: Vec<mlua::String> = table.get(key)?;
     Ok(list.iter().map(|text| text.as_bytes().to_vec()).collect())
+}
+
+fn tunnel(table: &Table) -> mlua::Result<Option<TunnelSpec>> {
+    let Value::Table(tunnel) = table.get::<Value>("tunnel")? else { return Ok(None) };
+    let seconds = |key: &str| Ok::<_, mlua::Error>(span(&tunnel, key)?.unwrap_or_default());
+    Ok(Some(TunnelSpec {
+        id: tunnel.get("_tunnel")?,
+        name: tunnel.get("name")?,
+        command: tunnel.get("command")?,
+        pool: tunnel.get("pool")?,
+        parallel: count(number(&tunnel, "parallel")?.unwrap_or(1.0)).clamp(1, 64),
+        retry_delay: seconds("retryDelay")?,
+        ready_delay: seconds("readyDelay")?,
+        localhost: tunnel.get("localhost")?,
+    }))
+}
+
+fn crontab(table: &Table) -> mlua::Result<Vec<Crontab>> {
+    let Value::Table(patterns) = table.get::<Value>("crontab")? else { return Ok(Vec::new()) };
+    let texts = patterns.sequence_values::<String>();
+    texts.map(|text| Crontab::parse(&text?).map_err(mlua::Error::runtime)).collect()
 }
 
 /// Returns a count; what no machine has counts as without bound.
@@ -176,18 +232,21 @@ impl LsyncdSync {
             Some(target) => Some(target),
             None => bytes(&table, "target")?,
         };
+        let name = bytes(&table, "name")?
+            .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned());
+        let (filters, excludes) = (byte_list(&table, "_filters")?, byte_list(&table, "_excludes")?);
+        let native = native::read(&table, builtins, &name, (&filters, &excludes))?;
         let delay = number(&table, "delay")?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         Ok(Self {
-            name: bytes(&table, "name")?
-                .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned()),
+            name,
             source: bytes(&table, "source")?.unwrap_or_default(),
             target,
             delay,
             delays_max: count(number(&table, "maxDelays")?.unwrap_or(1000.0)),
             processes_max: count(number(&table, "maxProcesses")?.unwrap_or(1.0)),
             delete,
-            excludes: byte_list(&table, "_excludes")?,
-            filters: byte_list(&table, "_filters")?,
+            excludes,
+            filters,
             subdirs: table.get::<Value>("subdirs")? != Value::Boolean(false),
             rsync: RsyncFlags::read(rsync.as_ref(), old_options(&table)?)?,
             ssh,
@@ -206,6 +265,12 @@ impl LsyncdSync {
                 attrib: handler("onAttrib")?,
                 startup: handler("onStartup")?,
             },
+            batch_limit: number(&table, "batchSizeLimit")?.map(|bytes| count(bytes) as u64),
+            tunnel: tunnel(&table)?,
+            crontab: crontab(&table)?,
+            layer: table.contains_key("_kind")?,
+            engine: text(&table, "_engine")?.and_then(|word| Engine::from_word(&word)).unwrap_or_default(),
+            native,
             table,
         })
     }

@@ -43,13 +43,15 @@ fn what_lsyncd_refuses_is_refused_in_its_words() {
         ("sync{default.rsync, source='/', target='/t', onCreate='x'}", "Parameter \"onCreate\" unknown."),
         ("sync{source='/', host='x'}", "Parameter \"host\" unknown."),
         (
-            "sync{default.rsync, source='/', target='/t', engine='native'}",
-            "engine \"native\" is not available",
+            "sync{default.rsync, source='/', target='/t', engine='fast'}",
+            "engine must be \"auto\", \"native\" or \"rsync\", not \"fast\"",
         ),
         (
-            "sync{default.rsync, source='/', target='/t', crontab={'* * * * * *'}}",
-            "\"crontab\" is not available",
+            "sync{default.rsync, source='/', target='/t', crontab={'* * *'}}",
+            ":1: crontab \"* * *\" has 3 fields, not 6",
         ),
+        ("sync{default.rsync, source='/', target='/t', tunnel={}}", "tunnel must be made by tunnel{ ... }"),
+        ("tunnel{ command='x', paralel=3 }", "did you mean \"parallel\"?"),
         ("x = = 1", "error loading "),
         ("error('no')", "error preparing "),
     ] {

@@ -56,7 +56,9 @@ impl Sshd {
         let dir = tempfile::tempdir().expect("a temporary directory");
         assert!(!dir.path().to_string_lossy().contains(' '), "ssh options are split at spaces");
         write_keys(dir.path());
-        fs::create_dir(dir.path().join("home")).expect("a home for the sessions");
+        for name in ["home", "bin"] {
+            fs::create_dir(dir.path().join(name)).expect("a directory for the sessions");
+        }
         for _ in 0..20 {
             let port = free_port();
             write_configuration(&program, dir.path(), port, lines);
@@ -80,7 +82,7 @@ impl Sshd {
     }
 
     /// Returns its directory: `client_key`, `known_hosts`, `authorized_keys`, and `home`, which is
-    /// HOME in the sessions.
+    /// HOME in the sessions, and `bin`, which is first in their PATH.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -88,6 +90,14 @@ impl Sshd {
     /// Returns where the daemon listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Puts this build's agent into the PATH of the sessions.
+    ///
+    /// # Panics
+    /// If it is there already.
+    pub fn install_agent(&self) {
+        std::os::unix::fs::symlink(super::command::SPEIL, self.dir().join("bin/speil")).expect("bin/speil");
     }
 
     /// Returns the text for `-e`, which is split at spaces: how to log in.
@@ -214,7 +224,8 @@ fn write_configuration(program: &Path, dir: &Path, port: u16, lines: &str) {
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPubkeyAuthentication yes\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\n\
          PrintLastLog no\nX11Forwarding no\nCiphers {CIPHER}\nLogLevel ERROR\n\
-         MaxStartups 1000\nMaxSessions 1000\nLoginGraceTime 60\nSetEnv {MARK}={shown} HOME={shown}/home\n\
+         MaxStartups 1000\nMaxSessions 1000\nLoginGraceTime 60\n\
+         SetEnv {MARK}={shown} HOME={shown}/home PATH={shown}/bin:/usr/local/bin:/usr/bin:/bin\n\
          {lines}\n"
     );
     let file = dir.join("sshd_config");

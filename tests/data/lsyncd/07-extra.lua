@@ -1,0 +1,7 @@
+-- covers: _extra
+-- edit: echo 1 > n
+-- calls: 2
+sync {
+  default.rsync, source = "@/s", target = "host:/t",
+  rsync = { archive = true, _extra = { "--omit-dir-times", "--max-size=10m", "-4", "--rsync-path=sudo rsync" } },
+}

@@ -1,0 +1,5 @@
+-- covers: delete=running
+-- native: @/s => @/s
+-- edit: rmdir a
+-- calls: 2
+sync { default.rsync, source = "@/s", target = "@/t", delete = "running" }
