@@ -1,4 +1,5 @@
 -- start: 0
+-- watchers: 2
 -- edit: mkdir d e f
 -- calls: 6
 -- fence: 2

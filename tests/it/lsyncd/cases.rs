@@ -6,7 +6,7 @@
 //! calls lsyncd makes until then, `until` is a line for sh that succeeds then; `exit` is the status of a run that ends by itself; `differs` (and `native-differs`, for the native engine) names the
 //! row of `contrib/lsyncd-differences.md` that says why speil does not do the same, and `speil-calls` and
 //! `speil-exit` say what it does. `native` are replacements that make its hosts this one, so that it can be
-//! mirrored natively, to `targets`.
+//! mirrored natively, to `targets`. `watchers` is how many syncs of speil watch the source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -254,7 +254,10 @@ impl Case {
             let there = holds_within(STEP, || scene.count() >= wanted || !guard.is_running());
             if there { Ok(()) } else { Err(format!("{wanted} calls")) }
         };
-        if !holds_within(STEP, || watches(guard.pid(), &scene.path("s/a")) || !guard.is_running()) {
+        // lsyncd has one inotify descriptor for all syncs, speil one for each.
+        let watchers = if speil { self.number("watchers").unwrap_or(1) } else { 1 };
+        let watched = || watchers_of(guard.pid(), &scene.path("s/a")) >= watchers || !guard.is_running();
+        if !holds_within(STEP, watched) {
             return Err("the watches".to_owned());
         }
         count(self.number("start").unwrap_or(1))?;
@@ -348,12 +351,19 @@ pub fn shell(at: &Path, line: &str) {
 
 /// Whether a process watches a directory, as `/proc` tells.
 pub fn watches(pid: u32, dir: &Path) -> bool {
+    watchers_of(pid, dir) > 0
+}
+
+/// Returns how many inotify descriptors of a process watch a directory; as many as one likes if it is gone.
+fn watchers_of(pid: u32, dir: &Path) -> usize {
     use std::os::unix::fs::MetadataExt;
-    let Ok(meta) = fs::metadata(dir) else { return true };
+    let Ok(meta) = fs::metadata(dir) else { return usize::MAX };
     let wanted = format!(" ino:{:x} ", meta.ino());
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
-    let mut texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    texts.any(|text| text.lines().any(|line| line.starts_with("inotify") && line.contains(&wanted)))
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return 0 };
+    let texts = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts
+        .filter(|text| text.lines().any(|line| line.starts_with("inotify") && line.contains(&wanted)))
+        .count()
 }
 
 /// Returns what stands in a tree, with contents, types and modes.
