@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use crate::config::error::{ConfigError, Warning};
 use crate::config::hooks::HOOKS;
 use crate::config::raw::{Block, Raw, Section, lit, plain, word};
-use crate::config::{AgentCheck, Http, LogFormat, Settings, Token};
+use crate::config::{AgentCheck, Allowed, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "agentCheck",
+    "allowTargets",
     "control",
     "hookTimeout",
     "http",
@@ -37,6 +38,8 @@ const KEYS: [&str; 22] = [
 
 /// lsyncd's keys that steer what speil does not have: child processes and a queue of events.
 const FOREIGN: [&str; 3] = ["inotifyMode", "maxDelays", "maxProcesses"];
+
+const NETWORKS: &str = "networks and names: { \"10.8.0.0/24\", \"*.example.no\" }";
 
 /// Adds what a block says to `settings`; returns what was noticed.
 ///
@@ -95,6 +98,13 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     }
     if let Some(limit) = section.duration("hookTimeout")? {
         settings.hook_timeout = limit;
+    }
+    if let Some(given) = section.get("allowTargets") {
+        let rules = section.words("allowTargets", NETWORKS)?;
+        settings.allowed = Allowed::parse(&rules).map_err(|bad| {
+            let given = if rules.len() > 1 { lit(&bad) } else { given.clone() };
+            section.wrong("allowTargets", &given, NETWORKS)
+        })?;
     }
     section.choice(
         "logFormat",

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module per behaviour.
 
+mod allow;
 mod cli;
 mod contrib;
 mod cron;
