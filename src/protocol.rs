@@ -15,7 +15,7 @@ mod message;
 
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use message::{
-    BatchId, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners,
-    PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender,
-    VERSION, VERSION_MIN, VERSION_STATE, Why,
+    BatchId, Confinement, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames,
+    Owners, PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver,
+    ToSender, VERSION, VERSION_MIN, VERSION_STATE, Why,
 };

@@ -91,7 +91,11 @@ impl Session {
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
         shared.status.connected(&reply.program, &reply.lacks);
-        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        shared.notice(&Notice::Connected {
+            program: reply.program.clone(),
+            lacks: reply.lacks.clone(),
+            confined: reply.confinement.words(),
+        });
         if reply.kept > 0 {
             shared.notice(&Notice::Kept { count: reply.kept });
         }
