@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module per behaviour.
 
 mod allow;
+mod attack;
 mod cli;
 mod contrib;
 mod cron;
