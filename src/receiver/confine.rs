@@ -107,7 +107,7 @@ mod tests {
             ];
             trials.iter().filter(|trial| trial.is_err()).count()
         });
-        assert_eq!(fs::read(&inside.join("a/b/moved")).unwrap(), b"x");
+        assert_eq!(fs::read(inside.join("a/b/moved")).unwrap(), b"x");
         match how {
             Confinement::Landlock => {
                 assert!(refused >= 6, "{refused} of 7 were refused");

@@ -84,7 +84,7 @@ fn a_frame_that_lies_about_a_length_ends_the_session_and_nothing_else() {
     let longest = u32::try_from(FRAME_LEN_MAX).unwrap();
     let mut rounds = 0;
     // The frame's own length, with each way of packing.
-    for packing in [0, 1 << 31, 1 << 30, 3 << 29, 1 << 29, 1 << 24, u32::MAX & !0xff_ffff] {
+    for packing in [0, 1 << 31, 1 << 30, 3 << 29, 1 << 29, 1 << 24, 0xff00_0000] {
         for len in [0, 1, 4, longest, longest + 1, 0xff_ffff] {
             let lie = frame(packing | len, &[0xff; 64]);
             feed(&field.root(), &lie).expect("no signal ended the agent");

@@ -19,6 +19,7 @@ mod log;
 mod lsyncd;
 mod manual;
 mod moves;
+mod names;
 mod page;
 mod roots;
 mod service;
