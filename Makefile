@@ -39,7 +39,7 @@ FUZZ_TARGETS := frames messages delta filter lsyncd options
 fuzz:
 	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 	for target in $(FUZZ_TARGETS); do \
-	    nice -n 10 $(CARGO) +nightly fuzz run --fuzz-dir contrib/fuzz $$target -- \
+	    mkdir -p contrib/fuzz/corpus/$$target; nice -n 10 $(CARGO) +nightly fuzz run --fuzz-dir contrib/fuzz $$target contrib/fuzz/corpus/$$target contrib/fuzz/seeds/$$target -- \
 	        -max_total_time=$(FUZZ) -max_len=65536 -rss_limit_mb=2048 || exit 1; \
 	done
 
