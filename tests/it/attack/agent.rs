@@ -45,6 +45,7 @@ fn greeting() -> ReplyHello {
         last_batch: 0,
         boot_id: "elsewhere".to_owned(),
         provisional: Vec::new(),
+        mounts: Vec::new(),
         kept: 0,
         free_bytes: u64::MAX,
         confinement: Confinement::Landlock,
