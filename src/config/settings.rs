@@ -99,13 +99,7 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     if let Some(limit) = section.duration("hookTimeout")? {
         settings.hook_timeout = limit;
     }
-    if let Some(given) = section.get("allowTargets") {
-        let rules = section.words("allowTargets", NETWORKS)?;
-        settings.allowed = Allowed::parse(&rules).map_err(|bad| {
-            let given = if rules.len() > 1 { lit(&bad) } else { given.clone() };
-            section.wrong("allowTargets", &given, NETWORKS)
-        })?;
-    }
+    allowed(&section, settings)?;
     section.choice(
         "logFormat",
         &[
@@ -167,6 +161,16 @@ fn agent_checks(section: &Section<'_>, given: &Raw) -> Result<Vec<AgentCheck>, C
         })
     };
     tables.into_iter().map(one).collect()
+}
+
+fn allowed(section: &Section<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    let Some(given) = section.get("allowTargets") else { return Ok(()) };
+    let rules = section.words("allowTargets", NETWORKS)?;
+    settings.allowed = Allowed::parse(&rules).map_err(|bad| {
+        let given = if rules.len() > 1 { lit(&bad) } else { given.clone() };
+        section.wrong("allowTargets", &given, NETWORKS)
+    })?;
+    Ok(())
 }
 
 fn replace(into: &mut Option<PathBuf>, path: PathBuf, other: impl FnOnce()) {

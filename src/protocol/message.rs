@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::confinement::{Confinement, told_or_not};
+
 use crate::config::Durability;
 use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
 
@@ -139,39 +141,6 @@ pub struct ReplyHello {
     /// How far the agent has confined itself. An older one does not say.
     #[serde(deserialize_with = "told_or_not")]
     pub confinement: Confinement,
-}
-
-/// How far the agent has confined itself to its root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Confinement {
-    /// Nothing outside the root can be opened, no program started, no socket bound; tried out.
-    Landlock,
-    /// The kernel has no Landlock, or one that is too old (before 5.19).
-    Missing,
-    /// The kernel took the rules, and a file outside the root could be opened all the same.
-    Toothless,
-    /// It was told not to.
-    Off,
-    /// An agent that does not say.
-    Untold,
-}
-
-/// Reads what may be missing at the end of a greeting.
-fn told_or_not<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Confinement, D::Error> {
-    Ok(Confinement::deserialize(from).unwrap_or(Confinement::Untold))
-}
-
-impl Confinement {
-    /// Returns it in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Landlock => "confined to its root by Landlock",
-            Self::Missing => "not confined: its kernel has no Landlock of 5.19 or later",
-            Self::Toothless => "not confined: Landlock is there and does not bite",
-            Self::Off => "not confined, as it was told",
-            Self::Untold => "too old to confine itself",
-        }
-    }
 }
 
 /// Why the receiver refuses a session.

@@ -437,7 +437,7 @@ impl Pass {
             }
             entries.extend(piece);
             if entries.len() > LISTING_MAX {
-                self.shared.problem(dir, "list", libc::E2BIG, true);
+                self.unreadable(dir, libc::E2BIG, true);
                 return Err(Moot);
             }
             if last {
