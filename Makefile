@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish haproxy
 
-.PHONY: all demo test seeds drill page packages bench install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo test seeds attack deny fuzz drill page packages bench install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -22,6 +22,26 @@ test: packages
 # it on, with two targets that are cut off at random, and with the daemon killed. About half an hour.
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
+
+# The race of symlinks against the agent for a minute, with and without Landlock.
+attack: packages
+	SPEIL_ATTACK_SECONDS=60 $(CARGO) test --locked --test it attack::symlinks -- --nocapture
+
+# Advisories, licences and sources of the dependencies. The advisories are fetched.
+deny:
+	$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check
+
+# Each fuzz target for FUZZ seconds, with a nightly toolchain: contrib/fuzz/README.md.
+FUZZ         ?= 240
+FUZZ_TARGETS := frames messages delta filter lsyncd options
+
+fuzz:
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p contrib/fuzz/corpus/$$target; nice -n 10 $(CARGO) +nightly fuzz run --fuzz-dir contrib/fuzz $$target contrib/fuzz/corpus/$$target contrib/fuzz/seeds/$$target -- \
+	        -max_total_time=$(FUZZ) -max_len=65536 -rss_limit_mb=2048 || exit 1; \
+	done
 
 # Drills: minutes each, with figures, in up to 10 GB of memory.
 # One of them: make drill DRILL=a_million

@@ -5,6 +5,7 @@
 //! ignored silently; an error is one line with its place, and its hint apart. **Not here:** defaults of
 //! other modules' tuning; whether the sources exist, which [`Config::validate`] asks.
 
+mod allow;
 mod conflict;
 mod drop_in;
 mod error;
@@ -27,6 +28,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use allow::Allowed;
 pub use drop_in::{
     Builtin, CliSync, Crontab, CrontabFields, DISPATCH, Engine, ExitCodes, Handler, LSYNCD_VERSION,
     LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, Said, SaidTo,
@@ -111,7 +113,7 @@ fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Re
     for block in &evaluated.syncs {
         match read_sync(block, evaluated.asked_layer.as_deref(), &mut warnings) {
             Ok(sync) => {
-                syncs.push(sync);
+                syncs.push(Sync { allowed: settings.allowed.clone(), ..sync });
                 places.push(&block.place);
             }
             Err(error) if lenient => broken.push(error),

@@ -10,9 +10,11 @@
 //! Both sides open with [`MAGIC`] and their hello, so that what a login shell prints on standard
 //! output is recognised for what it is.
 
+mod confinement;
 mod frame;
 mod message;
 
+pub use confinement::Confinement;
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use message::{
     BatchId, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners,

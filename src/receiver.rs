@@ -9,6 +9,7 @@
 
 mod access;
 mod apply;
+mod confine;
 mod durable;
 mod examine;
 mod greeting;
@@ -16,6 +17,7 @@ mod install;
 mod operations;
 mod owners;
 mod passes;
+mod policy;
 mod profile;
 mod reply;
 mod sign;
@@ -28,6 +30,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -37,13 +40,31 @@ use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, read_magic};
 pub use standing::{Standing, standing};
 
 use apply::Applier;
+use owners::Names;
 use reply::Reply;
 
-/// How an agent is confined.
+/// How an agent is confined, by its own side alone.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The root, whatever the sender asks for: for forced commands.
     pub root: Option<PathBuf>,
+    /// The process takes away from itself what it does not need; threads that run already keep it.
+    pub confine: bool,
+    /// Bytes of the root's filesystem that stay free.
+    pub min_free: u64,
+    /// What is never made, whatever the sender asks for.
+    pub refused: Refused,
+}
+
+/// What an agent never makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Character and block devices.
+    pub devices: bool,
+    /// Set-id and sticky bits, capabilities and other privileged attributes.
+    pub set_id: bool,
+    /// Owners and groups other than the agent's own.
+    pub owners: bool,
 }
 
 /// Why a session ended other than by the sender's goodbye. The agent's process ends with it.
@@ -71,17 +92,26 @@ pub enum ReceiverError {
 /// Exit status of an agent that a newer session of its mirror has evicted.
 pub const EVICTED_STATUS: i32 = 12;
 
-/// Time for the handshake, in milliseconds.
-const HANDSHAKE_LIMIT_MS: u64 = 60_000;
+/// Time for the whole handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(60);
+/// Longest silence that a sender may ask for.
+const IDLE_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs one session over `input` and `output` until the sender says goodbye or the stream ends.
 ///
 /// # Errors
 /// [`ReceiverError`]; what was applied stays applied, temporary files are removed by the next session.
 pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -> Result<(), ReceiverError> {
+    let own = |what| move |error| ReceiverError::Own { what, error };
+    // Before anything is taken away, and before anything was said.
+    let names = Names::start().map_err(own("start a thread"))?;
+    if options.confine {
+        confine::no_new_privileges();
+    }
     let reply = Arc::new(Reply::new(output));
     reply.raw(&MAGIC)?;
-    let mut input = BufReader::with_capacity(256 * 1024, IdleReader { input, limit_ms: HANDSHAKE_LIMIT_MS });
+    let patient = IdleReader { input, limit: HANDSHAKE_LIMIT, until: Some(Instant::now() + HANDSHAKE_LIMIT) };
+    let mut input = BufReader::with_capacity(256 * 1024, patient);
     read_magic(&mut input)?;
     let mut reader = FrameReader::new(input);
     let hello = match reader.read::<ToReceiver<'_>>()? {
@@ -95,9 +125,11 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
             return Err(ReceiverError::Refused(Box::new(refusal)));
         }
     };
-    reader.get_mut().get_mut().limit_ms = hello.idle_limit_ms.max(1000);
+    let patient = reader.get_mut().get_mut();
+    patient.limit = Duration::from_millis(hello.idle_limit_ms).clamp(Duration::from_secs(1), IDLE_LIMIT);
+    patient.until = None;
     reply.hello(session.reply.clone())?;
-    let mut applier = Applier::new(session, &hello, Arc::clone(&reply))?;
+    let mut applier = Applier::new(session, &hello, Arc::clone(&reply), names)?;
     loop {
         match reader.read::<ToReceiver<'_>>() {
             Ok(ToReceiver::Bye) => break,
@@ -110,22 +142,32 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
     Ok(())
 }
 
-/// Reads a descriptor, and gives up after a time without a byte.
+/// Reads a descriptor, and gives up after a time without a byte, or when a moment has come.
 struct IdleReader {
     input: OwnedFd,
-    limit_ms: u64,
+    limit: Duration,
+    until: Option<Instant>,
+}
+
+impl IdleReader {
+    fn patience(&self) -> Timespec {
+        let left = self.until.map_or(self.limit, |until| until.saturating_duration_since(Instant::now()));
+        let left = left.min(self.limit);
+        Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    }
 }
 
 impl Read for IdleReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let limit = Timespec {
-            tv_sec: i64::try_from(self.limit_ms / 1000).unwrap_or(i64::MAX),
-            tv_nsec: (self.limit_ms % 1000) as i64 * 1_000_000,
-        };
         loop {
             let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
-            match poll(&mut fds, Some(&limit)) {
+            let over = self.until.is_some_and(|until| Instant::now() >= until);
+            match poll(&mut fds, Some(&self.patience())) {
                 Ok(0) => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+                Ok(_) if over => return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
@@ -135,5 +177,26 @@ impl Read for IdleReader {
                 other => return Ok(other?),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_that_drips_ends_at_its_deadline_and_silence_at_its_limit() {
+        let (input, output) = rustix::pipe::pipe().unwrap();
+        let long = Duration::from_secs(3600);
+        let mut reader = IdleReader { input, limit: long, until: Some(Instant::now() + long) };
+        let mut byte = [0];
+        rustix::io::write(&output, b"abc").unwrap();
+        assert_eq!(reader.read(&mut byte).unwrap(), 1);
+        // A byte is there, and yet the time is over.
+        reader.until = Some(Instant::now());
+        assert_eq!(reader.read(&mut byte).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        (reader.until, reader.limit) = (None, Duration::from_millis(1));
+        assert_eq!(reader.read(&mut [0; 8]).unwrap(), 2);
+        assert_eq!(reader.read(&mut byte).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -94,6 +94,9 @@ pub struct Scan {
     pub ended: bool,
 }
 
+/// Directories within each other that are walked; a walk holds a descriptor and stack for each.
+pub const DEPTH_MAX: usize = 2048;
+
 /// The entries of one directory.
 #[derive(Debug, Default)]
 pub struct DirEntries {
@@ -287,6 +290,10 @@ impl Walk<'_> {
         let digest = rustix::fs::openat(fd, entry.name.as_slice(), flags, Mode::empty())
             .map_err(io::Error::from)
             .and_then(|child| {
+                if self.devs.len() > DEPTH_MAX {
+                    // Nothing is concluded of what lies below, and nothing there is deleted.
+                    return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+                }
                 self.devs.push(entry.id.dev);
                 let digest = self.dir(child.as_fd(), &below);
                 self.devs.pop();
@@ -361,6 +368,26 @@ mod tests {
             changed.iter().map(|p| String::from_utf8(p.as_bytes().to_vec()).unwrap()).collect()
         };
         assert_eq!(changed, ["", "a", "a/b", "a/b/c"]);
+    }
+
+    #[test]
+    fn a_tree_that_is_too_deep_is_a_problem_and_no_end_of_the_stack() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut at: std::os::fd::OwnedFd = fs::File::open(dir.path()).unwrap().into();
+        for _ in 0..DEPTH_MAX + 10 {
+            rustix::fs::mkdirat(&at, "d", Mode::from(0o755)).unwrap();
+            at = rustix::fs::openat(&at, "d", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        crate::disk::raise_limits();
+        let root = Root::open(dir.path()).unwrap();
+        let walk = || walk(&root, &RelPath::root(), &options(), &Plain);
+        let big = std::thread::Builder::new().stack_size(64 << 20);
+        let scan = std::thread::scope(|scope| big.spawn_scoped(scope, walk).unwrap().join().unwrap());
+        assert_eq!(scan.entries, DEPTH_MAX as u64 + 1);
+        assert!(matches!(scan.problems.as_slice(), [(_, libc::ENAMETOOLONG)]), "{:?}", scan.problems.len());
+        // Taken down here: rm -r of the temporary directory recurses as well.
+        let up = || std::process::Command::new("rm").arg("-rf").arg(dir.path().join("d")).status();
+        assert!(up().unwrap().success());
     }
 
     #[test]

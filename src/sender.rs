@@ -13,6 +13,7 @@ mod ages;
 mod changes;
 mod connect;
 mod debts;
+mod ending;
 mod error;
 mod held;
 mod hello;

@@ -141,7 +141,7 @@ pub struct Report {
 pub struct SyncReport {
     /// Its name.
     pub name: String,
-    /// The source directory.
+    /// The source directory, escaped where it holds what is no text.
     pub source: String,
     /// Directories that are watched.
     pub watched: usize,

@@ -6,6 +6,7 @@
 //! administrator's and never weakened.
 //! **Not here:** what travels on the link (`protocol`).
 
+mod allow;
 mod deploy;
 mod process;
 mod remote;
@@ -83,6 +84,14 @@ pub enum TransportError {
     /// The host begins with `-` and would be taken for an option. Consequence: die.
     #[error("host {} is no host name", quote(.0.as_bytes()))]
     Host(String),
+    /// Data may not go there (`allowTargets`). Consequence: die.
+    #[error("allowTargets: host {} {why}; nothing was sent", quote(.host.as_bytes()))]
+    Forbidden {
+        /// The host.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The agent could not be brought to the target. Consequence: again.
     #[error("deploy agent: {0}")]
     Deploy(String),
@@ -100,7 +109,7 @@ pub enum TransportError {
 impl Consequential for TransportError {
     fn consequence(&self) -> Consequence {
         match self {
-            Self::Host(_) | Self::Setting(_) => Consequence::Die,
+            Self::Host(_) | Self::Forbidden { .. } | Self::Setting(_) => Consequence::Die,
             _ => Consequence::Again,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::config::{LogFormat, parse_duration};
+use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
 use crate::status::Quorum;
 
@@ -54,7 +54,11 @@ const AGENT_HELP: &str = "\
 For a key that may do nothing else, in ~/.ssh/authorized_keys on the target:
   command=\"speil agent --root /srv/uploads\",restrict ssh-ed25519 AAAA… source
 
-With --root the agent serves this directory alone, whatever the source asks for.";
+With --root the agent serves this directory alone, whatever the source asks for. More that a standby
+may set: --min-free=5G --no-devices --no-setid --no-chown. SECURITY.md says what each is good for.
+
+Where the kernel has Landlock (5.19 or later) the agent opens nothing outside its root, starts no
+program and binds no socket; what came of it stands in the source's log (-vv) and in speil doctor.";
 
 /// `speil run`.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -289,6 +293,25 @@ pub struct Agent {
     /// Serve this directory, whatever the source asks for
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Keep this much of the filesystem free: 5G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub min_free: Option<u64>,
+    /// Make no device nodes
+    #[arg(long)]
+    pub no_devices: bool,
+    /// Set no set-id bits, capabilities or other privileged attributes
+    #[arg(long)]
+    pub no_setid: bool,
+    /// Leave everything to the agent's own user and group
+    #[arg(long)]
+    pub no_chown: bool,
+    /// Keep the rights that are not needed: no Landlock, no no_new_privs
+    #[arg(long)]
+    pub no_confine: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).map_err(|error| error.to_string())
 }
 
 fn quorum(text: &str) -> Result<Quorum, String> {

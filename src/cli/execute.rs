@@ -89,7 +89,16 @@ fn run_agent(agent: &Agent) -> u8 {
     }
     crate::disk::raise_limits();
     let Ok(input) = rustix::io::dup(io::stdin()) else { return Exit::Stream.code() };
-    let options = receiver::Options { root: agent.root.clone() };
+    let options = receiver::Options {
+        root: agent.root.clone(),
+        confine: !agent.no_confine,
+        min_free: agent.min_free.unwrap_or(0),
+        refused: receiver::Refused {
+            devices: agent.no_devices,
+            set_id: agent.no_setid,
+            owners: agent.no_chown,
+        },
+    };
     match receiver::serve(input, Box::new(io::stdout()), &options) {
         Ok(()) => 0,
         Err(error) => {
@@ -104,7 +113,9 @@ fn exit_of(error: &SessionError) -> Exit {
     match error {
         SessionError::Ended(ended) if ended.status == Some(255) => Exit::RemoteShell,
         SessionError::Transport(TransportError::Connect(_) | TransportError::HostKey(_)) => Exit::RemoteShell,
-        SessionError::Transport(TransportError::Setting(_)) => Exit::Syntax,
+        SessionError::Transport(TransportError::Setting(_) | TransportError::Forbidden { .. }) => {
+            Exit::Syntax
+        }
         SessionError::Silent(_) => Exit::Timeout,
         SessionError::Refused(Refusal::Version { .. }) => Exit::Protocol,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,

@@ -489,9 +489,17 @@ fn other_commands_take_their_arguments() {
             }),
         ),
         (vec!["discard"], Command::Discard(Held { sync: None, target: None, control: none })),
+        (vec!["agent", "--root", "/srv"], Command::Agent(Agent { root: Some("/srv".into()), ..agent() })),
         (
-            vec!["agent", "--root", "/srv"],
-            Command::Agent(Agent { identify: false, root: Some("/srv".into()) }),
+            vec!["agent", "--min-free=5G", "--no-devices", "--no-setid", "--no-chown", "--no-confine"],
+            Command::Agent(Agent {
+                min_free: Some(5 << 30),
+                no_devices: true,
+                no_setid: true,
+                no_chown: true,
+                no_confine: true,
+                ..agent()
+            }),
         ),
     ] {
         assert_eq!(parsed(&args).unwrap(), expected, "{args:?}");
@@ -512,4 +520,17 @@ fn source_that_is_no_directory_is_refused() {
     let missing = check_source(&file.path().with_extension("gone")).unwrap_err();
     assert_eq!(missing.exit(), Exit::Partial);
     assert!(check_source(&std::env::temp_dir()).is_ok());
+}
+
+/// An agent without options.
+fn agent() -> Agent {
+    Agent {
+        identify: false,
+        root: None,
+        min_free: None,
+        no_devices: false,
+        no_setid: false,
+        no_chown: false,
+        no_confine: false,
+    }
 }

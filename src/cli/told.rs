@@ -21,8 +21,8 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
     let trouble =
         |text: String, hint: Option<&String>| Told::Trouble(format!("{scope}: {text}"), hint.cloned());
     match notice {
-        Notice::Connected { program, lacks } if lacks.is_empty() => {
-            Told::Detail(format!("{scope}: connected, agent {program}"))
+        Notice::Connected { program, lacks, confined } if lacks.is_empty() => {
+            Told::Detail(format!("{scope}: connected, agent {program}, {confined}"))
         }
         Notice::Connected { lacks, .. } => {
             Told::News(format!("{scope}: the target cannot hold {}; mirrored without", lacks.join(", ")))

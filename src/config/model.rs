@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Origins;
+use crate::config::{Allowed, Origins};
 use crate::tree::{Mask, quote};
 
 /// A whole configuration.
@@ -42,6 +42,8 @@ pub struct Settings {
     pub log_ident: Option<String>,
     /// The facility in syslog, by name or number (lsyncd's `logfacility`).
     pub log_facility: Option<String>,
+    /// Where data may go; every sync has a copy.
+    pub allowed: Allowed,
     /// Where status, metrics and the page are served.
     pub http: Option<Http>,
     /// Where HAProxy's agent checks are answered.
@@ -102,6 +104,7 @@ impl Default for Settings {
             log_facility: None,
             http: None,
             agent_checks: Vec::new(),
+            allowed: Allowed::default(),
         }
     }
 }
@@ -184,6 +187,8 @@ pub struct Sync {
     /// What the targets hold counts as this mirror's from the start: another program kept them before. And a
     /// few live deletes may leave the tree empty.
     pub adopted: bool,
+    /// Where data may go.
+    pub allowed: Allowed,
 }
 
 impl Sync {
@@ -215,6 +220,7 @@ impl Sync {
             force_root: false,
             moves: true,
             adopted: false,
+            allowed: Allowed::default(),
         }
     }
 }

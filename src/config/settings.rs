@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use crate::config::error::{ConfigError, Warning};
 use crate::config::hooks::HOOKS;
 use crate::config::raw::{Block, Raw, Section, lit, plain, word};
-use crate::config::{AgentCheck, Http, LogFormat, Settings, Token};
+use crate::config::{AgentCheck, Allowed, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "agentCheck",
+    "allowTargets",
     "control",
     "hookTimeout",
     "http",
@@ -37,6 +38,8 @@ const KEYS: [&str; 22] = [
 
 /// lsyncd's keys that steer what speil does not have: child processes and a queue of events.
 const FOREIGN: [&str; 3] = ["inotifyMode", "maxDelays", "maxProcesses"];
+
+const NETWORKS: &str = "networks and names: { \"10.8.0.0/24\", \"*.example.no\" }";
 
 /// Adds what a block says to `settings`; returns what was noticed.
 ///
@@ -96,6 +99,7 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     if let Some(limit) = section.duration("hookTimeout")? {
         settings.hook_timeout = limit;
     }
+    allowed(&section, settings)?;
     section.choice(
         "logFormat",
         &[
@@ -157,6 +161,16 @@ fn agent_checks(section: &Section<'_>, given: &Raw) -> Result<Vec<AgentCheck>, C
         })
     };
     tables.into_iter().map(one).collect()
+}
+
+fn allowed(section: &Section<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    let Some(given) = section.get("allowTargets") else { return Ok(()) };
+    let rules = section.words("allowTargets", NETWORKS)?;
+    settings.allowed = Allowed::parse(&rules).map_err(|bad| {
+        let given = if rules.len() > 1 { lit(&bad) } else { given.clone() };
+        section.wrong("allowTargets", &given, NETWORKS)
+    })?;
+    Ok(())
 }
 
 fn replace(into: &mut Option<PathBuf>, path: PathBuf, other: impl FnOnce()) {

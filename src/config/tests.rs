@@ -74,7 +74,8 @@ fn a_sync_of_source_and_target_has_the_defaults_of_the_model() {
 const EVERY_KEY: &str = r#"
 settings { logfile = "/l", pidfile = "/p", statusFile = "/s", statusInterval = 5, control = "/c",
            nodaemon = true, insist = 1, onepass = false, logident = "speil-www", logfacility = "daemon",
-           http = "127.0.0.1:9130", agentCheck = { listen = "127.0.0.1:9131", target = "web2", maxLag = 5 } }
+           http = "127.0.0.1:9130", agentCheck = { listen = "127.0.0.1:9131", target = "web2", maxLag = 5 },
+           allowTargets = { "10.8.0.0/24", "*.example.no" } }
 sync {
   default.mirror,
   name = "www", source = "/var/www/", targets = { "deploy@10.8.0.2:/w/", "web3:/w" },
@@ -137,7 +138,6 @@ fn every_key_reaches_the_model() {
     };
     sync.timeout = Duration::from_secs(30);
     sync.force_root = true;
-    assert_eq!(loaded.config.syncs, [sync]);
     let settings = Settings {
         logfile: Some("/l".into()),
         pidfile: Some("/p".into()),
@@ -158,7 +158,10 @@ fn every_key_reaches_the_model() {
             max_lag: Duration::from_secs(5),
             down_lag: None,
         }],
+        allowed: Allowed::parse(&["10.8.0.0/24".into(), "*.example.no".into()]).unwrap(),
     };
+    sync.allowed = settings.allowed.clone();
+    assert_eq!(loaded.config.syncs, [sync]);
     assert_eq!(loaded.config.settings, settings);
 }
 

@@ -19,7 +19,7 @@ use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
-use crate::tree::RelPath;
+use crate::tree::{RelPath, quote};
 use crate::watch::{self, Asker, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
@@ -32,6 +32,14 @@ const INPUTS_MAX: usize = 4096;
 pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
     let Some(host) = &target.host else {
         return Ok(Box::new(match &sync.agent {
+            // The tree of this host stays here; a command may lead anywhere.
+            AgentSource::Command(command) if sync.allowed.is_limited() => {
+                let why = format!(
+                    "is reached by {}: where that leads is unknown",
+                    quote(command.join(" ").as_bytes())
+                );
+                return Err(TransportError::Forbidden { host: "localhost".to_owned(), why });
+            }
             AgentSource::Command(command) => Local { command: command.clone() },
             AgentSource::Prefixed(words) | AgentSource::PathPrefixed(words) => {
                 let own = Local::this_program()?;
@@ -41,13 +49,17 @@ pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, 
         }));
     };
     match sync.transport {
-        Kind::Ssh2 => {
-            Ok(Box::new(Ssh2 { host: host.clone(), options: sync.ssh.clone(), agent: sync.agent.clone() }))
-        }
+        Kind::Ssh2 => Ok(Box::new(Ssh2 {
+            host: host.clone(),
+            options: sync.ssh.clone(),
+            agent: sync.agent.clone(),
+            allowed: sync.allowed.clone(),
+        })),
         Kind::Ssh => Ok(Box::new(Ssh {
             host: host.clone(),
             options: sync.ssh.clone(),
             agent: sync.agent.clone(),
+            allowed: sync.allowed.clone(),
             batch_mode: !std::io::IsTerminal::is_terminal(&std::io::stderr()),
         })),
     }

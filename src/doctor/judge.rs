@@ -206,13 +206,14 @@ mod tests {
 
     use super::*;
     use crate::doctor::Verdict;
-    use crate::protocol::{Examination, Limits, Place, ReplyHello};
+    use crate::protocol::{Confinement, Examination, Limits, Place, ReplyHello};
     use crate::tree::{Mask, Time};
 
     fn survey() -> Survey {
         let place = Place { boot_id: String::new(), lineage: Vec::new() };
         Survey {
             greeting: ReplyHello {
+                confinement: Confinement::Landlock,
                 version: 1,
                 program: env!("CARGO_PKG_VERSION").to_owned(),
                 profile: Mask::everything(),

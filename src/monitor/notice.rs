@@ -65,6 +65,8 @@ pub enum Notice {
         program: String,
         /// What the target cannot hold, in words.
         lacks: Vec<String>,
+        /// What the agent has taken away from itself, in words.
+        confined: &'static str,
     },
     /// A connection could not be made or was lost.
     Disconnected {

@@ -9,7 +9,7 @@
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use zstd::stream::raw::{Decoder, Encoder, InBuffer, Operation, OutBuffer};
+use zstd::stream::raw::{DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
 use crate::error::{Consequence, Consequential, io_text};
 use crate::tree::quote;
@@ -28,6 +28,8 @@ const SHARED: u32 = 1 << 30;
 const ANEW: u32 = 1 << 29;
 /// How hard zstd tries.
 const LEVEL: i32 = 3;
+/// Largest window of a stream, as a power of two: 4 MiB. [`LEVEL`] uses 2 MiB.
+const WINDOW_LOG_MAX: u32 = 22;
 const LEN_MASK: u32 = (1 << 24) - 1;
 
 /// Why a connection cannot go on. Consequence: the connection ends and is made again.
@@ -293,6 +295,13 @@ fn header(raw: usize, len: usize) -> Result<u32, FrameError> {
     u32::try_from(len).ok().filter(|&len| len & !LEN_MASK == 0).ok_or(FrameError::TooLong(len))
 }
 
+/// Returns a decoder that takes no larger window than a sender of ours uses.
+fn new_decoder() -> io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+    Ok(decoder)
+}
+
 /// Reads messages from a byte stream.
 pub struct FrameReader<R> {
     from: R,
@@ -383,7 +392,7 @@ impl<R: Read> FrameReader<R> {
         }
         let decoder = match decoder {
             Some(decoder) => decoder,
-            none => none.insert(Decoder::new()?),
+            none => none.insert(new_decoder()?),
         };
         let rest = raw_len - self.unpacked.len();
         let start = self.unpacked.len();
@@ -419,6 +428,32 @@ impl<R: Read> FrameReader<R> {
 mod tests {
     use super::*;
     use proptest::prelude::{any, prop, proptest};
+
+    #[test]
+    fn a_bomb_and_a_window_that_nobody_needs_are_refused() {
+        let framed = |raw: u32, packed: &[u8]| {
+            let mut bytes = (u32::try_from(packed.len()).unwrap() | COMPRESSED).to_le_bytes().to_vec();
+            bytes.extend_from_slice(&raw.to_le_bytes());
+            bytes.extend_from_slice(packed);
+            bytes
+        };
+        let mut bomb = Encoder::new(LEVEL).unwrap();
+        let mut packed = Vec::new();
+        pack(&mut bomb, &vec![0; 256 << 20], &mut packed).unwrap();
+        assert!(packed.len() < FRAME_LEN_MAX, "a quarter of a gigabyte fits one frame");
+        for raw in [0, 1, 1 << 10, u32::try_from(FRAME_LEN_MAX).unwrap()] {
+            let bytes = framed(raw, &packed);
+            let mut reader = FrameReader::new(bytes.as_slice());
+            assert!(matches!(reader.read::<u8>(), Err(FrameError::Unpack)), "{raw}");
+            assert!(reader.unpacked.capacity() <= FRAME_LEN_MAX + 1);
+        }
+        let mut wide = Encoder::new(3).unwrap();
+        wide.set_parameter(zstd::stream::raw::CParameter::WindowLog(WINDOW_LOG_MAX + 1)).unwrap();
+        let mut packed = Vec::new();
+        pack(&mut wide, &[7; 1000], &mut packed).unwrap();
+        let bytes = framed(1000, &packed);
+        assert!(matches!(FrameReader::new(bytes.as_slice()).read::<u8>(), Err(FrameError::Io(_))));
+    }
 
     #[test]
     fn shell_noise_before_the_magic_is_reported_word_for_word() {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::confinement::{Confinement, told_or_not};
+
 use crate::config::Durability;
 use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
 
@@ -134,8 +136,11 @@ pub struct ReplyHello {
     pub mounts: Vec<RelPath>,
     /// Entries of strangers that are kept in `.speil/strangers/`.
     pub kept: u64,
-    /// Free bytes on the target's filesystem.
+    /// Free bytes on the target's filesystem, without those that the agent keeps free.
     pub free_bytes: u64,
+    /// How far the agent has confined itself. An older one does not say.
+    #[serde(deserialize_with = "told_or_not")]
+    pub confinement: Confinement,
 }
 
 /// Why the receiver refuses a session.

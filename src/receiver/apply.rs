@@ -3,20 +3,22 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ReceiverError;
 use super::access::Access;
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
 use super::operations::Content;
+use super::owners::Names;
 use super::passes::Passes;
+use super::policy::Policy;
 use super::reply::Reply;
 use super::sign::Signing;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
 use super::streams::{Stream, Streams};
+use super::{ReceiverError, policy};
 use crate::disk::Root;
-use crate::protocol::{BatchId, FrameError, Hello, Owners, StateMode, StreamId, ToReceiver, ToSender};
+use crate::protocol::{BatchId, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender};
 use crate::tree::{Mask, RelPath};
 
 /// Applies what a sender says.
@@ -33,14 +35,23 @@ pub(super) struct Applier {
     pub(super) signing: Signing,
     pub(super) streams: Streams,
     pub(super) passes: Passes,
+    pub(super) policy: Policy,
+    names: Names,
+    boot_id: String,
 }
 
 pub(super) type Applied = Result<(), Undone>;
 
 impl Applier {
-    pub fn new(session: Session, hello: &Hello, reply: Arc<Reply>) -> Result<Self, ReceiverError> {
+    pub fn new(
+        session: Session,
+        hello: &Hello,
+        reply: Arc<Reply>,
+        names: Names,
+    ) -> Result<Self, ReceiverError> {
         let own = |what| move |error| ReceiverError::Own { what, error };
-        let Session { root, state, strangers, memory, filter, tag, reply: greeting } = session;
+        let Session { root, state, strangers, memory, filter, tag, policy, boot_id, reply: greeting } =
+            session;
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
         if let Some(state) = &state {
@@ -67,6 +78,9 @@ impl Applier {
             signing,
             streams: Streams::default(),
             passes,
+            names,
+            policy,
+            boot_id,
         })
     }
 
@@ -74,14 +88,7 @@ impl Applier {
     pub fn handle(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         match message {
             ToReceiver::Owners(names) => {
-                let known = |name: &Option<u32>| name.is_some();
-                let users = names.users.iter().map(|(id, name)| (*id, super::owners::uid(name)));
-                let groups = names.groups.iter().map(|(id, name)| (*id, super::owners::gid(name)));
-                let pick = |(id, found): (u32, Option<u32>)| known(&found).then(|| (id, found.unwrap_or(id)));
-                let owners = Owners {
-                    users: users.filter_map(pick).collect(),
-                    groups: groups.filter_map(pick).collect(),
-                };
+                let owners = self.names.owners(names);
                 self.reply.send(&ToSender::Owners(owners))?;
             }
             ToReceiver::Commit { batch } => self.durable.commit(batch),
@@ -99,7 +106,11 @@ impl Applier {
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
             ToReceiver::Examine if self.dry_run => {
-                let found = super::examine::examine(&self.root, &self.mask, self.tag);
+                let mut found = super::examine::examine(&self.root, &self.mask, self.tag);
+                found.user = self.names.own();
+                found.place.boot_id.clone_from(&self.boot_id);
+                found.lacks.extend(self.policy.lacks());
+                found.free_bytes = self.policy.leaves(found.free_bytes);
                 self.reply.send(&ToSender::Examined(Box::new(found)))?;
             }
             ToReceiver::Discard(_) if self.dry_run => {}
@@ -123,7 +134,18 @@ impl Applier {
         self.durable.finish();
     }
 
+    /// What is the agent's own under the root is nobody else's to change.
+    fn refuse_own(&mut self, operation: &ToReceiver<'_>, path: RelPath) -> Result<(), ReceiverError> {
+        if let ToReceiver::Open { stream, .. } = operation {
+            self.reply.send(&ToSender::Stopped { stream: *stream })?;
+        }
+        Ok(self.reply.problem(path, "change", libc::EPERM)?)
+    }
+
     fn sign(&mut self, stream: StreamId, path: &RelPath) -> Result<(), FrameError> {
+        if self.streams.is_full() || crate::scan::is_own(path) {
+            return self.reply.send(&ToSender::NoBasis { stream });
+        }
         match self.streams.basis(&self.root, stream, path) {
             Some((basis, size)) if size > 0 => self.signing.order(stream, basis, size),
             _ => self.reply.send(&ToSender::NoBasis { stream })?,
@@ -134,12 +156,23 @@ impl Applier {
     /// Does what belongs to no single path, or hands the message on to [`Applier::operate`].
     fn change(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         match message {
-            ToReceiver::Data { stream, data } => return self.stream(stream, |stream| stream.data(&data)),
+            ToReceiver::Data { stream, data } => {
+                let policy = self.policy;
+                return self.stream(stream, |stream| {
+                    policy.room_to_grow(stream.file.as_fd(), stream.len(), data.len() as u64)?;
+                    stream.data(&data)
+                });
+            }
             ToReceiver::Copy { stream, offset, len } => {
-                return self.stream(stream, |stream| stream.copy(offset, len));
+                let policy = self.policy;
+                return self.stream(stream, |stream| {
+                    policy.room_to_grow(stream.file.as_fd(), stream.len(), len)?;
+                    stream.copy(offset, len)
+                });
             }
             ToReceiver::Hole { stream, len } => return self.stream(stream, |stream| stream.hole(len)),
             ToReceiver::Abandon { stream } => self.streams.abandon(stream),
+            ToReceiver::DirTime { path, .. } if crate::scan::is_own(&path) => {}
             ToReceiver::DirTime { path, mtime } => {
                 if let Ok(dir) = self.root.place(&path) {
                     // A filesystem that refuses it has said so in its profile.
@@ -150,9 +183,13 @@ impl Applier {
             ToReceiver::Mounts(mounts) => self.remember(|memory| memory.mounts = mounts),
             ToReceiver::Confirm(paths) => {
                 let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let paths: std::collections::HashSet<RelPath> = paths.into_iter().collect();
                 memory.provisional.retain(|path| !paths.contains(path));
             }
             operation => {
+                if let Some(path) = policy::own_path(&operation) {
+                    return self.refuse_own(&operation, path.clone());
+                }
                 let _access = Access::for_message(&self.root, &self.streams, &operation);
                 let (path, applied) = self.operate(operation)?;
                 return self.answer(path, applied);

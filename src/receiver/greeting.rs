@@ -12,6 +12,8 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Options;
+use super::confine::confine;
+use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
@@ -19,7 +21,7 @@ use crate::disk::{Root, names, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
-    Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
+    Confinement, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
 };
 use crate::scan::STATE_DIR;
 use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
@@ -32,7 +34,7 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 const DANGEROUS: [&str; 12] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/sys", "/usr", "/var"];
 /// Files in flight at once.
-const STREAMS_MAX: u32 = 64;
+pub(super) const STREAMS_MAX: u32 = 64;
 
 /// An accepted session.
 pub(super) struct Session {
@@ -41,6 +43,9 @@ pub(super) struct Session {
     pub strangers: Option<Strangers>,
     pub memory: Memory,
     pub filter: Filter,
+    pub policy: Policy,
+    /// The running kernel.
+    pub boot_id: String,
     /// Part of every temporary name of this session.
     pub tag: u32,
     pub reply: ReplyHello,
@@ -72,6 +77,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         return Err(Refusal::Nested);
     }
     let empty = holds_nothing(&root).map_err(fail)?;
+    // Read while it can be: the kernel has no other account of it.
+    super::operations::umask();
+    let confinement = if options.confine { confine(root.as_fd()) } else { Confinement::Off };
     let claim = claim(&root, hello, empty, &fail)?;
     let Claim { state, memory, ours } = claim;
     let identified = match (ours, empty) {
@@ -85,11 +93,13 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
-    let profile = if hello.dry_run {
+    let policy = Policy::new(options);
+    let mut profile = if hello.dry_run {
         super::profile::Profile { mask: hello.mask, lacks: Vec::new() }
     } else {
         probe(&root, &hello.mask, tag)
     };
+    policy.narrow(&mut profile, hello.dry_run);
     if let Some(before) = before.filter(|_| !hello.dry_run) {
         let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
     }
@@ -102,13 +112,15 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         limits: Limits { streams: STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
         session,
         last_batch,
-        boot_id: place.boot_id,
+        boot_id: place.boot_id.clone(),
         provisional: memory.provisional.clone(),
         mounts: memory.mounts.clone(),
         kept: strangers.as_ref().map_or(0, Strangers::kept),
-        free_bytes: rustix::fs::fstatvfs(&root).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
+        free_bytes: policy.leaves(free_bytes(&root).unwrap_or(0)),
+        confinement,
     };
-    Ok(Session { root: Arc::new(root), state, strangers, memory, filter, tag, reply })
+    let boot_id = place.boot_id;
+    Ok(Session { root: Arc::new(root), state, strangers, memory, filter, policy, boot_id, tag, reply })
 }
 
 /// A root that this session holds alone.

@@ -26,12 +26,14 @@ pub(super) struct Content<'a> {
 impl Applier {
     pub(super) fn open(&mut self, id: StreamId, path: &RelPath, size: u64, basis: bool) -> Applied {
         let held = self.streams.bases.remove(&id);
+        if self.streams.is_full() {
+            return Err(Undone::Os("open", libc::EMFILE));
+        }
         let stream = Stream::open(&self.root, path.clone(), held.filter(|_| basis), self.tag)?;
         // Full is better known now than after the last byte; the floor keeps the host itself alive.
-        let free = rustix::fs::fstatvfs(&stream.file).map_or(u64::MAX, |stat| stat.f_bavail * stat.f_frsize);
-        if size > free {
+        if let Err(full) = self.policy.room_for(stream.file.as_fd(), size) {
             stream.abandon();
-            return Err(Undone::Os("write", libc::ENOSPC));
+            return Err(full);
         }
         if let Some(old) = self.streams.open.insert(id, stream) {
             old.abandon();
@@ -61,6 +63,9 @@ impl Applier {
         }
         let parent = self.root.parent(path).map_err(Undone::parent)?;
         let temp = temp_name(self.tag);
+        if self.policy.has_floor() {
+            self.policy.room_for(parent.fd.as_fd(), data.len() as u64)?;
+        }
         let file = create_temp(&parent.fd, &temp)?;
         let write = |mut data: &[u8]| -> Applied {
             while !data.is_empty() {
@@ -113,7 +118,8 @@ impl Applier {
             return apply_attrs(handle, attrs, &self.mask).map_err(fail);
         }
         let old = look(dir, name)?.filter(|old| old.attrs.meta.kind == attrs.meta.kind);
-        let mode = old.map_or(attrs.meta.mode & 0o777 & !umask(), |old| old.attrs.meta.mode);
+        let mode =
+            old.map_or(attrs.meta.mode & 0o777 & !umask(), |old| self.policy.mode(old.attrs.meta.mode));
         let mut attrs = attrs.clone();
         attrs.meta.mode = mode;
         apply_attrs(handle, &attrs, &Mask { perms: true, acls: false, ..self.mask }).map_err(fail)
@@ -160,6 +166,7 @@ impl Applier {
     }
 
     pub(super) fn node(&mut self, path: &RelPath, attrs: &Attrs) -> Applied {
+        self.policy.may_make(attrs.meta.kind)?;
         let parent = self.root.parent(path).map_err(Undone::parent)?;
         let dir = parent.fd.as_fd();
         let kind = match attrs.meta.kind {
@@ -334,7 +341,7 @@ impl Applier {
 }
 
 /// Returns the process's umask, from the kernel's own account of it.
-fn umask() -> u32 {
+pub(super) fn umask() -> u32 {
     static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
     *UMASK.get_or_init(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::install::is_of_session;
 use super::reply::Reply;
@@ -17,6 +17,8 @@ use crate::tree::{Mask, RelPath};
 
 /// Passes at once.
 const PASSES_MAX: usize = 8;
+/// Questions that wait within a pass; the sender waits with more.
+const ORDERS_MAX: usize = 4096;
 /// Entries in one piece of a listing.
 const PIECE_ENTRIES: usize = 2000;
 /// Unreadable entries that one walk reports.
@@ -53,7 +55,7 @@ impl Passes {
 
     /// Starts a walk. One too many is answered as a subtree that cannot be read.
     pub fn start(&mut self, pass: PassId, top: RelPath, options: ScanOptions) -> Result<(), FrameError> {
-        let (orders, inbox) = unbounded();
+        let (orders, inbox) = bounded(ORDERS_MAX);
         let worker = Pass {
             pass,
             root: Arc::clone(&self.root),

@@ -41,6 +41,11 @@ impl Stream {
         Ok(Self { path, dir, temp, file, basis, hasher: blake3::Hasher::new(), len: 0 })
     }
 
+    /// Returns how many bytes it has so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Appends literal bytes.
     pub fn data(&mut self, data: &[u8]) -> Result<(), Undone> {
         self.hasher.update(data);
@@ -66,7 +71,7 @@ impl Stream {
             }
             self.hasher.update(&buffer[..got]);
             self.write(&buffer[..got])?;
-            offset += got as u64;
+            offset = offset.saturating_add(got as u64);
             len -= got as u64;
         }
         Ok(())
@@ -141,6 +146,11 @@ impl Streams {
         let for_signing = file.try_clone().ok()?;
         self.bases.insert(stream, file);
         Some((for_signing, u64::try_from(stat.st_size).ok()?))
+    }
+
+    /// Whether there are as many as the sender was told it may have.
+    pub fn is_full(&self) -> bool {
+        self.open.len().saturating_add(self.bases.len()) >= super::greeting::STREAMS_MAX as usize * 2
     }
 
     /// Gives a stream up, in whatever state it is.

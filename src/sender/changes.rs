@@ -485,7 +485,11 @@ impl Session {
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
     pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
         let file = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
-        match file.map(|entry| entry.attrs.meta.kind) {
+        let kind = file.map(|entry| entry.attrs.meta.kind);
+        if !self.shared.offers(&path, kind.is_none_or(|kind| kind == Kind::Dir)) {
+            return;
+        }
+        match kind {
             Some(Kind::Dir) | None => self.start_pass(path, reason, since),
             Some(_) => {
                 let kind = ChangeKind::Update { path, scope: Scope::Content };

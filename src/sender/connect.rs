@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
+use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, place_of};
 use super::outbox::Outbox;
@@ -69,7 +70,8 @@ impl Session {
         let reply = match greeting.recv_timeout(limit) {
             Ok(Ok(reply)) => reply,
             Ok(Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_)))) => {
-                return Err(SessionError::Ended(control.ended()));
+                drop(outbox);
+                return Err(SessionError::Ended(ended_soon(&control, || ())));
             }
             Ok(Err(error)) => {
                 control.kill();
@@ -79,7 +81,10 @@ impl Session {
                 control.kill();
                 return Err(SessionError::Silent(limit));
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Ended(control.ended())),
+            Err(RecvTimeoutError::Disconnected) => {
+                drop(outbox);
+                return Err(SessionError::Ended(ended_soon(&control, || ())));
+            }
         };
         sent?;
         if !(VERSION_MIN..=VERSION).contains(&reply.version) {
@@ -91,7 +96,11 @@ impl Session {
         let _ = handover.send(Arc::clone(&shared));
         Counters::add(&shared.status.counters.connects, 1);
         shared.status.connected(&reply.program, &reply.lacks);
-        shared.notice(&Notice::Connected { program: reply.program.clone(), lacks: reply.lacks.clone() });
+        shared.notice(&Notice::Connected {
+            program: reply.program.clone(),
+            lacks: reply.lacks.clone(),
+            confined: reply.confinement.words(),
+        });
         if reply.kept > 0 {
             shared.notice(&Notice::Kept { count: reply.kept });
         }
@@ -141,6 +150,7 @@ impl Session {
                 feedback: Arc::clone(&around.feedback),
                 mounts: Mutex::new(reply.mounts.iter().cloned().collect()),
                 acked: AtomicU64::new(0),
+                committed: AtomicU64::new(0),
                 inbox: Mutex::default(),
                 passes: Mutex::default(),
                 passes_running: AtomicUsize::new(0),

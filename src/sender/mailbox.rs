@@ -221,7 +221,11 @@ impl Mailbox {
 
     /// Ends all waiting; nothing more is taken in from passes.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
+        // A link that waits to try again hears of it at once.
+        inner.wakes += 1;
+        drop(inner);
         self.changed.notify_all();
         self.room.notify_all();
     }

@@ -5,7 +5,7 @@ mod moves;
 mod named;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use moves::Moves;
 
 use super::mailbox::{Mailbox, is_of_events};
-use super::replies::PassReply;
+use super::replies::{PassInbox, PassReply};
 use super::shared::Shared;
 use super::source::is_absence;
 use super::status::Failure;
@@ -30,6 +30,8 @@ use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// Listings that are asked for ahead.
 const LISTS_AHEAD: usize = 64;
+/// Most entries of one directory that a target may list.
+const LISTING_MAX: usize = 4_000_000;
 
 /// The connection ended, or the session was told to stop: the pass is moot.
 struct Moot;
@@ -52,6 +54,8 @@ struct Pass {
     since: Instant,
     counts: bool,
     replies: Receiver<PassReply>,
+    /// Bytes, about, that wait there.
+    waiting: Arc<AtomicU64>,
     local: Scan,
     /// Deletes, in the order in which they were found.
     deletes: Vec<Change>,
@@ -68,7 +72,9 @@ struct Pass {
 pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (RescanReason, Instant)) {
     let (reason, since) = why;
     let (sender, replies) = unbounded();
-    shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+    let waiting = Arc::new(AtomicU64::new(0));
+    let inbox = PassInbox { to: sender, waiting: Arc::clone(&waiting) };
+    shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, inbox);
     shared.passes_running.fetch_add(1, Ordering::AcqRel);
     Counters::add(&shared.status.counters.rescans, 1);
     shared.status.rescanned(reason);
@@ -89,6 +95,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         since,
         counts: is_of_events(reason),
         replies,
+        waiting,
         local: Scan::default(),
         deletes: Vec::new(),
         after_deletes: Vec::new(),
@@ -193,7 +200,9 @@ impl Pass {
     }
 
     fn reply(&self) -> Result<PassReply, Moot> {
-        self.replies.recv().map_err(|_| Moot)
+        let reply = self.replies.recv().map_err(|_| Moot)?;
+        self.waiting.fetch_sub(reply.weight(), Ordering::AcqRel);
+        Ok(reply)
     }
 
     fn top_differences(&mut self, theirs: Option<Box<Entry>>) -> Result<(), Moot> {
@@ -427,6 +436,10 @@ impl Pass {
                 self.unreadable(dir, errno, true);
             }
             entries.extend(piece);
+            if entries.len() > LISTING_MAX {
+                self.unreadable(dir, libc::E2BIG, true);
+                return Err(Moot);
+            }
             if last {
                 // The order is what the comparison stands on; the receiver is not trusted with it.
                 entries.sort_by(|a, b| a.name.cmp(&b.name));

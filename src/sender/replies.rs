@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, Sender};
 use super::error::SessionError;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
-use crate::protocol::{FrameReader, Listing, PassId, ReplyHello, StreamId, ToSender, Why, read_magic};
+use crate::protocol::{
+    FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, ToSender, Why, read_magic,
+};
 use crate::tree::{Digest, Entry, RelPath};
 
 /// What a session must look at.
@@ -45,6 +47,88 @@ pub(super) enum PassReply {
 /// Most replies that wait for a session; a hostile agent gets no more memory than this.
 const REPLIES_MAX: usize = 200_000;
 
+/// Bytes, about, that may wait for a session or for one pass.
+const WAITING_BYTES_MAX: u64 = 512 << 20;
+/// Signatures under way at once; a session asks for fewer.
+const SIGNATURES_MAX: usize = 64;
+/// Longest text of the agent's that is shown, in characters.
+const TEXT_LEN_MAX: usize = 200;
+/// What an entry of a listing costs in memory, about, besides its name and attributes.
+const ENTRY_LEN: u64 = 256;
+
+/// The way to a pass, and how much waits on it.
+#[derive(Clone)]
+pub(super) struct PassInbox {
+    pub to: Sender<PassReply>,
+    pub waiting: Arc<AtomicU64>,
+}
+
+impl PassReply {
+    /// Returns what it costs in memory, about, in bytes.
+    pub fn weight(&self) -> u64 {
+        let of_paths = |paths: &mut dyn Iterator<Item = usize>| paths.map(|len| len as u64 + 32).sum::<u64>();
+        match self {
+            Self::Scanned { problems, .. } => {
+                of_paths(&mut problems.iter().map(|(path, _)| path.as_bytes().len()))
+            }
+            Self::Listing(listing) => listing
+                .entries
+                .iter()
+                .map(|entry| {
+                    let values = entry.attrs.xattrs.iter().map(|xattr| xattr.value.len() + 64);
+                    ENTRY_LEN + (entry.attrs.symlink.len() + values.sum::<usize>()) as u64
+                })
+                .sum(),
+            Self::Links(groups, _) => {
+                of_paths(&mut groups.iter().flatten().map(|path| path.as_bytes().len()))
+            }
+            Self::Hashed(_) => 64,
+        }
+    }
+}
+
+impl Reply {
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Problem(path, ..) | Self::Undone(path, _) | Self::SetAside(path) => {
+                path.as_bytes().len() as u64 + 128
+            }
+            // Some 40 bytes for each block.
+            Self::Signature(_, index) => 40 * (index.basis_len() / u64::from(index.block_len().max(1))),
+            Self::NoBasis(_) | Self::Stopped(_) => 64,
+        }
+    }
+}
+
+/// Returns a text of the agent's as it may be shown: one line, short, without control characters.
+pub(super) fn shown(text: &str) -> String {
+    let quoted = crate::tree::quote(text.as_bytes());
+    let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+    inside.chars().take(TEXT_LEN_MAX).collect()
+}
+
+/// Returns a greeting whose texts may be shown.
+pub(super) fn clean_greeting(mut reply: ReplyHello) -> ReplyHello {
+    reply.program = shown(&reply.program);
+    reply.lacks.truncate(20);
+    reply.lacks.iter_mut().for_each(|text| *text = shown(text));
+    reply
+}
+
+/// Returns a refusal whose texts may be shown.
+pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Version { newest, program } => Refusal::Version { newest, program: shown(&program) },
+        Refusal::Root { path, errno } => Refusal::Root { path: shown(&path), errno },
+        Refusal::Busy { holder } => Refusal::Busy { holder: shown(&holder) },
+        Refusal::Foreign { label } => Refusal::Foreign { label: shown(&label) },
+        Refusal::Refused(text) => Refusal::Refused(shown(&text)),
+        Refusal::Dangerous(path) => Refusal::Dangerous(shown(&path)),
+        Refusal::Filter(text) => Refusal::Filter(shown(&text)),
+        Refusal::Nested => Refusal::Nested,
+    }
+}
+
 /// Reads until the connection ends: the greeting first, then everything for the session.
 pub(super) fn run(
     mut reader: Box<dyn Read + Send>,
@@ -57,8 +141,8 @@ pub(super) fn run(
     }
     let mut reader = FrameReader::new(reader);
     let greeting = match reader.read::<ToSender<'_>>() {
-        Ok(ToSender::Hello(reply)) => Ok(*reply),
-        Ok(ToSender::Refused(refusal)) => Err(SessionError::Refused(refusal)),
+        Ok(ToSender::Hello(reply)) => Ok(clean_greeting(*reply)),
+        Ok(ToSender::Refused(refusal)) => Err(SessionError::Refused(clean_refusal(refusal))),
         Ok(_) => Err(SessionError::Fatal("it did not greet".to_owned())),
         Err(error) => Err(error.into()),
     };
@@ -95,11 +179,14 @@ fn deliver(
     shared.inbox().heard = Some(Instant::now());
     let reply = match message {
         ToSender::Acked { batch } => {
+            if batch > shared.committed.load(Ordering::Acquire) {
+                return Err(SessionError::Fatal("it acknowledges what was not sent".to_owned()));
+            }
             shared.acked.fetch_max(batch, Ordering::AcqRel);
             shared.mailbox.wake();
             return Ok(());
         }
-        ToSender::Problem { path, operation, errno } => Reply::Problem(path, operation.into_owned(), errno),
+        ToSender::Problem { path, operation, errno } => Reply::Problem(path, shown(&operation), errno),
         ToSender::Undone { path, why } => Reply::Undone(path, why),
         ToSender::SetAside { path } => Reply::SetAside(path),
         ToSender::Stopped { stream } => Reply::Stopped(stream),
@@ -111,6 +198,9 @@ fn deliver(
             let bad = |error: crate::delta::SignatureError| SessionError::Fatal(error.to_string());
             let mut signature = match signatures.remove(&stream) {
                 Some(signature) => signature,
+                None if signatures.len() >= SIGNATURES_MAX => {
+                    return Err(SessionError::Fatal("it signs more than it was asked".to_owned()));
+                }
                 None => Signature::new(size, block_len).map_err(bad)?,
             };
             signature.push(&data).map_err(bad)?;
@@ -134,8 +224,7 @@ fn deliver(
         }
         ToSender::Pong(_) => return Ok(()),
         ToSender::Fatal(text) => {
-            let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();
-            return Err(SessionError::Fatal(text));
+            return Err(SessionError::Fatal(shown(&text)));
         }
         ToSender::Hello(_) | ToSender::Refused(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
@@ -145,7 +234,8 @@ fn deliver(
         }
     };
     let mut inbox = shared.inbox();
-    if inbox.replies.len() >= REPLIES_MAX {
+    inbox.weight = inbox.weight.saturating_add(reply.weight());
+    if inbox.replies.len() >= REPLIES_MAX || inbox.weight > WAITING_BYTES_MAX {
         return Err(SessionError::Fatal("it answers more than it was asked".to_owned()));
     }
     inbox.replies.push_back(reply);
@@ -160,7 +250,11 @@ fn to_pass(shared: &Shared, pass: PassId, reply: PassReply) -> Result<(), Sessio
     drop(passes);
     // A pass that has ended early hears no more.
     if let Some(sender) = sender {
-        let _ = sender.send(reply);
+        let weight = reply.weight();
+        if sender.waiting.fetch_add(weight, Ordering::AcqRel).saturating_add(weight) > WAITING_BYTES_MAX {
+            return Err(SessionError::Fatal("it tells a pass more than it was asked".to_owned()));
+        }
+        let _ = sender.to.send(reply);
     }
     Ok(())
 }

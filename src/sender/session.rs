@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Feedback;
 use super::debts::Debts;
+use super::ending::ended_soon;
 use super::error::SessionError;
 use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
@@ -140,7 +141,9 @@ impl Session {
     ) -> Self {
         // What was provisional when the last session ended is read again, whatever its stat says.
         let since = Instant::now();
-        shared.mailbox.push_live(reply.provisional.iter().map(|path| Change {
+        let offered =
+            reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
+        shared.mailbox.push_live(offered.map(|path| Change {
             since,
             kind: ChangeKind::Update { path: path.clone(), scope: Scope::Content },
         }));
@@ -316,6 +319,7 @@ impl Session {
                     self.send_dir_time(path)?;
                 }
             }
+            self.shared.committed.store(self.batch, Ordering::Release);
             self.shared.outbox.send(&ToReceiver::Commit { batch: self.batch })?;
             self.unacked.push_back((self.batch, std::mem::take(&mut self.open)));
             self.unacked_bytes.push_back(self.shared.status.counters.totals().sent_bytes);
@@ -345,6 +349,9 @@ impl Session {
             let (reply, dead) = {
                 let mut inbox = self.shared.inbox();
                 let reply = inbox.replies.pop_front();
+                if inbox.replies.is_empty() {
+                    inbox.weight = 0;
+                }
                 let dead = if reply.is_none() { inbox.dead.take() } else { None };
                 (reply, dead)
             };
@@ -409,10 +416,8 @@ impl Session {
         self.shared.view.close();
         self.shared.mailbox.clear_bulk();
         self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        if let Some(replies) = self.replies.take() {
-            let _ = replies.join();
-        }
-        let ended = self.control.ended();
+        let replies = self.replies.take();
+        let ended = ended_soon(&self.control, || drop(replies.map(std::thread::JoinHandle::join)));
         let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
         let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
         let left = left.filter_map(|parcel| match parcel.change.kind {

@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, Parcel};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
-use super::replies::{PassReply, Reply};
+use super::replies::{PassInbox, Reply};
 use super::session::SessionOptions;
 use super::source::Source;
 use super::status::{Failure, TargetStatus};
@@ -45,8 +45,10 @@ pub(super) struct Shared {
     pub mounts: Mutex<BTreeSet<RelPath>>,
     /// Newest commit that was acknowledged.
     pub acked: AtomicU64,
+    /// Newest commit that was sent.
+    pub committed: AtomicU64,
     pub inbox: Mutex<Inbox>,
-    pub passes: Mutex<HashMap<PassId, crossbeam_channel::Sender<PassReply>>>,
+    pub passes: Mutex<HashMap<PassId, PassInbox>>,
     pub passes_running: AtomicUsize,
     pub first_pass_done: AtomicBool,
     pub found: Found,
@@ -60,6 +62,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Inbox {
     pub replies: VecDeque<Reply>,
+    /// Bytes, about, that the replies hold.
+    pub weight: u64,
     pub dead: Option<SessionError>,
     pub heard: Option<Instant>,
 }
@@ -67,6 +71,21 @@ pub(super) struct Inbox {
 impl Shared {
     pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a path is part of what this target is offered. The target's own words are no reason to
+    /// send it anything else.
+    pub fn offers(&self, path: &RelPath, dir: bool) -> bool {
+        let selection = &self.options.sync.selection;
+        let named = |file: &Vec<u8>| {
+            let names: Vec<&[u8]> =
+                file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+            RelPath::new(names.join(&b'/')).is_ok_and(|file| file.is_within(path))
+        };
+        !crate::scan::is_own(path)
+            && !self.filter.excludes(path, dir)
+            && (selection.recursive || path.depth() <= 1)
+            && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
     }
 
     pub fn notice(&self, notice: &Notice) {

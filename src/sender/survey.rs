@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::error::SessionError;
 use super::hello::hello;
+use super::replies::{clean_greeting, clean_refusal, shown};
 use super::session::SessionOptions;
 use crate::protocol::{
     Examination, FrameError, FrameReader, FrameWriter, MAGIC, Place, ReplyHello, ToReceiver, ToSender,
@@ -108,10 +109,15 @@ fn listen(mut reader: Box<dyn Read + Send>, tell: impl Fn(Heard) -> bool) {
     let mut reader = FrameReader::new(reader);
     loop {
         let word = match reader.read::<ToSender<'_>>() {
-            Ok(ToSender::Hello(greeting)) => Heard::Hello(greeting),
-            Ok(ToSender::Refused(refusal)) => Heard::Ended(SessionError::Refused(refusal)),
+            Ok(ToSender::Hello(greeting)) => Heard::Hello(Box::new(clean_greeting(*greeting))),
+            Ok(ToSender::Refused(refusal)) => Heard::Ended(SessionError::Refused(clean_refusal(refusal))),
             Ok(ToSender::Pong(_)) => Heard::Pong,
-            Ok(ToSender::Examined(found)) => Heard::Examined(found, SystemTime::now()),
+            Ok(ToSender::Examined(mut found)) => {
+                found.user = shown(&found.user);
+                found.lacks.truncate(20);
+                found.lacks.iter_mut().for_each(|text| *text = shown(text));
+                Heard::Examined(found, SystemTime::now())
+            }
             Ok(_) => Heard::Ended(SessionError::Fatal("it says what it was not asked".to_owned())),
             Err(error) => Heard::Ended(error.into()),
         };

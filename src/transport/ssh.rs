@@ -8,8 +8,8 @@ use std::process::Command;
 
 use super::process::spawn;
 use super::remote::{self, Shell};
-use super::{Ended, Link, Transport, TransportError};
-use crate::config::{AgentSource, Ssh as Options};
+use super::{Ended, Link, Transport, TransportError, allow};
+use crate::config::{AgentSource, Allowed, Ssh as Options};
 
 /// An agent behind the `ssh` command.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Ssh {
     pub agent: AgentSource,
     /// Never asks for a password: for the daemon.
     pub batch_mode: bool,
+    /// Where data may go.
+    pub allowed: Allowed,
 }
 
 impl Ssh {
@@ -33,6 +35,10 @@ impl Ssh {
             _ => vec!["ssh".to_owned()],
         };
         let is_ssh = words.first().is_some_and(|program| program.rsplit('/').next() == Some("ssh"));
+        if is_ssh && self.allowed.is_limited() {
+            // A connection that stands already could lead anywhere.
+            words.splice(1..1, ["-o", "ControlPath=none"].map(str::to_owned));
+        }
         if let Some(port) = self.options.port {
             words.extend(["-p".to_owned(), port.to_string()]);
         }
@@ -93,6 +99,8 @@ impl Ssh {
 impl Shell for Ssh {
     fn open(&self, line: &str) -> Result<Link, TransportError> {
         let mut words = self.words()?;
+        let options = words.len().saturating_sub(1);
+        allow::check_ssh(&self.allowed, words.get(..options).unwrap_or_default(), &self.host)?;
         words.push(line.to_owned());
         spawn(&words, self.batch_mode)
     }
@@ -113,7 +121,13 @@ mod tests {
     use super::*;
 
     fn ssh(host: &str) -> Ssh {
-        Ssh { host: host.to_owned(), options: Options::default(), agent: AgentSource::Auto, batch_mode: true }
+        Ssh {
+            host: host.to_owned(),
+            options: Options::default(),
+            agent: AgentSource::Auto,
+            batch_mode: true,
+            allowed: Allowed::default(),
+        }
     }
 
     #[test]

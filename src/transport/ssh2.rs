@@ -13,7 +13,7 @@ mod shuttle;
 
 use super::remote::{self, Shell};
 use super::{Ended, Link, Transport, TransportError};
-use crate::config::{AgentSource, Ssh as Options};
+use crate::config::{AgentSource, Allowed, Ssh as Options};
 use crate::error::io_text;
 
 use login::{Login, text_of};
@@ -32,6 +32,8 @@ pub struct Ssh2 {
     pub options: Options,
     /// Where the agent comes from.
     pub agent: AgentSource,
+    /// Where data may go.
+    pub allowed: Allowed,
 }
 
 impl Shell for Ssh2 {
@@ -39,7 +41,7 @@ impl Shell for Ssh2 {
         let host = remote::checked_host(&self.host)?;
         let settings = settings::load(host, &self.options, &settings::Local::of_process())?;
         // In this order: the socket must outlive the session.
-        let Login { socket, session } = login::login(&settings)?;
+        let Login { socket, session } = login::login(&settings, &self.allowed)?;
         let failed =
             |error: &ssh2::Error| TransportError::Connect(format!("open a channel: {}", text_of(error)));
         let mut channel =

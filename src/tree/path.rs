@@ -211,7 +211,7 @@ pub fn quote(bytes: &[u8]) -> String {
                 '\r' => text.push_str("\\r"),
                 // Bidirectional controls can reorder what a terminal shows.
                 c if c.is_control()
-                    || ('\u{2028}'..='\u{202e}').contains(&c)
+                    || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
                     || ('\u{2066}'..='\u{2069}').contains(&c) =>
                 {
                     text.push_str(&format!("\\u{{{:x}}}", c as u32));

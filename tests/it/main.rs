@@ -1,5 +1,7 @@
 //! Integration tests: one binary, one module per behaviour.
 
+mod allow;
+mod attack;
 mod cli;
 mod contrib;
 mod cron;
@@ -17,6 +19,7 @@ mod log;
 mod lsyncd;
 mod manual;
 mod moves;
+mod names;
 mod page;
 mod roots;
 mod service;

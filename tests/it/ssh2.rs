@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use speil::config::{AgentSource, Ssh as Options};
+use speil::config::{AgentSource, Allowed, Ssh as Options};
 use speil::transport::{Ended, Link, Ssh, Ssh2, Transport, TransportError};
 
 use crate::support::command::{Background, Environment, SPEIL, eventually};
@@ -42,6 +42,7 @@ fn running(sshd: &Sshd, script: &str) -> Ssh2 {
         host: sshd.login(),
         options: options(sshd),
         agent: AgentSource::Command(words(&["sh", "-c", script])),
+        allowed: Allowed::default(),
     }
 }
 
@@ -181,6 +182,7 @@ fn both_transports_behave_alike() {
             options: Options { command: Some(command.clone()), ..Options::default() },
             agent: AgentSource::Command(words(&["sh", "-c", script])),
             batch_mode: true,
+            allowed: Allowed::default(),
         })
     });
 }

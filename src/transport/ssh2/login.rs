@@ -15,8 +15,9 @@ use ssh2::{CheckResult, HashType, KnownHostFileKind, MethodType, PublicKey, Sess
 
 use super::known_hosts::{self, Files, Key, NameHash, Names, Verdict};
 use super::settings::{Address, Keys, KnownHosts, Methods, Settings, Strict};
+use crate::config::Allowed;
 use crate::error::io_text;
-use crate::transport::TransportError;
+use crate::transport::{TransportError, allow};
 use crate::tree::quote;
 
 /// How a private key begins that no passphrase guards: the format's name and the cipher `none`.
@@ -33,9 +34,10 @@ pub(super) struct Login {
 /// Connects and logs in.
 ///
 /// # Errors
-/// [`TransportError::Connect`] and [`TransportError::HostKey`]; consequence again.
-pub(super) fn login(settings: &Settings) -> Result<Login, TransportError> {
-    let socket = connect(&settings.address, settings.alive_limit)?;
+/// [`TransportError::Connect`] and [`TransportError::HostKey`], consequence again;
+/// [`TransportError::Forbidden`], consequence die.
+pub(super) fn login(settings: &Settings, allowed: &Allowed) -> Result<Login, TransportError> {
+    let socket = connect(&settings.address, settings.alive_limit, allowed)?;
     let mut session = Session::new().map_err(|error| failed("start libssh2", &error))?;
     session.set_tcp_stream(Number(socket.as_raw_fd()));
     let timeout = settings.address.timeout.as_millis();
@@ -78,14 +80,17 @@ pub(super) fn text_of(error: &ssh2::Error) -> String {
     text.trim_matches('"').to_owned()
 }
 
-fn connect(address: &Address, alive_limit: Duration) -> Result<TcpStream, TransportError> {
+fn connect(address: &Address, alive_limit: Duration, allowed: &Allowed) -> Result<TcpStream, TransportError> {
     let shown = quote(address.host.as_bytes());
     let fail = |text: String| connect_error(&format!("{shown} port {}: {text}", address.port));
     let found =
         (address.host.as_str(), address.port).to_socket_addrs().map_err(|error| fail(io_text(&error)))?;
     let wanted = |found: &SocketAddr| address.only_v6.is_none_or(|v6| v6 == found.is_ipv6());
+    let found: Vec<SocketAddr> = found.filter(wanted).collect();
+    let addresses: Vec<_> = found.iter().map(SocketAddr::ip).collect();
+    allow::check_host(allowed, &address.host, &addresses)?;
     let mut last = fail("it has no address".to_owned());
-    for candidate in found.filter(wanted) {
+    for candidate in found {
         match TcpStream::connect_timeout(&candidate, address.timeout) {
             Ok(socket) => {
                 // Both only make the link livelier: a refusal is no reason to have none.
