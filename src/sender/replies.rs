@@ -117,12 +117,14 @@ pub(super) fn clean_greeting(mut reply: ReplyHello) -> ReplyHello {
 
 /// Returns a refusal whose texts may be shown.
 pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
+    // Where the words of the refusal quote a text, it need only be short.
+    let short = |text: String| text.chars().take(TEXT_LEN_MAX).collect::<String>();
     match refusal {
-        Refusal::Version { newest, program } => Refusal::Version { newest, program: shown(&program) },
-        Refusal::Root { path, errno } => Refusal::Root { path: shown(&path), errno },
+        Refusal::Version { newest, program } => Refusal::Version { newest, program: short(program) },
+        Refusal::Root { path, errno } => Refusal::Root { path: short(path), errno },
         Refusal::Busy { holder } => Refusal::Busy { holder: shown(&holder) },
-        Refusal::Foreign { label } => Refusal::Foreign { label: shown(&label) },
-        Refusal::Refused(text) => Refusal::Refused(shown(&text)),
+        Refusal::Foreign { label } => Refusal::Foreign { label: short(label) },
+        Refusal::Refused(text) => Refusal::Refused(short(text)),
         Refusal::Dangerous(path) => Refusal::Dangerous(shown(&path)),
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
         Refusal::Nested => Refusal::Nested,
