@@ -1,9 +1,17 @@
 //! A live mirror over a real sshd, whatever people do to the tree.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::support::churn::Churn;
 use crate::support::command::holds_within;
+use crate::support::faults::{Mount, is_root};
+use crate::support::process::{holder_of, send};
+use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, settled_within};
 
 fn seeds() -> Vec<u64> {
@@ -33,28 +41,58 @@ fn adversarial_edits_converge_while_passes_run_all_the_time() {
     }
 }
 
+/// Fills the filesystem that `dir` lies on.
+fn fill(dir: &Path) -> PathBuf {
+    let ballast = dir.join("ballast");
+    let mut file = File::create(&ballast).unwrap();
+    for piece in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![1; piece]).is_ok() {}
+    }
+    ballast
+}
+
 #[test]
-fn a_target_whose_connections_are_cut_at_random_converges_and_so_does_the_other() {
+fn a_target_that_is_cut_off_killed_or_filled_at_random_converges_and_so_does_the_other() {
     for seed in seeds() {
         let stand = Stand::new();
-        let mirror = stand.mirror(&["standby", "second"], &["--reconcile-interval=never"]);
+        let mount = is_root().then(|| Mount::tmpfs(&stand.path("small"), "200m"));
+        std::fs::create_dir_all(stand.path("small")).unwrap();
+        let names = ["small/standby", "second"];
+        let mirror = stand.mirror(&names, &["--reconcile-interval=never"]);
         let mut churn = Churn::new(2000 + seed, &stand.source());
+        let mut rng = Rng::new(seed);
+        let mut deeds = Vec::new();
         for _ in 0..5 {
             churn.run(operations() / 5);
-            stand.sshd.kill_connections();
+            deeds.push(match rng.below(if mount.is_some() { 3 } else { 2 }) {
+                0 => format!("cut {}", stand.sshd.kill_connections()),
+                1 => match holder_of(stand.sshd.pid(), &stand.target(names[0])) {
+                    Some(agent) => {
+                        send(agent, Signal::KILL);
+                        "killed".to_owned()
+                    }
+                    None => "no agent".to_owned(),
+                },
+                _ => {
+                    let ballast = fill(&stand.path("small"));
+                    churn.run(operations() / 5);
+                    std::fs::remove_file(ballast).unwrap();
+                    "filled".to_owned()
+                }
+            });
         }
         churn.close();
-        // Reconnecting backs off: the time to settle begins when both are live again.
-        let control = stand.control();
-        let in_step = holds_within(Duration::from_secs(60), || {
-            let wait = format!("--control={}", control.display());
-            stand.environment.run(["wait", "--timeout=1s", &wait]).code() == 0
+        // Reconnecting and trying again back off: the time to settle begins when both are in step again.
+        let control = format!("--control={}", stand.control().display());
+        let in_step = holds_within(Duration::from_secs(120), || {
+            stand.environment.run(["wait", "--timeout=1s", &control]).code() == 0
         });
-        let control = format!("--control={}", control.display());
         let status = stand.environment.run(["status", &control]);
-        assert!(in_step, "seed {seed}: not in step: {:?}\n{}", mirror.stderr(), status.stdout);
-        for name in ["standby", "second"] {
-            assert_settles(&stand, name, &format!("seed {seed}"), &mirror);
+        let context = format!("seed {seed}: {deeds:?}");
+        println!("{context}");
+        assert!(in_step, "{context}: not in step: {:?}\n{}", mirror.stderr(), status.stdout);
+        for name in names {
+            assert_settles(&stand, name, &context, &mirror);
         }
         mirror.terminate();
     }
@@ -73,7 +111,7 @@ fn a_daemon_that_is_killed_and_started_again_converges() {
             assert_settles(&stand, "standby", "after the last start", &mirror);
             mirror.terminate();
         } else {
-            mirror.signal(rustix::process::Signal::KILL);
+            mirror.signal(Signal::KILL);
             mirror.wait();
             // What happens while nobody watches.
             churn.run(50);
