@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish haproxy
 
-.PHONY: all demo test seeds attack deny fuzz drill page packages bench install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo test seeds attack deny fuzz drill judge page packages bench install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -47,6 +47,10 @@ fuzz:
 # One of them: make drill DRILL=a_million
 drill: packages
 	$(CARGO) test --release --locked --test it drill::$(DRILL) -- --ignored --nocapture --test-threads=1
+
+# Ten real trees of this host, each mirrored live and in one pass, and rsync as the judge.
+judge: packages
+	$(CARGO) test --locked --test it judge:: -- --ignored --nocapture
 # The page in a headless Chromium, which SPEIL_CHROMIUM may name; SPEIL_SCREENSHOTS=DIR keeps the pictures.
 page:
 	$(CARGO) test --locked --test it page:: -- --ignored

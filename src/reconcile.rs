@@ -34,15 +34,15 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether what stands on the target has a say in what is sent there.
+    pub fn selects(&self) -> bool {
+        self.update || self.existing || self.ignore_existing || self.size_only
+    }
+
     /// Whether the trees may rightly differ, so that equal digests cannot be expected and unequal
     /// ones say little.
     pub fn may_differ(&self) -> bool {
-        self.update
-            || self.existing
-            || self.ignore_existing
-            || self.size_only
-            || self.ignore_times
-            || self.modify_window > Duration::ZERO
+        self.selects() || self.ignore_times || self.modify_window > Duration::ZERO
     }
 }
 

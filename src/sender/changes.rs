@@ -49,7 +49,9 @@ impl Session {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
                 ChangeKind::Rename { from, to, dir } => {
                     let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                    if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
+                    if parcel.lane == Lane::Live && self.shared.rules.selects() {
+                        self.send_move_by_rules(&from, to, dir, parcel)?;
+                    } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
                         self.send_rename(&from, &to, dir, parcel.lane)?;
                         self.keep(parcel);
                     }
@@ -132,6 +134,12 @@ impl Session {
         };
         let kind = entry.attrs.meta.kind;
         if !self.shared.mask.carries(kind) {
+            return Ok(());
+        }
+        let rules = &self.shared.rules;
+        if parcel.lane == Lane::Live && rules.selects() && (kind != Kind::Dir || rules.existing) {
+            // Only a comparison knows whether the target's version is to stay.
+            self.start_pass(path, RescanReason::Mismatch, parcel.change.since);
             return Ok(());
         }
         if kind == Kind::File {
@@ -341,6 +349,19 @@ impl Session {
             self.look_again(to.clone(), RescanReason::Mismatch, self.since);
         }
         holds
+    }
+
+    /// Follows a rename where options choose what the target takes: the old name goes, and whether the new
+    /// one comes is found by a comparison.
+    fn send_move_by_rules(&mut self, from: &RelPath, to: RelPath, dir: bool, mut parcel: Parcel) -> Done {
+        self.start_pass(to, RescanReason::Mismatch, parcel.change.since);
+        if self.shared.options.sync.delete.live() {
+            let expected = Identity::Dir(dir);
+            self.send_delete(from, &expected)?;
+            parcel.change.kind = ChangeKind::Delete { path: from.clone(), expected };
+            self.keep(parcel);
+        }
+        Ok(())
     }
 
     fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {

@@ -214,6 +214,7 @@ impl Pass {
             (None, Some(theirs)) => {
                 self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks))
             }
+            (Some(_), None) if self.shared.rules.existing => Ok(()),
             (Some(ours), None) => self.missing(&self.top.clone(), &ours),
             (Some(mut ours), Some(mut theirs)) => {
                 // The two tops may bear the same name only because nobody has named them.

@@ -245,3 +245,42 @@ fn a_refuse_file_closes_the_target_with_its_text() {
     assert!(refused.stderr.contains("ask Kari"), "{}", refused.stderr);
     assert!(!stand.target("standby").join("a").exists());
 }
+
+#[test]
+fn options_that_ask_the_target_hold_for_what_changes_live_as_for_passes() {
+    let future = std::time::SystemTime::now() + std::time::Duration::from_secs(100_000);
+    for (option, changed, fresh) in [
+        // What "standing" and "newer" hold on the target in the end, and whether "fresh" and "moved" come.
+        ("--ignore-existing", ["old!", "new!"], true),
+        ("--existing", ["1234", "1234"], false),
+        ("--update", ["1234", "new!"], true),
+        ("--size-only", ["old!", "new!"], true),
+        ("--stats", ["1234", "1234"], true),
+    ] {
+        let stand = Stand::new();
+        let (source, target) = (stand.source(), stand.target("standby"));
+        let names = ["standing", "newer"];
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", option]);
+        for (name, old) in names.into_iter().zip(["old!", "new!"]) {
+            fs::write(target.join(name), old).unwrap();
+            // As with rsync, a file of the same size and time is the same to these options.
+            let at = if name == "newer" { future } else { std::time::UNIX_EPOCH };
+            fs::File::options().write(true).open(target.join(name)).unwrap().set_modified(at).unwrap();
+        }
+        for name in names {
+            fs::write(source.join(name), "1234").unwrap();
+        }
+        fs::write(source.join("fresh"), "fresh").unwrap();
+        fs::create_dir(source.join("album")).unwrap();
+        fs::write(source.join("album/1.jpg"), "picture").unwrap();
+        fs::rename(source.join("fresh"), source.join("moved")).unwrap();
+        let wait = format!("--control={}", stand.control().display());
+        stand.environment.run(["wait", "--timeout=60s", &wait]).succeeded();
+        for (name, wanted) in names.into_iter().zip(changed) {
+            assert_eq!(fs::read_to_string(target.join(name)).unwrap(), wanted, "{option}: {name}");
+        }
+        let there = ["fresh", "moved", "album/1.jpg"].map(|name| target.join(name).exists());
+        assert_eq!(there, [false, fresh, fresh], "{option}");
+        mirror.terminate();
+    }
+}

@@ -13,6 +13,7 @@ mod faults;
 mod haproxy;
 mod hooks;
 mod http;
+mod judge;
 mod layering;
 mod live;
 mod log;
