@@ -43,6 +43,7 @@ function string.ends(text, tail)
 end
 
 lsyncd_version = host.version
+Queue = values.Queue
 
 -- What a file may call while it runs; the functions of its syncs find more under the same names.
 function log(category, ...)

@@ -277,6 +277,46 @@ fn names_of_older_and_newer_lua_are_there() {
 }
 
 #[test]
+fn queues_keep_their_positions() {
+    check(
+        Who::Both,
+        "local queue = Queue.new()
+         sync { source = '@/s', onCreate = function(event)
+             local said = {}
+             local function note(...) for _, value in ipairs({ ... }) do said[#said + 1] = tostring(value) end end
+             note(queue:push('a'), queue:push('b'), queue:push('c'))
+             queue:replace(3, 'z')
+             queue:remove(2)
+             for at, value in queue:qpairs() do note(at, value) end
+             for at, value in queue:qpairsReverse() do note(at, value) end
+             note(queue:first(), queue:last(), queue:size(), queue[3])
+             queue:remove(1) queue:remove(3)
+             note(queue:size(), (pcall(queue.remove, queue, 1)), (pcall(queue.replace, queue, 1, 'x')),
+               (pcall(function() queue.x = 1 end)), queue:push('n'))
+             log('Told', table.concat(said, ' '))
+           end }",
+        &[("mkdir d", &["1 2 3 1 a 3 z 3 z 1 a a z 2 z 0 false false false 1"])],
+    );
+}
+
+#[test]
+fn without_sub_directories_only_the_top_is_watched() {
+    for speil in [true, false] {
+        let scene = Scene::new();
+        let file = scene.configure(
+            "sync { source = '@/s', subdirs = false, checkgauge = { subdirs = true },
+               onCreate = function(event) log('Told', event.pathname) end }",
+        );
+        let guard = scene.start(speil, &["-nodaemon", "-log", "Told", &file.to_string_lossy()]);
+        eventually("the top is watched", || watches(guard.pid(), &scene.path("s")));
+        shell(&scene.path("s"), "touch a/inner; mv a/inner a/moved; touch f");
+        eventually("the file in the top", || said(&guard).iter().any(|line| line == "Told: f"));
+        assert!(!said(&guard).iter().any(|line| line.contains("a/")), "{:?}", said(&guard));
+        assert!(!watches(guard.pid(), &scene.path("s/a")));
+    }
+}
+
+#[test]
 fn prepare_may_change_and_refuse_a_configuration() {
     check(
         Who::Both,
