@@ -6,6 +6,7 @@
 //! changed at any time, for one sync or all. **Sources:** sd-daemon(3) "LOGGING", syslog(3).
 
 mod format;
+mod journal;
 mod layer;
 mod repeats;
 mod sink;
@@ -101,7 +102,7 @@ impl Log {
 
     fn write(&self, inner: &mut Inner, record: &Record) {
         let line = self.style.line(record);
-        inner.sink.write(record.level.unwrap_or(Level::Info), &line);
+        inner.sink.write(record, &line);
     }
 }
 
@@ -230,6 +231,35 @@ mod tests {
         let lines = lines(&kept);
         assert_eq!(lines[0], "<6>www → web2: live");
         assert!(lines[1].starts_with("<4>www → web2: write \"a\""), "{lines:?}");
+    }
+
+    #[test]
+    fn the_journal_is_given_fields_and_no_name_can_add_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("journal");
+        let journal = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+        let log = Log::new(Style::Journal, Level::Info, Sink::journal_at(&socket));
+        log.notice(&Scope::new("www", "web2"), &problem(b"a\nPRIORITY=0\n\xff"));
+        let mut entry = vec![0; 65_536];
+        let len = journal.recv(&mut entry).unwrap();
+        let mut rest = &entry[..len];
+        let mut fields = HashMap::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|&b| b == b'\n').unwrap();
+            let (name, after) = (&rest[..end], &rest[end + 1..]);
+            let (count, after) = after.split_at(8);
+            let count = u64::from_le_bytes(count.try_into().unwrap()) as usize;
+            let value = String::from_utf8(after[..count].to_vec()).unwrap();
+            assert_eq!(fields.insert(String::from_utf8(name.to_vec()).unwrap(), value), None);
+            assert_eq!(after[count], b'\n');
+            rest = &after[count + 1..];
+        }
+        let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+        assert!(field("MESSAGE").starts_with("www → web2: write \"a"), "{fields:?}");
+        assert_eq!((field("PRIORITY"), field("SYSLOG_IDENTIFIER")), ("4", "speil"));
+        assert_eq!((field("SPEIL_SYNC"), field("SPEIL_TARGET")), ("www", "web2"));
+        assert_eq!((field("SPEIL_EVENT"), field("SPEIL_ERRNO")), ("problem", "ENOSPC"));
+        assert!(field("SPEIL_PATH").contains("PRIORITY=0") && !field("SPEIL_PATH").contains('\n'));
     }
 
     #[test]

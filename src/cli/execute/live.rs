@@ -196,12 +196,13 @@ fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, String> {
         (Some(path), _) => {
             Sink::file(path).map_err(|error| format!("log file {}: {}", path.display(), io_text(&error)))?
         }
+        (None, LogFormat::Human) if is_journal() => Sink::journal(),
         (None, _) => Sink::Stderr,
     };
     let style = match (format, &sink) {
         (LogFormat::Json, _) => Style::Json,
         (LogFormat::Syslog, _) => Style::Syslog,
-        (LogFormat::Human, Sink::Stderr) if is_journal() => Style::Journal,
+        (LogFormat::Human, Sink::Stderr | Sink::Journal(_)) if is_journal() => Style::Journal,
         (LogFormat::Human, _) => Style::Human { stamp: true },
     };
     let log = Log::new(style, level, sink);

@@ -46,7 +46,8 @@ pub(super) fn priority(level: Level) -> u8 {
     }
 }
 
-fn text(record: &Record) -> String {
+/// Returns what a record says, on one line.
+pub(super) fn text(record: &Record) -> String {
     let hint = record.hint.as_deref().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
     one_line(&format!("{}{hint}", record.text))
 }
@@ -71,31 +72,33 @@ fn one_line(text: &str) -> String {
 
 fn json(record: &Record, level: Level) -> String {
     let mut object = serde_json::Map::new();
-    let mut put = |key: &str, value: &str| {
-        object.insert(key.to_owned(), one_line(value).into());
-    };
-    put("time", &stamp());
-    put("level", level.word());
-    put("event", record.event);
-    let scope = Scope::new(&record.sync, &record.target);
-    for (key, value) in [("sync", &record.sync), ("target", &record.target)] {
-        if !value.is_empty() {
-            put(key, value);
-        }
-    }
-    let prefix = format!("{scope}: ");
-    put("message", record.text.strip_prefix(&prefix).unwrap_or(&record.text));
-    if let Some(path) = &record.path {
-        let quoted = path.to_string();
-        put("path", quoted.strip_prefix('"').and_then(|path| path.strip_suffix('"')).unwrap_or(&quoted));
-    }
-    if let Some(hint) = &record.hint {
-        put("hint", hint);
-    }
-    for (key, value) in &record.fields {
-        put(key, value);
+    object.insert("time".to_owned(), stamp().into());
+    object.insert("level".to_owned(), level.word().into());
+    for (key, value) in fields(record) {
+        object.insert(key.to_owned(), value.into());
     }
     serde_json::Value::Object(object).to_string()
+}
+
+/// Returns a record's parts under their names, each on one line.
+pub(super) fn fields(record: &Record) -> Vec<(&'static str, String)> {
+    let scope = Scope::new(&record.sync, &record.target);
+    let prefix = format!("{scope}: ");
+    let mut fields = vec![("event", record.event.to_owned())];
+    for (key, value) in [("sync", &record.sync), ("target", &record.target)] {
+        if !value.is_empty() {
+            fields.push((key, value.clone()));
+        }
+    }
+    fields.push(("message", record.text.strip_prefix(&prefix).unwrap_or(&record.text).to_owned()));
+    if let Some(path) = &record.path {
+        let quoted = path.to_string();
+        let bare = quoted.strip_prefix('"').and_then(|path| path.strip_suffix('"'));
+        fields.push(("path", bare.unwrap_or(&quoted).to_owned()));
+    }
+    fields.extend(record.hint.clone().map(|hint| ("hint", hint)));
+    fields.extend(record.fields.iter().cloned());
+    fields.into_iter().map(|(key, value)| (key, one_line(&value))).collect()
 }
 
 /// Returns the time as `2026-11-21T13:33:02.123Z`.

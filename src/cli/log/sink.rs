@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 #[cfg(test)]
 use std::sync::{Arc, Mutex};
 
 use super::format::priority;
+use super::{Record, journal};
 use crate::action::{facility, open_syslog, to_syslog};
 use crate::monitor::Level;
 
@@ -14,6 +16,8 @@ use crate::monitor::Level;
 pub(in crate::cli) enum Sink {
     /// Standard error.
     Stderr,
+    /// The journal, with fields; standard error while it does not take them.
+    Journal(UnixDatagram),
     /// A file, appended to.
     File(File),
     /// syslog(3), with this facility.
@@ -39,19 +43,33 @@ impl Sink {
         Some(Self::Syslog(facility))
     }
 
+    /// The journal with fields where it answers, else standard error, which it reads as well.
+    pub fn journal() -> Self {
+        Self::journal_at(Path::new(journal::SOCKET))
+    }
+
+    pub(super) fn journal_at(socket: &Path) -> Self {
+        journal::connect(socket).map_or(Self::Stderr, Self::Journal)
+    }
+
     #[cfg(test)]
     pub fn memory(kept: Arc<Mutex<Vec<u8>>>) -> Self {
         Self::Memory(kept)
     }
 
-    /// Writes a line. A full disk or a closed stream is no reason to stop mirroring.
-    pub fn write(&mut self, level: Level, line: &str) {
+    /// Writes a record, which as a line is `line`. A full disk or a closed stream is no reason to stop
+    /// mirroring.
+    pub(super) fn write(&mut self, record: &Record, line: &str) {
         let mut bytes = line.as_bytes().to_vec();
         bytes.push(b'\n');
         match self {
-            Self::Stderr => drop(io::stderr().lock().write_all(&bytes)),
+            Self::Journal(socket) if socket.send(&journal::entry(record)).is_ok() => {}
+            Self::Stderr | Self::Journal(_) => drop(io::stderr().lock().write_all(&bytes)),
             Self::File(file) => drop(file.write_all(&bytes)),
-            Self::Syslog(facility) => to_syslog(*facility | i32::from(priority(level)), line),
+            Self::Syslog(facility) => {
+                let level = record.level.unwrap_or(Level::Info);
+                to_syslog(*facility | i32::from(priority(level)), line);
+            }
             #[cfg(test)]
             Self::Memory(kept) => kept.lock().unwrap().extend_from_slice(&bytes),
         }
