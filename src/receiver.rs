@@ -9,6 +9,7 @@
 
 mod access;
 mod apply;
+mod cases;
 mod confine;
 mod durable;
 mod examine;
@@ -54,6 +55,8 @@ pub struct Options {
     pub min_free: u64,
     /// What is never made, whatever the sender asks for.
     pub refused: Refused,
+    /// Names that differ in case only are one, also where the filesystem keeps them apart.
+    pub fold_case: bool,
 }
 
 /// What an agent never makes.

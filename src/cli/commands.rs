@@ -305,6 +305,9 @@ pub struct Agent {
     /// Leave everything to the agent's own user and group
     #[arg(long)]
     pub no_chown: bool,
+    /// Take no two names that differ in case only: for copies that go where case does not count
+    #[arg(long)]
+    pub fold_case: bool,
     /// Keep the rights that are not needed: no Landlock, no no_new_privs
     #[arg(long)]
     pub no_confine: bool,

@@ -98,6 +98,7 @@ fn run_agent(agent: &Agent) -> u8 {
             set_id: agent.no_setid,
             owners: agent.no_chown,
         },
+        fold_case: agent.fold_case,
     };
     match receiver::serve(input, Box::new(io::stdout()), &options) {
         Ok(()) => 0,

@@ -497,6 +497,7 @@ fn other_commands_take_their_arguments() {
                 no_devices: true,
                 no_setid: true,
                 no_chown: true,
+                fold_case: false,
                 no_confine: true,
                 ..agent()
             }),
@@ -531,6 +532,7 @@ fn agent() -> Agent {
         no_devices: false,
         no_setid: false,
         no_chown: false,
+        fold_case: false,
         no_confine: false,
     }
 }

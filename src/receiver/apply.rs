@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::access::Access;
+use super::cases::{self, Instead};
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
@@ -136,10 +137,38 @@ impl Applier {
 
     /// What is the agent's own under the root is nobody else's to change.
     fn refuse_own(&mut self, operation: &ToReceiver<'_>, path: RelPath) -> Result<(), ReceiverError> {
-        if let ToReceiver::Open { stream, .. } = operation {
-            self.reply.send(&ToSender::Stopped { stream: *stream })?;
+        self.refuse(operation, path, Undone::Os("change", libc::EPERM))
+    }
+
+    fn refuse(
+        &mut self,
+        operation: &ToReceiver<'_>,
+        path: RelPath,
+        why: Undone,
+    ) -> Result<(), ReceiverError> {
+        match operation {
+            ToReceiver::Open { stream, .. } => self.reply.send(&ToSender::Stopped { stream: *stream })?,
+            ToReceiver::Close { stream, .. } => self.streams.abandon(*stream),
+            _ => {}
         }
-        Ok(self.reply.problem(path, "change", libc::EPERM)?)
+        self.answer(path, Err(why))
+    }
+
+    /// Answers an operation on a name that stands there in other case; `true` if it was one.
+    fn is_of_other_case(&mut self, operation: &ToReceiver<'_>) -> Result<bool, ReceiverError> {
+        if !self.policy.folds_case() {
+            return Ok(false);
+        }
+        let closing = match operation {
+            ToReceiver::Close { stream, .. } => self.streams.open.get(stream).map(|stream| &stream.path),
+            _ => None,
+        };
+        match cases::instead(&self.root, operation, closing) {
+            None => return Ok(false),
+            Some(Instead::Nothing) => {}
+            Some(Instead::Fail(path, why)) => self.refuse(operation, path, why)?,
+        }
+        Ok(true)
     }
 
     fn sign(&mut self, stream: StreamId, path: &RelPath) -> Result<(), FrameError> {
@@ -155,6 +184,9 @@ impl Applier {
 
     /// Does what belongs to no single path, or hands the message on to [`Applier::operate`].
     fn change(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
+        if self.is_of_other_case(&message)? {
+            return Ok(());
+        }
         match message {
             ToReceiver::Data { stream, data } => {
                 let policy = self.policy;

@@ -93,9 +93,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
-    let policy = Policy::new(options);
+    let mut policy = Policy::new(options);
     let mut profile = if hello.dry_run {
-        super::profile::Profile { mask: hello.mask, lacks: Vec::new() }
+        super::profile::Profile { mask: hello.mask, lacks: Vec::new(), folds_case: false }
     } else {
         probe(&root, &hello.mask, tag)
     };

@@ -22,15 +22,25 @@ const LOOK_EVERY: u64 = 8 << 20;
 pub(super) struct Policy {
     refused: Refused,
     min_free: u64,
+    folds_case: bool,
 }
 
 impl Policy {
     pub fn new(options: &Options) -> Self {
-        Self { refused: options.refused, min_free: options.min_free }
+        Self { refused: options.refused, min_free: options.min_free, folds_case: options.fold_case }
+    }
+
+    /// Whether names that differ in case only are one.
+    pub fn folds_case(&self) -> bool {
+        self.folds_case
     }
 
     /// Takes out of a profile what is refused; a dry run only compares, and says nothing of it.
-    pub fn narrow(&self, profile: &mut Profile, dry_run: bool) {
+    pub fn narrow(&mut self, profile: &mut Profile, dry_run: bool) {
+        if self.folds_case && !profile.folds_case && !dry_run {
+            profile.lacks.push("names that differ in case only (--fold-case of its agent)".to_owned());
+        }
+        self.folds_case |= profile.folds_case;
         let mask = &mut profile.mask;
         if self.refused.devices {
             mask.devices = false;
@@ -135,8 +145,8 @@ mod tests {
     #[test]
     fn what_a_standby_refuses_is_told_and_not_made() {
         let refused = Refused { devices: true, set_id: true, owners: true };
-        let policy = Policy::new(&Options { refused, ..Options::default() });
-        let mut profile = Profile { mask: Mask::everything(), lacks: Vec::new() };
+        let mut policy = Policy::new(&Options { refused, ..Options::default() });
+        let mut profile = Profile { mask: Mask::everything(), lacks: Vec::new(), folds_case: false };
         policy.narrow(&mut profile, false);
         let mask = profile.mask;
         assert!(!mask.devices && !mask.set_id && !mask.privileged_xattrs && !mask.owner && !mask.group);

@@ -12,6 +12,8 @@ use crate::tree::{Mask, Time};
 pub(super) struct Profile {
     pub mask: Mask,
     pub lacks: Vec<String>,
+    /// Names that differ in case only are one.
+    pub folds_case: bool,
 }
 
 /// An odd second and a fraction whose digits all count, for finding the time step.
@@ -20,7 +22,7 @@ const PROBE: Time = Time { secs: 1_000_000_001, nanos: 123_456_789 };
 /// Tries everything that `wanted` asks for. A root that cannot be written to keeps what was wanted:
 /// every operation will say why it fails.
 pub(super) fn probe(root: &Root, wanted: &Mask, tag: u32) -> Profile {
-    let mut profile = Profile { mask: *wanted, lacks: Vec::new() };
+    let mut profile = Profile { mask: *wanted, lacks: Vec::new(), folds_case: false };
     let name = temp_name(tag);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(root, name.as_slice(), flags, Mode::from(0o600)) else {
@@ -32,6 +34,7 @@ pub(super) fn probe(root: &Root, wanted: &Mask, tag: u32) -> Profile {
     probe_nodes(&mut profile, root, &name, tag);
     let upper: Vec<u8> = name.to_ascii_uppercase();
     if read_entry(root.as_fd(), &upper, &Mask::nothing()).ok().flatten().is_some() {
+        profile.folds_case = true;
         profile.lacks.push("names that differ in case only".to_owned());
     }
     let _ = rustix::fs::unlinkat(root, name.as_slice(), AtFlags::empty());

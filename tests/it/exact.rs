@@ -284,3 +284,58 @@ fn options_that_ask_the_target_hold_for_what_changes_live_as_for_passes() {
         mirror.terminate();
     }
 }
+
+#[test]
+fn of_names_that_differ_in_case_only_one_stands_where_case_does_not_count() {
+    let stand = Stand::new();
+    let (source, target) = (stand.source(), stand.target("standby"));
+    let write = |name: &str| {
+        fs::create_dir_all(source.join(name).parent().unwrap()).unwrap();
+        fs::write(source.join(name), name.repeat(100)).unwrap();
+    };
+    for name in ["A.jpg", "a.jpg", "Album/1.jpg", "album/2.jpg", "album/deep/3.jpg", "plain"] {
+        write(name);
+    }
+    let agent = format!("--agent={} --fold-case", crate::support::command::agent_command());
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", &agent]);
+    let control = format!("--control={}", stand.control().display());
+    let says = |wanted: &[&str]| {
+        let told = mirror.stderr().join("\n");
+        wanted.iter().all(|name| told.contains(&format!("create beside a name of other case \"{name}\"")))
+    };
+    let there = || {
+        let mut names: Vec<String> = walkdir::WalkDir::new(&target)
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().strip_prefix(&target).unwrap().display().to_string())
+            .filter(|name| !name.starts_with(".speil"))
+            .collect();
+        names.sort();
+        names
+    };
+    eventually("the second names are told", || says(&["a.jpg", "album"]));
+    eventually("all that can stand", || there() == ["A.jpg", "Album/1.jpg", "plain"]);
+    // Live, and in passes: neither takes one for the other.
+    write("PLAIN");
+    fs::remove_file(source.join("PLAIN")).unwrap();
+    write("Plain");
+    eventually("a second name that comes live is told", || says(&["Plain"]));
+    for _ in 0..3 {
+        stand.environment.run(["reconcile", &control]).succeeded();
+    }
+    fs::rename(source.join("plain"), source.join("plAIn")).unwrap();
+    fs::remove_file(source.join("Plain")).unwrap();
+    fs::remove_file(source.join("A.jpg")).unwrap();
+    fs::remove_dir_all(source.join("Album")).unwrap();
+    eventually("what was in the way is gone, and the others come", || {
+        there() == ["a.jpg", "album/2.jpg", "album/deep/3.jpg", "plAIn"]
+    });
+    for name in there() {
+        assert_eq!(
+            fs::read_to_string(target.join(&name)).unwrap(),
+            fs::read_to_string(source.join(&name)).unwrap()
+        );
+    }
+    mirror.terminate();
+}
