@@ -35,6 +35,7 @@ mod stating;
 mod status;
 mod stream;
 mod survey;
+mod window;
 
 pub use ages::Ages;
 pub use error::SessionError;

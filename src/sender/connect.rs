@@ -143,6 +143,7 @@ impl Session {
                 source: Arc::clone(&around.source),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
+                window: Mutex::default(),
                 view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
                 status: Arc::clone(&around.status),
                 held: Arc::clone(&around.held),

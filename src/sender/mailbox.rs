@@ -185,11 +185,12 @@ impl Mailbox {
     }
 
     /// Waits until a change or a wake-up comes, or `until`. `seen` is the number of wake-ups that the
-    /// caller knows of and is updated.
-    pub fn wait(&self, seen: &mut u64, until: Option<Instant>) {
+    /// caller knows of and is updated. With `only_live` what passes have found is waited past.
+    pub fn wait(&self, seen: &mut u64, until: Option<Instant>, only_live: bool) {
         let mut inner = self.lock();
         loop {
-            let work = !inner.paused && (inner.live.len() > 0 || inner.bulk.len() > 0);
+            let found = !only_live && inner.bulk.len() > 0;
+            let work = !inner.paused && (inner.live.len() > 0 || found);
             if work || inner.wakes != *seen || inner.closed {
                 break;
             }

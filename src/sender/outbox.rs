@@ -156,6 +156,16 @@ impl Outbox {
         inner.limit.as_ref().map(|limit| limit.paid).filter(|paid| *paid > Instant::now() + DEBT_MAX)
     }
 
+    /// Returns how many bytes were written in all.
+    pub fn sent(&self) -> u64 {
+        self.lock().writer.sent_bytes()
+    }
+
+    /// Takes in that nothing was written for a time because the link was full.
+    pub fn waited(&self, took: Duration) {
+        self.lock().measure(0, took);
+    }
+
     pub fn flush(&self) -> Result<(), FrameError> {
         self.lock().writer.flush()
     }

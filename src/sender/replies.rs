@@ -224,7 +224,10 @@ fn deliver(
             shared.view.answer(&owners);
             return Ok(());
         }
-        ToSender::Pong(_) => return Ok(()),
+        ToSender::Pong(mark) => {
+            shared.received(mark);
+            return Ok(());
+        }
         ToSender::Fatal(text) => {
             return Err(SessionError::Fatal(shown(&text)));
         }

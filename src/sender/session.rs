@@ -30,7 +30,7 @@ use crate::tree::{FileId, Mask, RelPath};
 /// Live changes in one batch.
 const LIVE_BATCH: usize = 2048;
 /// Changes of a pass that are sent between two looks at the live lane.
-const BULK_BATCH: usize = 128;
+const BULK_BATCH: usize = 16;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
 /// Time that a stop waits for what is in flight.
@@ -221,6 +221,10 @@ impl Session {
                 continue;
             }
             self.settle(heard);
+            if !self.has_room()? {
+                self.wait_for_room(&mut seen)?;
+                continue;
+            }
             if self.step_job()? {
                 continue;
             }
@@ -255,8 +259,31 @@ impl Session {
                 continue;
             }
             let until = self.keep_alive()?;
-            self.shared.mailbox.wait(&mut seen, Some(until));
+            self.shared.mailbox.wait(&mut seen, Some(until), false);
         }
+    }
+
+    /// Whether more of what is large may be sent: what is small is not to wait behind it.
+    fn has_room(&self) -> Result<bool, SessionError> {
+        let (sent, now) = (self.shared.outbox.sent(), Instant::now());
+        let mut window = self.shared.window();
+        let mark = window.sent(sent, now);
+        let room = window.has_room(sent, now);
+        drop(window);
+        if let Some(mark) = mark {
+            self.shared.outbox.send(&ToReceiver::Ping(mark))?;
+        }
+        Ok(room)
+    }
+
+    /// Waits until the receiver has taken more, or something small comes.
+    fn wait_for_room(&mut self, seen: &mut u64) -> Result<(), SessionError> {
+        self.shared.outbox.flush()?;
+        let until = self.keep_alive()?;
+        let began = Instant::now();
+        self.shared.mailbox.wait(seen, Some(until), true);
+        self.shared.outbox.waited(began.elapsed());
+        Ok(())
     }
 
     /// Whether nothing is under way and nothing waits, as far as this session goes.

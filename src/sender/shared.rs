@@ -16,6 +16,7 @@ use super::replies::{PassInbox, Reply};
 use super::session::SessionOptions;
 use super::source::Source;
 use super::status::{Failure, TargetStatus};
+use super::window::Window;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub source: Arc<Source>,
     pub mailbox: Arc<Mailbox>,
     pub outbox: Outbox,
+    /// How much of it may be on its way.
+    pub window: Mutex<Window>,
     pub view: TargetView,
     pub status: Arc<TargetStatus>,
     pub held: Arc<Held>,
@@ -69,6 +72,17 @@ pub(super) struct Inbox {
 }
 
 impl Shared {
+    pub fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in that the target has what was sent up to a mark.
+    pub fn received(&self, mark: u64) {
+        if self.window().received(mark, Instant::now()) {
+            self.mailbox.wake();
+        }
+    }
+
     pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
