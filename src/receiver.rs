@@ -121,7 +121,7 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
         ToReceiver::Hello(hello) => hello,
         _ => return Err(ReceiverError::Unexpected),
     };
-    let session = match greeting::open(&hello, options) {
+    let mut session = match greeting::open(&hello, options) {
         Ok(session) => session,
         Err(refusal) => {
             reply.refuse(&refusal)?;
@@ -132,6 +132,7 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
     patient.limit = Duration::from_millis(hello.idle_limit_ms).clamp(Duration::from_secs(1), IDLE_LIMIT);
     patient.until = None;
     reply.hello(session.reply.clone())?;
+    let _stand_in = session.stand_in.take();
     let mut applier = Applier::new(session, &hello, Arc::clone(&reply), names)?;
     loop {
         match reader.read::<ToReceiver<'_>>() {

@@ -51,7 +51,7 @@ impl Applier {
         names: Names,
     ) -> Result<Self, ReceiverError> {
         let own = |what| move |error| ReceiverError::Own { what, error };
-        let Session { root, state, strangers, memory, filter, tag, policy, boot_id, reply: greeting } =
+        let Session { root, state, strangers, memory, filter, tag, policy, boot_id, reply: greeting, .. } =
             session;
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,31 @@ pub(super) struct Session {
     /// Part of every temporary name of this session.
     pub tag: u32,
     pub reply: ReplyHello,
+    /// What a dry run compares with.
+    pub stand_in: Option<StandIn>,
+}
+
+/// An empty directory in the place of a root that a dry run does not make; gone with its session.
+pub(super) struct StandIn(PathBuf);
+
+impl StandIn {
+    fn new() -> io::Result<Self> {
+        let name = super::install::temp_name(std::process::id());
+        let path = std::env::temp_dir().join(OsStr::from_bytes(&name));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Whether a directory could be made under this path.
+fn parent_stands(path: &Path) -> bool {
+    path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
 }
 
 /// Opens the root that a sender asks for, and makes sure that this session alone works on it.
@@ -69,17 +95,26 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
             _ => {}
         }
     }
-    let root = Root::open(&path).map_err(fail)?;
+    let stand_in = match path.symlink_metadata() {
+        Err(error) if hello.dry_run && error.kind() == io::ErrorKind::NotFound && parent_stands(&path) => {
+            Some(StandIn::new().map_err(fail)?)
+        }
+        _ => None,
+    };
+    let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
+    let root = Root::open(path).map_err(fail)?;
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
-    let place = place(&path).map_err(fail)?;
+    let place = place(path).map_err(fail)?;
     if is_nested(&place, &hello.source) {
         return Err(Refusal::Nested);
     }
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while it can be: the kernel has no other account of it.
     super::operations::umask();
-    let confinement = if options.confine { confine(root.as_fd()) } else { Confinement::Off };
+    // A stand-in is taken away in the end, from beside what the agent is confined to.
+    let confinement =
+        if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
     let claim = claim(&root, hello, empty, &fail)?;
     let Claim { state, memory, ours } = claim;
     let identified = match (ours, empty) {
@@ -120,7 +155,18 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         confinement,
     };
     let boot_id = place.boot_id;
-    Ok(Session { root: Arc::new(root), state, strangers, memory, filter, policy, boot_id, tag, reply })
+    Ok(Session {
+        root: Arc::new(root),
+        state,
+        strangers,
+        memory,
+        filter,
+        policy,
+        boot_id,
+        tag,
+        reply,
+        stand_in,
+    })
 }
 
 /// A root that this session holds alone.

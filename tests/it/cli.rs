@@ -242,6 +242,25 @@ fn dry_run_changes_nothing_and_prints_what_rsync_would() {
 }
 
 #[test]
+fn a_dry_run_onto_what_does_not_exist_yet_says_what_would_come() {
+    let trees = Trees::with_differences();
+    std::fs::remove_dir_all(trees.target()).unwrap();
+    let said = trees.sync(&["-an", "--delete", "-i"]);
+    assert_eq!(said.code(), 0, "{said:?}");
+    let names = |text: &str| -> Vec<String> {
+        let files = text.lines().filter(|line| line.starts_with(">f+++++++++ "));
+        files.map(|line| line[12..].to_owned()).collect()
+    };
+    let judged = trees.rsync(&["-an", "--delete", "-i"], &trees.target());
+    let (mut ours, mut theirs) = (names(&said.stdout), names(&judged.stdout));
+    ours.sort();
+    theirs.sort();
+    assert!(!ours.is_empty());
+    assert_eq!(ours, theirs, "{said:?}");
+    assert!(!trees.target().exists());
+}
+
+#[test]
 fn options_choose_the_same_entries_as_in_rsync() {
     let cases = [
         &["-a"][..],
