@@ -1,11 +1,13 @@
 //! System calls that fail: the Nth of a kind, N from 1 until none fails any more.
 
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::scene::{assert_whole, contents, differing, exhaustive, is_tried, last_step, write};
-use crate::support::command::Background;
+use super::scene::{Contents, assert_whole, contents, differing, exhaustive, is_tried, last_step, write};
+use crate::support::command::{Background, Environment};
 use crate::support::stand::scratch;
 use crate::support::syscalls::{Call, Verdict, Watched, hold};
 use crate::support::tree::copy_tree;
@@ -91,7 +93,7 @@ struct Layer(Arc<Mutex<Shared>>);
 
 impl Layer {
     /// Has `command` run on this layer.
-    fn below(command: &mut std::process::Command, dir: &Path) -> Self {
+    fn below(command: &mut Command, dir: &Path) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (keep, dir) = (Arc::clone(&shared), dir.to_owned());
         let watched: Vec<Watched> =
@@ -162,56 +164,86 @@ fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".speil-"))
 }
 
+/// A source, a target that is a version behind, and what both versions hold.
+struct Pair {
+    dir: tempfile::TempDir,
+    environment: Environment,
+    old: Contents,
+    new: Contents,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("speil-calls").tempdir_in(scratch()).unwrap();
+        let source = dir.path().join("source");
+        fs::create_dir(&source).unwrap();
+        write(&source, 1);
+        copy_tree(&source, &dir.path().join("before")).unwrap();
+        let old = contents(&source);
+        write(&source, 2);
+        let new = contents(&source);
+        Self { dir, environment: Environment::new(), old, new }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn sync(&self) -> Command {
+        let arguments = ["sync", "-aHAX", "--delete"].map(PathBuf::from);
+        self.environment.speil(arguments.iter().chain([&self.path("source/"), &self.path("target")]))
+    }
+
+    /// One pass in which a call fails, and one in which none does. Returns whether there was one to fail.
+    fn round(&self, wish: Wish) -> bool {
+        let [source, target] = ["source", "target"].map(|name| self.path(name));
+        let _ = fs::remove_dir_all(&target);
+        copy_tree(&self.path("before"), &target).unwrap();
+        let mut command = self.sync();
+        let layer = Layer::below(&mut command, self.dir.path());
+        layer.arm(wish);
+        let outcome = Background::spawn(command).wait();
+        let failed = layer.disarm();
+        let context = format!("{}: {failed:?}: {outcome:?}", told(wish));
+        assert_whole(&target, &[&self.old, &self.new], &context);
+        // A temporary name that could not be removed is the next session's to remove.
+        let mut left = differing(&source, &target);
+        left.retain(|path| !is_temporary(Path::new(path)));
+        assert!(matches!(outcome.code(), 0 | 3 | 11 | 12 | 23 | 24), "{context}");
+        // A target that refuses something when it is tried out is taken at its word.
+        let tried_out = wish.agent && wish.errno == libc::EACCES && {
+            let path = failed.as_deref().unwrap_or(&target);
+            path.parent() == Some(&target) && is_temporary(path)
+        };
+        let is_told = outcome.code() != 0 || tried_out;
+        assert!(is_told || left.is_empty(), "{context}: told as done: {left:?}");
+        let again = Background::spawn(self.sync()).wait();
+        assert_eq!(again.code(), 0, "{context}: {again:?}");
+        let left = differing(&source, &target);
+        assert!(left.is_empty(), "{context}: does not heal: {left:?}");
+        failed.is_some()
+    }
+}
+
 #[test]
 fn whichever_call_of_a_single_pass_fails_it_is_told_nothing_is_torn_and_the_next_pass_heals() {
-    let dir = tempfile::Builder::new().prefix("speil-calls").tempdir_in(scratch()).unwrap();
-    let environment = crate::support::command::Environment::new();
-    let [source, target, before] = ["source", "target", "before"].map(|name| dir.path().join(name));
-    fs::create_dir(&source).unwrap();
-    write(&source, 1);
-    copy_tree(&source, &before).unwrap();
-    let old = contents(&source);
-    write(&source, 2);
-    let new = contents(&source);
-    let (mut rounds, mut failures) = (0, 0);
+    let pair = Pair::new();
+    let (mut rounds, mut failures, mut faults) = (0, 0, 0);
     for mut wish in wishes() {
         while wish.nth <= last_step() {
             if is_tried(wish.nth) {
                 rounds += 1;
-                let _ = fs::remove_dir_all(&target);
-                copy_tree(&before, &target).unwrap();
-                let arguments = ["sync", "-aHAX", "--delete"].map(PathBuf::from);
-                let sync = || environment.speil(arguments.iter().chain([&source.join(""), &target]));
-                let mut command = sync();
-                let layer = Layer::below(&mut command, dir.path());
-                layer.arm(wish);
-                let outcome = Background::spawn(command).wait();
-                let failed = layer.disarm();
-                let context = format!("{}: {failed:?}: {outcome:?}", told(wish));
-                assert_whole(&target, &[&old, &new], &context);
-                // A temporary name that could not be removed is the next session's to remove.
-                let mut left = differing(&source, &target);
-                left.retain(|path| !is_temporary(Path::new(path)));
-                assert!(matches!(outcome.code(), 0 | 3 | 11 | 12 | 23 | 24), "{context}");
-                // A target that refuses something when it is tried out is taken at its word.
-                let tried_out = wish.agent && wish.errno == libc::EACCES && {
-                    let path = failed.as_deref().unwrap_or(&target);
-                    path.parent() == Some(&target) && is_temporary(path)
-                };
-                let told = outcome.code() != 0 || tried_out;
-                assert!(told || left.is_empty(), "{context}: told as done: {left:?}");
-                let again = Background::spawn(sync()).wait();
-                assert_eq!(again.code(), 0, "{context}: {again:?}");
-                let left = differing(&source, &target);
-                assert!(left.is_empty(), "{context}: does not heal: {left:?}");
-                if failed.is_none() {
-                    break;
+                match std::panic::catch_unwind(AssertUnwindSafe(|| pair.round(wish))) {
+                    Ok(false) => break,
+                    Ok(true) => failures += 1,
+                    // All are wanted, not the first alone.
+                    Err(_) => faults += 1,
                 }
-                failures += 1;
             }
             wish.nth += 1;
         }
     }
     println!("{rounds} passes, of which {failures} met a failing call");
+    assert_eq!(faults, 0, "of {rounds} rounds");
     assert!(failures > 10);
 }
