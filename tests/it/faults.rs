@@ -5,6 +5,7 @@
 
 mod calls;
 mod kills;
+mod power;
 mod scene;
 
 use std::fs;

@@ -213,7 +213,7 @@ fn whoever_is_killed_after_whichever_message_the_trees_converge_and_no_name_is_e
     for (at, victim) in VICTIMS.into_iter().enumerate() {
         if !exhaustive() {
             // Something of the first pass, and something of what is live.
-            for nth in [4 + 5 * at, 50 + 3 * at] {
+            for nth in [3 + 2 * at, 19 + 3 * at] {
                 arena.round(victim, nth);
             }
             continue;
