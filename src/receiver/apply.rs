@@ -206,9 +206,12 @@ impl Applier {
             ToReceiver::Abandon { stream } => self.streams.abandon(stream),
             ToReceiver::DirTime { path, .. } if crate::scan::is_own(&path) => {}
             ToReceiver::DirTime { path, mtime } => {
-                if let Ok(dir) = self.root.place(&path) {
-                    // A filesystem that refuses it has said so in its profile.
-                    let _ = crate::disk::set_times(dir.as_fd(), mtime);
+                let dir = self.root.place(&path);
+                match dir.and_then(|dir| crate::disk::set_times(dir.as_fd(), mtime)) {
+                    // Gone or replaced meanwhile: a change that is still to come says so.
+                    Err(error) if is_absence(&error) => {}
+                    Err(error) => self.reply.problem(path, "set time", crate::error::errno_of(&error))?,
+                    Ok(()) => {}
                 }
             }
             ToReceiver::Adopt => self.remember(|memory| memory.strange = false),
@@ -278,9 +281,11 @@ impl Applier {
             }
             ToReceiver::Rename { from, to, expect } => {
                 let done = self.rename(&from, &to, &expect);
-                if let Err(Undone::Why(why)) = done {
-                    // What still stands at the old name is as unknown as the new one.
-                    self.reply.undone(from, why)?;
+                // What still stands at the old name is as unknown as the new one.
+                match done {
+                    Err(Undone::Why(why)) => self.reply.undone(from, why)?,
+                    Err(Undone::Os(operation, errno)) => self.reply.problem(from, operation, errno)?,
+                    _ => {}
                 }
                 (to, done)
             }
@@ -324,6 +329,10 @@ impl Applier {
         self.reply.send(&ToSender::Stopped { stream: id })?;
         self.answer(path, Err(failed))
     }
+}
+
+fn is_absence(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Returns what keeps the memory up to date as batches become durable.

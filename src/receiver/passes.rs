@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::install::is_of_session;
 use super::reply::Reply;
-use crate::disk::Root;
+use crate::disk::{Root, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{FrameError, Listing, PassId, ScanOptions, ToSender};
@@ -126,7 +126,12 @@ impl View for Pass {
     fn temporary(&self, dir: BorrowedFd<'_>, name: &[u8]) {
         // This session holds the root alone: what bears another's tag was left by a dead one.
         if !is_of_session(name, self.tag) {
-            let _ = super::install::remove(dir, name, true);
+            let before = read_entry(dir, b"", &Mask::nothing()).ok().flatten();
+            let removed = super::install::remove(dir, name, true).is_ok();
+            // The walk has read the directory's time by now, and nobody would set it again.
+            if let Some(before) = before.filter(|_| removed) {
+                let _ = set_times(dir, before.attrs.meta.mtime);
+            }
         }
     }
 }

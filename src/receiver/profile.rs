@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::io::Errno;
 
 use super::install::temp_name;
 use crate::disk::{Handle, Root, c_string, read_entry, set_times};
@@ -41,6 +42,25 @@ pub(super) fn probe(root: &Root, wanted: &Mask, tag: u32) -> Profile {
     profile
 }
 
+/// Whether the target says that it cannot do something. A full, failing or overtaxed host says nothing of
+/// what it can: every operation will say why it fails.
+fn refuses(tried: Result<(), Errno>) -> bool {
+    use Errno as E;
+    !matches!(
+        tried,
+        Ok(())
+            | Err(E::IO
+                | E::NOSPC
+                | E::DQUOT
+                | E::ROFS
+                | E::MFILE
+                | E::NFILE
+                | E::NOMEM
+                | E::NOBUFS
+                | E::STALE)
+    )
+}
+
 fn probe_times(profile: &mut Profile, file: &OwnedFd) {
     let read = set_times(file.as_fd(), PROBE).and_then(|()| read_entry(file.as_fd(), b"", &Mask::nothing()));
     let Ok(Some(entry)) = read else { return };
@@ -68,20 +88,20 @@ fn probe_owner(profile: &mut Profile, file: &OwnedFd) {
     let mask = &mut profile.mask;
     if mask.owner || mask.group {
         let tried = rustix::fs::fchown(file, Some(Uid::from_raw(12_345)), Some(Gid::from_raw(12_345)));
-        let kept = tried.is_ok()
-            && read_entry(file.as_fd(), b"", &Mask::nothing())
-                .ok()
-                .flatten()
-                .is_some_and(|entry| (entry.attrs.meta.uid, entry.attrs.meta.gid) == (12_345, 12_345));
-        if !kept {
+        let forgotten = || {
+            let entry = read_entry(file.as_fd(), b"", &Mask::nothing()).ok().flatten();
+            entry.is_some_and(|entry| (entry.attrs.meta.uid, entry.attrs.meta.gid) != (12_345, 12_345))
+        };
+        if refuses(tried) || (tried.is_ok() && forgotten()) {
             (mask.owner, mask.group) = (false, false);
             profile.lacks.push("owners and groups (the agent may not chown)".to_owned());
         }
     }
     if mask.perms {
-        let _ = rustix::fs::fchmod(file, Mode::from(0o6711));
+        let tried = rustix::fs::fchmod(file, Mode::from(0o6711));
         let entry = read_entry(file.as_fd(), b"", &Mask::nothing()).ok().flatten();
-        if entry.is_some_and(|entry| entry.attrs.meta.mode != 0o6711) {
+        let forgotten = entry.is_some_and(|entry| entry.attrs.meta.mode != 0o6711);
+        if refuses(tried) || (tried.is_ok() && forgotten) {
             mask.set_id = false;
             profile.lacks.push("set-id bits".to_owned());
         }
@@ -101,7 +121,8 @@ const ACL: [u8; 44] = [
 
 fn probe_xattrs(profile: &mut Profile, file: &OwnedFd) {
     let set = |name: &str, value: &[u8]| {
-        rustix::fs::fsetxattr(file, c_string(name.as_bytes()).as_c_str(), value, XattrFlags::empty()).is_ok()
+        let name = c_string(name.as_bytes());
+        !refuses(rustix::fs::fsetxattr(file, name.as_c_str(), value, XattrFlags::empty()))
     };
     let mask = &mut profile.mask;
     if mask.xattrs && !set("user.speil", b"1") {
@@ -119,41 +140,32 @@ fn probe_xattrs(profile: &mut Profile, file: &OwnedFd) {
 }
 
 fn probe_nodes(profile: &mut Profile, root: &Root, file: &[u8], tag: u32) {
-    let mut lost = |flag: &mut bool, word: &str, works: &mut dyn FnMut(&[u8]) -> bool| {
+    let mut lost = |flag: &mut bool, word: &str, try_it: &mut dyn FnMut(&[u8]) -> Result<(), Errno>| {
         if !*flag {
             return;
         }
         let name = temp_name(tag);
-        if !works(&name) {
+        if refuses(try_it(&name)) {
             *flag = false;
             profile.lacks.push(word.to_owned());
         }
         let _ = rustix::fs::unlinkat(root, name.as_slice(), AtFlags::empty());
     };
+    let node = |name: &[u8], kind, device| rustix::fs::mknodat(root, name, kind, Mode::from(0o600), device);
     let mask = &mut profile.mask;
     lost(&mut mask.hard_links, "hard links", &mut |name| {
-        rustix::fs::linkat(root, file, root, name, AtFlags::empty()).is_ok()
+        rustix::fs::linkat(root, file, root, name, AtFlags::empty())
     });
-    lost(&mut mask.symlinks, "symlinks", &mut |name| rustix::fs::symlinkat("x", root, name).is_ok());
-    lost(&mut mask.specials, "FIFOs and sockets", &mut |name| {
-        rustix::fs::mknodat(root, name, FileType::Fifo, Mode::from(0o600), 0).is_ok()
-    });
+    lost(&mut mask.symlinks, "symlinks", &mut |name| rustix::fs::symlinkat("x", root, name));
+    lost(&mut mask.specials, "FIFOs and sockets", &mut |name| node(name, FileType::Fifo, 0));
     lost(&mut mask.devices, "devices", &mut |name| {
-        rustix::fs::mknodat(
-            root,
-            name,
-            FileType::CharacterDevice,
-            Mode::from(0o600),
-            rustix::fs::makedev(1, 3),
-        )
-        .is_ok()
+        node(name, FileType::CharacterDevice, rustix::fs::makedev(1, 3))
     });
-    let symlinks = mask.symlinks;
-    lost(&mut mask.link_times, "times of symlinks", &mut |name| {
-        !symlinks
-            || (rustix::fs::symlinkat("x", root, name).is_ok()
-                && Handle::open(root.as_fd(), name)
-                    .and_then(|handle| set_times(handle.as_fd(), PROBE))
-                    .is_ok())
-    });
+    if mask.symlinks {
+        lost(&mut mask.link_times, "times of symlinks", &mut |name| {
+            rustix::fs::symlinkat("x", root, name)?;
+            let set = Handle::open(root.as_fd(), name).and_then(|handle| set_times(handle.as_fd(), PROBE));
+            set.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        });
+    }
 }

@@ -107,9 +107,9 @@ impl Session {
     }
 
     /// Records a failure of what was sent, or of the change that is being sent.
-    fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
+    pub(super) fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
         let since = if on_target { self.sent_since(path) } else { self.since };
-        self.shared.problem(path, Failure { operation, errno, on_target, since });
+        self.shared.problem(path, Failure { operation, errno, on_target, unseen: false, since });
     }
 
     pub(super) fn touch_parent(&mut self, path: &RelPath) {

@@ -142,7 +142,8 @@ impl Pass {
     }
 
     fn unreadable(&self, path: &RelPath, errno: i32, on_target: bool) {
-        self.shared.problem(path, Failure { operation: "read", errno, on_target, since: self.since });
+        let failure = Failure { operation: "read", errno, on_target, unseen: true, since: self.since };
+        self.shared.problem(path, failure);
     }
 
     fn send(&self, message: &ToReceiver<'_>) -> Result<(), Moot> {

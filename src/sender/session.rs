@@ -15,12 +15,13 @@ use super::mailbox::{Lane, Mailbox, Parcel};
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
-use super::source::Source;
+use super::source::{Source, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
+use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
@@ -362,10 +363,14 @@ impl Session {
     }
 
     fn send_dir_time(&mut self, path: RelPath) -> Result<(), SessionError> {
-        if let Ok(Some(entry)) = self.shared.source.entry(&path, &Mask::nothing())
-            && entry.attrs.meta.kind == crate::tree::Kind::Dir
-        {
-            self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
+        match self.shared.source.entry(&path, &Mask::nothing()) {
+            Ok(Some(entry)) if entry.attrs.meta.kind == crate::tree::Kind::Dir => {
+                self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
+            }
+            // Gone or replaced: another change says so.
+            Ok(_) => {}
+            Err(error) if is_absence(&error) => {}
+            Err(error) => self.fail(&path, "read", errno_of(&error), false),
         }
         Ok(())
     }

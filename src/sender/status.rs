@@ -42,6 +42,8 @@ pub struct Failure<'a> {
     pub errno: i32,
     /// Whether it failed on the target.
     pub on_target: bool,
+    /// Whether a comparison failed to see what is there: sending the path does not mend that.
+    pub unseen: bool,
     /// Since when the change waits that failed.
     pub since: Instant,
 }
@@ -66,6 +68,9 @@ pub struct TargetProblem {
     /// When it is tried again.
     #[serde(skip)]
     pub retry_at: Instant,
+    /// Whether only another comparison can solve it.
+    #[serde(skip)]
+    unseen: bool,
     /// The commit after which it counts as solved, while a try is under way.
     #[serde(skip)]
     trying: Option<u64>,
@@ -171,7 +176,7 @@ impl TargetStatus {
 
     /// Notes a failure of a path; `true` if it is a new one or another one.
     pub fn problem(&self, path: &RelPath, failure: &Failure<'_>) -> bool {
-        let Failure { operation, errno, on_target, since } = *failure;
+        let Failure { operation, errno, on_target, unseen, since } = *failure;
         let mut inner = self.lock();
         let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
         let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
@@ -190,6 +195,7 @@ impl TargetStatus {
             first,
             since,
             retry_at: Instant::now() + pause,
+            unseen,
             trying: None,
         };
         inner.problems.insert(path.clone(), problem);
@@ -198,7 +204,7 @@ impl TargetStatus {
 
     /// Notes that a path was sent once more under `commit`, whatever the reason.
     pub fn tried(&self, path: &RelPath, commit: u64) {
-        if let Some(problem) = self.lock().problems.get_mut(path) {
+        if let Some(problem) = self.lock().problems.get_mut(path).filter(|problem| !problem.unseen) {
             problem.trying = Some(commit);
         }
     }

@@ -1,4 +1,12 @@
-//! Faults of the target's host: what fits goes on, what failed is retried, and nothing is torn.
+//! Faults of hosts, disks, networks and processes: what can goes on, what failed is done again, nothing
+//! is lost and nothing is torn.
+//!
+//! Loops over every step take minutes: `make test` tries a few steps of each, `make faults` all.
+
+mod calls;
+mod kills;
+mod power;
+mod scene;
 
 use std::fs;
 use std::process::Command;

@@ -22,7 +22,7 @@ impl Pass {
                 file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
             let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
                 let (operation, errno) = ("read name from --files-from", libc::EINVAL);
-                let failure = Failure { operation, errno, on_target: false, since: self.since };
+                let failure = Failure { operation, errno, on_target: false, unseen: true, since: self.since };
                 self.shared.problem(&RelPath::root(), failure);
                 continue;
             };

@@ -18,4 +18,5 @@ pub mod source_text;
 pub mod sshd;
 pub mod stand;
 pub mod statistics;
+pub mod syscalls;
 pub mod tree;

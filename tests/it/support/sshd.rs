@@ -48,6 +48,14 @@ impl Sshd {
     /// # Panics
     /// As [`Self::start`].
     pub fn start_with(lines: &str) -> Self {
+        Self::start_as(lines, &|_| ())
+    }
+
+    /// As [`Self::start_with`], with the command prepared further, from which all sessions descend.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_as(lines: &str, prepare: &dyn Fn(&mut Command)) -> Self {
         let program = find("sshd").expect("the tests need an sshd: install openssh-server");
         if rustix::process::geteuid().is_root() {
             // Privilege separation wants it; the distribution makes it when its own service starts.
@@ -62,14 +70,15 @@ impl Sshd {
         for _ in 0..20 {
             let port = free_port();
             write_configuration(&program, dir.path(), port, lines);
-            let mut daemon = Command::new(&program)
+            let mut daemon = Command::new(&program);
+            daemon
                 .args(["-D", "-e", "-f"])
                 .arg(dir.path().join("sshd_config"))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
-                .stderr(fs::File::create(dir.path().join("log")).expect("a log"))
-                .spawn()
-                .expect("start sshd");
+                .stderr(fs::File::create(dir.path().join("log")).expect("a log"));
+            prepare(&mut daemon);
+            let mut daemon = daemon.spawn().expect("start sshd");
             let answers = || greets(port) || !process::is_running(daemon.id());
             if holds_within(Duration::from_secs(30), answers) && process::is_running(daemon.id()) {
                 return Self { dir, port, daemon };

@@ -39,10 +39,14 @@ impl Stand {
 
     /// The same, in a directory of its own below `parent`.
     pub fn below(parent: &Path) -> Self {
+        Self::with(parent, Sshd::start())
+    }
+
+    /// The same, with an sshd that runs already.
+    pub fn with(parent: &Path, sshd: Sshd) -> Self {
         let dir = tempfile::Builder::new().prefix("speil-live").tempdir_in(parent).unwrap();
         std::fs::create_dir(dir.path().join("source")).unwrap();
         let patience = Duration::from_secs(60);
-        let sshd = Sshd::start();
         let ssh_command = sshd.ssh_command();
         Self { dir, environment: Environment::new(), sshd, ssh_command, patience }
     }
@@ -74,15 +78,7 @@ impl Stand {
 
     /// The same, with the guard as it is by default.
     pub fn guarded_mirror(&self, targets: &[&str], options: &[&str]) -> Background {
-        let control = self.control();
-        let mut arguments: Vec<String> = ["mirror", "-e"].map(str::to_owned).to_vec();
-        arguments.push(self.ssh_command.clone());
-        arguments.push(format!("--agent={}", agent_command()));
-        arguments.push(format!("--control={}", control.display()));
-        arguments.extend(options.iter().map(|option| (*option).to_owned()));
-        arguments.push(format!("{}/", self.source().display()));
-        arguments.extend(targets.iter().map(|name| self.sshd.target(&self.target(name))));
-        let mirror = self.environment.spawn(arguments);
+        let mirror = self.start_mirror(targets, options);
         for name in targets {
             let live = holds_within(self.patience, || {
                 assert!(mirror.is_running(), "ended: {:?}", mirror.stderr());
@@ -91,6 +87,19 @@ impl Stand {
             assert!(live, "{name}: not live: {:?} {:?}", mirror.stdout(), mirror.stderr());
         }
         mirror
+    }
+
+    /// As [`Stand::guarded_mirror`], without waiting.
+    pub fn start_mirror(&self, targets: &[&str], options: &[&str]) -> Background {
+        let control = self.control();
+        let mut arguments: Vec<String> = ["mirror", "-e"].map(str::to_owned).to_vec();
+        arguments.push(self.ssh_command.clone());
+        arguments.push(format!("--agent={}", agent_command()));
+        arguments.push(format!("--control={}", control.display()));
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        arguments.push(format!("{}/", self.source().display()));
+        arguments.extend(targets.iter().map(|name| self.sshd.target(&self.target(name))));
+        self.environment.spawn(arguments)
     }
 
     /// Starts a daemon with a Lua configuration of one sync, `keys` among its own and `settings` among the
