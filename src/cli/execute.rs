@@ -9,8 +9,10 @@ mod control;
 mod doctor;
 mod explain;
 mod health;
+mod keeper;
 mod live;
 mod manual;
+mod reach;
 mod sync;
 
 use std::io::{self, IsTerminal, Write};
@@ -39,6 +41,8 @@ pub fn execute(command: Command) -> u8 {
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
         Command::Doctor(it) => doctor::run(&it),
+        Command::Trash(it) => keeper::trash(&it),
+        Command::Undo(it) => keeper::undo(&it),
         Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),

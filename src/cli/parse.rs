@@ -7,7 +7,7 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain, Reconcile, Run,
-    Status, Wait, version,
+    Status, Trash, Undo, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -28,6 +28,10 @@ pub enum Command {
     Check(Check),
     /// A look at what would stop it.
     Doctor(Doctor),
+    /// What a target keeps.
+    Trash(Trash),
+    /// Have it put back.
+    Undo(Undo),
     /// The state of a running daemon.
     Status(Status),
     /// Why a path is where it is.
@@ -64,6 +68,8 @@ impl From<Plain> for Command {
             Plain::Run(run) => Self::Run(run),
             Plain::Check(check) => Self::Check(check),
             Plain::Doctor(it) => Self::Doctor(it),
+            Plain::Trash(it) => Self::Trash(it),
+            Plain::Undo(it) => Self::Undo(it),
             Plain::Status(status) => Self::Status(status),
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),

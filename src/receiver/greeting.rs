@@ -17,11 +17,13 @@ use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
+use super::trash::Trash;
 use crate::disk::{Root, names, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
-    Confinement, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
+    Confinement, Errand, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION,
+    VERSION_MIN,
 };
 use crate::scan::STATE_DIR;
 use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
@@ -41,6 +43,7 @@ pub(super) struct Session {
     pub root: Arc<Root>,
     pub state: Option<Arc<State>>,
     pub strangers: Option<Strangers>,
+    pub trash: Option<Trash>,
     pub memory: Memory,
     pub filter: Filter,
     pub policy: Policy,
@@ -64,12 +67,14 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     }
     if !hello.dry_run {
         refuse_inside(&path, &hello.source)?;
+    }
+    if !hello.dry_run && hello.terms.errand == Errand::Mirror {
         match std::fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(error)),
             _ => {}
         }
     }
-    let root = Root::open(&path).map_err(fail)?;
+    let root = Arc::new(Root::open(&path).map_err(fail)?);
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(&path).map_err(fail)?;
@@ -89,7 +94,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     };
     let state = state.map(Arc::new);
     // Before anything here is changed: what changed since the last session was not the agent.
-    let strangers = state.clone().map(Strangers::new);
+    let strangers = state.clone().map(|state| Strangers::new(&root, state));
+    let trash = hello.terms.trash.filter(|_| !hello.dry_run);
+    let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
@@ -120,7 +127,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         confinement,
     };
     let boot_id = place.boot_id;
-    Ok(Session { root: Arc::new(root), state, strangers, memory, filter, policy, boot_id, tag, reply })
+    Ok(Session { root, state, strangers, trash, memory, filter, policy, boot_id, tag, reply })
 }
 
 /// A root that this session holds alone.
@@ -138,7 +145,8 @@ fn claim(
     empty: bool,
     fail: &dyn Fn(io::Error) -> Refusal,
 ) -> Result<Claim, Refusal> {
-    if let Some(text) = State::refusal(root) {
+    // Who puts something back on a promoted standby has closed it against mirrors, not against himself.
+    if let Some(text) = State::refusal(root).filter(|_| hello.terms.errand == Errand::Mirror) {
         return Err(Refusal::Refused(text));
     }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;

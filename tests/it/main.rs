@@ -14,6 +14,7 @@ mod haproxy;
 mod hooks;
 mod http;
 mod judge;
+mod keeping;
 mod layering;
 mod live;
 mod log;
