@@ -43,7 +43,7 @@ mod tests;
 
 pub use commands::{
     Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reach, Reconcile,
-    Run, Status, Trash, Undo, Wait,
+    Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;

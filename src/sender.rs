@@ -37,6 +37,7 @@ mod status;
 mod stream;
 mod survey;
 mod talk;
+mod verify;
 mod window;
 
 pub use ages::Ages;
@@ -49,6 +50,7 @@ pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
 pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use survey::{Survey, survey};
+pub use verify::{Finding, Nature, Verified, verify};
 
 use std::time::{Duration, Instant};
 

@@ -26,6 +26,9 @@ pub(super) enum Plain {
     /// Put back on a target what was removed and replaced there since a moment
     #[command(after_help = UNDO_HELP)]
     Undo(Undo),
+    /// Read every byte on both sides and tell each difference; change nothing
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Verify),
     /// Show each target's state, lag and problems
     Status(Status),
     /// Say why a path is, or is not, on the targets
@@ -151,6 +154,46 @@ first, or it takes away again what its source does not have.
 
 Exit codes: 0 done, 1 wrong usage, 3 a mirror is at work there, 23 something could not be put back,
 24 there was nothing to put back, else as speil sync.";
+
+const VERIFY_HELP: &str = "\
+Contents are compared by BLAKE3, read on both sides at once; then type, mode, owner, times, links,
+xattrs and ACLs. A mirror may be at work meanwhile: a difference counts if it is there at a second look.
+Nothing is changed and nothing is left behind on either side.
+
+Exit codes: 0 no difference, 1 wrong usage, 23 differences, or something could not be read; else as
+speil sync.";
+
+/// `speil verify`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Verify {
+    /// The source, a directory on this host; what it holds is compared, with or without a slash at its end
+    #[arg(value_name = "SOURCE")]
+    pub source: PathBuf,
+    /// The target
+    #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
+    pub target: PathBuf,
+    /// Leave out what matches PATTERN, as rsync does
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// A filter rule, as rsync's: '- *.tmp', '+ /keep/'
+    #[arg(short = 'f', long, value_name = "RULE")]
+    pub filter: Vec<String>,
+    /// Owners as numbers, not by name
+    #[arg(long)]
+    pub numeric_ids: bool,
+    /// Give up when nothing is heard for so long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Tell what was compared as well
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How it is reached.
+    #[command(flatten)]
+    pub reach: Reach,
+}
 
 /// How a target that is named is reached.
 #[derive(Debug, Clone, Default, PartialEq, Args)]

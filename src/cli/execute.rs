@@ -14,6 +14,7 @@ mod live;
 mod manual;
 mod reach;
 mod sync;
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -43,6 +44,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Doctor(it) => doctor::run(&it),
         Command::Trash(it) => keeper::trash(&it),
         Command::Undo(it) => keeper::undo(&it),
+        Command::Verify(it) => verify::run(&it),
         Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),

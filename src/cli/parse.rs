@@ -7,7 +7,7 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain, Reconcile, Run,
-    Status, Trash, Undo, Wait, version,
+    Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -32,6 +32,8 @@ pub enum Command {
     Trash(Trash),
     /// Have it put back.
     Undo(Undo),
+    /// Compare every byte.
+    Verify(Verify),
     /// The state of a running daemon.
     Status(Status),
     /// Why a path is where it is.
@@ -70,6 +72,7 @@ impl From<Plain> for Command {
             Plain::Doctor(it) => Self::Doctor(it),
             Plain::Trash(it) => Self::Trash(it),
             Plain::Undo(it) => Self::Undo(it),
+            Plain::Verify(it) => Self::Verify(it),
             Plain::Status(status) => Self::Status(status),
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),

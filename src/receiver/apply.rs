@@ -68,7 +68,8 @@ impl Applier {
             .map_err(own("start a thread"))?;
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
-            .one_file_system(hello.one_file_system);
+            .one_file_system(hello.one_file_system)
+            .alone(!hello.dry_run);
         Ok(Self {
             root,
             reply,

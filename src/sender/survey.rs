@@ -109,7 +109,7 @@ impl Talk {
         let mut piece = vec![0; PIECE_LEN];
         // ssh or a tunnel may compress: what it cannot is what counts.
         let _ = rustix::rand::getrandom(&mut piece, rustix::rand::GetRandomFlags::empty());
-        self.writer.set_compress(false);
+        self.plain();
         let began = Instant::now();
         let mut sent = 0;
         while sent < UPLOAD_LEN_MAX && began.elapsed() < UPLOAD_SPAN {

@@ -29,5 +29,6 @@ mod ssh2;
 mod support;
 mod systemd;
 mod torn;
+mod verify;
 mod version;
 mod wait;
