@@ -21,6 +21,7 @@ mod hosted;
 mod itemize;
 mod log;
 mod lsyncd;
+mod moment;
 mod numbers;
 mod options;
 mod output;
@@ -41,8 +42,8 @@ mod watch;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reconcile, Run,
-    Status, Wait,
+    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reach, Reconcile,
+    Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;

@@ -11,6 +11,7 @@ mod drop_in;
 mod error;
 mod explain;
 mod hooks;
+mod keeping;
 mod lsyncd;
 mod lua;
 mod mirror;
@@ -37,10 +38,11 @@ pub use drop_in::{
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
 pub use hooks::{HookField, HookValue, Hooks};
+pub use keeping::parse_trash;
 pub use lua::Limits;
 pub use model::{
     AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, LogFormat,
-    MaxDelete, Reconcile, Selection, Settings, Ssh, Sync, Target, Token, Transport, Verify,
+    MaxDelete, Reconcile, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash, Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};

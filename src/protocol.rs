@@ -11,13 +11,17 @@
 //! output is recognised for what it is.
 
 mod confinement;
+mod examination;
 mod frame;
+mod keeping;
 mod message;
 
 pub use confinement::Confinement;
+pub use examination::{Examination, Stated};
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
+pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits};
 pub use message::{
-    BatchId, Examination, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners,
-    PassId, Place, Refusal, ReplyHello, ScanOptions, StateMode, Stated, StreamId, ToReceiver, ToSender,
-    VERSION, VERSION_MIN, VERSION_STATE, Why,
+    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Place,
+    Refusal, ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_KEPT,
+    VERSION_MIN, VERSION_STATE, Why,
 };

@@ -15,6 +15,7 @@ mod durable;
 mod examine;
 mod greeting;
 mod install;
+mod kept;
 mod operations;
 mod owners;
 mod passes;
@@ -26,6 +27,8 @@ mod standing;
 mod state;
 mod strangers;
 mod streams;
+mod trash;
+mod undo;
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

@@ -17,6 +17,7 @@ mod ending;
 mod error;
 mod held;
 mod hello;
+mod keeper;
 mod latest;
 mod links;
 mod mailbox;
@@ -35,17 +36,21 @@ mod stating;
 mod status;
 mod stream;
 mod survey;
+mod talk;
+mod verify;
 mod window;
 
 pub use ages::Ages;
 pub use error::SessionError;
 pub use held::Held;
+pub use keeper::{Ask, keeper};
 pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use session::{Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
 pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use survey::{Survey, survey};
+pub use verify::{Finding, Nature, Verified, verify};
 
 use std::time::{Duration, Instant};
 

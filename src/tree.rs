@@ -7,6 +7,7 @@
 //! **Not here:** reading entries from a disk (`disk`), walking (`scan`), comparing trees (`reconcile`).
 
 mod chmod;
+mod civil;
 mod digest;
 mod entry;
 mod path;

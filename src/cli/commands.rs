@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
+use crate::protocol::Since;
 use crate::status::Quorum;
 
 /// The commands besides `sync` and `mirror`.
@@ -19,6 +20,15 @@ pub(super) enum Plain {
     /// Say what would stop a mirror from working, and what to do
     #[command(after_help = DOCTOR_HELP)]
     Doctor(Doctor),
+    /// List what a target keeps: what was removed and replaced there, or written by others
+    #[command(after_help = TRASH_HELP)]
+    Trash(Trash),
+    /// Put back on a target what was removed and replaced there since a moment
+    #[command(after_help = UNDO_HELP)]
+    Undo(Undo),
+    /// Read every byte on both sides and tell each difference; change nothing
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Verify),
     /// Show each target's state, lag and problems
     Status(Status),
     /// Say why a path is, or is not, on the targets
@@ -119,18 +129,124 @@ pub struct Doctor {
     /// The source of the targets that are named: does it fit there?
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
-    /// How targets that are named are reached, as in speil sync
-    #[arg(short = 'e', long, value_name = "COMMAND")]
-    pub rsh: Option<String>,
-    /// Where their agent comes from, as in speil sync
-    #[arg(long, value_name = "AGENT")]
-    pub agent: Option<String>,
+    /// How targets that are named are reached.
+    #[command(flatten)]
+    pub reach: Reach,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
     /// Where the kernel tells of itself
     #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
     pub proc: PathBuf,
+}
+
+const TRASH_HELP: &str = "\
+A target keeps what a mirror with a trash removes and replaces (trash in the configuration, --trash).
+What someone else wrote on the target and a mirror removed or replaced is kept for 30 days in any case.
+
+Exit codes: 0 done, 1 wrong usage, 23 something could not be read, else as speil sync.";
+
+const UNDO_HELP: &str = "\
+TIME is RFC 3339 (2026-03-01T12:00:00Z), HH:MM of today on this host, or a span before now (10m).
+Each path comes back as it stood at that moment; what stands there now goes into the trash itself.
+Paths that are new since then stay. While a mirror is at work on the target this is refused: stop it
+first, or it takes away again what its source does not have.
+
+Exit codes: 0 done, 1 wrong usage, 3 a mirror is at work there, 23 something could not be put back,
+24 there was nothing to put back, else as speil sync.";
+
+const VERIFY_HELP: &str = "\
+Contents are compared by BLAKE3, read on both sides at once; then type, mode, owner, times, links,
+xattrs and ACLs. A mirror may be at work meanwhile: a difference counts if it is there at a second look.
+Nothing is changed and nothing is left behind on either side.
+
+Exit codes: 0 no difference, 1 wrong usage, 23 differences, or something could not be read; else as
+speil sync.";
+
+/// `speil verify`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Verify {
+    /// The source, a directory on this host; what it holds is compared, with or without a slash at its end
+    #[arg(value_name = "SOURCE")]
+    pub source: PathBuf,
+    /// The target
+    #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
+    pub target: PathBuf,
+    /// Leave out what matches PATTERN, as rsync does
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// A filter rule, as rsync's: '- *.tmp', '+ /keep/'
+    #[arg(short = 'f', long, value_name = "RULE")]
+    pub filter: Vec<String>,
+    /// Owners as numbers, not by name
+    #[arg(long)]
+    pub numeric_ids: bool,
+    /// Give up when nothing is heard for so long
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Tell what was compared as well
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How it is reached.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// How a target that is named is reached.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Reach {
+    /// How it is reached, as in speil sync
+    #[arg(short = 'e', long, value_name = "COMMAND")]
+    pub rsh: Option<String>,
+    /// Where the agent there comes from, as in speil sync
+    #[arg(long, value_name = "AGENT")]
+    pub agent: Option<String>,
+}
+
+/// `speil trash`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Trash {
+    /// The target
+    #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
+    pub target: PathBuf,
+    /// What someone else wrote there instead
+    #[arg(long)]
+    pub strangers: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How it is reached.
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// `speil undo`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Undo {
+    /// The target
+    #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
+    pub target: PathBuf,
+    /// Only these paths, and what is below them
+    #[arg(value_name = "PATH", help = "Only these, and what is below them; relative to the target's root")]
+    pub paths: Vec<PathBuf>,
+    /// The moment to go back to
+    #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
+    pub since: Since,
+    /// What someone else wrote there instead
+    #[arg(long)]
+    pub strangers: bool,
+    /// Say what would be put back, change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How it is reached.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// How a running daemon is reached.

@@ -9,9 +9,12 @@ mod control;
 mod doctor;
 mod explain;
 mod health;
+mod keeper;
 mod live;
 mod manual;
+mod reach;
 mod sync;
+mod verify;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -39,6 +42,9 @@ pub fn execute(command: Command) -> u8 {
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
         Command::Doctor(it) => doctor::run(&it),
+        Command::Trash(it) => keeper::trash(&it),
+        Command::Undo(it) => keeper::undo(&it),
+        Command::Verify(it) => verify::run(&it),
         Command::Status(status) if status.watch => control::watch(&status.control),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),

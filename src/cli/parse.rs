@@ -7,7 +7,7 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain, Reconcile, Run,
-    Status, Wait, version,
+    Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -28,6 +28,12 @@ pub enum Command {
     Check(Check),
     /// A look at what would stop it.
     Doctor(Doctor),
+    /// What a target keeps.
+    Trash(Trash),
+    /// Have it put back.
+    Undo(Undo),
+    /// Compare every byte.
+    Verify(Verify),
     /// The state of a running daemon.
     Status(Status),
     /// Why a path is where it is.
@@ -64,6 +70,9 @@ impl From<Plain> for Command {
             Plain::Run(run) => Self::Run(run),
             Plain::Check(check) => Self::Check(check),
             Plain::Doctor(it) => Self::Doctor(it),
+            Plain::Trash(it) => Self::Trash(it),
+            Plain::Undo(it) => Self::Undo(it),
+            Plain::Verify(it) => Self::Verify(it),
             Plain::Status(status) => Self::Status(status),
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),

@@ -14,7 +14,7 @@ const fn refuse(names: &'static [&'static str], reason: &'static str) -> Refusal
 }
 
 const WHOLE: &str = "a target's file is always its old or its new whole version; leave it out";
-const BACKUP: &str = "speil keeps no backups on the target; take snapshots there";
+const BACKUP: &str = "--trash=7d,10G keeps what is replaced and removed, in .speil/trash on the target; speil undo puts it back";
 const BASIS: &str = "speil copies to one tree; link or snapshot old versions on the target";
 const FOLLOW: &str = "symlinks are mirrored as they are (-l), never followed";
 const UNMIRRORED: &str = "this time is not mirrored; only modification times are";

@@ -12,7 +12,7 @@ use super::values::{
 };
 use crate::config::{
     Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_duration,
-    parse_interval, split_words,
+    parse_interval, parse_trash, split_words,
 };
 
 /// Which properties are kept.
@@ -187,6 +187,16 @@ pub(super) const REMOVED: Group = Group {
         switch("no-delete-guard", "Remove even if it empties the root or most of the tree", |d, on| {
             d.sync.guard.enabled = !on;
         }),
+        value(
+            "trash",
+            "KEEP[,MAX]",
+            "Keep on the target what is removed or replaced: 7d,10G; see speil undo",
+            |d, v| {
+                d.sync.trash = parse_trash(text(v)?)?;
+                Ok(())
+            },
+        )
+        .no(&["no-trash"]),
     ],
 };
 

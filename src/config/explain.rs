@@ -42,6 +42,13 @@ pub fn explain(sync: &Sync) -> Vec<String> {
     say(watched(sync));
     say(selected(sync));
     say(deleted(sync.delete, &sync.guard));
+    if let Some(trash) = sync.trash {
+        say(format!(
+            "what is removed or replaced is kept on the target for {}, up to {}",
+            span(trash.keep),
+            size(trash.max)
+        ));
+    }
     say(kept(sync));
     say(passes(&sync.reconcile));
     say(acknowledged(sync.durability));

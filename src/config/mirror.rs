@@ -18,7 +18,7 @@ use crate::config::{
 };
 
 /// Every key of the layer.
-const KEYS: [&str; 50] = [
+const KEYS: [&str; 51] = [
     "_layer",
     "acls",
     "agent",
@@ -64,6 +64,7 @@ const KEYS: [&str; 50] = [
     "timeout",
     "times",
     "transport",
+    "trash",
     "update",
     "watch",
     "wholeFile",
@@ -228,6 +229,7 @@ fn timing(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
         }
     }
     sync.reconcile = reconcile(section)?;
+    sync.trash = super::keeping::trash(section)?;
     Ok(())
 }
 

@@ -189,6 +189,8 @@ pub struct Sync {
     pub adopted: bool,
     /// Where data may go.
     pub allowed: Allowed,
+    /// What the targets keep of what is removed and replaced there.
+    pub trash: Option<Trash>,
 }
 
 impl Sync {
@@ -221,7 +223,23 @@ impl Sync {
             moves: true,
             adopted: false,
             allowed: Allowed::default(),
+            trash: None,
         }
+    }
+}
+
+/// What a target keeps of what is removed and replaced there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trash {
+    /// For how long.
+    pub keep: Duration,
+    /// Bytes of all of it.
+    pub max: u64,
+}
+
+impl Default for Trash {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(7 * 86_400), max: 10 << 30 }
     }
 }
 

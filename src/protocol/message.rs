@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::confinement::{Confinement, told_or_not};
+use super::examination::{Examination, Stated};
+use super::keeping::{KeptEntry, Order, Terms, terms_or_none};
 
 use crate::config::Durability;
 use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
@@ -14,13 +16,15 @@ use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
 /// | version | brought |
 /// |---|---|
 /// | 1 | everything but the following |
-/// | 2 | [`ToReceiver::State`] |
+/// | 2 | [`ToReceiver::State`]; [`Hello::terms`], what is kept, and putting it back |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.
 pub const VERSION: u32 = 2;
 /// First version in which the sender states how it does.
 pub const VERSION_STATE: u32 = 2;
+/// First version in which a receiver keeps what it removes and replaces.
+pub const VERSION_KEPT: u32 = 2;
 /// Oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;
 /// Most ancestors of a root that the handshake carries.
@@ -87,6 +91,9 @@ pub struct Hello {
     pub force_root: bool,
     /// Silence in milliseconds after which the receiver gives the connection up.
     pub idle_limit_ms: u64,
+    /// What is asked for besides. Since [`VERSION_KEPT`].
+    #[serde(deserialize_with = "terms_or_none")]
+    pub terms: Terms,
 }
 
 /// The receiver's limits, which the sender keeps to.
@@ -225,37 +232,6 @@ pub struct ScanOptions {
     pub checksum: bool,
     /// Walk below the top; without it the top's own entries are all.
     pub recursive: bool,
-}
-
-/// What a target is like, as far as trying it out tells.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Examination {
-    /// Where the root stands.
-    pub place: Place,
-    /// The target's clock.
-    pub clock: Time,
-    /// Who the agent runs as: a name, or a number where there is none.
-    pub user: String,
-    /// The errno of making a file in the root and writing to it; 0 if it worked.
-    pub write_errno: i32,
-    /// What the root cannot hold, in words.
-    pub lacks: Vec<String>,
-    /// Longest name in bytes that the root takes.
-    pub name_len: u32,
-    /// Whether names that differ in case only are one name there.
-    pub folds_case: bool,
-    /// Whether names of any bytes are taken, UTF-8 or not.
-    pub any_bytes: bool,
-    /// Bytes of the filesystem.
-    pub total_bytes: u64,
-    /// Bytes that the agent may still write.
-    pub free_bytes: u64,
-    /// Inodes that are free; `None` where the filesystem does not count them.
-    pub free_inodes: Option<u64>,
-    /// Median of small durable writes (4 KiB and `fdatasync`), in microseconds; 0 if not measured.
-    pub small_write_us: u64,
-    /// Bytes a second of one large durable write; 0 if not measured.
-    pub large_write_rate: u64,
 }
 
 /// From the sender to the receiver.
@@ -449,16 +425,12 @@ pub enum ToReceiver<'a> {
     Discard(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
     /// How the mirror does, for who asks on the target. Since [`VERSION_STATE`].
     State(Stated),
-}
-
-/// What a sender states of the mirror to one target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stated {
-    /// Age in milliseconds of the oldest change that this target has not acknowledged; `None` while the
-    /// first comparison of the sender's process is under way and nobody knows.
-    pub lag_ms: Option<u64>,
-    /// Whether an operator holds the target back.
-    pub paused: bool,
+    /// Asks what is kept; answered by [`ToSender::Kept`]. Since [`VERSION_KEPT`], as what follows.
+    Kept(Order),
+    /// Puts back what is kept; answered by [`ToSender::Kept`]. In a session of [`Errand::Keeper`] alone.
+    ///
+    /// [`Errand::Keeper`]: super::Errand::Keeper
+    Undo(Order),
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -586,6 +558,13 @@ pub enum ToSender<'a> {
     Fatal(#[serde(borrow)] Cow<'a, str>),
     /// What the target is like.
     Examined(Box<Examination>),
+    /// Entries that are kept or were put back, in pieces.
+    Kept {
+        /// The entries.
+        entries: Vec<KeptEntry>,
+        /// Whether this is the last piece.
+        last: bool,
+    },
 }
 
 #[cfg(test)]

@@ -17,9 +17,10 @@ use super::sign::Signing;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
 use super::streams::{Stream, Streams};
+use super::trash::Trash;
 use super::{ReceiverError, policy};
 use crate::disk::Root;
-use crate::protocol::{BatchId, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender};
+use crate::protocol::{BatchId, Errand, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender};
 use crate::tree::{Mask, RelPath};
 
 /// Applies what a sender says.
@@ -31,6 +32,8 @@ pub(super) struct Applier {
     pub(super) dry_run: bool,
     pub(super) state: Option<Arc<State>>,
     pub(super) strangers: Option<Strangers>,
+    pub(super) trash: Option<Trash>,
+    errand: Errand,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
@@ -51,8 +54,19 @@ impl Applier {
         names: Names,
     ) -> Result<Self, ReceiverError> {
         let own = |what| move |error| ReceiverError::Own { what, error };
-        let Session { root, state, strangers, memory, filter, tag, policy, boot_id, reply: greeting, .. } =
-            session;
+        let Session {
+            root,
+            state,
+            strangers,
+            trash,
+            memory,
+            filter,
+            tag,
+            policy,
+            boot_id,
+            reply: greeting,
+            ..
+        } = session;
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
         if let Some(state) = &state {
@@ -65,7 +79,8 @@ impl Applier {
             .map_err(own("start a thread"))?;
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
-            .one_file_system(hello.one_file_system);
+            .one_file_system(hello.one_file_system)
+            .alone(!hello.dry_run);
         Ok(Self {
             root,
             reply,
@@ -74,6 +89,8 @@ impl Applier {
             dry_run: hello.dry_run,
             state,
             strangers,
+            trash,
+            errand: hello.terms.errand,
             memory,
             durable,
             signing,
@@ -115,6 +132,11 @@ impl Applier {
                 self.reply.send(&ToSender::Examined(Box::new(found)))?;
             }
             ToReceiver::Discard(_) if self.dry_run => {}
+            ToReceiver::Kept(order) => super::undo::list(&self.root, &order, &self.reply)?,
+            ToReceiver::Undo(order) if self.errand == Errand::Keeper && !self.dry_run => {
+                super::undo::undo(&self.root, &order, &self.reply)?;
+            }
+            ToReceiver::Undo(_) => return Err(ReceiverError::Unexpected),
             ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
             change => {

@@ -18,11 +18,13 @@ use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
+use super::trash::Trash;
 use crate::disk::{Root, names, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
-    Confinement, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION, VERSION_MIN,
+    Confinement, Errand, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION,
+    VERSION_MIN,
 };
 use crate::scan::STATE_DIR;
 use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
@@ -42,6 +44,7 @@ pub(super) struct Session {
     pub root: Arc<Root>,
     pub state: Option<Arc<State>>,
     pub strangers: Option<Strangers>,
+    pub trash: Option<Trash>,
     pub memory: Memory,
     pub filter: Filter,
     pub policy: Policy,
@@ -77,6 +80,24 @@ fn parent_stands(path: &Path) -> bool {
     path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
 }
 
+/// Makes a root that is not there yet, or for a dry run what stands for it.
+fn provide(path: &Path, hello: &Hello) -> io::Result<Option<StandIn>> {
+    let missing = || {
+        path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            && parent_stands(path)
+    };
+    if hello.dry_run {
+        return missing().then(StandIn::new).transpose();
+    }
+    if hello.terms.errand != Errand::Mirror {
+        return Ok(None);
+    }
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the root that a sender asks for, and makes sure that this session alone works on it.
 pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
     if hello.version < VERSION_MIN || hello.version_min > VERSION {
@@ -90,19 +111,10 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     }
     if !hello.dry_run {
         refuse_inside(&path, &hello.source)?;
-        match std::fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(error)),
-            _ => {}
-        }
     }
-    let stand_in = match path.symlink_metadata() {
-        Err(error) if hello.dry_run && error.kind() == io::ErrorKind::NotFound && parent_stands(&path) => {
-            Some(StandIn::new().map_err(fail)?)
-        }
-        _ => None,
-    };
+    let stand_in = provide(&path, hello).map_err(fail)?;
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
-    let root = Root::open(path).map_err(fail)?;
+    let root = Arc::new(Root::open(path).map_err(fail)?);
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
@@ -124,7 +136,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     };
     let state = state.map(Arc::new);
     // Before anything here is changed: what changed since the last session was not the agent.
-    let strangers = state.clone().map(Strangers::new);
+    let strangers = state.clone().map(|state| Strangers::new(&root, state));
+    let trash = hello.terms.trash.filter(|_| !hello.dry_run);
+    let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
@@ -155,18 +169,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         confinement,
     };
     let boot_id = place.boot_id;
-    Ok(Session {
-        root: Arc::new(root),
-        state,
-        strangers,
-        memory,
-        filter,
-        policy,
-        boot_id,
-        tag,
-        reply,
-        stand_in,
-    })
+    Ok(Session { root, state, strangers, trash, memory, filter, policy, boot_id, tag, reply, stand_in })
 }
 
 /// A root that this session holds alone.
@@ -184,7 +187,8 @@ fn claim(
     empty: bool,
     fail: &dyn Fn(io::Error) -> Refusal,
 ) -> Result<Claim, Refusal> {
-    if let Some(text) = State::refusal(root) {
+    // Who puts something back on a promoted standby has closed it against mirrors, not against himself.
+    if let Some(text) = State::refusal(root).filter(|_| hello.terms.errand == Errand::Mirror) {
         return Err(Refusal::Refused(text));
     }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;

@@ -12,9 +12,19 @@ use rustix::io::Errno;
 use super::apply::{Applied, Applier};
 use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
 use super::streams::{Stream, create_temp};
+use super::trash::Trash;
 use crate::disk::{Handle, Parent, apply_attrs};
 use crate::protocol::{Expect, StreamId, ToSender, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, RelPath};
+
+/// Whether what stands under a name is kept by now.
+#[derive(PartialEq, Eq)]
+enum Spared {
+    /// It is, or need not be.
+    Yes,
+    /// It goes into the trash as it is replaced.
+    NotYet,
+}
 
 /// The content of a small file.
 pub(super) struct Content<'a> {
@@ -127,8 +137,11 @@ impl Applier {
 
     fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath, is_dir: bool) -> Applied {
         self.check_session()?;
-        self.spare(dir, look(dir, path.name())?.as_ref(), path)?;
-        install(dir, temp, path.name(), is_dir)?;
+        if self.spare(dir, look(dir, path.name())?.as_ref(), path)? == Spared::Yes {
+            install(dir, temp, path.name(), is_dir)?;
+        } else {
+            self.swap(dir, temp, path)?;
+        }
         self.durable.dir(dir);
         Ok(())
     }
@@ -276,8 +289,9 @@ impl Applier {
         let same = standing.as_ref().is_some_and(|there| there.id == moving.id);
         let exchange =
             standing.as_ref().is_some_and(|there| (there.attrs.meta.kind == Kind::Dir) != dir_moves);
-        if !same {
-            self.spare(b, standing.as_ref(), to)?;
+        if !same && self.spare(b, standing.as_ref(), to)? == Spared::NotYet {
+            // Without links there is a moment in which nothing stands there.
+            self.discard(b, to.name(), to)?;
         }
         let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         if exchange && !dir_moves && !is_empty_dir(b, target.name) {
@@ -309,10 +323,18 @@ impl Applier {
         }
         self.check_session()?;
         let is_dir = now.attrs.meta.kind == Kind::Dir;
-        if let Some(strangers) = self.strangers.as_ref().filter(|all| keep_strangers && all.wrote(&now)) {
+        if let Some(strangers) = self.strangers.as_mut().filter(|all| keep_strangers && all.wrote(&now)) {
             strangers.move_aside(dir, parent.name, path).map_err(Undone::os("set aside"))?;
             self.durable.dir(dir);
             return self.told_aside(path);
+        }
+        if self.trash.as_ref().is_some_and(|trash| trash.takes(&now)) {
+            if is_dir && !is_empty_dir(dir, parent.name) {
+                return Err(Undone::Why(Why::NotEmpty));
+            }
+            self.discard(dir, parent.name, path)?;
+            self.durable.dir(dir);
+            return Ok(());
         }
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(dir, parent.name, flags) {
@@ -324,14 +346,48 @@ impl Applier {
         Ok(())
     }
 
-    /// Keeps what someone else wrote under a name that is about to be taken by something else.
-    fn spare(&self, dir: BorrowedFd<'_>, standing: Option<&Entry>, path: &RelPath) -> Applied {
-        let Some(strangers) = self.strangers.as_ref() else { return Ok(()) };
-        if !standing.is_some_and(|entry| strangers.wrote(entry)) {
-            return Ok(());
+    /// Keeps what someone else wrote, or what the trash takes, of a name that is about to be taken by
+    /// something else.
+    fn spare(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        standing: Option<&Entry>,
+        path: &RelPath,
+    ) -> Result<Spared, Undone> {
+        let Some(entry) = standing else { return Ok(Spared::Yes) };
+        if let Some(strangers) = self.strangers.as_mut().filter(|strangers| strangers.wrote(entry)) {
+            strangers.link_aside(dir, path.name(), path).map_err(Undone::os("set aside"))?;
+            self.told_aside(path)?;
+            return Ok(Spared::Yes);
         }
-        strangers.link_aside(dir, path.name(), path).map_err(Undone::os("set aside"))?;
-        self.told_aside(path)
+        let worth = |trash: &&mut Trash| entry.attrs.meta.kind != Kind::Dir && trash.takes(entry);
+        let Some(trash) = self.trash.as_mut().filter(worth) else { return Ok(Spared::Yes) };
+        match trash.link_aside(dir, path, entry) {
+            Ok(()) => Ok(Spared::Yes),
+            Err(error) => match error.raw_os_error() {
+                // No links there, or not of this file.
+                Some(libc::EPERM | libc::EMLINK | libc::EOPNOTSUPP) => Ok(Spared::NotYet),
+                _ => Err(Undone::os("set aside")(error)),
+            },
+        }
+    }
+
+    /// Puts a finished temporary entry under a name, and what stood there into the trash.
+    fn swap(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath) -> Applied {
+        let exchange = || {
+            rustix::fs::renameat_with(dir, temp, dir, path.name(), RenameFlags::EXCHANGE)
+                .map_err(|error| Undone::os("rename")(error.into()))
+        };
+        exchange()?;
+        self.discard(dir, temp, path).inspect_err(|_| {
+            let _ = exchange();
+        })
+    }
+
+    /// Moves what stands under a name into the trash, as what stood at `path`.
+    fn discard(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> Applied {
+        let (Some(trash), Some(entry)) = (self.trash.as_mut(), look(dir, name)?) else { return Ok(()) };
+        trash.move_aside(dir, name, (path, &entry)).map_err(Undone::os("set aside"))
     }
 
     fn told_aside(&self, path: &RelPath) -> Applied {

@@ -38,18 +38,26 @@ pub(super) struct Passes {
     mask: Mask,
     one_file_system: bool,
     tag: u32,
+    /// No other session works on the root.
+    alone: bool,
     orders: HashMap<PassId, Sender<Order>>,
 }
 
 impl Passes {
     pub fn new(root: Arc<Root>, reply: Arc<Reply>, filter: Filter, mask: Mask, tag: u32) -> Self {
         let filter = Arc::new(filter);
-        Self { root, reply, filter, mask, one_file_system: false, tag, orders: HashMap::new() }
+        Self { root, reply, filter, mask, one_file_system: false, tag, alone: true, orders: HashMap::new() }
     }
 
     /// Stays on the root's filesystem.
     pub fn one_file_system(mut self, on: bool) -> Self {
         self.one_file_system = on;
+        self
+    }
+
+    /// Says whether this session holds the root: without, what lies there may be another's at work.
+    pub fn alone(mut self, alone: bool) -> Self {
+        self.alone = alone;
         self
     }
 
@@ -69,6 +77,7 @@ impl Passes {
                 checksum: options.checksum,
             },
             tag: self.tag,
+            alone: self.alone,
         };
         let refused = top.clone();
         let started = self.orders.len() < PASSES_MAX
@@ -120,12 +129,13 @@ struct Pass {
     reply: Arc<Reply>,
     options: Options,
     tag: u32,
+    alone: bool,
 }
 
 impl View for Pass {
     fn temporary(&self, dir: BorrowedFd<'_>, name: &[u8]) {
-        // This session holds the root alone: what bears another's tag was left by a dead one.
-        if !is_of_session(name, self.tag) {
+        // What bears another's tag was left by a dead one, if this session holds the root alone.
+        if self.alone && !is_of_session(name, self.tag) {
             let before = read_entry(dir, b"", &Mask::nothing()).ok().flatten();
             let removed = super::install::remove(dir, name, true).is_ok();
             // The walk has read the directory's time by now, and nobody would set it again.

@@ -167,16 +167,6 @@ impl State {
         let stat = rustix::fs::statx(&self.session_file, c"", AtFlags::EMPTY_PATH, flags).ok()?;
         Some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
     }
-
-    /// Returns the directory `name` below the state directory, made if it is missing.
-    pub fn sub_dir(&self, name: &str) -> io::Result<OwnedFd> {
-        match rustix::fs::mkdirat(&self.dir, name, Mode::from(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?)
-    }
 }
 
 /// A state directory that is only read: by who is no agent.

@@ -17,7 +17,9 @@ use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
-use crate::protocol::{FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_MIN};
+use crate::protocol::{
+    FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_KEPT, VERSION_MIN,
+};
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
 use crate::tree::Chmod;
@@ -91,6 +93,11 @@ impl Session {
             control.kill();
             let (newest, program) = (reply.version, reply.program);
             return Err(SessionError::Refused(Refusal::Version { newest, program }));
+        }
+        if sync.trash.is_some() && reply.version < VERSION_KEPT && !options.dry_run {
+            control.kill();
+            let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
+            return Err(SessionError::Fatal(text));
         }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
         let _ = handover.send(Arc::clone(&shared));

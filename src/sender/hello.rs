@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::session::SessionOptions;
 use super::source::Source;
-use crate::protocol::{Hello, Place, StateMode, VERSION, VERSION_MIN};
+use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.
 pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
@@ -27,6 +27,13 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
         dry_run: options.dry_run,
         force_root: sync.force_root,
         idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
+        terms: Terms {
+            errand: Errand::Mirror,
+            trash: sync
+                .trash
+                .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
+            partial: false,
+        },
     }
 }
 

@@ -517,8 +517,10 @@ impl Pass {
                 wrong.extend(group.iter().cloned());
             }
         }
-        // What is left are links on the target that the source does not have.
-        wrong.extend(theirs.into_keys());
+        // What is left are links on the target that the source does not have; what it lacks altogether is
+        // deleted or stays.
+        let source = &self.shared.source;
+        wrong.extend(theirs.into_keys().filter(|name| !source.vanished(name).unwrap_or(false)));
         for path in wrong {
             self.update(path, Scope::Content, None)?;
         }

@@ -234,7 +234,7 @@ fn deliver(
         ToSender::Hello(_) | ToSender::Refused(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
         }
-        ToSender::Examined(_) => {
+        ToSender::Examined(_) | ToSender::Kept { .. } => {
             return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
         }
     };

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::support::command::{SPEIL, eventually};
 use crate::support::faults::{Mount, is_root};
 use crate::support::stand::{Stand, assert_settles, differences, told};
+use crate::support::tree::kept_below;
 
 fn run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
@@ -195,20 +196,19 @@ fn what_a_promoted_standby_took_is_kept_when_the_old_primary_comes_back() {
     // The old primary comes back.
     let mirror = stand.mirror(&["standby"], &[]);
     assert_settles(&stand, "standby", "after the return", &mirror);
-    let day = fs::read_dir(target.join(".speil/strangers")).unwrap().next().unwrap().unwrap().path();
+    let kept = kept_below(&target.join(".speil/strangers"));
     for at in 0..5 {
-        let kept = |name: String| fs::read_to_string(day.join(name)).unwrap();
-        assert_eq!(kept(format!("upload {at}")), format!("of the standby {at}"));
-        assert_eq!(kept(format!("a+{at}")), format!("edited on the standby {at}"));
+        assert_eq!(kept[&format!("upload {at}")], [format!("of the standby {at}")]);
+        assert_eq!(kept[&format!("a/{at}")], [format!("edited on the standby {at}")]);
     }
-    assert_eq!(fs::read_dir(&day).unwrap().count(), 10);
+    assert_eq!(kept.len(), 10);
     assert!(mirror.stderr().iter().any(|line| line.contains("someone else")), "{:?}", mirror.stderr());
     // Nothing of the mirror's own counts as a stranger's.
     fs::write(stand.source().join("a/1"), "again").unwrap();
     assert_settles(&stand, "standby", "after another edit", &mirror);
     mirror.terminate();
     stand.mirror(&["standby"], &["--checksum"]).terminate();
-    assert_eq!(fs::read_dir(&day).unwrap().count(), 10);
+    assert_eq!(kept_below(&target.join(".speil/strangers")).len(), 10);
 }
 
 #[test]

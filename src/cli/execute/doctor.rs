@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{complain, complain_text, note, print};
+use super::{complain, note, print};
 use crate::cli::commands::Doctor;
 use crate::cli::exit::Exit;
-use crate::config::{self, Config, Sync, is_remote, name_targets, parse_target, split_words};
+use crate::config::{self, Config, Sync, is_remote, name_targets, parse_target};
 use crate::doctor::{self, Finding, Verdict};
 
 /// What is looked at without an argument, if it exists.
@@ -85,19 +85,7 @@ fn by_hand(it: &Doctor, mut targets: Vec<config::Target>) -> Result<Sync, u8> {
     // Without a source nothing is walked.
     let source = it.source.clone().unwrap_or_default();
     let mut sync = Sync::new("", source, targets);
-    let words = |text: &String| {
-        split_words(text).map_err(|error| {
-            complain_text(&format!("{text}: {error}"), None);
-            Exit::Syntax.code()
-        })
-    };
-    sync.ssh.command = it.rsh.as_ref().map(words).transpose()?;
-    if let Some(agent) = &it.agent {
-        sync.agent = crate::cli::values::parse_agent(agent).map_err(|error| {
-            complain_text(&format!("--agent {agent}: {error}"), None);
-            Exit::Syntax.code()
-        })?;
-    }
+    super::reach::apply(&it.reach, &mut sync)?;
     Ok(sync)
 }
 

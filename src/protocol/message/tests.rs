@@ -6,12 +6,15 @@ use super::*;
 fn messages_keep_their_numbers_from_version_to_version() {
     let number = |message: &ToReceiver<'_>| postcard::to_stdvec(message).unwrap()[0];
     let stated = Stated { lag_ms: None, paused: false };
+    let order =
+        Order { place: super::super::Keeping::Trash, since: super::super::Since::Ago(1), paths: Vec::new() };
     for (message, expected) in [
         (ToReceiver::Owners(OwnerNames::default()), 1),
         (ToReceiver::Commit { batch: 1 }, 17),
         (ToReceiver::Ping(0), 23),
         (ToReceiver::Bye, 27),
         (ToReceiver::State(stated), 30),
+        (ToReceiver::Undo(order), 32),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }

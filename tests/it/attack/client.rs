@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 
 use speil::config::Durability;
 use speil::protocol::{
-    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Place, Refusal, ReplyHello, StateMode, ToReceiver,
-    ToSender, VERSION, VERSION_MIN, read_magic,
+    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Place, Refusal, ReplyHello, StateMode, Terms,
+    ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
 
@@ -75,6 +75,7 @@ pub fn hello() -> Hello {
         dry_run: false,
         force_root: false,
         idle_limit_ms: 60_000,
+        terms: Terms::default(),
     }
 }
 

@@ -6,6 +6,9 @@
 
 mod compare;
 mod grow;
+mod kept;
 
 pub use compare::{Aspect, Comparison, Difference, assert_same, compare};
+
 pub use grow::{Grown, Upload, copy_tree, set_times};
+pub use kept::kept_below;

@@ -1,0 +1,159 @@
+//! `speil trash` and `speil undo`: what a target keeps, and putting it back.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::reach::one_target;
+use super::{complain, complain_text, exit_of, note, print};
+use crate::cli::commands::{Trash, Undo};
+use crate::cli::exit::Exit;
+use crate::config::Sync;
+use crate::daemon::{hint, mirror_id, transport_of};
+use crate::protocol::{Keeping, KeptEntry, Order, Since};
+use crate::sender::{Ask, SessionError, SessionOptions, keeper};
+use crate::tree::{Kind, RelPath, Time, quote};
+
+/// Version of the JSON that is printed.
+const SCHEMA: u32 = 1;
+
+/// Lists what a target keeps.
+pub(super) fn trash(it: &Trash) -> u8 {
+    let sync = match one_target(&it.target, Path::new(""), &it.reach) {
+        Ok(sync) => sync,
+        Err(code) => return code,
+    };
+    let beginning = Since::At(Time { secs: i64::MIN, nanos: 0 });
+    let order = Order { place: place(it.strangers), since: beginning, paths: Vec::new() };
+    let mut told = Told::new(it.json, false);
+    match ask(&sync, Ask::List, &order, &mut told) {
+        Ok(exit) => {
+            told.finish("kept");
+            exit.code()
+        }
+        Err(code) => code,
+    }
+}
+
+/// Puts back what a target keeps.
+pub(super) fn undo(it: &Undo) -> u8 {
+    let sync = match one_target(&it.target, Path::new(""), &it.reach) {
+        Ok(sync) => sync,
+        Err(code) => return code,
+    };
+    let mut paths = Vec::new();
+    for path in &it.paths {
+        match rel_path(path) {
+            Ok(path) => paths.push(path),
+            Err(error) => {
+                complain(&error, Some("a path is relative to the target's root"));
+                return Exit::Syntax.code();
+            }
+        }
+    }
+    let order = Order { place: place(it.strangers), since: it.since, paths };
+    let what = if it.dry_run { Ask::List } else { Ask::Undo };
+    let mut told = Told::new(it.json, true);
+    let exit = match ask(&sync, what, &order, &mut told) {
+        Ok(exit) => exit,
+        Err(code) => return code,
+    };
+    told.finish(if it.dry_run { "to be put back" } else { "put back" });
+    if told.count == 0 { exit.and(Exit::Vanished).code() } else { exit.code() }
+}
+
+fn place(strangers: bool) -> Keeping {
+    if strangers { Keeping::Strangers } else { Keeping::Trash }
+}
+
+/// Returns a path below the root, however it was written.
+fn rel_path(path: &Path) -> Result<RelPath, crate::tree::PathError> {
+    let bytes = path.as_os_str().as_bytes();
+    let names: Vec<&[u8]> =
+        bytes.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+    RelPath::new(names.join(&b'/'))
+}
+
+fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u8> {
+    let Some(target) = sync.targets.first() else { return Ok(Exit::Success) };
+    let options = SessionOptions {
+        sync: sync.clone(),
+        target: target.clone(),
+        mirror: mirror_id(sync, target),
+        live: false,
+        dry_run: what == Ask::List,
+    };
+    let asked = transport_of(sync, target)
+        .map_err(SessionError::from)
+        .and_then(|transport| keeper(&*transport, &options, (what, order), &mut |entry| told.add(&entry)));
+    match asked {
+        Ok(wrong) => {
+            wrong.iter().for_each(|text| note(text));
+            Ok(if wrong.is_empty() && told.failed == 0 { Exit::Success } else { Exit::Partial })
+        }
+        Err(error) => {
+            complain_text(&format!("{target}: {error}"), hint(&error).as_deref());
+            Err(exit_of(&error).code())
+        }
+    }
+}
+
+/// Tells entries as they come; for scripts, all at the end.
+struct Told {
+    json: bool,
+    undo: bool,
+    entries: Vec<serde_json::Value>,
+    count: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+impl Told {
+    fn new(json: bool, undo: bool) -> Self {
+        Self { json, undo, entries: Vec::new(), count: 0, failed: 0, bytes: 0 }
+    }
+
+    fn add(&mut self, entry: &KeptEntry) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(entry.size);
+        if entry.errno != 0 {
+            self.failed += 1;
+            if !self.json {
+                note(&format!("{}: {}", entry.path, crate::error::errno_text(entry.errno)));
+                return;
+            }
+        }
+        let shown = quote(entry.path.as_bytes());
+        let path = shown.trim_matches('"');
+        if self.json {
+            self.entries.push(json!({
+                "time": entry.time.rfc3339(),
+                "path": path,
+                "kind": entry.kind.noun(),
+                "size": entry.size,
+                "mtime": entry.mtime.rfc3339(),
+                "replaces": entry.replaces,
+                "error": (entry.errno != 0).then(|| crate::error::errno_text(entry.errno)),
+            }));
+            return;
+        }
+        let slash = if entry.kind == Kind::Dir { "/" } else { "" };
+        let replaces = if self.undo && entry.replaces { "  (what stands there is kept)" } else { "" };
+        print(&format!("{}  {:>12}  {path}{slash}{replaces}\n", entry.time.rfc3339(), entry.size));
+    }
+
+    fn finish(&self, what: &str) {
+        if self.json {
+            let all = json!({
+                "schema": SCHEMA,
+                "entries": self.entries,
+                "bytes": self.bytes,
+                "failed": self.failed,
+            });
+            print(&(serde_json::to_string_pretty(&all).unwrap_or_default() + "\n"));
+        } else {
+            print(&format!("{} entries {what}, {} bytes\n", self.count - self.failed, self.bytes));
+        }
+    }
+}

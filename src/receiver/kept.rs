@@ -1,0 +1,373 @@
+//! A place below `.speil/` where entries of the tree are kept: `.speil/NAME/MOMENT/PATH`.
+//!
+//! **Purpose:** the one mechanism behind what strangers wrote and what the trash holds.
+//! **Invariants:** an entry comes here by one rename or one link, under its own path; directories on the
+//! way look as they do in the tree; two versions of one path never meet, for they stand below
+//! different moments. **Not here:** what is kept and for how long (`strangers`, `trash`), putting it
+//! back (`undo`).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::disk::{Handle, Root, apply_attrs, names, read_entry};
+use crate::scan::STATE_DIR;
+use crate::tree::{Entry, Kind, Mask, RelPath, Time};
+
+/// What comes within this time stands below one moment.
+const SLOT_SPAN: Duration = Duration::from_secs(1);
+/// Moments that are tried for one entry.
+const TRIES: usize = 3;
+/// A page: what an entry takes at least.
+const PAGE: u64 = 4096;
+
+/// One such place.
+pub(super) struct Kept {
+    root: Arc<Root>,
+    all: OwnedFd,
+    slot: Option<Slot>,
+}
+
+/// What came at one moment.
+struct Slot {
+    dir: OwnedFd,
+    began: Instant,
+    /// The directory that was used last.
+    recent: Option<(RelPath, OwnedFd)>,
+}
+
+impl Kept {
+    /// Opens the place of this name, and makes it if it is missing.
+    pub fn open(root: &Arc<Root>, name: &str) -> io::Result<Self> {
+        let state = made_dir(root.as_fd(), STATE_DIR)?;
+        let all = made_dir(state.as_fd(), name.as_bytes())?;
+        Ok(Self { root: Arc::clone(root), all, slot: None })
+    }
+
+    /// Opens the place of this name, if there is one.
+    pub fn existing(root: &Arc<Root>, name: &str) -> io::Result<Option<Self>> {
+        let opened =
+            open_dir(root.as_fd(), STATE_DIR).and_then(|state| open_dir(state.as_fd(), name.as_bytes()));
+        match opened {
+            Ok(all) => Ok(Some(Self { root: Arc::clone(root), all, slot: None })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the same place for another thread.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { root: Arc::clone(&self.root), all: self.all.try_clone()?, slot: None })
+    }
+
+    /// Moves an entry here. An empty directory whose content came before it is removed: it stands here.
+    pub fn move_aside(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> io::Result<()> {
+        self.put(path, |place, kept| {
+            let there = read_entry(place, kept, &Mask::nothing())?;
+            match there.map(|there| there.attrs.meta.kind) {
+                None => Ok(rustix::fs::renameat(dir, name, place, kept)?),
+                Some(Kind::Dir) => match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                    Ok(()) => Ok(()),
+                    Err(_) => Err(Errno::EXIST.into()),
+                },
+                Some(_) => Err(Errno::EXIST.into()),
+            }
+        })
+    }
+
+    /// Gives an entry a second name here.
+    pub fn link_aside(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> io::Result<()> {
+        self.put(path, |place, kept| Ok(rustix::fs::linkat(dir, name, place, kept, AtFlags::empty())?))
+    }
+
+    /// Does `act` with the directory and the name that belong to a path, below a moment where they are free.
+    fn put(
+        &mut self,
+        path: &RelPath,
+        act: impl Fn(BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let done = self.parent(path).and_then(|place| act(place, path.name()));
+            match done {
+                // Another version of it stands there, or the moment has expired under our hands.
+                Err(error) if tries < TRIES && is_in_the_way(&error) => self.slot = None,
+                other => return other,
+            }
+        }
+    }
+
+    fn parent(&mut self, path: &RelPath) -> io::Result<BorrowedFd<'_>> {
+        let parent = path.parent().unwrap_or_default();
+        let slot = match self.slot.take().filter(|slot| slot.began.elapsed() < SLOT_SPAN) {
+            Some(slot) => slot,
+            None => Slot { dir: self.new_slot()?, began: Instant::now(), recent: None },
+        };
+        let slot = self.slot.insert(slot);
+        if parent.is_root() {
+            return Ok(slot.dir.as_fd());
+        }
+        if slot.recent.as_ref().is_none_or(|(of, _)| *of != parent) {
+            let dir = way(&self.root, slot.dir.as_fd(), &parent)?;
+            slot.recent = Some((parent, dir));
+        }
+        Ok(slot.recent.as_ref().map_or(slot.dir.as_fd(), |(_, dir)| dir.as_fd()))
+    }
+
+    fn new_slot(&self) -> io::Result<OwnedFd> {
+        let mut now = Time::now();
+        loop {
+            let name = slot_name(now);
+            match rustix::fs::mkdirat(&self.all, name.as_str(), Mode::from(0o700)) {
+                Ok(()) => return open_dir(self.all.as_fd(), name.as_bytes()),
+                Err(Errno::EXIST) => {
+                    let nanos = now.nanos + 1000;
+                    now = Time {
+                        secs: now.secs + i64::from(nanos / 1_000_000_000),
+                        nanos: nanos % 1_000_000_000,
+                    };
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Returns the moments, oldest first, with their directories' names.
+    pub fn slots(&self) -> io::Result<Vec<(Time, Vec<u8>)>> {
+        let all = names(open_dir(self.all.as_fd(), b".")?.as_fd())?;
+        let mut slots: Vec<_> = all.into_iter().filter_map(|name| Some((moment(&name)?, name))).collect();
+        slots.sort();
+        Ok(slots)
+    }
+
+    /// Opens the directory of a moment.
+    pub fn slot(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        open_dir(self.all.as_fd(), name)
+    }
+
+    /// Removes a moment's directory if nothing is left in it.
+    pub fn close_slot(&self, name: &[u8]) {
+        let _ = rustix::fs::unlinkat(&self.all, name, AtFlags::REMOVEDIR);
+    }
+
+    /// Removes what was put here before a moment.
+    pub fn expire(&self, before: Time) -> io::Result<()> {
+        for (_, name) in self.slots()?.into_iter().filter(|(time, _)| *time < before) {
+            shrink(self.slot(&name)?.as_fd(), &mut u64::MAX.clone())?;
+            self.close_slot(&name);
+        }
+        Ok(())
+    }
+
+    /// Removes entries, the oldest first, until `excess` bytes are gone; returns how many are.
+    pub fn shrink(&self, excess: u64) -> io::Result<u64> {
+        let mut left = excess;
+        for (_, name) in self.slots()? {
+            if left == 0 {
+                break;
+            }
+            shrink(self.slot(&name)?.as_fd(), &mut left)?;
+            self.close_slot(&name);
+        }
+        Ok(excess - left)
+    }
+
+    /// Returns how many entries there are that are no directories on the way, and what they take.
+    pub fn tally(&self) -> io::Result<Tally> {
+        let mut tally = Tally::default();
+        for (_, name) in self.slots()? {
+            tally.add_dir(self.slot(&name)?.as_fd())?;
+        }
+        Ok(tally)
+    }
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Entries, directories that hold others not counted.
+    pub entries: u64,
+    /// Bytes, about.
+    pub bytes: u64,
+}
+
+impl Tally {
+    /// Takes in what a directory holds.
+    pub fn add_dir(&mut self, dir: BorrowedFd<'_>) -> io::Result<()> {
+        for name in names(dir)? {
+            let Some(entry) = read_entry(dir, &name, &Mask::nothing())? else { continue };
+            self.bytes = self.bytes.saturating_add(weight(&entry));
+            let before = self.entries;
+            if entry.attrs.meta.kind == Kind::Dir {
+                self.add_dir(open_dir(dir, &name)?.as_fd())?;
+            }
+            self.entries += u64::from(self.entries == before);
+        }
+        Ok(())
+    }
+}
+
+/// Returns about how many bytes an entry takes.
+pub(super) fn weight(entry: &Entry) -> u64 {
+    entry.attrs.meta.size.max(1).div_ceil(PAGE).saturating_mul(PAGE)
+}
+
+/// Returns the name of a moment's directory: RFC 3339 without colons, which not every filesystem takes.
+fn slot_name(time: Time) -> String {
+    time.rfc3339().replace(':', "")
+}
+
+fn moment(name: &[u8]) -> Option<Time> {
+    let text = std::str::from_utf8(name).ok()?;
+    let (hours, minutes, rest) = (text.get(..13)?, text.get(13..15)?, text.get(15..)?);
+    Time::from_rfc3339(&format!("{hours}:{minutes}:{rest}"))
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().unwrap_or(0);
+    matches!(
+        errno,
+        libc::EEXIST | libc::ENOTDIR | libc::ENOENT | libc::ENOTEMPTY | libc::EISDIR | libc::ELOOP
+    )
+}
+
+/// Opens the directory at `path` below a moment; one that is missing is made to look as in the tree.
+fn way(root: &Root, slot: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    let (mut at, mut walked) = (open_dir(slot, b".")?, RelPath::root());
+    for name in path.components() {
+        walked = walked.join(name);
+        match rustix::fs::mkdirat(&at, name, Mode::from(0o700)) {
+            Ok(()) => dress(root, at.as_fd(), name, &walked),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        at = open_dir(at.as_fd(), name)?;
+    }
+    Ok(at)
+}
+
+/// Makes a directory look as the one in the tree; what cannot be had stays as it is.
+fn dress(root: &Root, at: BorrowedFd<'_>, name: &[u8], path: &RelPath) {
+    let attrs = root.place(path).and_then(|live| Handle::open(live.as_fd(), b"")?.read(&Mask::everything()));
+    if let (Ok(Entry { mut attrs, .. }), Ok(handle)) = (attrs, Handle::open(at, name)) {
+        // Its content has yet to come.
+        attrs.meta.mode |= 0o700;
+        let _ = apply_attrs(&handle, &attrs, &Mask::everything());
+    }
+}
+
+/// Removes what a directory holds until `excess` bytes are gone.
+fn shrink(dir: BorrowedFd<'_>, excess: &mut u64) -> io::Result<()> {
+    for name in names(dir)? {
+        if *excess == 0 {
+            return Ok(());
+        }
+        let Some(entry) = read_entry(dir, &name, &Mask::nothing())? else { continue };
+        let done = if entry.attrs.meta.kind == Kind::Dir {
+            let inner = open_dir(dir, &name)?;
+            shrink(inner.as_fd(), excess)?;
+            rustix::fs::unlinkat(dir, name.as_slice(), AtFlags::REMOVEDIR)
+        } else {
+            rustix::fs::unlinkat(dir, name.as_slice(), AtFlags::empty())
+        };
+        match done {
+            Ok(()) => *excess = excess.saturating_sub(weight(&entry)),
+            // Something came into it meanwhile, or enough is gone.
+            Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a directory; one of ours whose mode forbids it is opened to its owner.
+pub(super) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(at, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) => {}
+        other => return Ok(other?),
+    }
+    let place = rustix::fs::openat(at, name, flags | OFlags::PATH, Mode::empty())?;
+    let mode = Mode::from(rustix::fs::fstat(&place)?.st_mode & 0o7777 | 0o700);
+    rustix::fs::chmod(format!("/proc/self/fd/{}", place.as_raw_fd()), mode)?;
+    Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
+}
+
+fn made_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(at, name, Mode::from(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    open_dir(at, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::try_from(text).unwrap()
+    }
+
+    fn keep(root: &Root, kept: &mut Kept, name: &str, content: &str) {
+        let at = path(name);
+        let top = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd());
+        fs::write(format!("{top}/{name}"), content).unwrap();
+        let parent = root.parent(&at).unwrap();
+        kept.move_aside(parent.fd.as_fd(), parent.name, &at).unwrap();
+    }
+
+    fn contents(kept: &Kept, name: &str) -> Vec<String> {
+        let slots = kept.slots().unwrap();
+        let read = slots.iter().filter_map(|(_, slot)| {
+            let dir = kept.slot(slot).unwrap();
+            fs::read_to_string(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd())).ok()
+        });
+        read.collect()
+    }
+
+    #[test]
+    fn versions_of_one_path_within_one_moment_do_not_meet_and_the_oldest_goes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        let mut kept = Kept::open(&root, "trash").unwrap();
+        for version in ["one", "two", "three"] {
+            keep(&root, &mut kept, "a/b/file", version);
+        }
+        // A directory under the name that was a file's.
+        keep(&root, &mut kept, "x", "file");
+        fs::create_dir(dir.path().join("x")).unwrap();
+        keep(&root, &mut kept, "x/y", "below");
+        assert_eq!(contents(&kept, "a/b/file"), ["one", "two", "three"]);
+        assert_eq!(
+            (contents(&kept, "x"), contents(&kept, "x/y")),
+            (vec!["file".into()], vec!["below".into()])
+        );
+        let tally = kept.tally().unwrap();
+        assert_eq!(tally.entries, 5);
+        assert!(kept.shrink(1).unwrap() >= 1);
+        assert_eq!(contents(&kept, "a/b/file"), ["two", "three"]);
+        kept.expire(Time { secs: Time::now().secs - 60, nanos: 0 }).unwrap();
+        assert_eq!(contents(&kept, "a/b/file").len(), 2, "younger than that");
+        kept.expire(Time { secs: Time::now().secs + 60, nanos: 0 }).unwrap();
+        assert_eq!(kept.tally().unwrap(), Tally::default());
+        // The moment that was open is gone: the next entry finds another.
+        keep(&root, &mut kept, "a/b/file", "four");
+        assert_eq!(contents(&kept, "a/b/file"), ["four"]);
+    }
+
+    #[test]
+    fn a_moment_is_read_from_the_name_that_it_gives() {
+        let time = Time { secs: 1_772_000_000, nanos: 123_456_000 };
+        assert_eq!(moment(slot_name(time).as_bytes()), Some(time));
+        assert_eq!(moment(b"2026-03-01"), None);
+    }
+}

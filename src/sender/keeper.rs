@@ -1,0 +1,76 @@
+//! Asking a target what it keeps, and having it put back.
+
+use super::error::SessionError;
+use super::hello::hello;
+use super::session::SessionOptions;
+use super::talk::{Heard, Talk, odd};
+use crate::protocol::{Errand, KeptEntry, Order, Place, ToReceiver, VERSION_KEPT};
+use crate::transport::Transport;
+
+/// What is asked of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// What is kept; a mirror may be at work meanwhile.
+    List,
+    /// To put it back.
+    Undo,
+}
+
+/// Asks a target about what it keeps; `tell` hears of each entry. Returns what went wrong beside them,
+/// in words.
+///
+/// # Errors
+/// [`SessionError`], as for a session; also for an agent that keeps nothing yet.
+pub fn keeper(
+    transport: &dyn Transport,
+    options: &SessionOptions,
+    (ask, order): (Ask, &Order),
+    tell: &mut dyn FnMut(KeptEntry),
+) -> Result<Vec<String>, SessionError> {
+    match attempt(transport, options, (ask, order), tell) {
+        Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
+            attempt(transport, options, (ask, order), tell)
+        }
+        other => other,
+    }
+}
+
+fn attempt(
+    transport: &dyn Transport,
+    options: &SessionOptions,
+    (ask, order): (Ask, &Order),
+    tell: &mut dyn FnMut(KeptEntry),
+) -> Result<Vec<String>, SessionError> {
+    Talk::hold(transport, options.sync.timeout, |talk| {
+        let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+        let mut hello = hello(options, nowhere);
+        hello.terms.errand = Errand::Keeper;
+        hello.dry_run = ask == Ask::List;
+        hello.force_root = true;
+        let greeting = talk.greet(hello)?;
+        if greeting.version < VERSION_KEPT {
+            let text = format!("speil {:?} on the target keeps nothing: upgrade it", greeting.program);
+            return Err(SessionError::Fatal(text));
+        }
+        talk.say(&match ask {
+            Ask::List => ToReceiver::Kept(order.clone()),
+            Ask::Undo => ToReceiver::Undo(order.clone()),
+        })?;
+        let mut wrong = Vec::new();
+        loop {
+            match talk.hear()? {
+                Heard::Kept(entries, last) => {
+                    entries.into_iter().for_each(&mut *tell);
+                    if last {
+                        break;
+                    }
+                }
+                Heard::Problem(text) => wrong.push(text),
+                _ => return Err(odd()),
+            }
+        }
+        // A goodbye that does not arrive costs nothing.
+        let _ = talk.say(&ToReceiver::Bye);
+        Ok(wrong)
+    })
+}
