@@ -7,7 +7,7 @@ use super::access::Access;
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
-use super::operations::Content;
+use super::operations::{Content, Way};
 use super::owners::Names;
 use super::passes::Passes;
 use super::policy::Policy;
@@ -36,6 +36,7 @@ pub(super) struct Applier {
     pub(super) streams: Streams,
     pub(super) passes: Passes,
     pub(super) policy: Policy,
+    pub(super) way: Option<Way>,
     names: Names,
     boot_id: String,
 }
@@ -80,12 +81,16 @@ impl Applier {
             passes,
             names,
             policy,
+            way: None,
             boot_id,
         })
     }
 
     /// Does what one message asks for.
     pub fn handle(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
+        if !matches!(message, ToReceiver::Put { .. }) {
+            self.way = None;
+        }
         match message {
             ToReceiver::Owners(names) => {
                 let owners = self.names.owners(names);
