@@ -14,7 +14,7 @@ mod lease;
 mod limits;
 mod root;
 
-pub use attrs::{Handle, apply_attrs, read_entry, set_times};
+pub use attrs::{Handle, apply_attrs, apply_attrs_to_file, read_entry, read_open, set_times};
 pub use lease::{Writers, writers};
 pub use limits::raise_limits;
 pub(crate) use root::id_of;

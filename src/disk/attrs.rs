@@ -38,6 +38,20 @@ pub fn read_entry(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<O
     Ok(Some(entry))
 }
 
+/// Reads what an open regular file or directory is, without a name, and how many bytes it takes on the
+/// disk. The descriptor must not be a mere place (`O_PATH`).
+///
+/// # Errors
+/// What statx(2) and flistxattr(2) say; `EOPNOTSUPP` for an unknown type.
+pub fn read_open(file: BorrowedFd<'_>, mask: &Mask) -> io::Result<(Entry, u64)> {
+    let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+    let mut entry = entry_of(b"", &stat).ok_or(Errno::OPNOTSUPP)?;
+    if mask.wants_xattrs() {
+        entry.attrs.xattrs = read_open_xattrs(file, mask)?;
+    }
+    Ok((entry, stat.stx_blocks.saturating_mul(512)))
+}
+
 fn entry_of(name: &[u8], stat: &Statx) -> Option<Entry> {
     let mode = u32::from(stat.stx_mode);
     let kind = Kind::from_mode(mode)?;
@@ -78,6 +92,16 @@ fn magic_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
         path.extend_from_slice(name);
     }
     path
+}
+
+/// Reads the xattrs of a file that is open for reading or writing.
+fn read_open_xattrs(file: BorrowedFd<'_>, mask: &Mask) -> io::Result<Vec<Xattr>> {
+    let mut names = [0; 512];
+    match rustix::fs::flistxattr(file, &mut names[..]) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        // Few files have any.
+        _ => read_xattrs(&magic_path(file, b""), mask),
+    }
 }
 
 fn read_xattrs(path: &[u8], mask: &Mask) -> io::Result<Vec<Xattr>> {
@@ -171,24 +195,48 @@ impl AsFd for Handle {
 pub fn apply_attrs(handle: &Handle, wanted: &Attrs, mask: &Mask) -> io::Result<()> {
     let now = handle.read(mask)?;
     let fd = handle.as_fd();
-    let (meta, have) = (&wanted.meta, &now.attrs.meta);
+    let path = c_string(&magic_path(fd, b""));
+    let chmod = |mode| rustix::fs::chmod(&path, mode);
+    apply_to(fd, &now.attrs, wanted, mask, &chmod)
+}
+
+/// As [`apply_attrs`], for a regular file that is open for writing: no path is resolved on the way.
+///
+/// # Errors
+/// As [`apply_attrs`].
+pub fn apply_attrs_to_file(file: BorrowedFd<'_>, wanted: &Attrs, mask: &Mask) -> io::Result<()> {
+    let (now, _) = read_open(file, mask)?;
+    let chmod = |mode| rustix::fs::fchmod(file, mode);
+    apply_to(file, &now.attrs, wanted, mask, &chmod)
+}
+
+fn apply_to(
+    fd: BorrowedFd<'_>,
+    now: &Attrs,
+    wanted: &Attrs,
+    mask: &Mask,
+    chmod: &dyn Fn(Mode) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    let (meta, have) = (&wanted.meta, &now.meta);
     let uid = (mask.owner && meta.uid != have.uid).then(|| Uid::from_raw(meta.uid));
     let gid = (mask.group && meta.gid != have.gid).then(|| Gid::from_raw(meta.gid));
     let chowned = uid.is_some() || gid.is_some();
     if chowned {
         rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
     }
-    let path = c_string(&magic_path(fd, b""));
     let bits = if mask.set_id { 0o7777 } else { 0o777 };
     if mask.perms && meta.kind != Kind::Symlink && (chowned || meta.mode & bits != have.mode & bits) {
-        rustix::fs::chmod(&path, Mode::from(meta.mode & bits))?;
+        chmod(Mode::from(meta.mode & bits))?;
     }
     if mask.wants_xattrs() {
-        apply_xattrs(&path, wanted, &now.attrs, mask, chowned)?;
+        if !(now.xattrs.is_empty() && wanted.xattrs.is_empty()) {
+            let path = c_string(&magic_path(fd, b""));
+            apply_xattrs(&path, wanted, now, mask, chowned)?;
+        }
         // An ACL's mask entry is the mode's group bits: both were set to what the source has, but
         // removing an ACL leaves the group bits to the last chmod.
-        if mask.perms && mask.acls && meta.kind != Kind::Symlink && has_acl(&now.attrs) != has_acl(wanted) {
-            rustix::fs::chmod(&path, Mode::from(meta.mode & bits))?;
+        if mask.perms && mask.acls && meta.kind != Kind::Symlink && has_acl(now) != has_acl(wanted) {
+            chmod(Mode::from(meta.mode & bits))?;
         }
     }
     if mask.keeps_time(meta.kind) {
@@ -280,6 +328,33 @@ mod tests {
             assert_eq!(handle.read(&mask).unwrap().attrs, wanted, "{name}");
         }
         assert_eq!(read_entry(fd.as_fd(), b"none", &Mask::everything()).unwrap(), None);
+    }
+
+    #[test]
+    fn an_open_file_takes_the_same_attributes_as_one_that_is_held() {
+        let (dir, fd) = dir();
+        let mask = Mask::everything();
+        for name in ["held", "open"] {
+            fs::write(dir.path().join(name), b"abc").unwrap();
+        }
+        let mut wanted = read_entry(fd.as_fd(), b"held", &mask).unwrap().unwrap().attrs;
+        (wanted.meta.mode, wanted.meta.mtime) = (0o2751, Time { secs: 9, nanos: 8 });
+        if rustix::process::geteuid().is_root() {
+            (wanted.meta.uid, wanted.meta.gid) = (1234, 5678);
+        }
+        wanted.xattrs = vec![Xattr { name: b"user.note".to_vec(), value: b"x".to_vec() }];
+        for again in [false, true] {
+            if again {
+                wanted.xattrs.clear();
+            }
+            apply_attrs(&Handle::open(fd.as_fd(), b"held").unwrap(), &wanted, &mask).unwrap();
+            let file = File::options().write(true).open(dir.path().join("open")).unwrap();
+            apply_attrs_to_file(file.as_fd(), &wanted, &mask).unwrap();
+            for name in ["held", "open"] {
+                let now = read_entry(fd.as_fd(), name.as_bytes(), &mask).unwrap().unwrap();
+                assert_eq!(now.attrs, wanted, "{name}");
+            }
+        }
     }
 
     #[test]

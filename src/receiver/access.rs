@@ -4,6 +4,7 @@
 //! some of which bear a mode without `u+w`: for the time of one operation they get it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::Mode;
 
@@ -15,6 +16,12 @@ use crate::tree::RelPath;
 /// Search and write for the owner.
 const NEEDED: u32 = 0o300;
 
+/// Whether no mode stops this process. An agent never changes its user.
+fn is_root() -> bool {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    *ROOT.get_or_init(|| rustix::process::geteuid().is_root())
+}
+
 /// Directories that are open to their owner for as long as this lives.
 #[derive(Default)]
 pub(super) struct Access {
@@ -25,7 +32,7 @@ impl Access {
     /// Opens what an operation changes. What cannot be opened is left for the operation to fail on.
     pub fn for_message(root: &Root, streams: &Streams, message: &ToReceiver<'_>) -> Self {
         let mut access = Self::default();
-        if rustix::process::geteuid().is_root() {
+        if is_root() {
             return access;
         }
         match message {

@@ -8,7 +8,7 @@ use super::cases::{self, Instead};
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
-use super::operations::Content;
+use super::operations::{Content, Way};
 use super::owners::Names;
 use super::passes::Passes;
 use super::policy::Policy;
@@ -40,6 +40,7 @@ pub(super) struct Applier {
     pub(super) streams: Streams,
     pub(super) passes: Passes,
     pub(super) policy: Policy,
+    pub(super) way: Option<Way>,
     names: Names,
     boot_id: String,
 }
@@ -98,12 +99,16 @@ impl Applier {
             passes,
             names,
             policy,
+            way: None,
             boot_id,
         })
     }
 
     /// Does what one message asks for.
     pub fn handle(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
+        if !matches!(message, ToReceiver::Put { .. }) {
+            self.way = None;
+        }
         match message {
             ToReceiver::Owners(names) => {
                 let owners = self.names.owners(names);

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ use super::apply::{Applied, Applier};
 use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
 use super::streams::{Stream, create_temp};
 use super::trash::Trash;
-use crate::disk::{Handle, Parent, apply_attrs};
+use crate::disk::{Handle, Parent, apply_attrs, apply_attrs_to_file};
 use crate::protocol::{Expect, StreamId, ToSender, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, RelPath};
 
@@ -26,11 +27,34 @@ enum Spared {
     NotYet,
 }
 
+/// After this long a directory is resolved again, in case somebody else has renamed it.
+const WAY_MAX: Duration = Duration::from_millis(20);
+
 /// The content of a small file.
 pub(super) struct Content<'a> {
     pub hash: [u8; 32],
     pub provisional: bool,
     pub data: &'a [u8],
+}
+
+/// The directory of the last small file, held for the next. Nothing but small files is applied
+/// between, so no operation of the sender's leads elsewhere.
+pub(super) struct Way {
+    dir: Vec<u8>,
+    fd: OwnedFd,
+    resolved: Instant,
+    /// Whether the directory is noted as changed in the batch that is under way.
+    is_noted: bool,
+}
+
+impl Way {
+    fn to(fd: OwnedFd, path: &RelPath) -> Self {
+        Self { dir: path.parent_bytes().to_vec(), fd, resolved: Instant::now(), is_noted: false }
+    }
+
+    fn leads_to(&self, path: &RelPath) -> bool {
+        self.dir == path.parent_bytes() && self.resolved.elapsed() < WAY_MAX
+    }
 }
 
 impl Applier {
@@ -62,21 +86,35 @@ impl Applier {
         let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
         // The directory may have been renamed meanwhile; it is still the one that is held.
         self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;
+        self.durable.dir(stream.dir.as_fd());
         self.note_version(&stream.path, provisional);
         Ok(())
     }
 
     pub(super) fn put(&mut self, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {
-        let Content { hash, provisional, data } = *content;
-        if *blake3::hash(data).as_bytes() != hash {
+        if *blake3::hash(content.data).as_bytes() != content.hash {
             return Err(Undone::Why(Why::Torn));
         }
-        let parent = self.root.parent(path).map_err(Undone::parent)?;
-        let temp = temp_name(self.tag);
-        if self.policy.has_floor() {
-            self.policy.room_for(parent.fd.as_fd(), data.len() as u64)?;
+        // Most files of a batch lie beside each other.
+        let mut way = match self.way.take().filter(|way| way.leads_to(path)) {
+            Some(way) => way,
+            None => Way::to(self.root.parent(path).map_err(Undone::parent)?.fd, path),
+        };
+        self.put_in(&way.fd, path, attrs, content)?;
+        if !std::mem::replace(&mut way.is_noted, true) {
+            self.durable.dir(way.fd.as_fd());
         }
-        let file = create_temp(&parent.fd, &temp)?;
+        self.way = Some(way);
+        Ok(())
+    }
+
+    fn put_in(&mut self, dir: &OwnedFd, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {
+        let Content { provisional, data, .. } = *content;
+        if self.policy.has_floor() {
+            self.policy.room_for(dir.as_fd(), data.len() as u64)?;
+        }
+        let temp = temp_name(self.tag);
+        let file = create_temp(dir, &temp)?;
         let write = |mut data: &[u8]| -> Applied {
             while !data.is_empty() {
                 let len =
@@ -85,12 +123,9 @@ impl Applier {
             }
             Ok(())
         };
-        let done = write(data).and_then(|()| {
-            let file = file.try_clone().map_err(Undone::os("clone"))?;
-            self.install_file(file, (&parent.fd, &temp, path), attrs)
-        });
+        let done = write(data).and_then(|()| self.install_file(file, (dir, &temp, path), attrs));
         if done.is_err() {
-            let _ = rustix::fs::unlinkat(&parent.fd, temp.as_slice(), AtFlags::empty());
+            let _ = rustix::fs::unlinkat(dir, temp.as_slice(), AtFlags::empty());
         } else {
             self.note_version(path, provisional);
         }
@@ -105,19 +140,43 @@ impl Applier {
         }
     }
 
-    /// Gives a finished temporary file its metadata and its name: directory, temporary name, path.
+    /// Gives a finished temporary file its metadata and its name: directory, temporary name, path. The
+    /// directory is the caller's to note.
     fn install_file(&mut self, file: OwnedFd, place: (&OwnedFd, &[u8], &RelPath), attrs: &Attrs) -> Applied {
-        let (dir, temp, path) = place;
+        let (dir, temp, path) = (place.0.as_fd(), place.1, place.2);
         let name = path.name();
-        let handle = Handle::open(dir.as_fd(), temp).map_err(Undone::os("open"))?;
-        self.dress(&handle, attrs, dir.as_fd(), name)?;
-        let overwrites = look(dir.as_fd(), name)?.is_some();
-        if self.durable.before_rename(overwrites) {
-            rustix::fs::fdatasync(&file).map_err(|error| Undone::os("fsync")(error.into()))?;
+        if self.mask.perms {
+            let dressed = apply_attrs_to_file(file.as_fd(), attrs, &self.mask);
+            dressed.map_err(Undone::os("set attributes"))?;
         } else {
+            let handle = Handle::open(dir, temp).map_err(Undone::os("open"))?;
+            self.dress(&handle, attrs, dir, name)?;
+        }
+        let flush = || rustix::fs::fdatasync(&file).map_err(|error| Undone::os("fsync")(error.into()));
+        let early = self.durable.before_rename(false);
+        if early {
+            flush()?;
+        }
+        self.check_session()?;
+        // Most files are new: the rename itself tells.
+        let fresh = rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE).is_ok();
+        if !fresh {
+            let standing = look(dir, name)?;
+            let before = self.durable.before_rename(standing.is_some());
+            if before && !early {
+                flush()?;
+            }
+            self.spare(dir, standing.as_ref(), path)?;
+            self.check_session()?;
+            install(dir, temp, name, false)?;
+            if before {
+                return Ok(());
+            }
+        }
+        if !early {
             self.durable.file(file);
         }
-        self.install(dir.as_fd(), temp, path, false)
+        Ok(())
     }
 
     /// Sets the metadata of something new. Without `-p` a file keeps the mode of what it replaces, or

@@ -42,7 +42,12 @@ pub(super) type Done = Result<(), SessionError>;
 impl Session {
     /// Sends changes in their order.
     pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
+        // Resolved anew, after the last of them was issued.
+        self.way = None;
         for mut parcel in parcels {
+            if !matches!(parcel.change.kind, ChangeKind::Update { .. }) {
+                self.way = None;
+            }
             self.take_over(&mut parcel);
             self.since = parcel.change.since;
             match &parcel.change.kind {
@@ -121,7 +126,7 @@ impl Session {
     fn send_update(&mut self, parcel: Parcel) -> Done {
         let ChangeKind::Update { path, scope } = parcel.change.kind.clone() else { return Ok(()) };
         let began = Instant::now();
-        let entry = match self.shared.source.entry(&path, &self.shared.mask) {
+        let entry = match self.shared.source.entry_by(&mut self.way, &path, &self.shared.mask) {
             Ok(Some(entry)) => entry,
             Ok(None) => {
                 self.note_vanished(&path, parcel.change.since);
@@ -224,9 +229,13 @@ impl Session {
 
     /// Reads a file whole and sends it in one message.
     fn send_small(&mut self, path: RelPath, scope: Scope, parcel: Parcel) -> Done {
-        let read = self.shared.source.file(&path, &self.shared.mask, parcel.issued).and_then(|file| {
-            let content = whole(&file)?;
-            let end = file.finish(&self.shared.mask)?;
+        let (source, mask) = (&self.shared.source, &self.shared.mask);
+        let read = source.file_by(&mut self.way, &path, mask, parcel.issued).and_then(|file| {
+            let mut content = std::mem::take(&mut self.buffer);
+            if source.is_shared() || !file.whole(&mut content)? {
+                whole(&file, &mut content)?;
+            }
+            let end = file.finish()?;
             Ok((file, content, end))
         });
         let (file, content, end) = match read {
@@ -247,6 +256,7 @@ impl Session {
         let head = ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
         let source = Arc::clone(&self.shared.source);
         self.send_content(&head, &Content { source: &source, file: &file, offset: 0, data: &content })?;
+        self.buffer = content;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;
         self.keep(parcel);
@@ -554,18 +564,17 @@ pub(super) struct Delivered<'a> {
     pub provisional: bool,
 }
 
-/// Returns what a small file holds, its holes filled with zeros.
-fn whole(file: &SourceFile) -> io::Result<Arc<[u8]>> {
-    let mut content = Vec::new();
+/// Reads a small file in pieces, its holes filled with zeros, in place of what `content` held.
+fn whole(file: &SourceFile, content: &mut Vec<u8>) -> io::Result<()> {
+    content.clear();
     loop {
         match file.piece(content.len() as u64)? {
-            Piece::Data(data) if data.len() as u64 == file.size() => return Ok(data),
             Piece::Data(data) => content.extend_from_slice(&data),
             Piece::Hole(len) => {
                 let end = content.len() + usize::try_from(len).unwrap_or(0);
                 content.resize(end, 0);
             }
-            Piece::End => return Ok(content.into()),
+            Piece::End => return Ok(()),
         }
     }
 }

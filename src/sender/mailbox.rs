@@ -143,8 +143,12 @@ impl Mailbox {
             return false;
         }
         inner.bulk.push(Parcel { change, issued: Instant::now(), lane: Lane::Bulk, counts });
+        // Nobody waits while there is work.
+        let first = inner.live.len() + inner.bulk.len() == 1;
         drop(inner);
-        self.changed.notify_all();
+        if first {
+            self.changed.notify_all();
+        }
         true
     }
 
@@ -155,12 +159,15 @@ impl Mailbox {
             return Vec::new();
         }
         let queue = if lane == Lane::Live { &mut inner.live } else { &mut inner.bulk };
+        let before = queue.len();
         let taken: Vec<Parcel> = std::iter::from_fn(|| queue.pop()).take(max).collect();
+        // A pass that waits for room is woken for a good deal of it.
+        let roomy = before > BULK_MAX / 2 && queue.len() <= BULK_MAX / 2;
         for parcel in &taken {
             inner.taken = inner.taken.older(Since::of(parcel.change.since, parcel.counts));
         }
         drop(inner);
-        if lane == Lane::Bulk && !taken.is_empty() {
+        if lane == Lane::Bulk && roomy {
             self.room.notify_all();
         }
         taken

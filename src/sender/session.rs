@@ -15,7 +15,7 @@ use super::mailbox::{Lane, Mailbox, Parcel};
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
-use super::source::{Source, is_absence};
+use super::source::{Source, Way, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
@@ -34,6 +34,10 @@ const LIVE_BATCH: usize = 2048;
 const BULK_BATCH: usize = 16;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
+/// Bytes after which it is as well.
+const BULK_COMMIT_BYTES: u64 = 64 << 20;
+/// Time that a batch of a pass waits for more of it, once there is nothing else to send.
+const GATHER: Duration = Duration::from_millis(30);
 /// Time that a stop waits for what is in flight.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -81,6 +85,7 @@ pub struct Session {
     pub(super) unacked: VecDeque<(BatchId, Vec<Parcel>)>,
     /// Bytes that had been sent when each of them was ended, and when the last acknowledged one was.
     unacked_bytes: VecDeque<u64>,
+    committed_bytes: u64,
     pub(super) acked_bytes: u64,
     /// Directories in which a name changed since the last commit.
     pub(super) touched: BTreeSet<RelPath>,
@@ -108,6 +113,12 @@ pub struct Session {
     pub(super) live_told: bool,
     pub(super) told: Told,
     pub(super) stating: Stating,
+    /// The directory of the change that was sent last, within one call of `send_all`.
+    pub(super) way: Option<Way>,
+    /// What the last small file held: room for the next.
+    pub(super) buffer: Vec<u8>,
+    /// Until when a batch of a pass that is under way may grow.
+    gather_until: Option<Instant>,
 }
 
 /// A rename on its way.
@@ -159,6 +170,7 @@ impl Session {
             open: Vec::new(),
             unacked: VecDeque::new(),
             unacked_bytes: VecDeque::new(),
+            committed_bytes: 0,
             acked_bytes: 0,
             touched: BTreeSet::new(),
             uncommitted: false,
@@ -175,6 +187,9 @@ impl Session {
             debts: Debts::default(),
             pinged: Instant::now(),
             live_told: false,
+            way: None,
+            buffer: Vec::new(),
+            gather_until: None,
         }
     }
 
@@ -233,11 +248,16 @@ impl Session {
                 let bulk = self.shared.mailbox.take(Lane::Bulk, BULK_BATCH);
                 if !bulk.is_empty() {
                     self.send_all(bulk)?;
-                    if self.open.len() >= BULK_COMMIT {
+                    if self.is_batch_full() {
                         self.commit()?;
                     }
                     continue;
                 }
+            }
+            if self.gathers(Instant::now()) {
+                self.shared.outbox.flush()?;
+                self.shared.mailbox.wait(&mut seen, self.gather_until, false);
+                continue;
             }
             self.commit()?;
             if self.is_quiet() {
@@ -285,6 +305,21 @@ impl Session {
         self.shared.mailbox.wait(seen, Some(until), true);
         self.shared.outbox.waited(began.elapsed());
         Ok(())
+    }
+
+    /// Whether a batch of a pass holds so much that it is committed though there is more.
+    pub(super) fn is_batch_full(&self) -> bool {
+        let sent = self.shared.status.counters.totals().sent_bytes;
+        self.open.len() >= BULK_COMMIT || sent.saturating_sub(self.committed_bytes) >= BULK_COMMIT_BYTES
+    }
+
+    /// Whether more of a pass is to be expected for the batch that is open: each commit costs the target
+    /// a flush.
+    fn gathers(&mut self, now: Instant) -> bool {
+        let more = self.uncommitted && self.shared.passes_running.load(Ordering::Acquire) > 0;
+        let until = self.gather_until.filter(|_| more).unwrap_or(now + GATHER);
+        self.gather_until = more.then_some(until);
+        more && now < until
     }
 
     /// Whether nothing is under way and nothing waits, as far as this session goes.
@@ -350,9 +385,11 @@ impl Session {
             self.shared.committed.store(self.batch, Ordering::Release);
             self.shared.outbox.send(&ToReceiver::Commit { batch: self.batch })?;
             self.unacked.push_back((self.batch, std::mem::take(&mut self.open)));
-            self.unacked_bytes.push_back(self.shared.status.counters.totals().sent_bytes);
+            self.committed_bytes = self.shared.status.counters.totals().sent_bytes;
+            self.unacked_bytes.push_back(self.committed_bytes);
             self.batch += 1;
             self.uncommitted = false;
+            self.gather_until = None;
         }
         if self.shared.options.dry_run {
             self.open.clear();

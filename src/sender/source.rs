@@ -2,25 +2,36 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::packer::Packer;
-use crate::disk::{Root, Writers, read_entry, writers};
+use crate::disk::{Root, Writers, read_entry, read_open, writers};
 use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Version};
 
 /// Bytes of a file in one piece.
 pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
 const BEHIND_MAX: usize = 32 << 20;
+/// After this long a directory is resolved again.
+const WAY_MAX: Duration = Duration::from_millis(20);
 /// Bytes of small files that are kept for the other targets.
 const KEPT_MAX: usize = 8 << 20;
+
+/// The directory of the last path that was looked at, held for the next: most changes of a batch lie
+/// beside each other. What is read through it is as if it were read when it was resolved, so it must be
+/// younger than the change that is looked at.
+pub(super) struct Way {
+    dir: Vec<u8>,
+    fd: OwnedFd,
+    resolved: Instant,
+}
 
 /// The source tree, held open.
 pub struct Source {
@@ -82,6 +93,11 @@ impl Source {
         self.packer.as_ref()
     }
 
+    /// Whether what is read is kept for other targets.
+    pub(super) fn is_shared(&self) -> bool {
+        self.packer.is_some()
+    }
+
     /// Returns the path that was opened.
     pub fn path(&self) -> &Path {
         &self.path
@@ -101,6 +117,39 @@ impl Source {
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Source::entry`], by way of the last directory.
+    ///
+    /// # Errors
+    /// As [`Source::entry`].
+    pub(super) fn entry_by(
+        &self,
+        way: &mut Option<Way>,
+        path: &RelPath,
+        mask: &Mask,
+    ) -> io::Result<Option<Entry>> {
+        if path.is_root() {
+            return self.entry(path, mask);
+        }
+        match self.find(way, path) {
+            Ok(dir) => read_entry(dir, path.name(), mask),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn find<'a>(&self, way: &'a mut Option<Way>, path: &RelPath) -> io::Result<BorrowedFd<'a>> {
+        let dir = path.parent_bytes();
+        let held = way.take().filter(|way| way.dir == dir && way.resolved.elapsed() < WAY_MAX);
+        let held = match held {
+            Some(held) => held,
+            None => {
+                let resolved = Instant::now();
+                Way { dir: dir.to_vec(), fd: self.root().parent(path)?.fd, resolved }
+            }
+        };
+        Ok(way.insert(held).fd.as_fd())
     }
 
     /// Whether a directory lies on another filesystem than what holds it; `None` if there is none.
@@ -139,14 +188,45 @@ impl Source {
     /// # Errors
     /// What open(2) says; `ENOENT` if there is no regular file.
     pub fn file(&self, path: &RelPath, mask: &Mask, issued: Instant) -> io::Result<Arc<SourceFile>> {
+        self.shared_or(path, issued, || {
+            let parent = self.root().parent(path)?;
+            // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
+            let look = read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?;
+            if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
+                return Err(Errno::NOENT.into());
+            }
+            SourceFile::open(parent.fd.as_fd(), parent.name, mask)
+        })
+    }
+
+    /// As [`Source::file`], for what [`Source::entry_by`] has just found to be a regular file.
+    ///
+    /// # Errors
+    /// As [`Source::file`].
+    pub(super) fn file_by(
+        &self,
+        way: &mut Option<Way>,
+        path: &RelPath,
+        mask: &Mask,
+        issued: Instant,
+    ) -> io::Result<Arc<SourceFile>> {
+        self.shared_or(path, issued, || SourceFile::open(self.find(way, path)?, path.name(), mask))
+    }
+
+    fn shared_or(
+        &self,
+        path: &RelPath,
+        issued: Instant,
+        open: impl FnOnce() -> io::Result<SourceFile>,
+    ) -> io::Result<Arc<SourceFile>> {
         if self.packer.is_none() {
-            return SourceFile::open(&self.root(), path, mask).map(Arc::new);
+            return open().map(Arc::new);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = kept.files.get(path).and_then(Weak::upgrade).filter(|file| file.began >= issued) {
             return Ok(file);
         }
-        let file = Arc::new(SourceFile::open(&self.root(), path, mask)?);
+        let file = Arc::new(open()?);
         kept.files.insert(path.clone(), Arc::downgrade(&file));
         let weight = weight(&file);
         if weight <= PIECE_LEN + OVERHEAD {
@@ -191,7 +271,9 @@ pub struct SourceFile {
 
 struct Reading {
     /// Given up once all was read and is kept: tens of thousands of small files may be.
-    open: Option<Box<Open>>,
+    open: Option<Open>,
+    /// Of all of it, once it was read in one piece.
+    hash: Option<[u8; 32]>,
     next: u64,
     behind: VecDeque<(u64, Piece)>,
     behind_bytes: usize,
@@ -200,7 +282,14 @@ struct Reading {
 
 struct Open {
     file: OwnedFd,
-    hasher: blake3::Hasher,
+    /// Made with the first piece: it is large, and most files are small.
+    hasher: Option<Box<blake3::Hasher>>,
+}
+
+impl Open {
+    fn hasher(&mut self) -> &mut blake3::Hasher {
+        self.hasher.get_or_insert_with(|| Box::new(blake3::Hasher::new()))
+    }
 }
 
 /// A piece of a file.
@@ -231,27 +320,20 @@ pub enum End {
 }
 
 impl SourceFile {
-    fn open(root: &Root, path: &RelPath, mask: &Mask) -> io::Result<Self> {
-        let parent = root.parent(path)?;
+    fn open(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
-        let look = read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?;
-        if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
-            return Err(Errno::NOENT.into());
-        }
-        let file = rustix::fs::openat(&parent.fd, parent.name, flags, Mode::empty())?;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let began = Instant::now();
         let writers_before = writers(file.as_fd());
-        let mut entry = read_entry(file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
+        let (mut entry, allocated) = read_open(file.as_fd(), mask)?;
         if entry.attrs.meta.kind != Kind::File {
             return Err(Errno::NOENT.into());
         }
-        entry.name = parent.name.to_vec();
-        let blocks = rustix::fs::fstat(&file)?.st_blocks;
-        let allocated = u64::try_from(blocks).unwrap_or(0) * 512;
+        entry.name = name.to_vec();
         let sparse = allocated < entry.attrs.meta.size;
         let reading = Reading {
-            open: Some(Box::new(Open { file, hasher: blake3::Hasher::new() })),
+            open: Some(Open { file, hasher: None }),
+            hash: None,
             next: 0,
             behind: VecDeque::new(),
             behind_bytes: 0,
@@ -302,12 +384,12 @@ impl SourceFile {
         if in_order {
             match &piece {
                 Ok(Piece::Data(data)) => {
-                    open.hasher.update(data);
+                    open.hasher().update(data);
                     reading.next += data.len() as u64;
                     reading.behind_bytes += data.len();
                 }
                 Ok(Piece::Hole(len)) => {
-                    hash_zeros(&mut open.hasher, *len);
+                    hash_zeros(open.hasher(), *len);
                     reading.next += len;
                 }
                 _ => {}
@@ -326,6 +408,26 @@ impl SourceFile {
             }
         }
         Ok(piece)
+    }
+
+    /// Reads all of a small file into `buffer`, which it replaces, where nobody else is to share it.
+    /// `false` if it cannot be read so: then it is read in pieces.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub(super) fn whole(&self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = reading.open.as_ref().filter(|_| !self.sparse && reading.next == 0) else {
+            return Ok(false);
+        };
+        // Zeroed once: what is read overwrites it.
+        let len = usize::try_from(self.size()).map_or(PIECE_LEN, |len| len.min(PIECE_LEN));
+        buffer.resize(len, 0);
+        let filled = read_fully(&open.file, buffer, 0)?;
+        buffer.truncate(filled);
+        reading.hash = Some(*blake3::hash(buffer).as_bytes());
+        reading.next = filled as u64;
+        Ok(true)
     }
 
     fn read(&self, file: &OwnedFd, offset: u64) -> io::Result<Piece> {
@@ -348,15 +450,7 @@ impl SourceFile {
         }
         let len = usize::try_from(end - offset).map_or(PIECE_LEN, |len| len.min(PIECE_LEN));
         let mut data = vec![0; len];
-        let mut filled = 0;
-        while filled < len {
-            match rustix::io::pread(file, &mut data[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let filled = read_fully(file, &mut data, offset)?;
         data.truncate(filled);
         Ok(if filled == 0 { Piece::End } else { Piece::Data(data.into()) })
     }
@@ -365,21 +459,23 @@ impl SourceFile {
     ///
     /// # Errors
     /// What read(2) and statx(2) say.
-    pub fn finish(&self, mask: &Mask) -> io::Result<End> {
+    pub fn finish(&self) -> io::Result<End> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(end) = &reading.end {
             return Ok(end.clone());
         }
-        let Some(open) = &reading.open else { return Ok(End::Busy) };
-        let (file, hash) = (&open.file, *open.hasher.finalize().as_bytes());
-        let now = read_entry(file.as_fd(), b"", mask)?.ok_or(Errno::NOENT)?;
+        let (hash, next) = (reading.hash, reading.next);
+        let Some(open) = &mut reading.open else { return Ok(End::Busy) };
+        let hash = hash.unwrap_or_else(|| *open.hasher().finalize().as_bytes());
+        let file = &open.file;
+        let (now, _) = read_open(file.as_fd(), &Mask::nothing())?;
         let quiet = self.writers_before == Writers::None && writers(file.as_fd()) == Writers::None;
-        let unchanged = now.version() == self.entry.version() && reading.next == self.size();
+        let unchanged = now.version() == self.entry.version() && next == self.size();
         let end = if quiet && unchanged {
             End::Version { entry: Box::new(self.entry.clone()), hash, provisional: false }
-        } else if self.hash_again(file, reading.next)? == hash {
+        } else if self.hash_again(file, next)? == hash {
             let mut entry = self.entry.clone();
-            entry.attrs.meta.size = reading.next;
+            entry.attrs.meta.size = next;
             End::Version { entry: Box::new(entry), hash, provisional: true }
         } else {
             End::Busy
@@ -428,6 +524,20 @@ impl SourceFile {
     }
 }
 
+/// Reads as much of `data` as there is from `offset` on, and returns how much that is.
+fn read_fully(file: &OwnedFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < data.len() {
+        match rustix::io::pread(file, &mut data[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(filled)
+}
+
 fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while len > 0 {
@@ -471,12 +581,12 @@ mod tests {
         let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
         assert_eq!(read_all(&file), vec![7; 600_000]);
         assert!(
-            matches!(file.finish(&mask).unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes())
+            matches!(file.finish().unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes())
         );
         let writer = fs::OpenOptions::new().write(true).open(dir.path().join("f")).unwrap();
         let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
         read_all(&file);
-        assert!(matches!(file.finish(&mask).unwrap(), End::Version { provisional: true, .. }));
+        assert!(matches!(file.finish().unwrap(), End::Version { provisional: true, .. }));
         drop(writer);
     }
 
@@ -489,7 +599,7 @@ mod tests {
         file.piece(0).unwrap();
         fs::write(dir.path().join("f"), vec![8; 600_000]).unwrap();
         read_all(&file);
-        assert!(matches!(file.finish(&mask).unwrap(), End::Busy));
+        assert!(matches!(file.finish().unwrap(), End::Busy));
     }
 
     #[test]
@@ -498,12 +608,10 @@ mod tests {
         fs::write(dir.path().join("f"), "content").unwrap();
         let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
         assert_eq!(read_all(&file), b"content");
-        let End::Version { hash, .. } = file.finish(&Mask::everything()).unwrap() else { panic!() };
+        let End::Version { hash, .. } = file.finish().unwrap() else { panic!() };
         assert!(file.reading.lock().unwrap().open.is_none());
         assert_eq!(read_all(&file), b"content");
-        assert!(
-            matches!(file.finish(&Mask::everything()).unwrap(), End::Version { hash: again, .. } if again == hash)
-        );
+        assert!(matches!(file.finish().unwrap(), End::Version { hash: again, .. } if again == hash));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::changes::Delivered;
 use super::error::SessionError;
-use super::mailbox::{Mailbox, Parcel};
+use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Content;
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
@@ -300,7 +300,7 @@ impl Session {
     }
 
     fn end_file(&mut self, job: &mut Job, file: &SourceFile) -> Result<bool, SessionError> {
-        let end = match file.finish(&self.shared.mask) {
+        let end = match file.finish() {
             Ok(end) => end,
             Err(error) => {
                 self.read_failed(&job.path, &error, job.parcel.change.since)?;
@@ -325,7 +325,10 @@ impl Session {
         self.sent_content(&path, file, job.scope, &version)?;
         self.shared.feedback.sent(&path, file.began.elapsed());
         self.open.push(job.parcel.clone());
-        self.commit()?;
+        // A batch of a pass goes on: each commit costs the target a flush.
+        if job.parcel.lane == Lane::Live || self.is_batch_full() {
+            self.commit()?;
+        }
         Ok(false)
     }
 

@@ -91,8 +91,13 @@ impl RelPath {
         if self.0.is_empty() {
             return None;
         }
+        Some(Self(self.parent_bytes().to_vec()))
+    }
+
+    /// Returns the path of the directory that holds this path, as bytes; empty for the root itself.
+    pub fn parent_bytes(&self) -> &[u8] {
         let cut = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
-        Some(Self(self.0[..cut].to_vec()))
+        &self.0[..cut]
     }
 
     /// Returns the last component; empty for the root.
