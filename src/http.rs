@@ -24,7 +24,8 @@ use crate::status::{Answer, Happening, Report, Request, Series};
 pub use agent_check::{AgentCheckOptions, serve_agent_checks};
 pub use judge::{Judgement, Limits, judge};
 pub use metrics::metrics;
-pub use server::{ServeOptions, serve};
+pub use pages::ServeOptions;
+pub use server::serve;
 
 /// What a listener tells of.
 pub trait Site: Send + Sync {

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use super::itemize::Item;
 use super::numbers;
-use super::output::Numbers;
+use super::numbers::Numbers;
 use crate::tree::{Kind, Meta, Time};
 
 /// Widest field, in columns.

@@ -1,6 +1,18 @@
 //! Numbers in text, as rsync's `-h` levels write them.
 
-use super::output::Numbers;
+/// How numbers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Numbers {
+    /// `1234567` (`--no-h`).
+    Plain,
+    /// `1,234,567`.
+    #[default]
+    Grouped,
+    /// `1.23M`, in units of 1000 (`-h`).
+    Thousand,
+    /// `1.18M`, in units of 1024 (`-hh`).
+    Binary,
+}
 
 const UNITS: [char; 5] = ['K', 'M', 'G', 'T', 'P'];
 

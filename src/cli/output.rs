@@ -1,5 +1,6 @@
 //! How results are shown, as the options say.
 
+use super::numbers::Numbers;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,20 +67,6 @@ pub enum Progress {
     Never,
     /// A bar on a terminal, lines as rsync's elsewhere (`--progress`, `--info=progress2`).
     Lines,
-}
-
-/// How numbers are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Numbers {
-    /// `1234567` (`--no-h`).
-    Plain,
-    /// `1,234,567`.
-    #[default]
-    Grouped,
-    /// `1.23M`, in units of 1000 (`-h`).
-    Thousand,
-    /// `1.18M`, in units of 1024 (`-hh`).
-    Binary,
 }
 
 /// How a pass treats another one that holds the target.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::numbers;
-use super::output::{Numbers, Output, Progress};
+use super::numbers::Numbers;
+use super::output::{Output, Progress};
 
 /// Shortest time between two lines on a pipe.
 const LINE_EVERY: Duration = Duration::from_secs(1);

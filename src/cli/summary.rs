@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::numbers::{decimal, whole};
-use super::output::Numbers;
+use super::numbers::{Numbers, decimal, whole};
 use crate::monitor::Counts;
 
 /// Version of the JSON objects: raised when a field changes its meaning or goes; new fields come without.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::draft::{Draft, Pattern};
+use super::numbers::Numbers;
 use super::options::{Group, count, optional, switch, value};
-use super::output::{Numbers, Progress};
+use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
     ValueError, check_chmod, check_chown, parse_agent, parse_info, parse_max_delete, parse_seconds,

@@ -6,7 +6,7 @@
 //! **Sources:** rsync(1) "FILTER RULE MODIFIERS".
 
 use super::glob::{Ends, Glob, Starts};
-use super::rule::{has_deep, is_wild};
+use super::glob::{has_deep, is_wild};
 
 /// An absolute pattern as seen from the source.
 #[derive(Debug, PartialEq, Eq)]

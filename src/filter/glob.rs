@@ -6,8 +6,31 @@
 //! **Not here:** which part of a path is matched (`rule`, `lsyncd`).
 //! **Sources:** rsync(1) "PATTERN MATCHING RULES", observed with rsync 3.5.0; glob(7).
 
+use super::FilterError;
+
 /// Longest pattern in bytes: what rsync accepts, one path.
-pub(super) const PATTERN_LEN_MAX: usize = 4096;
+const PATTERN_LEN_MAX: usize = 4096;
+
+/// Checks what every pattern must hold, whoever wrote it.
+pub(super) fn check_pattern(pattern: &[u8]) -> Result<(), FilterError> {
+    if pattern.len() > PATTERN_LEN_MAX {
+        return Err(FilterError::Long(pattern.get(..64).unwrap_or_default().to_vec()));
+    }
+    if pattern.contains(&0) {
+        return Err(FilterError::Nul(pattern.to_vec()));
+    }
+    Ok(())
+}
+
+/// Whether rsync reads `pattern` as wildcards, in which a backslash escapes.
+pub(super) fn is_wild(pattern: &[u8]) -> bool {
+    pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+/// Whether `pattern` holds `**`, which can match slashes.
+pub(super) fn has_deep(pattern: &[u8]) -> bool {
+    pattern.windows(2).any(|pair| pair == b"**")
+}
 
 /// One element of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]

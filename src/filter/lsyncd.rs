@@ -9,8 +9,8 @@
 //! **Not here:** reading the files; lsyncd's start, which is [`Filter`](super::Filter) with the same lists.
 //! **Sources:** lsyncd's manual "Excludes" and "Filters", observed with lsyncd 2.2.3.
 
+use super::glob::check_pattern;
 use super::glob::{Ends, Glob, Starts};
-use super::rule::check_pattern;
 use super::{FilterError, RULES_MAX, Verdict};
 use crate::tree::RelPath;
 

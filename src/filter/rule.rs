@@ -6,7 +6,7 @@
 //! **Sources:** rsync(1) "FILTER RULES IN DEPTH", "FILTER RULE MODIFIERS", observed with rsync 3.5.0.
 
 use super::absolute;
-use super::glob::{Ends, Glob, PATTERN_LEN_MAX, Starts};
+use super::glob::{Ends, Glob, Starts, check_pattern, has_deep, is_wild};
 use super::lsyncd::Pattern;
 use super::{FilterError, Side, Verdict};
 
@@ -183,17 +183,6 @@ impl Rule {
     }
 }
 
-/// Checks what every pattern must hold, whoever wrote it.
-pub(super) fn check_pattern(pattern: &[u8]) -> Result<(), FilterError> {
-    if pattern.len() > PATTERN_LEN_MAX {
-        return Err(FilterError::Long(pattern.get(..64).unwrap_or_default().to_vec()));
-    }
-    if pattern.contains(&0) {
-        return Err(FilterError::Nul(pattern.to_vec()));
-    }
-    Ok(())
-}
-
 /// What the first word of a rule says.
 enum Kind {
     Plain(Verdict),
@@ -326,16 +315,6 @@ struct Rsync {
     dir_only: bool,
     /// `***` at the end: a directory is shown with a slash behind it, so `d/***` matches `d` as well.
     with_slash: bool,
-}
-
-/// Whether rsync reads `pattern` as wildcards, in which a backslash escapes.
-pub(super) fn is_wild(pattern: &[u8]) -> bool {
-    pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
-}
-
-/// Whether `pattern` holds `**`, which can match slashes.
-pub(super) fn has_deep(pattern: &[u8]) -> bool {
-    pattern.windows(2).any(|pair| pair == b"**")
 }
 
 impl Rsync {

@@ -15,13 +15,24 @@ use std::sync::Arc;
 
 use super::Site;
 use super::judge::{Judgement, Limits, judge};
-use super::server::ServeOptions;
 use crate::config::parse_duration;
 use crate::status::{Answer, Report, Request, Sample, TargetReport};
 
 const HTML: &str = include_str!("page.html");
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// How a site is served.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// What a client must present to act.
+    pub token: Option<String>,
+    /// What is good enough, where a request does not say.
+    pub limits: Limits,
+    /// Whether there is a page, with events, and targets have names: a standby answers machines alone, and
+    /// for itself.
+    pub page: bool,
+}
 
 /// A request, as far as it matters here.
 #[derive(Debug, Clone, Default)]

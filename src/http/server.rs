@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Site;
-use super::judge::Limits;
-use super::pages::{Asked, Page, Pages};
+use super::pages::{Asked, Page, Pages, ServeOptions};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 128;
@@ -30,18 +29,6 @@ const CONNECTION_MAX: Duration = Duration::from_secs(120);
 const BODY_LEN_MAX: usize = 16 * 1024;
 /// Time between two events, and so between two looks at the values.
 const EVENT_EVERY: Duration = Duration::from_secs(1);
-
-/// How a site is served.
-#[derive(Clone)]
-pub struct ServeOptions {
-    /// What a client must present to act.
-    pub token: Option<String>,
-    /// What is good enough, where a request does not say.
-    pub limits: Limits,
-    /// Whether there is a page, with events, and targets have names: a standby answers machines alone, and
-    /// for itself.
-    pub page: bool,
-}
 
 struct Server {
     pages: Pages,

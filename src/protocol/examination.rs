@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Place;
+use super::place::Place;
 use crate::tree::Time;
 
 /// What a target is like, as far as trying it out tells.

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::confinement::{Confinement, told_or_not};
 use super::examination::{Examination, Stated};
 use super::keeping::{KeptEntry, Order, Terms, terms_or_none};
+use super::place::Place;
 
 use crate::config::Durability;
-use crate::tree::{Attrs, Digest, Entry, FileId, Kind, Mask, RelPath, Time};
+use crate::tree::{Attrs, Digest, Entry, Kind, Mask, RelPath, Time};
 
 /// Newest version of the protocol that this build speaks.
 ///
@@ -36,15 +37,6 @@ pub type BatchId = u64;
 pub type StreamId = u32;
 /// Numbers one pass within a session.
 pub type PassId = u32;
-
-/// Where a root stands on its host, for refusing equal and nested trees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The running kernel's boot id: the same on both sides means one host.
-    pub boot_id: String,
-    /// The root's inode, then its ancestors', up to `/`.
-    pub lineage: Vec<FileId>,
-}
 
 /// Whether the receiver keeps state in the target's root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
