@@ -261,6 +261,7 @@ impl Session {
             }
             self.commit()?;
             if self.is_quiet() {
+                self.shared.status.looked(self.batch);
                 if !self.shared.options.live {
                     let again = self.shared.feedback.settle();
                     if again.is_empty() {

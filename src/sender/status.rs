@@ -242,6 +242,15 @@ impl TargetStatus {
         inner.problems.retain(|_, problem| problem.trying.is_none_or(|trying| trying > commit));
     }
 
+    /// Counts as solved what was looked at again up to `commit` and needed nothing to be sent: nothing will
+    /// be acknowledged for it.
+    pub fn looked(&self, commit: u64) {
+        let mut inner = self.lock();
+        if !inner.problems.is_empty() {
+            inner.problems.retain(|_, problem| problem.trying.is_none_or(|trying| trying > commit));
+        }
+    }
+
     /// Forgets the Problems of a path and everything below it: a new session tries anew.
     pub fn retry_all(&self) {
         for problem in self.lock().problems.values_mut() {

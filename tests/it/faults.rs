@@ -5,6 +5,8 @@
 
 mod calls;
 mod kills;
+mod limits;
+mod network;
 mod power;
 mod scene;
 

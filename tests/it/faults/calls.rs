@@ -4,11 +4,14 @@ use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::scene::{Contents, assert_whole, contents, differing, exhaustive, is_tried, last_step, write};
-use crate::support::command::{Background, Environment};
-use crate::support::stand::scratch;
+use super::scene::{
+    Contents, Watch, assert_whole, contents, differing, exhaustive, is_tried, last_step, write,
+};
+use crate::support::command::{Background, Environment, agent_command, eventually};
+use crate::support::stand::{Stand, scratch};
 use crate::support::syscalls::{Call, Verdict, Watched, hold};
 use crate::support::tree::copy_tree;
 
@@ -246,4 +249,92 @@ fn whichever_call_of_a_single_pass_fails_it_is_told_nothing_is_torn_and_the_next
     println!("{rounds} passes, of which {failures} met a failing call");
     assert_eq!(faults, 0, "of {rounds} rounds");
     assert!(failures > 10);
+}
+
+/// A live mirror to two targets, on a layer that fails.
+struct Live {
+    stand: Stand,
+    layer: Layer,
+    mirror: Background,
+    version: u32,
+}
+
+impl Live {
+    fn new() -> Self {
+        let stand = Stand::new();
+        write(&stand.source(), 1);
+        let mut command = stand.environment.speil([
+            "mirror",
+            "--no-delete-guard",
+            "--reconcile-interval=never",
+            &format!("--control={}", stand.control().display()),
+            &format!("--agent={}", agent_command()),
+            &format!("{}/", stand.source().display()),
+            &stand.target("first").display().to_string(),
+            &stand.target("second").display().to_string(),
+        ]);
+        let layer = Layer::below(&mut command, stand.dir.path());
+        let mirror = Background::spawn(command);
+        eventually("both are live", || {
+            mirror.stdout().iter().filter(|line| line.ends_with(": live")).count() == 2
+        });
+        Self { stand, layer, mirror, version: 1 }
+    }
+
+    /// Changes everything while one call fails, once. Returns whether there was one to fail.
+    fn round(&mut self, wish: Wish) -> bool {
+        let (source, newest) = (self.stand.source(), Arc::new(AtomicU32::new(self.version)));
+        let targets = ["first", "second"].map(|name| self.stand.target(name));
+        let watches = targets.each_ref().map(|target| Watch::of(target, &newest));
+        self.layer.arm(wish);
+        self.version = newest.fetch_add(1, Ordering::AcqRel) + 1;
+        write(&source, self.version);
+        let control = format!("--control={}", self.stand.control().display());
+        let waited = self.stand.environment.run(["wait", "--timeout=40s", &control]);
+        let failed = self.layer.disarm();
+        let status = self.stand.environment.run(["status", &control]).stdout;
+        let context = format!("{}: {failed:?}: {:?}\n{status}", told(wish), self.mirror.stderr());
+        // Told as done is done, and whatever failed has healed by itself.
+        assert_eq!(waited.code(), 0, "{context}: {waited:?}");
+        for target in &targets {
+            let mut left = differing(&source, target);
+            // One that could not be removed is the next session's to remove.
+            left.retain(|path| !is_temporary(Path::new(path)));
+            assert!(left.is_empty(), "{context}: {target:?} differs: {left:?}");
+        }
+        for watch in watches {
+            watch.end();
+        }
+        failed.is_some()
+    }
+}
+
+#[test]
+fn whichever_call_of_a_live_mirror_fails_it_heals_by_itself_and_nothing_is_told_as_done_before() {
+    let mut live = Live::new();
+    let (mut rounds, mut failures, mut faults) = (0, 0, 0);
+    for mut wish in wishes() {
+        // A round is a second or two here: every call is tried by the single passes.
+        let step = if exhaustive() { 5 } else { 7 };
+        if !exhaustive() {
+            wish.nth = 2;
+        }
+        while wish.nth <= if exhaustive() { 10_000 } else { 9 } {
+            rounds += 1;
+            match std::panic::catch_unwind(AssertUnwindSafe(|| live.round(wish))) {
+                Ok(false) => break,
+                Ok(true) => failures += 1,
+                Err(_) => {
+                    faults += 1;
+                    live.mirror.signal(rustix::process::Signal::KILL);
+                    live = Live::new();
+                }
+            }
+            wish.nth += step;
+        }
+    }
+    println!("{rounds} rounds, in {failures} of which a call failed");
+    assert_eq!(faults, 0, "of {rounds} rounds");
+    assert!(failures > 5);
+    live.mirror.terminate();
 }

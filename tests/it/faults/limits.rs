@@ -1,0 +1,164 @@
+//! Too few watches, too short a queue, and a source that is not there.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use super::scene::exhaustive;
+use crate::support::churn::Churn;
+use crate::support::command::{Background, SPEIL, agent_command, eventually};
+use crate::support::faults::{Mount, is_root};
+use crate::support::process::read;
+use crate::support::stand::{Stand, assert_settles};
+
+/// A setting of the kernel's, put back when this goes.
+struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    fn of(path: &'static str, value: &str) -> Self {
+        let before = fs::read_to_string(path).unwrap();
+        let setting = Self { path, before };
+        fs::write(path, value).unwrap();
+        setting
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        fs::write(self.path, &self.before).expect("the setting as it was");
+    }
+}
+
+#[test]
+fn with_a_queue_of_sixteen_events_everything_arrives_all_the_same() {
+    // The queue's length is the whole machine's: only where nothing else is tested.
+    if !exhaustive() || !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let setting = Setting::of("/proc/sys/fs/inotify/max_queued_events", "16");
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    // The instance keeps the length that it began with.
+    drop(setting);
+    let mut churn = Churn::new(16, &stand.source());
+    for _ in 0..20 {
+        churn.run(100);
+        assert_settles(&stand, "standby", "with a queue of 16 events", &mirror);
+    }
+    let status =
+        stand.environment.run(["status", "--json", &format!("--control={}", stand.control().display())]);
+    assert!(status.stdout.contains("\"overflow\""), "the queue was long enough: {}", status.stdout);
+    mirror.terminate();
+}
+
+#[test]
+fn a_queue_that_ran_over_while_nobody_read_it_loses_nothing() {
+    let stand = Stand::new();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    fs::create_dir(stand.source().join("d")).unwrap();
+    eventually("the directory", || stand.target("standby").join("d").is_dir());
+    mirror.signal(Signal::STOP);
+    eventually("it stands still", || read(mirror.pid()).is_some_and(|process| process.state == 'T'));
+    // Three events for each name: made, closed, removed or renamed.
+    for at in 0..limit / 2 {
+        let path = stand.source().join(format!("d/{}", at % 500));
+        fs::write(&path, at.to_string()).unwrap();
+        if at % 3 == 0 {
+            fs::remove_file(&path).unwrap();
+        } else {
+            fs::rename(&path, stand.source().join(format!("d/{}", at % 700))).unwrap();
+        }
+    }
+    // After the last event that there was room for.
+    fs::create_dir_all(stand.source().join("new/deep")).unwrap();
+    fs::write(stand.source().join("new/deep/file"), "unheard").unwrap();
+    mirror.signal(Signal::CONT);
+    assert_settles(&stand, "standby", "after the overflow", &mirror);
+    fs::write(stand.source().join("new/deep/later"), "heard").unwrap();
+    assert_settles(&stand, "standby", "live again", &mirror);
+    let status =
+        stand.environment.run(["status", "--json", &format!("--control={}", stand.control().display())]);
+    assert!(status.stdout.contains("\"overflow\""), "nothing ran over: {}", status.stdout);
+    mirror.terminate();
+}
+
+#[test]
+fn with_ten_watches_for_forty_directories_the_lack_is_told_and_everything_arrives() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let dirs: Vec<_> = (0..40).map(|at| stand.source().join(format!("d{at}/below"))).collect();
+    for dir in &dirs {
+        fs::create_dir_all(dir).unwrap();
+    }
+    // In a user namespace the limit is its own.
+    let mut command = stand.environment.command("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.arg("echo 10 >/proc/sys/user/max_inotify_watches && exec \"$@\"").arg("sh").arg(SPEIL);
+    command.args(["mirror", "--no-delete-guard", "--no-owner", "--no-group", "--reconcile-interval=1s"]);
+    command.arg(format!("--agent={}", agent_command()));
+    command.arg(format!("--control={}", stand.control().display()));
+    command.arg(stand.source().join("")).arg(stand.target("standby"));
+    let mirror = Background::spawn(command);
+    mirror.wait_for_line(": live");
+    let heard = |text: &str| mirror.stderr().iter().any(|line| line.contains(text));
+    eventually("the lack is told", || heard("max_user_watches"));
+    for (at, dir) in dirs.iter().enumerate() {
+        fs::write(dir.join("file"), at.to_string()).unwrap();
+    }
+    assert_settles(&stand, "standby", "without watches", &mirror);
+    // Nor is anything deleted that is merely not watched.
+    fs::remove_file(dirs[39].join("file")).unwrap();
+    assert_settles(&stand, "standby", "a removal", &mirror);
+    mirror.terminate();
+}
+
+fn files(root: &Path) -> usize {
+    let walk = walkdir::WalkDir::new(root).into_iter().flatten();
+    walk.filter(|entry| entry.file_type().is_file() && !entry.path().to_string_lossy().contains(".speil"))
+        .count()
+}
+
+#[test]
+fn a_source_root_that_is_unmounted_and_mounted_again_deletes_nothing_and_is_mirrored_again() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let volume = stand.path("volume");
+    fs::create_dir(&volume).unwrap();
+    for at in 0..30 {
+        fs::write(volume.join(format!("f{at}")), "on the volume").unwrap();
+    }
+    let mount = Mount::bind(&volume, &stand.source());
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    assert_eq!(files(&stand.target("standby")), 30);
+    let control = format!("--control={}", stand.control().display());
+    drop(mount);
+    // The mount point is empty, and a pass looks at it.
+    for _ in 0..3 {
+        stand.environment.run(["reconcile", &control]).succeeded();
+        let waited = stand.environment.run(["wait", "--timeout=2s", &control]);
+        assert_eq!(files(&stand.target("standby")), 30, "{waited:?} {:?}", mirror.stderr());
+    }
+    let mount = Mount::bind(&volume, &stand.source());
+    fs::write(stand.source().join("after"), "mounted again").unwrap();
+    assert_settles(&stand, "standby", "mounted again", &mirror);
+    fs::write(stand.source().join("later"), "live").unwrap();
+    assert_settles(&stand, "standby", "live again", &mirror);
+    mirror.terminate();
+    drop(mount);
+    // A daemon that starts on the bare mount point.
+    let mirror = stand.start_mirror(&["standby"], &["--reconcile-interval=never"]);
+    eventually("it has looked", || !mirror.stderr().is_empty() || !mirror.stdout().is_empty());
+    let _ = stand.environment.run(["wait", "--timeout=2s", &control]);
+    assert_eq!(files(&stand.target("standby")), 32, "{:?}", mirror.stderr());
+    drop(mirror);
+}
