@@ -42,7 +42,7 @@ pub use keeping::parse_trash;
 pub use lua::Limits;
 pub use model::{
     AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, LogFormat,
-    MaxDelete, Reconcile, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash, Verify,
+    MaxDelete, Reconcile, Scrub, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash, Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -144,6 +145,41 @@ pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
     match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
         Some(entry) if entry.attrs.meta.kind == Kind::File => hash_file(parent.fd.as_fd(), parent.name),
         _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Returns BLAKE3 of the regular file at `path`, read from the disk at no more than `rate` bytes a second;
+/// what is read does not stay in the page cache. `stop` is asked now and then.
+///
+/// # Errors
+/// What opening and reading it say; `ECANCELED` if it was to stop.
+pub fn prove(root: &Root, path: &RelPath, rate: u64, stop: &dyn Fn() -> bool) -> io::Result<[u8; 32]> {
+    use rustix::fs::Advice;
+    let parent = root.parent(path)?;
+    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
+        Some(entry) if entry.attrs.meta.kind == Kind::File => {}
+        _ => return Err(io::ErrorKind::NotFound.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&parent.fd, parent.name, flags, Mode::empty())?;
+    // What the cache holds says nothing of what the disk holds.
+    let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    let (began, mut read) = (Instant::now(), 0_u64);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        let len = rustix::io::read(&file, &mut buffer[..])?;
+        if len == 0 {
+            return Ok(*hasher.finalize().as_bytes());
+        }
+        hasher.update(&buffer[..len]);
+        read += len as u64;
+        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(read), Advice::DontNeed);
+        let due = Duration::from_secs_f64(read as f64 / rate.max(1) as f64);
+        std::thread::sleep(due.saturating_sub(began.elapsed()).min(Duration::from_secs(1)));
+        if stop() {
+            return Err(rustix::io::Errno::CANCELED.into());
+        }
     }
 }
 

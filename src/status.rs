@@ -209,6 +209,9 @@ pub struct TargetReport {
     /// The last comparison of the whole tree.
     #[serde(default)]
     pub reconcile: Option<ReconcileReport>,
+    /// What reading everything again in the background tells, where that is asked for.
+    #[serde(default)]
+    pub scrub: Option<ScrubReport>,
     /// Paths that fail beyond those in `problems`.
     #[serde(default)]
     pub more_problems: u64,
@@ -232,6 +235,36 @@ pub struct TargetReport {
     pub last_pass_different: u64,
     /// Paths that fail.
     pub problems: Vec<ProblemReport>,
+}
+
+/// What reading everything again in the background tells.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScrubReport {
+    /// Seconds since the epoch at which the last one ended.
+    pub last: Option<u64>,
+    /// Whether one is under way.
+    pub running: bool,
+    /// Files that it has read on both sides, or the last one.
+    pub files: u64,
+    /// Files of equal size and time and other bytes.
+    pub mismatches: Vec<MismatchReport>,
+}
+
+/// A file of equal size and time and other bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MismatchReport {
+    /// The path, quoted.
+    pub path: String,
+    /// BLAKE3 of what the source has.
+    pub source: String,
+    /// BLAKE3 of what the target has.
+    pub target: String,
+    /// Which side is rotten: `source`, `target`, or `either`.
+    pub suspect: String,
+    /// Whether the source's version was sent.
+    pub repaired: bool,
+    /// Seconds since the epoch at which it was found.
+    pub time: u64,
 }
 
 /// One comparison of a whole tree.
@@ -360,6 +393,9 @@ pub fn text(report: &Report) -> String {
                     target.last_pass_different
                 );
             }
+            if let Some(scrub) = &target.scrub {
+                scrub_text(&mut out, scrub, report.time);
+            }
             if target.held > 0 {
                 let reason = target.held_reason.as_deref().unwrap_or("held");
                 let _ =
@@ -379,4 +415,24 @@ pub fn text(report: &Report) -> String {
         }
     }
     out
+}
+
+fn scrub_text(out: &mut String, scrub: &ScrubReport, now: u64) {
+    use std::fmt::Write;
+    let (files, rotten) = (scrub.files, scrub.mismatches.len());
+    // Writing to a string cannot fail.
+    let _ = match (scrub.last, scrub.running) {
+        (_, true) => writeln!(out, "    scrub under way, {files} files read, {rotten} mismatches"),
+        (Some(last), _) => {
+            let ago = now.saturating_sub(last);
+            writeln!(out, "    last scrub {ago} s ago, {files} files read, {rotten} mismatches")
+        }
+        (None, false) => writeln!(out, "    not scrubbed yet"),
+    };
+    for found in &scrub.mismatches {
+        let MismatchReport { path, source, target, suspect, .. } = found;
+        let then = if found.repaired { "; sent again" } else { "" };
+        let _ =
+            writeln!(out, "    rotten {path}: source {source}, target {target}; suspect: {suspect}{then}");
+    }
 }

@@ -51,6 +51,11 @@ pub fn explain(sync: &Sync) -> Vec<String> {
     }
     say(kept(sync));
     say(passes(&sync.reconcile));
+    if let Some(scrub) = sync.scrub {
+        let then = if scrub.repair { "repaired" } else { "reported" };
+        let (every, rate) = (span(scrub.interval), size(scrub.rate));
+        say(format!("every {every} all contents are read at {rate} a second; what rotted is {then}"));
+    }
     say(acknowledged(sync.durability));
     say(carried(sync));
     lines

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::Trash;
 use crate::config::error::ConfigError;
-use crate::config::raw::{Raw, Section, plain};
+use crate::config::raw::{Raw, Section, lit, plain};
 use crate::config::units::{UnitError, parse_duration, parse_size};
+use crate::config::{Scrub, Trash};
 
 /// Reads `trash`.
 ///
@@ -31,6 +31,41 @@ pub(super) fn trash(section: &Section) -> Result<Option<Trash>, ConfigError> {
         trash.max = size.ok_or_else(|| section.wrong("max", given, "a size (\"10G\")"))?;
     }
     Ok(Some(trash))
+}
+
+/// Reads `scrub`.
+///
+/// # Errors
+/// [`ConfigError`] (die) for anything but a mode, or a table of what a scrub can be told.
+pub(super) fn scrub(section: &Section) -> Result<Option<Scrub>, ConfigError> {
+    const MODE: &str = "\"report\", \"repair\" or \"off\"";
+    const ALLOWED: &str =
+        "\"report\", \"repair\", \"off\" or { mode = \"report\", interval = \"7d\", rate = \"20M\" }";
+    let modes = [
+        (lit("report"), Some(false)),
+        (lit("repair"), Some(true)),
+        (lit("off"), None),
+        (Raw::Bool(false), None),
+    ];
+    let (mut mode, mut scrub) = (None, Scrub::default());
+    if !matches!(section.get("scrub"), Some(Raw::Table(_))) {
+        section.choice("scrub", &modes, ALLOWED, &mut mode)?;
+        return Ok(mode.map(|repair| Scrub { repair, ..scrub }));
+    }
+    let Some(section) = section.section("scrub", ALLOWED)? else { return Ok(None) };
+    section.only(&["interval", "mode", "rate"], "scrub")?;
+    mode = Some(false);
+    section.choice("mode", &modes, MODE, &mut mode)?;
+    match (section.duration("interval")?, section.get("interval")) {
+        (Some(Duration::ZERO), Some(given)) => return Err(section.wrong("interval", given, "more than 0")),
+        (Some(interval), _) => scrub.interval = interval,
+        (None, _) => {}
+    }
+    if let Some(given) = section.get("rate") {
+        let rate = plain(given).and_then(|text| parse_size(&text).ok()).filter(|&rate| rate > 0);
+        scrub.rate = rate.ok_or_else(|| section.wrong("rate", given, "a size a second (\"20M\")"))?;
+    }
+    Ok(mode.map(|repair| Scrub { repair, ..scrub }))
 }
 
 /// Returns what a text says of the trash: `7d`, `7d,10G`, or `off`.

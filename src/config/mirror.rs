@@ -18,7 +18,7 @@ use crate::config::{
 };
 
 /// Every key of the layer.
-const KEYS: [&str; 51] = [
+const KEYS: [&str; 52] = [
     "_layer",
     "acls",
     "agent",
@@ -53,6 +53,7 @@ const KEYS: [&str; 51] = [
     "perms",
     "pollInterval",
     "reconcile",
+    "scrub",
     "sizeOnly",
     "source",
     "sparse",
@@ -230,6 +231,7 @@ fn timing(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
     }
     sync.reconcile = reconcile(section)?;
     sync.trash = super::keeping::trash(section)?;
+    sync.scrub = super::keeping::scrub(section)?;
     Ok(())
 }
 

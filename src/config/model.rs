@@ -191,6 +191,8 @@ pub struct Sync {
     pub allowed: Allowed,
     /// What the targets keep of what is removed and replaced there.
     pub trash: Option<Trash>,
+    /// Reading everything again in the background.
+    pub scrub: Option<Scrub>,
 }
 
 impl Sync {
@@ -224,7 +226,25 @@ impl Sync {
             adopted: false,
             allowed: Allowed::default(),
             trash: None,
+            scrub: None,
         }
+    }
+}
+
+/// Reading everything again in the background, where size and time say that it is equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scrub {
+    /// What is found is repaired where the target is to blame.
+    pub repair: bool,
+    /// Time from the end of one to the next.
+    pub interval: Duration,
+    /// Bytes a second on either side.
+    pub rate: u64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { repair: false, interval: Duration::from_secs(7 * 86_400), rate: 20 << 20 }
     }
 }
 

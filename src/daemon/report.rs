@@ -6,8 +6,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::pipeline::RunningTarget;
 use super::service::Running;
 use crate::monitor::PassSummary;
-use crate::sender::{TargetProblem, TargetState};
-use crate::status::{ProblemReport, ReconcileReport, Report, SCHEMA, SyncReport, TargetReport};
+use crate::sender::{Scrubbed, TargetProblem, TargetState};
+use crate::status::{
+    MismatchReport, ProblemReport, ReconcileReport, Report, SCHEMA, ScrubReport, SyncReport, TargetReport,
+};
 use crate::tree::RelPath;
 
 /// Returns a moment in seconds since the epoch.
@@ -23,7 +25,14 @@ pub(super) fn report(running: &[Running]) -> Report {
             watched: pipeline.watched().0,
             watch_problems: pipeline.watched().1,
             running: true,
-            targets: pipeline.targets.iter().map(target_report).collect(),
+            targets: pipeline
+                .targets
+                .iter()
+                .map(|running| TargetReport {
+                    scrub: pipeline.sync.scrub.map(|_| scrub_report(&running.status.scrubbed)),
+                    ..target_report(running)
+                })
+                .collect(),
         },
         Running::Waiting(sync, _) => SyncReport {
             name: shown(sync.name.as_bytes()),
@@ -101,6 +110,20 @@ pub(super) fn problem(path: &RelPath, problem: TargetProblem) -> ProblemReport {
         attempts: problem.attempts,
         retry_ms: u64::try_from(left).unwrap_or(u64::MAX),
     }
+}
+
+fn scrub_report(scrubbed: &Scrubbed) -> ScrubReport {
+    let (running, files) = scrubbed.running();
+    let hex = |hash: [u8; 32]| blake3::Hash::from_bytes(hash).to_hex().to_string();
+    let mismatches = scrubbed.mismatches().into_iter().map(|(path, found)| MismatchReport {
+        path: path.to_string(),
+        source: hex(found.source),
+        target: hex(found.target),
+        suspect: found.suspect.word().to_owned(),
+        repaired: found.repaired,
+        time: seconds(found.at),
+    });
+    ScrubReport { last: scrubbed.last().map(seconds), running, files, mismatches: mismatches.collect() }
 }
 
 fn reconcile_report(time: SystemTime, summary: &PassSummary) -> ReconcileReport {

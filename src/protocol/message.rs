@@ -423,6 +423,22 @@ pub enum ToReceiver<'a> {
     ///
     /// [`Errand::Keeper`]: super::Errand::Keeper
     Undo(Order),
+    /// As [`ToReceiver::Hash`], at no more than so many bytes a second and past the page cache.
+    Prove {
+        /// Number of the pass.
+        pass: PassId,
+        /// The file.
+        path: RelPath,
+        /// Bytes a second.
+        rate: u64,
+    },
+    /// Keeps what stands at a path, besides leaving it there.
+    KeepAside {
+        /// The path.
+        path: RelPath,
+        /// What must stand there, else [`Why::Differs`].
+        expect: Expect,
+    },
 }
 
 /// Why an operation was not done, where doing something else helps.

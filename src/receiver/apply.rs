@@ -119,6 +119,7 @@ impl Applier {
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),
             ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
+            ToReceiver::Prove { pass, path, rate } => self.passes.prove(pass, path, rate),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
             ToReceiver::State(stated) => {
                 if let Some(state) = &self.state {
@@ -319,6 +320,10 @@ impl Applier {
             ToReceiver::Delete { path, expect, keep_strangers } => {
                 let done = self.delete(&path, &expect, keep_strangers);
                 (path, done)
+            }
+            ToReceiver::KeepAside { path, expect } => {
+                let kept = self.keep_aside(&path, &expect);
+                (path, kept)
             }
             ToReceiver::Put { path, attrs, hash, provisional, data } => {
                 let put = self.put(&path, &attrs, &Content { hash, provisional, data: &data });

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::disk::{Handle, Root, apply_attrs, names, read_entry};
 use crate::scan::STATE_DIR;
-use crate::tree::{Entry, Kind, Mask, RelPath, Time};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
 
 /// What comes within this time stands below one moment.
 const SLOT_SPAN: Duration = Duration::from_secs(1);
@@ -175,6 +175,19 @@ impl Kept {
             self.close_slot(&name);
         }
         Ok(excess - left)
+    }
+
+    /// Whether this very file is kept as a version of a path.
+    pub fn has(&self, path: &RelPath, id: FileId) -> io::Result<bool> {
+        for (_, name) in self.slots()? {
+            let slot = Root::from_fd(self.slot(&name)?);
+            let Ok(parent) = slot.parent(path) else { continue };
+            let there = read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?;
+            if there.is_some_and(|there| there.id == id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns how many entries there are that are no directories on the way, and what they take.

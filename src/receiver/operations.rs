@@ -405,6 +405,17 @@ impl Applier {
         Ok(())
     }
 
+    /// Gives what stands at a path a second name among what is kept; once.
+    pub(super) fn keep_aside(&mut self, path: &RelPath, expect: &Expect) -> Applied {
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let dir = parent.fd.as_fd();
+        let Some(now) = look(dir, parent.name)?.filter(|now| self.fits(now, expect)) else {
+            return Err(Undone::Why(Why::Differs));
+        };
+        let Some(strangers) = self.strangers.as_mut() else { return Ok(()) };
+        strangers.keep_once(dir, path, &now).map_err(Undone::os("set aside"))
+    }
+
     /// Keeps what someone else wrote, or what the trash takes, of a name that is about to be taken by
     /// something else.
     fn spare(

@@ -28,6 +28,8 @@ enum Order {
     List(RelPath),
     Links,
     Hash(RelPath),
+    /// At so many bytes a second.
+    Prove(RelPath, u64),
 }
 
 /// The passes of a session, each on a thread of its own.
@@ -118,6 +120,12 @@ impl Passes {
         }
     }
 
+    pub fn prove(&self, pass: PassId, path: RelPath, rate: u64) {
+        if let Some(orders) = self.orders.get(&pass) {
+            let _ = orders.send(Order::Prove(path, rate));
+        }
+    }
+
     pub fn end(&mut self, pass: PassId) {
         self.orders.remove(&pass);
     }
@@ -165,6 +173,11 @@ impl Pass {
                 Order::Links => self.links(&scan),
                 Order::Hash(path) => {
                     let hash = scan::hash(&self.root, &path).ok();
+                    self.reply.send(&ToSender::Hashed { pass: self.pass, hash })
+                }
+                Order::Prove(path, rate) => {
+                    // A sender that left takes its end of the stream along, and the process ends.
+                    let hash = scan::prove(&self.root, &path, rate, &|| false).ok();
                     self.reply.send(&ToSender::Hashed { pass: self.pass, hash })
                 }
             };

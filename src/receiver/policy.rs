@@ -123,6 +123,7 @@ pub(super) fn own_path<'a>(message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
         | ToReceiver::Node { path, .. }
         | ToReceiver::Attrs { path, .. }
         | ToReceiver::Delete { path, .. }
+        | ToReceiver::KeepAside { path, .. }
         | ToReceiver::Put { path, .. }
         | ToReceiver::Open { path, .. } => [Some(path), None],
         ToReceiver::Link { path, existing, .. } => [Some(path), Some(existing)],

@@ -65,6 +65,12 @@ impl Strangers {
         self.place()?.link_aside(dir, name, path)
     }
 
+    /// Gives an entry a second name there, unless it has one.
+    pub fn keep_once(&mut self, dir: BorrowedFd<'_>, path: &RelPath, entry: &Entry) -> io::Result<()> {
+        let place = self.place()?;
+        if place.has(path, entry.id)? { Ok(()) } else { place.link_aside(dir, path.name(), path) }
+    }
+
     fn place(&mut self) -> io::Result<&mut Kept> {
         let kept = match self.kept.take() {
             Some(kept) => kept,

@@ -468,6 +468,7 @@ impl Session {
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
             Reply::Stopped(stream) => self.jobs.stop(stream),
+            Reply::Rotten(rotten) => self.rotten(&rotten)?,
             Reply::Undone(path, why) => self.undone(path, why),
         }
         Ok(())

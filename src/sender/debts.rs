@@ -41,7 +41,7 @@ pub(super) struct Debts {
     pub passes_waiting: BTreeMap<RelPath, (RescanReason, Instant)>,
     /// Comparisons under way, with their tops.
     passes: BTreeMap<PassId, (RelPath, Since)>,
-    passes_begun: PassId,
+    pub passes_begun: PassId,
     /// Comparisons that have ended: a rename that happened meanwhile may have hidden something from them,
     /// and takes over what they stood for if it comes before everything of that time was heard.
     ended: Vec<Ended>,

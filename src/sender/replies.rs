@@ -9,6 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::error::SessionError;
+use super::scrub::Rotten;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
 use crate::protocol::{
@@ -30,6 +31,8 @@ pub(super) enum Reply {
     NoBasis(StreamId),
     /// A stream has failed; why was said for its path.
     Stopped(StreamId),
+    /// A scrub, which is on this side, found other bytes.
+    Rotten(Box<Rotten>),
 }
 
 /// What a pass waits for.
@@ -96,6 +99,7 @@ impl Reply {
             // Some 40 bytes for each block.
             Self::Signature(_, index) => 40 * (index.basis_len() / u64::from(index.block_len().max(1))),
             Self::NoBasis(_) | Self::Stopped(_) => 64,
+            Self::Rotten(rotten) => rotten.path.as_bytes().len() as u64 + 256,
         }
     }
 }

@@ -366,6 +366,9 @@ impl Session {
             for (path, since) in self.shared.status.due(now, self.batch) {
                 self.look_again(path, RescanReason::Problem, since);
             }
+            if let Some(scrub) = self.scrub(now) {
+                until = until.min(scrub);
+            }
             if let Some(retry) = self.shared.status.next_retry() {
                 until = until.min(retry);
             }

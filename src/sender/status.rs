@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::latest::Latest;
+use super::scrubbed::Scrubbed;
 use crate::batch::{ChangeKind, Scope};
 use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
@@ -111,6 +112,8 @@ pub struct TargetStatus {
     pub counters: Counters,
     inner: Mutex<Inner>,
     deeds: Mutex<Latest<Deed>>,
+    /// What reading everything again has told.
+    pub scrubbed: Scrubbed,
 }
 
 impl TargetStatus {

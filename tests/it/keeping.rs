@@ -149,3 +149,82 @@ fn a_live_mirror_fills_its_trash_and_nothing_is_put_back_under_its_hands() {
     let large = fs::read(stand.target("standby").join("large")).unwrap();
     assert!(large.len() == 200_000 && large[0] < b'a' + 19, "an older one");
 }
+
+/// Changes bytes of a file and nothing that shows; in place, as a disk does.
+fn rot(path: &Path) {
+    let meta = rustix::fs::stat(path).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"ROT", 0).unwrap();
+    drop(file);
+    let time = rustix::fs::Timespec { tv_sec: meta.st_mtime, tv_nsec: meta.st_mtime_nsec as _ };
+    crate::support::tree::set_times(path, time).unwrap();
+}
+
+fn scrub_of(stand: &Stand) -> serde_json::Value {
+    let control = format!("--control={}", stand.control().display());
+    let status = stand.environment.run(["status", "--json", &control]).succeeded();
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    status["syncs"][0]["targets"][0]["scrub"].clone()
+}
+
+#[test]
+fn rotten_bytes_are_told_with_both_hashes_and_kept_and_the_side_is_named() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    let (source, target) = (stand.source(), stand.target("standby"));
+    pass(&stand, &[]);
+    fs::remove_file(target.join("edited")).unwrap();
+    let daemon = stand.run(&["standby"], "scrub = { mode = \"report\", interval = \"1s\" }, watch = \"poll\", pollInterval = \"1h\", reconcile = { interval = \"never\" }", "");
+    eventually("a scrub without a finding", || scrub_of(&stand)["last"].is_u64());
+    assert_eq!(scrub_of(&stand)["mismatches"].as_array().map(Vec::len), Some(0));
+    let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    rot(&target.join("kept"));
+    // This one was sent by the daemon: it knows what it sent.
+    rot(&source.join("edited"));
+    eventually("both are found", || {
+        scrub_of(&stand)["mismatches"].as_array().is_some_and(|all| all.len() == 2)
+    });
+    let told = daemon.wait_for_error_line("\"kept\" has the same size and time");
+    assert!(told.contains(&hash("kept, the first")) && told.contains(&hash("ROTt, the first")), "{told}");
+    assert!(told.contains("either side may be rotten"), "{told}");
+    let told = daemon.wait_for_error_line("\"edited\" has the same size and time");
+    assert!(told.contains("the source is rotten"), "{told}");
+    let found = scrub_of(&stand);
+    assert_eq!(found["mismatches"][0]["suspect"], "source");
+    assert_eq!(found["mismatches"][1]["target"], hash("ROTt, the first"));
+    // Nothing was repaired, and the version is kept once, however often it is found.
+    let files = found["last"].as_u64().unwrap();
+    eventually("another scrub", || scrub_of(&stand)["last"].as_u64().is_some_and(|last| last > files + 1));
+    assert_eq!(fs::read_to_string(target.join("kept")).unwrap(), "ROTt, the first");
+    let kept = kept_below(&target.join(".speil/strangers"));
+    assert_eq!(kept["kept"], ["ROTt, the first"]);
+    daemon.terminate();
+}
+
+#[test]
+fn a_scrub_that_may_repairs_the_target_and_never_with_a_rotten_source() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    let (source, target) = (stand.source(), stand.target("standby"));
+    fs::write(source.join("large"), vec![7; 3 << 20]).unwrap();
+    let daemon = stand.run(&["standby"], "scrub = { mode = \"repair\", interval = \"1s\" }, watch = \"poll\", pollInterval = \"1h\", reconcile = { interval = \"never\" }", "");
+    rot(&target.join("kept"));
+    rot(&target.join("large"));
+    rot(&source.join("edited"));
+    for name in ["kept", "large"] {
+        eventually("the repair", || {
+            fs::read(target.join(name)).unwrap() == fs::read(source.join(name)).unwrap()
+        });
+    }
+    daemon.wait_for_error_line("\"edited\" has the same size and time");
+    assert_eq!(fs::read_to_string(target.join("edited")).unwrap(), "edited, the first");
+    let kept = kept_below(&target.join(".speil/strangers"));
+    assert_eq!(kept["kept"], ["ROTt, the first"]);
+    assert!(kept["large"][0].starts_with("ROT"));
+    eventually("what is repaired is forgotten", || {
+        let scrub = scrub_of(&stand);
+        let all = scrub["mismatches"].as_array().unwrap().clone();
+        all.len() == 1 && all[0]["path"].as_str().unwrap().contains("edited")
+    });
+    daemon.terminate();
+}
