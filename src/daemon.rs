@@ -10,6 +10,7 @@
 mod control;
 mod engine;
 mod explain;
+mod heard;
 mod hint;
 mod history;
 mod hosted;
@@ -23,7 +24,10 @@ mod once;
 mod pipeline;
 mod probe;
 mod report;
+mod route;
 mod service;
+mod slot;
+mod target;
 mod waiting;
 
 pub use control::{ask, find_socket};
@@ -32,8 +36,9 @@ pub use hint::hint;
 pub use hosted::Hosted;
 pub use lock::{Lock, LockError, LockOptions};
 pub use once::{OnceOptions, OnceReport, TargetReport, once};
-pub use pipeline::{Pipeline, transport_of};
+pub use pipeline::Pipeline;
 pub use probe::probe;
+pub use route::transport_of;
 pub use service::{Daemon, DaemonError, Reload};
 
 use crate::config::{Sync, Target};

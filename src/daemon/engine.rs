@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::explain::Heard;
+use super::heard::Heard;
 use super::inlet::{Inlet, Input};
-use super::pipeline::RunningTarget;
+use super::target::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};

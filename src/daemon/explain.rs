@@ -1,48 +1,16 @@
 //! Why a path is, or is not, on the targets, as far as a running pipeline knows.
 
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::pipeline::{Pipeline, RunningTarget};
+use super::pipeline::Pipeline;
+use super::target::RunningTarget;
 use crate::config::{Sync, deciding};
 use crate::disk::{Root, read_entry};
 use crate::error::io_text;
-use crate::event::EventKind;
-use crate::sender::{Latest, TargetState};
+use crate::sender::TargetState;
 use crate::status::{self, Answer, Explained, Explanation, Rule};
 use crate::tree::{Kind, Mask, RelPath, quote};
-
-/// The latest events, by path.
-#[derive(Debug, Default)]
-pub struct Heard {
-    latest: Mutex<Latest<(&'static str, SystemTime)>>,
-}
-
-impl Heard {
-    /// Notes an event.
-    pub(super) fn note(&self, event: &EventKind) {
-        let what = match event {
-            EventKind::Modify(_) => "written to",
-            EventKind::CloseWrite(_) => "closed after writing",
-            EventKind::Create { .. } => "created",
-            EventKind::Attrib { .. } => "its metadata changed",
-            EventKind::Delete { .. } => "deleted",
-            EventKind::Move { .. } => "renamed",
-            EventKind::Rescan { .. } => "everything below to be compared",
-        };
-        let at = SystemTime::now();
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let EventKind::Move { from, .. } = event {
-            latest.insert(from.clone(), ("renamed away", at));
-        }
-        latest.insert(event.path().clone(), (what, at));
-    }
-
-    fn of(&self, path: &RelPath) -> Option<(&'static str, SystemTime)> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
-    }
-}
 
 /// Answers what is known of a path: below the source, or absolute.
 pub(super) fn explain(pipeline: &Pipeline, path: &[u8]) -> Answer {

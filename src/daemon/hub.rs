@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
 use super::report::{report, seconds};
-use super::service::Running;
+use super::slot::Running;
 use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -72,7 +72,7 @@ impl Hub {
     pub async fn answer(&self, request: Request) -> Answer {
         match request {
             Request::Status => Answer::Status(self.report()),
-            Request::Wait(wait) => super::waiting::wait(self, wait).await,
+            Request::Wait(wait) => super::waiting::wait(&self.running, wait).await,
             Request::Reconcile { sync } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.reconcile(RescanReason::Request);
                 1

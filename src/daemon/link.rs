@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint;
-use super::pipeline::transport_of;
+use super::route::transport_of;
 use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;

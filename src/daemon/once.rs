@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pipeline::transport_of;
+use super::route::transport_of;
 use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};

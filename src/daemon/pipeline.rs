@@ -10,73 +10,20 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use super::engine::Engine;
-use super::explain::Heard;
+use super::heard::Heard;
 use super::inlet::{Inlet, Input};
 use super::link::{self, LinkOptions};
-use crate::config::{AgentSource, Backend, Sync, Target, Transport as Kind};
+use super::target::RunningTarget;
+use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
-use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
-use crate::tree::{RelPath, quote};
+use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
 const INPUTS_MAX: usize = 4096;
-
-/// Returns the transport to a target.
-///
-/// # Errors
-/// [`TransportError`] if the agent's command cannot be found.
-pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
-    let Some(host) = &target.host else {
-        return Ok(Box::new(match &sync.agent {
-            // The tree of this host stays here; a command may lead anywhere.
-            AgentSource::Command(command) if sync.allowed.is_limited() => {
-                let why = format!(
-                    "is reached by {}: where that leads is unknown",
-                    quote(command.join(" ").as_bytes())
-                );
-                return Err(TransportError::Forbidden { host: "localhost".to_owned(), why });
-            }
-            AgentSource::Command(command) => Local { command: command.clone() },
-            AgentSource::Prefixed(words) | AgentSource::PathPrefixed(words) => {
-                let own = Local::this_program()?;
-                Local { command: words.iter().cloned().chain(own.command).collect() }
-            }
-            AgentSource::Auto | AgentSource::Path | AgentSource::Deploy => Local::this_program()?,
-        }));
-    };
-    match sync.transport {
-        Kind::Ssh2 => Ok(Box::new(Ssh2 {
-            host: host.clone(),
-            options: sync.ssh.clone(),
-            agent: sync.agent.clone(),
-            allowed: sync.allowed.clone(),
-        })),
-        Kind::Ssh => Ok(Box::new(Ssh {
-            host: host.clone(),
-            options: sync.ssh.clone(),
-            agent: sync.agent.clone(),
-            allowed: sync.allowed.clone(),
-            batch_mode: !std::io::IsTerminal::is_terminal(&std::io::stderr()),
-        })),
-    }
-}
-
-/// A target of a running pipeline.
-pub struct RunningTarget {
-    /// The target.
-    pub target: Target,
-    /// Its queue.
-    pub mailbox: Arc<Mailbox>,
-    /// What is known of it.
-    pub status: Arc<TargetStatus>,
-    /// What is held back for it.
-    pub held: Arc<Held>,
-    link: Option<JoinHandle<()>>,
-}
 
 /// Since when the oldest change waits.
 pub(super) enum Owed {

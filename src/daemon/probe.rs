@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::pipeline::transport_of;
+use super::route::transport_of;
 use crate::config::{Sync, Target};
 use crate::monitor::Silent;
 use crate::protocol::Refusal;

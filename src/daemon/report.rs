@@ -3,8 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::pipeline::RunningTarget;
-use super::service::Running;
+use super::slot::Running;
+use super::target::RunningTarget;
 use crate::monitor::PassSummary;
 use crate::sender::{Scrubbed, TargetProblem, TargetState};
 use crate::status::{

@@ -14,6 +14,7 @@ use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
 use super::pipeline::Pipeline;
+use super::slot::Running;
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -45,12 +46,6 @@ pub enum DaemonError {
     /// Not one sync could be started. Consequence: die.
     #[error("{0}")]
     Nothing(SessionError),
-}
-
-pub(super) enum Running {
-    Up(Pipeline),
-    /// Not started: the source is missing, say. Tried again.
-    Waiting(Sync, Instant),
 }
 
 /// A daemon.

@@ -1,11 +1,11 @@
 //! `speil wait`: until what was written before the call is durable on the targets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::hub::Hub;
-use super::pipeline::{Owed, Pipeline, RunningTarget, Settler};
-use super::service::Running;
+use super::pipeline::{Owed, Pipeline, Settler};
+use super::slot::Running;
+use super::target::RunningTarget;
 use crate::sender::TargetState;
 use crate::status::{Answer, Quorum, Wait};
 
@@ -31,9 +31,10 @@ type Moments = Vec<(String, Option<Instant>)>;
 
 /// Waits until everything that was written before the call is durable on as many targets as were asked
 /// for, of every sync that was. Cancel safe.
-pub(super) async fn wait(hub: &Hub, request: Wait) -> Answer {
+pub(super) async fn wait(running: &Mutex<Vec<Running>>, request: Wait) -> Answer {
+    let running = || running.lock().unwrap_or_else(PoisonError::into_inner);
     let deadline = request.timeout_ms.map(|limit| Instant::now() + Duration::from_millis(limit));
-    let settlers = match settlers(&hub.running(), &request) {
+    let settlers = match settlers(&running(), &request) {
         Ok(settlers) => settlers,
         Err(refused) => return refused,
     };
@@ -48,14 +49,14 @@ pub(super) async fn wait(hub: &Hub, request: Wait) -> Answer {
     };
     let mut looks = 0_u32;
     loop {
-        let laggard = laggard(&hub.running(), &request, &moments);
+        let laggard = laggard(&running(), &request, &moments);
         let Some(laggard) = laggard else { return Answer::Done { count: moments.len() } };
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             let code = if laggard.down { 12 } else { 30 };
             return Answer::Failed { error: format!("{}: {}", laggard.who, laggard.why), code };
         }
         if looks.is_multiple_of(RETRY_LOOKS) {
-            retry_problems(&hub.running(), &moments);
+            retry_problems(&running(), &moments);
         }
         looks += 1;
         if looks.is_multiple_of(HEAR_LOOKS) {
