@@ -9,6 +9,7 @@ mod limits;
 mod network;
 mod power;
 mod scene;
+mod soak;
 
 use std::fs;
 use std::process::Command;
