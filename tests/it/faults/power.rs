@@ -98,11 +98,11 @@ fn place(path: &Path) -> Option<(Ino, Name)> {
 }
 
 impl Recorder {
-    /// Whether a path is part of the mirrored tree, or of what the agent must not forget.
+    /// Whether a path is below the root, and none of the notes that a cut may take.
     fn is_ours(&self, path: &Path) -> bool {
         let state = self.root.join(".speil");
-        let kept = path == state || path == state.join("memory") || path == state.join("memory.new");
-        path.starts_with(&self.root) && (kept || !path.starts_with(state))
+        let notes = ["clock", "session", "stated"];
+        path.starts_with(&self.root) && !notes.iter().any(|note| path == state.join(note))
     }
 
     /// What a thread did before is done when it comes with something else.
@@ -161,7 +161,8 @@ impl Recorder {
                 let (from, to) = (path_of(0, 1)?, path_of(2, 3)?);
                 let flags = if call.nr == libc::SYS_renameat2 { call.args[4] } else { 0 };
                 let exchange = flags & u64::from(libc::RENAME_EXCHANGE) != 0;
-                if ino(&from) != ino(&to) {
+                let refused = flags & u64::from(libc::RENAME_NOREPLACE) != 0 && ino(&to).is_some();
+                if !refused && ino(&from) != ino(&to) {
                     self.ops.push(Op::Renamed { from: place(&from)?, to: place(&to)?, exchange });
                 }
             }
