@@ -4,6 +4,7 @@
 //! Loops over every step take minutes: `make test` tries a few steps of each, `make faults` all.
 
 mod calls;
+mod clock;
 mod kills;
 mod limits;
 mod network;
