@@ -3,9 +3,9 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd rsync lsyncd setfacl setfattr man groff zsh fish haproxy
+TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy
 
-.PHONY: all demo test seeds attack deny fuzz drill judge page packages bench install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo test seeds faults soak attack deny fuzz drill judge page packages bench install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -26,6 +26,18 @@ seeds: packages
 # The race of symlinks against the agent for a minute, with and without Landlock.
 attack: packages
 	SPEIL_ATTACK_SECONDS=60 $(CARGO) test --locked --test it attack::symlinks -- --nocapture
+
+# Every step of every fault: the Nth system call that fails, N from 1 until none does; either end, ssh
+# and sshd killed after each message; power cuts in every state of the disk. About half an hour, as root.
+# One of them: make faults FAULT=power
+faults: packages
+	SPEIL_FAULTS=1 $(CARGO) test --locked --test it faults::$(FAULT) -- --nocapture --test-threads=1
+
+# Edits and random kills under three targets, with what they cost, a line a minute.
+MINUTES ?= 60
+
+soak: packages
+	MINUTES=$(MINUTES) $(CARGO) test --release --locked --test it faults::soak -- --ignored --nocapture
 
 # Advisories, licences and sources of the dependencies. The advisories are fetched.
 deny:
@@ -64,9 +76,9 @@ packages:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client rsync lsyncd acl attr man-db groff zsh fish haproxy </dev/null; \
+	        openssh-server openssh-client iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server rsync lsyncd acl attr man-db groff zsh fish haproxy)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy)" >&2; exit 1; \
 	fi
 	@# promtool alone, unpacked beside the build: its package would start a server.
 	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \

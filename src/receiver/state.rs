@@ -47,6 +47,8 @@ pub(super) struct State {
 pub(super) const LAST_STATED: &str = "stated";
 /// Bytes of that file.
 const STATED_LEN: usize = 128;
+/// How often the session's number is looked at where it cannot be watched.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 /// Most bytes of a state file that are read.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
@@ -61,7 +63,9 @@ impl State {
     pub fn open(root: &Root, make: bool) -> io::Result<Option<Self>> {
         if make {
             match rustix::fs::mkdirat(root, STATE_DIR, Mode::from(0o700)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                // Whose the tree is outlives a power cut.
+                Ok(()) => rustix::fs::fsync(root)?,
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -106,13 +110,16 @@ impl State {
         memory(&self.dir)
     }
 
-    /// Writes the memory, whole or not at all.
+    /// Writes the memory, whole or not at all; a power cut does not take it away again.
     pub fn remember(&self, memory: &Memory) -> io::Result<()> {
         let bytes = serde_json::to_vec(memory).map_err(io::Error::other)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.dir, "memory.new", flags, Mode::from(0o600))?;
-        io::Write::write_all(&mut File::from(file), &bytes)?;
-        Ok(rustix::fs::renameat(&self.dir, "memory.new", &self.dir, "memory")?)
+        let mut file = File::from(file);
+        io::Write::write_all(&mut file, &bytes)?;
+        file.sync_data()?;
+        rustix::fs::renameat(&self.dir, "memory.new", &self.dir, "memory")?;
+        Ok(rustix::fs::fsync(&self.dir)?)
     }
 
     /// Keeps what the sender states of the mirror, in one write; it may be lost with the host.
@@ -219,16 +226,22 @@ fn read_counter(file: std::os::fd::BorrowedFd<'_>) -> io::Result<u64> {
 /// dead on the network may leave its agent waiting for bytes that never come.
 pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<()> {
     use rustix::fs::inotify;
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-    inotify::add_watch(&watch, state.session_path().as_str(), inotify::WatchFlags::MODIFY)?;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).and_then(|watch| {
+        inotify::add_watch(&watch, state.session_path().as_str(), inotify::WatchFlags::MODIFY)?;
+        Ok(watch)
+    });
     std::thread::Builder::new().name("eviction".to_owned()).spawn(move || {
         let mut buffer = [0; 512];
-        while state.is_current() && rustix::io::read(&watch, &mut buffer[..]).is_ok() {}
-        if !state.is_current() {
-            // Between two system calls of the applying thread: each leaves the tree whole, and
-            // temporary files are recognised by the next session.
-            std::process::exit(crate::receiver::EVICTED_STATUS);
+        while state.is_current() {
+            let heard = watch.as_ref().is_ok_and(|watch| rustix::io::read(watch, &mut buffer[..]).is_ok());
+            if !heard {
+                // The host has no watches left: a mirror is worth more than the moment saved.
+                std::thread::sleep(LOOK_EVERY);
+            }
         }
+        // Between two system calls of the applying thread: each leaves the tree whole, and
+        // temporary files are recognised by the next session.
+        std::process::exit(crate::receiver::EVICTED_STATUS);
     })?;
     Ok(())
 }

@@ -65,6 +65,8 @@ struct Pass {
     moves: Option<Moves>,
     /// What was mounted and is not: nothing is known of what belongs there.
     unmounted: Vec<RelPath>,
+    /// The whole source was.
+    root_unmounted: bool,
     summary: PassSummary,
 }
 
@@ -101,6 +103,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         after_deletes: Vec::new(),
         moves: None,
         unmounted: Vec::new(),
+        root_unmounted: false,
         summary: PassSummary::default(),
     };
     let kept = Arc::clone(shared);
@@ -567,6 +570,9 @@ impl Pass {
         let guard = &options.sync.guard;
         if !self.shared.source.is_in_place() {
             return Some("the source root is gone or was replaced".to_owned());
+        }
+        if self.root_unmounted {
+            return Some("the source was a mounted filesystem and is not mounted".to_owned());
         }
         if options.live && self.shared.strange.load(Ordering::Acquire) && guard.enabled {
             return Some(

@@ -154,6 +154,11 @@ impl Source {
 
     /// Whether a directory lies on another filesystem than what holds it; `None` if there is none.
     pub fn is_mounted(&self, path: &RelPath) -> Option<bool> {
+        if path.is_root() {
+            let root = self.root();
+            let above = read_entry(root.as_fd(), b"..", &Mask::nothing()).ok().flatten()?;
+            return Some(root.id().ok()?.dev != above.id.dev);
+        }
         let dev = |path: &RelPath| {
             let entry = self.entry(path, &Mask::nothing()).ok().flatten();
             entry.filter(|entry| entry.attrs.meta.kind == Kind::Dir).map(|entry| entry.id.dev)

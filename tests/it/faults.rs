@@ -4,11 +4,13 @@
 //! Loops over every step take minutes: `make test` tries a few steps of each, `make faults` all.
 
 mod calls;
+mod clock;
 mod kills;
 mod limits;
 mod network;
 mod power;
 mod scene;
+mod soak;
 
 use std::fs;
 use std::process::Command;

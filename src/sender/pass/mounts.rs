@@ -27,6 +27,8 @@ impl Pass {
         for (path, mounted) in states {
             match mounted {
                 Some(true) => {}
+                // What the whole source lacks is held, not passed over: somebody may have moved it for good.
+                Some(false) if path.is_root() => self.root_unmounted = true,
                 Some(false) => self.unmounted.push(path),
                 None => {
                     known.remove(&path);

@@ -98,9 +98,11 @@ fn place(path: &Path) -> Option<(Ino, Name)> {
 }
 
 impl Recorder {
-    /// Whether a path is part of the mirrored tree; the agent's own state is not looked at here.
+    /// Whether a path is below the root, and none of the notes that a cut may take.
     fn is_ours(&self, path: &Path) -> bool {
-        path.starts_with(&self.root) && !path.starts_with(self.root.join(".speil"))
+        let state = self.root.join(".speil");
+        let notes = ["clock", "session", "stated"];
+        path.starts_with(&self.root) && !notes.iter().any(|note| path == state.join(note))
     }
 
     /// What a thread did before is done when it comes with something else.
@@ -159,7 +161,8 @@ impl Recorder {
                 let (from, to) = (path_of(0, 1)?, path_of(2, 3)?);
                 let flags = if call.nr == libc::SYS_renameat2 { call.args[4] } else { 0 };
                 let exchange = flags & u64::from(libc::RENAME_EXCHANGE) != 0;
-                if ino(&from) != ino(&to) {
+                let refused = flags & u64::from(libc::RENAME_NOREPLACE) != 0 && ino(&to).is_some();
+                if !refused && ino(&from) != ino(&to) {
                     self.ops.push(Op::Renamed { from: place(&from)?, to: place(&to)?, exchange });
                 }
             }
@@ -237,6 +240,8 @@ struct Cut<'a> {
     each_flushed: bool,
     /// Which version a file's content is, for each way in which the rest of it may be missing.
     known: HashMap<(Ino, Content, usize), Option<u32>>,
+    /// Which files hold a memory.
+    memories: HashMap<(Ino, Content), bool>,
 }
 
 impl<'a> Cut<'a> {
@@ -260,7 +265,7 @@ impl<'a> Cut<'a> {
                 _ => {}
             }
         }
-        Self { ops, sure, acknowledged, began, each_flushed, known: HashMap::new() }
+        Self { ops, sure, acknowledged, began, each_flushed, known: HashMap::new(), memories: HashMap::new() }
     }
 
     /// The directories whose names are not settled, with how many changes of each are not.
@@ -340,9 +345,33 @@ impl<'a> Cut<'a> {
         file
     }
 
-    /// Panics if what was acknowledged is not there, or something is torn.
+    /// Whose the tree is, is known as soon as anything was acknowledged.
+    fn check_memory(
+        &mut self,
+        root: Option<&BTreeMap<&[u8], Ino>>,
+        names: &HashMap<Ino, BTreeMap<&[u8], Ino>>,
+        content: Content,
+    ) -> Result<(), String> {
+        if self.acknowledged == 0 {
+            return Ok(());
+        }
+        let dir = root.and_then(|root| root.get(&b".speil"[..]));
+        let file = dir.and_then(|dir| names.get(dir)?.get(&b"memory"[..])).copied();
+        let file = file.ok_or("the agent's memory is missing")?;
+        if !self.memories.contains_key(&(file, content)) {
+            let bytes = self.bytes(file, content);
+            let read = serde_json::from_slice::<serde_json::Value>(&bytes);
+            let known =
+                read.is_ok_and(|memory| memory["mirror"].as_str().is_some_and(|mirror| !mirror.is_empty()));
+            self.memories.insert((file, content), known);
+        }
+        if self.memories[&(file, content)] { Ok(()) } else { Err("the agent's memory is torn".into()) }
+    }
+
+    /// Says what of what was acknowledged is not there, or what is torn.
     fn check(&mut self, root: Ino, through: &dyn Fn(Ino) -> usize, content: Content) -> Result<(), String> {
         let names = self.names(through);
+        self.check_memory(names.get(&root), &names, content)?;
         for (at, (path, lines)) in LASTING.into_iter().enumerate() {
             let found =
                 path.split('/').try_fold(root, |dir, name| names.get(&dir)?.get(name.as_bytes()).copied());
