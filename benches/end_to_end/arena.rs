@@ -48,6 +48,11 @@ impl Arena {
         Ok(path)
     }
 
+    /// Returns where a live mirror of the arena is spoken to.
+    pub fn control(&self) -> PathBuf {
+        self.path("control")
+    }
+
     /// Starts a counting proxy in front of the daemon.
     pub fn proxy(&self, link: Link) -> Proxy {
         Proxy::start(self.sshd.address(), link)

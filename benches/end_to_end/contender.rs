@@ -39,7 +39,7 @@ impl Contender {
     pub const fn commands(self) -> &'static str {
         match self {
             Self::Speil => {
-                "speil sync -a --delete -e SSH --agent AGENT SOURCE/ HOST:TARGET/\n\
+                "speil sync -a --delete -e SSH --agent AGENT SOURCE/ HOST:TARGET/ (-az in row first-copy-far)\n\
                  speil mirror --reconcile-interval never -e SSH --agent AGENT SOURCE HOST:TARGET\n\
                  speil lsyncd -nodaemon [-engine rsync] [-delay 0] CONFIG (row lsyncd-2013)"
             }
@@ -47,7 +47,7 @@ impl Contender {
                 "lsyncd -nodaemon CONFIG, default.rsync, archive = true, rsh = SSH, delay = 0\n\
                  lsyncd -nodaemon [-delay 0] CONFIG (row lsyncd-2013)"
             }
-            Self::Rsync => "rsync -a --delete -e SSH SOURCE/ HOST:TARGET/",
+            Self::Rsync => "rsync -a --delete -e SSH SOURCE/ HOST:TARGET/ (-az in row first-copy-far)",
             Self::Tar => "tar -C SOURCE -cf - . | SSH HOST tar -C TARGET -xf -",
         }
     }
@@ -107,11 +107,28 @@ pub fn pass(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Com
 /// # Panics
 /// If it ends, or its first pass does not.
 pub fn live(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Background, Failure> {
+    let process = start_live(arena, contender, route, &[])?;
+    // Either says so when the first pass is done and events are followed.
+    process.wait_for_line(if contender == Contender::Speil { ": live" } else { "Startup of " });
+    Ok(process)
+}
+
+/// As [`live`], with more options for speil, and without waiting for the first pass.
+///
+/// # Errors
+/// As [`live`].
+pub fn start_live(
+    arena: &Arena,
+    contender: Contender,
+    route: Route<'_>,
+    options: &[String],
+) -> Result<Background, Failure> {
     let command = match contender {
         Contender::Speil => {
             let mut command = arena.environment.command(SPEIL);
             command.args(["mirror", "--reconcile-interval", "never", "-e", route.ssh]);
-            command.args(["--agent", &agent_command()]).arg(format!("{}/", route.source.display()));
+            command.args(["--agent", &agent_command()]).args(options);
+            command.arg(format!("{}/", route.source.display()));
             command.arg(arena.sshd.target(route.target));
             command
         }
@@ -124,10 +141,7 @@ pub fn live(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Bac
         }
         Contender::Rsync | Contender::Tar => return Err(format!("{} is not live", contender.name()).into()),
     };
-    let process = Background::spawn(command);
-    // Either says so when the first pass is done and events are followed.
-    process.wait_for_line(if contender == Contender::Speil { ": live" } else { "Startup of " });
-    Ok(process)
+    Ok(Background::spawn(command))
 }
 
 fn lsyncd_configuration(arena: &Arena, route: Route<'_>) -> String {

@@ -2,9 +2,12 @@
 //!
 //! **Invariants:** an end is a process with everything that descends from it, its `ssh` or the
 //! daemon's sessions included; memory is the sum of the largest resident sets of the processes that
-//! live at once, sampled every 50 ms, shared pages counted once per process.
+//! live at once, sampled every 50 ms, shared pages counted once per process; *own* is what the
+//! contender's first process costs, without its `ssh` and its children, and on the target the largest
+//! process that is no `sshd`.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -33,6 +36,7 @@ pub struct Meter {
     target: u32,
     /// Computing time of both ends at the start, in seconds.
     before: (f64, f64),
+    own_before: f64,
     peaks: Arc<Peaks>,
     sampler: Option<JoinHandle<()>>,
 }
@@ -42,6 +46,8 @@ pub struct Meter {
 struct Peaks {
     source: AtomicU64,
     target: AtomicU64,
+    own_source: AtomicU64,
+    own_target: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -55,11 +61,14 @@ impl Meter {
             while !sampled.stop.load(Ordering::SeqCst) {
                 sampled.source.fetch_max(process::peak_resident_bytes(source), Ordering::SeqCst);
                 sampled.target.fetch_max(process::peak_resident_bytes(target), Ordering::SeqCst);
+                sampled.own_source.fetch_max(process::peak_of(source).unwrap_or(0), Ordering::SeqCst);
+                sampled.own_target.fetch_max(largest_program(target), Ordering::SeqCst);
                 std::thread::park_timeout(SAMPLE_EVERY);
             }
         });
         let before = (process::cpu_seconds(source), process::cpu_seconds(target));
-        Self { source, target, before, peaks, sampler: Some(sampler) }
+        let own_before = process::own_cpu_seconds(source);
+        Self { source, target, before, own_before, peaks, sampler: Some(sampler) }
     }
 
     /// Returns the seconds that source and target have computed since the start.
@@ -69,16 +78,25 @@ impl Meter {
         (source, target)
     }
 
+    /// Returns the seconds that the contender's first process has computed since the start, by itself.
+    pub fn own_cpu_seconds(&self) -> f64 {
+        process::own_cpu_seconds(self.source) - self.own_before
+    }
+
     /// Returns computing time and memory of both ends, and ends the watch.
     pub fn finish(mut self) -> Figures {
         let (source, target) = self.cpu_seconds();
+        let own = self.own_cpu_seconds();
         self.stop();
         let mb = |bytes: &AtomicU64| bytes.load(Ordering::SeqCst) as f64 / 1e6;
         vec![
             ("source_cpu_s", source),
             ("target_cpu_s", target),
+            ("source_own_cpu_s", own),
             ("source_peak_rss_mb", mb(&self.peaks.source)),
             ("target_peak_rss_mb", mb(&self.peaks.target)),
+            ("source_own_peak_rss_mb", mb(&self.peaks.own_source)),
+            ("target_own_peak_rss_mb", mb(&self.peaks.own_target)),
         ]
     }
 
@@ -97,12 +115,31 @@ impl Drop for Meter {
     }
 }
 
+/// Returns the largest resident set of a process in the sessions of the daemon `sshd`, theirs excepted.
+fn largest_program(sshd: u32) -> u64 {
+    let programs = process::descendants(sshd).into_iter().filter(|p| !p.name.starts_with("sshd"));
+    programs.filter_map(|p| process::peak_of(p.pid)).max().unwrap_or(0)
+}
+
 /// Runs one pass, checks what it left, and returns its figures.
 ///
 /// # Errors
 /// If the contender fails, or its copy differs from the source.
 pub fn pass(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Figures, Failure> {
     let command = contender::pass(arena, contender, route)?;
+    run(arena, contender, command, route)
+}
+
+/// As [`pass`], with a command of the caller's.
+///
+/// # Errors
+/// As [`pass`].
+pub fn run(
+    arena: &Arena,
+    contender: Contender,
+    command: Command,
+    route: Route<'_>,
+) -> Result<Figures, Failure> {
     let start = Instant::now();
     let process = Background::spawn(command);
     let meter = Meter::start(&process, arena);

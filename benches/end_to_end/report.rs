@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::contender::Contender;
 use crate::measure::{Failure, Figures};
-use crate::rows::Row;
+use crate::rows::{Goal, Row};
 use crate::support::command::SPEIL;
 use crate::support::statistics::median;
 
@@ -100,6 +100,7 @@ impl Report {
             }
             text.push('\n');
         }
+        text.push_str(&goals(row, &runs));
         for run in &runs {
             if let Err(error) = &run.figures {
                 let why = self.without_paths(&error.to_string());
@@ -139,6 +140,31 @@ impl Report {
         let words = text.split_whitespace().map(|word| if word.contains("/dev/shm/") { "…" } else { word });
         words.take(60).collect::<Vec<_>>().join(" ").replace(env!("CARGO_MANIFEST_DIR"), "…")
     }
+}
+
+/// Returns what was to be reached and what was, as a table; nothing where there is no goal.
+fn goals(row: &Row, runs: &[&Run]) -> String {
+    let mut text = String::new();
+    for goal in row.goals {
+        let (figure, limit, words) = match goal {
+            Goal::AtMost(figure, limit) => (figure, Some(*limit), format!("at most {}", shown(*limit))),
+            Goal::Share(figure, peer, share) => {
+                let theirs = middle(runs, *peer, figure);
+                let words = format!("at most {} of {}", shown(*share), peer.name());
+                (figure, theirs.map(|theirs| theirs * share), words)
+            }
+        };
+        let ours = middle(runs, Contender::Speil, figure);
+        let (Some(ours), Some(limit)) = (ours, limit) else { continue };
+        let verdict = if ours <= limit { "reached" } else { "missed" };
+        let part = ours / limit.max(1e-12);
+        if text.is_empty() {
+            text.push_str("\n| goal | limit | measured | of the limit | |\n|---|---:|---:|---:|---|\n");
+        }
+        let (limit, ours) = (shown(limit), shown(ours));
+        let _ = writeln!(text, "| {figure} {words} | {limit} | {ours} | {part:.2} | {verdict} |");
+    }
+    text
 }
 
 /// Returns the figures of a row in the order in which they were first measured.

@@ -18,7 +18,7 @@ use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::RelPath;
 
 /// Paths that are held dirty at most; more become a rescan.
-const PATHS_MAX: usize = 32_768;
+const PATHS_MAX: usize = 28_000;
 /// A pass waits at least this many times what the last one took.
 const PASS_REST: u32 = 10;
 /// Fewer deletes than this do not wait for more.

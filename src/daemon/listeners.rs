@@ -75,6 +75,16 @@ impl Listeners {
         self.retry();
     }
 
+    /// Whether samples of the past are shown anywhere.
+    pub fn shows_samples(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot.wanted, Wanted::Http(_)))
+    }
+
+    /// Whether a socket could not be had.
+    pub fn lacks_any(&self) -> bool {
+        self.slots.iter().any(|slot| slot.task.is_none())
+    }
+
     /// Tries the sockets that could not be had. Within a tokio runtime.
     pub fn retry(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.task.is_none()) {

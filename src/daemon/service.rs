@@ -170,8 +170,9 @@ impl Daemon {
                     });
                 },
                 _ = beat.tick() => self.beat(),
-                _ = sample.tick() => self.hub.sample(),
-                _ = retry.tick() => listeners.retry(),
+                // An idle daemon is to rest: nobody is woken for what nobody sees.
+                _ = sample.tick(), if listeners.shows_samples() => self.hub.sample(),
+                _ = retry.tick(), if listeners.lacks_any() => listeners.retry(),
                 _ = sign.tick(), if signs.is_some() => self.sign(),
             }
         }

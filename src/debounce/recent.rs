@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::tree::RelPath;
 
-/// Paths remembered per generation; there are two.
-const GENERATION_LEN: usize = 32_768;
+/// Paths remembered per generation; there are two. Just below where the tables would double.
+const GENERATION_LEN: usize = 28_000;
 
 /// What is remembered of a path.
 #[derive(Debug, Clone)]

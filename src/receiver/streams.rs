@@ -11,8 +11,8 @@ use crate::disk::Root;
 use crate::protocol::{StreamId, Why};
 use crate::tree::RelPath;
 
-/// Bytes copied from a basis at once.
-const COPY_LEN: usize = 1 << 20;
+/// Bytes copied from a basis at once: they are read, hashed and written while they are in the cache.
+const COPY_LEN: usize = 256 << 10;
 /// Zeros hashed at once for a hole.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -29,6 +29,8 @@ pub(super) struct Stream {
     basis: Option<OwnedFd>,
     hasher: blake3::Hasher,
     len: u64,
+    /// Room for what is copied.
+    buffer: Vec<u8>,
 }
 
 impl Stream {
@@ -38,7 +40,7 @@ impl Stream {
         let temp = temp_name(tag);
         let file = create_temp(&parent.fd, &temp)?;
         let dir = parent.fd;
-        Ok(Self { path, dir, temp, file, basis, hasher: blake3::Hasher::new(), len: 0 })
+        Ok(Self { path, dir, temp, file, basis, hasher: blake3::Hasher::new(), len: 0, buffer: Vec::new() })
     }
 
     /// Returns how many bytes it has so far.
@@ -55,13 +57,15 @@ impl Stream {
     /// Appends a run of the basis.
     pub fn copy(&mut self, offset: u64, len: u64) -> Result<(), Undone> {
         let Some(basis) = self.basis.take() else { return Err(Undone::Why(Why::Torn)) };
-        let copied = self.copy_from(&basis, offset, len);
-        self.basis = Some(basis);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let copied = self.copy_from(&basis, (offset, len), &mut buffer);
+        (self.basis, self.buffer) = (Some(basis), buffer);
         copied
     }
 
-    fn copy_from(&mut self, basis: &OwnedFd, mut offset: u64, mut len: u64) -> Result<(), Undone> {
-        let mut buffer = vec![0; COPY_LEN.min(usize::try_from(len).unwrap_or(COPY_LEN))];
+    fn copy_from(&mut self, basis: &OwnedFd, run: (u64, u64), buffer: &mut Vec<u8>) -> Result<(), Undone> {
+        let (mut offset, mut len) = run;
+        buffer.resize(COPY_LEN, 0);
         while len > 0 {
             let want = usize::try_from(len).map_or(buffer.len(), |len| len.min(buffer.len()));
             let got = rustix::io::pread(basis, &mut buffer[..want], offset)

@@ -8,8 +8,8 @@ use crate::batch::{Change, ChangeKind};
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
-/// Live changes that wait at most; more become one rescan.
-const LIVE_MAX: usize = 32_768;
+/// Live changes that wait at most; more become one rescan. Just below where the tables would double.
+const LIVE_MAX: usize = 28_000;
 /// Changes of a pass that wait at most; the pass then waits.
 const BULK_MAX: usize = 8192;
 

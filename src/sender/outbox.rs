@@ -101,11 +101,11 @@ impl Outbox {
     /// Writes a message; it leaves with the next flush at the latest.
     pub fn send(&self, message: &ToReceiver<'_>) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        let compress = self.compresses(&inner)
-            && match message {
-                ToReceiver::Data { data, .. } => shrinks(data),
-                _ => true,
-            };
+        let on = self.compresses(&inner);
+        let compress = match message {
+            ToReceiver::Data { data, .. } => self.packs(on, data),
+            _ => on,
+        };
         inner.writer.set_compress(compress);
         self.write(&mut inner, |inner| inner.writer.send(message))
     }
@@ -114,7 +114,7 @@ impl Outbox {
     /// Targets in step share the compression.
     pub fn send_content(&self, head: &ToReceiver<'_>, content: &Content<'_>) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        let compress = self.compresses(&inner) && shrinks(content.data);
+        let compress = self.packs(self.compresses(&inner), content.data);
         inner.writer.set_compress(compress);
         self.write(&mut inner, |inner| {
             let shared = content.source.packer().filter(|_| compress).and_then(|packer| {
@@ -133,6 +133,20 @@ impl Outbox {
             Compress::Always => true,
             Compress::Auto => inner.slow,
         }
+    }
+
+    /// Whether some data is compressed, where that is `on` for what shrinks. Zeros always are: that
+    /// costs less than to carry them anywhere.
+    fn packs(&self, on: bool, data: &[u8]) -> bool {
+        if on {
+            return shrinks(data);
+        }
+        self.compress == Compress::Auto && data.len() >= SAMPLE_LEN && data.iter().all(|&byte| byte == 0)
+    }
+
+    /// Whether the connection takes in less than a search of new content gives.
+    pub fn is_slow(&self) -> bool {
+        self.lock().slow
     }
 
     fn write(

@@ -193,6 +193,7 @@ impl Source {
     /// # Errors
     /// What open(2) says; `ENOENT` if there is no regular file.
     pub fn file(&self, path: &RelPath, mask: &Mask, issued: Instant) -> io::Result<Arc<SourceFile>> {
+        let shared = self.is_shared();
         self.shared_or(path, issued, || {
             let parent = self.root().parent(path)?;
             // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
@@ -200,7 +201,7 @@ impl Source {
             if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
                 return Err(Errno::NOENT.into());
             }
-            SourceFile::open(parent.fd.as_fd(), parent.name, mask)
+            SourceFile::open(parent.fd.as_fd(), parent.name, mask, shared)
         })
     }
 
@@ -215,7 +216,9 @@ impl Source {
         mask: &Mask,
         issued: Instant,
     ) -> io::Result<Arc<SourceFile>> {
-        self.shared_or(path, issued, || SourceFile::open(self.find(way, path)?, path.name(), mask))
+        self.shared_or(path, issued, || {
+            SourceFile::open(self.find(way, path)?, path.name(), mask, self.is_shared())
+        })
     }
 
     fn shared_or(
@@ -280,6 +283,10 @@ struct Reading {
     /// Of all of it, once it was read in one piece.
     hash: Option<[u8; 32]>,
     next: u64,
+    /// Whether pieces are kept for others who read the same version.
+    shared: bool,
+    /// The last piece of one that is not shared: room for the next.
+    spare: Arc<Vec<u8>>,
     behind: VecDeque<(u64, Piece)>,
     behind_bytes: usize,
     end: Option<End>,
@@ -301,7 +308,7 @@ impl Open {
 #[derive(Debug, Clone)]
 pub enum Piece {
     /// Bytes.
-    Data(Arc<[u8]>),
+    Data(Arc<Vec<u8>>),
     /// A hole of this many bytes.
     Hole(u64),
     /// Nothing more.
@@ -325,7 +332,7 @@ pub enum End {
 }
 
 impl SourceFile {
-    fn open(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<Self> {
+    fn open(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask, shared: bool) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let began = Instant::now();
@@ -340,6 +347,8 @@ impl SourceFile {
             open: Some(Open { file, hasher: None }),
             hash: None,
             next: 0,
+            shared,
+            spare: Arc::default(),
             behind: VecDeque::new(),
             behind_bytes: 0,
             end: None,
@@ -384,14 +393,14 @@ impl SourceFile {
             return Ok(piece.clone());
         }
         let Some(mut open) = reading.open.take() else { return Ok(Piece::End) };
-        let piece = self.read(&open.file, offset);
+        let spare = std::mem::take(&mut reading.spare);
+        let piece = self.read(&open.file, offset, spare);
         let in_order = offset == reading.next;
         if in_order {
             match &piece {
                 Ok(Piece::Data(data)) => {
                     open.hasher().update(data);
                     reading.next += data.len() as u64;
-                    reading.behind_bytes += data.len();
                 }
                 Ok(Piece::Hole(len)) => {
                     hash_zeros(open.hasher(), *len);
@@ -405,6 +414,15 @@ impl SourceFile {
         if !in_order || matches!(piece, Piece::End) {
             // Too far behind the others: reads for itself; the hash tells if the bytes changed.
             return Ok(piece);
+        }
+        if !reading.shared {
+            if let Piece::Data(data) = &piece {
+                reading.spare = Arc::clone(data);
+            }
+            return Ok(piece);
+        }
+        if let Piece::Data(data) = &piece {
+            reading.behind_bytes += data.len();
         }
         reading.behind.push_back((offset, piece.clone()));
         while reading.behind_bytes > BEHIND_MAX || (reading.behind.len() > 1 && reading.behind.len() > 256) {
@@ -435,7 +453,8 @@ impl SourceFile {
         Ok(true)
     }
 
-    fn read(&self, file: &OwnedFd, offset: u64) -> io::Result<Piece> {
+    /// Reads one piece, into `room` where nobody holds that any more.
+    fn read(&self, file: &OwnedFd, offset: u64, mut room: Arc<Vec<u8>>) -> io::Result<Piece> {
         let size = self.size();
         if offset >= size {
             return Ok(Piece::End);
@@ -454,10 +473,16 @@ impl SourceFile {
             }
         }
         let len = usize::try_from(end - offset).map_or(PIECE_LEN, |len| len.min(PIECE_LEN));
-        let mut data = vec![0; len];
-        let filled = read_fully(file, &mut data, offset)?;
-        data.truncate(filled);
-        Ok(if filled == 0 { Piece::End } else { Piece::Data(data.into()) })
+        if Arc::get_mut(&mut room).is_none() {
+            room = Arc::default();
+        }
+        // What was filled before is overwritten, not zeroed again.
+        if let Some(data) = Arc::get_mut(&mut room) {
+            data.resize(len, 0);
+            let filled = read_fully(file, data, offset)?;
+            data.truncate(filled);
+        }
+        Ok(if room.is_empty() { Piece::End } else { Piece::Data(room) })
     }
 
     /// Says what the reading amounts to, once every piece was taken.
@@ -495,12 +520,14 @@ impl SourceFile {
     fn hash_again(&self, file: &OwnedFd, len: u64) -> io::Result<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         let mut offset = 0;
+        let mut room = Arc::default();
         while offset < len {
-            match self.read(file, offset)? {
+            match self.read(file, offset, std::mem::take(&mut room))? {
                 Piece::Data(data) => {
                     let take = usize::try_from(len - offset).map_or(data.len(), |rest| rest.min(data.len()));
                     hasher.update(&data[..take]);
                     offset += take as u64;
+                    room = data;
                 }
                 Piece::Hole(hole) => {
                     let take = hole.min(len - offset);
@@ -628,7 +655,7 @@ mod tests {
         let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
         let reading = file.reading.lock().unwrap();
         let open = &reading.open.as_ref().unwrap().file;
-        assert!(matches!(file.read(open, 0).unwrap(), Piece::Hole(len) if len == 1 << 40));
+        assert!(matches!(file.read(open, 0, Arc::default()).unwrap(), Piece::Hole(len) if len == 1 << 40));
     }
 
     #[test]

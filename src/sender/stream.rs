@@ -264,6 +264,14 @@ impl Session {
         let mut ops = Ops { session: self, stream, matched: 0, literal: 0 };
         match piece {
             Piece::Data(data) => {
+                // Searching what does not match is slower than a fast link.
+                if differ.as_ref().is_some_and(|differ| differ.hopeless())
+                    && !ops.session.shared.outbox.is_slow()
+                    && let Some(hopeless) = differ.take()
+                {
+                    hopeless.finish(&mut |op| ops.emit(op))?;
+                    *index = None;
+                }
                 match differ {
                     Some(differ) => differ.push(&data, &mut |op| ops.emit(op))?,
                     None => {

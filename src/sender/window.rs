@@ -16,7 +16,7 @@ const LEAST: u64 = 256 << 10;
 const FIRST: u64 = 1 << 20;
 /// What may wait on the way, in time.
 const QUEUE: Duration = Duration::from_millis(50);
-/// Bytes after which the receiver is asked how far it is.
+/// Bytes after which the receiver is asked how far it is, at least.
 const STEP: u64 = 64 << 10;
 /// Time over which a rate is taken.
 const RATE_SPAN: Duration = Duration::from_millis(50);
@@ -49,7 +49,9 @@ impl Window {
     /// Takes in that `sent` bytes were sent in all; returns the mark that the receiver is to be asked for,
     /// if it is time.
     pub fn sent(&mut self, sent: u64, now: Instant) -> Option<u64> {
-        if sent < self.marked.saturating_add(STEP) {
+        // A few questions in a window are enough: each costs both sides a message.
+        let step = if self.rates.is_empty() { STEP } else { STEP.max(self.limit() / 8) };
+        if sent < self.marked.saturating_add(step) {
             return None;
         }
         self.marked = sent;

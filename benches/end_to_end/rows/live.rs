@@ -10,22 +10,40 @@ use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE, verify_live};
 use crate::support::proxy::Link;
 use crate::support::rng::Rng;
 use crate::support::statistics::{median, quantile};
-use crate::support::tree::copy_tree;
 
 const WRITE_BYTES: usize = 10_000;
 const WARM_UPS: usize = 3;
 /// After this long the reader sleeps between looks: it would take a core from a slow contender.
 const SPIN_MAX: Duration = Duration::from_millis(20);
 
+/// What is written for each measurement.
+#[derive(Clone, Copy, PartialEq)]
+enum Write {
+    /// A file of a new name, at no rhythm.
+    New,
+    /// One file anew, 100 ms after the last version was seen.
+    Again,
+}
+
 pub fn latency(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
-    latency_over(arena, contender, Link::default())
+    latency_over(arena, contender, Link::default(), Write::New)
+}
+
+pub fn latency_again(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
+    latency_over(arena, contender, Link::default(), Write::Again)
 }
 
 pub fn latency_far(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
-    latency_over(arena, contender, Link { round_trip: Duration::from_millis(25), rate: None })
+    let link = Link { round_trip: Duration::from_millis(25), rate: None };
+    latency_over(arena, contender, link, Write::New)
 }
 
-fn latency_over(arena: &Arena, contender: Contender, link: Link) -> Result<Figures, Failure> {
+pub fn latency_farther(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
+    let link = Link { round_trip: Duration::from_millis(110), rate: None };
+    latency_over(arena, contender, link, Write::New)
+}
+
+fn latency_over(arena: &Arena, contender: Contender, link: Link, write: Write) -> Result<Figures, Failure> {
     let (source, target) = (arena.empty_dir("source")?, arena.empty_dir("target")?);
     fs::create_dir(source.join("uploads"))?;
     let proxy = (!link.round_trip.is_zero()).then(|| arena.proxy(link));
@@ -35,9 +53,11 @@ fn latency_over(arena: &Arena, contender: Contender, link: Link) -> Result<Figur
     };
     let live = contender::live(arena, contender, Route { source: &source, target: &target, ssh: &ssh })?;
     let writes = match (contender, arena.quick) {
-        (Contender::Lsyncd, _) => 20,
+        (Contender::Lsyncd, _) if link.round_trip.is_zero() => 20,
+        (Contender::Lsyncd, _) => 10,
         (_, true) => 100,
-        (_, false) => 300,
+        (_, false) if write == Write::New && link.round_trip < Duration::from_millis(50) => 300,
+        (_, false) => 100,
     };
     let mut rng = Rng::new(3);
     for number in 0..WARM_UPS {
@@ -47,8 +67,14 @@ fn latency_over(arena: &Arena, contender: Contender, link: Link) -> Result<Figur
     let mut latencies = Vec::with_capacity(writes);
     for number in 0..writes {
         // Uploads come at no rhythm; without a pause the acknowledgement of the last is under way.
-        std::thread::sleep(Duration::from_micros(5_000 + rng.below(10_000) as u64));
-        let latency = write_and_wait(&source, &target, &format!("uploads/{number}.jpg"), &mut rng)?;
+        let (pause, name) = match write {
+            Write::New => (5_000 + rng.below(10_000) as u64, format!("uploads/{number}.jpg")),
+            Write::Again => (100_000, "uploads/one.jpg".to_owned()),
+        };
+        std::thread::sleep(Duration::from_micros(pause));
+        // rsync takes versions of one size and one second for the same: each is a byte longer.
+        let bytes = rng.bytes(WRITE_BYTES + number);
+        let latency = write_bytes_and_wait(&source.join(&name), &target.join(&name), &bytes)?;
         latencies.push(latency.as_secs_f64() * 1e3);
     }
     let (source_cpu, target_cpu) = meter.cpu_seconds();
@@ -72,19 +98,22 @@ pub(super) fn write_and_wait(
     name: &str,
     rng: &mut Rng,
 ) -> Result<Duration, Failure> {
-    let (from, to) = (source.join(name), target.join(name));
     let bytes = rng.bytes(WRITE_BYTES);
+    write_bytes_and_wait(&source.join(name), &target.join(name), &bytes)
+}
+
+fn write_bytes_and_wait(from: &Path, to: &Path, bytes: &[u8]) -> Result<Duration, Failure> {
     let start = Instant::now();
-    fs::write(from, &bytes)?;
+    fs::write(from, bytes)?;
     loop {
-        let seen = fs::metadata(&to).is_ok_and(|meta| meta.len() == bytes.len() as u64)
-            && fs::read(&to).is_ok_and(|read| read == bytes);
+        let seen = fs::metadata(to).is_ok_and(|meta| meta.len() == bytes.len() as u64)
+            && fs::read(to).is_ok_and(|read| read == bytes);
         let elapsed = start.elapsed();
         if seen {
             return Ok(elapsed);
         }
         if elapsed > RUN_DEADLINE {
-            return Err(format!("{name} does not reach the target").into());
+            return Err(format!("{} is not reached", to.display()).into());
         }
         if elapsed < SPIN_MAX {
             std::thread::yield_now();
@@ -123,7 +152,7 @@ pub fn burst(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
 }
 
 /// Waits until each of `files` was seen with `len` bytes; each is looked at once when it is there.
-fn wait_for_files(files: &[PathBuf], len: u64) -> Result<(), Failure> {
+pub(super) fn wait_for_files(files: &[PathBuf], len: u64) -> Result<(), Failure> {
     let start = Instant::now();
     for file in files {
         while !fs::metadata(file).is_ok_and(|meta| meta.len() == len) {
@@ -132,56 +161,6 @@ fn wait_for_files(files: &[PathBuf], len: u64) -> Result<(), Failure> {
             }
             std::thread::sleep(Duration::from_micros(500));
         }
-    }
-    Ok(())
-}
-
-const RENAMED_FILES: usize = 10_000;
-const RENAMED_BYTES: usize = 50_000;
-
-pub fn prepare_rename(arena: &Arena) -> Result<(), Failure> {
-    let dir = arena.empty_dir("source")?.join("before");
-    fs::create_dir(&dir)?;
-    let mut rng = Rng::new(5);
-    for number in 0..RENAMED_FILES {
-        fs::write(dir.join(format!("{number:05}.jpg")), rng.bytes(RENAMED_BYTES))?;
-    }
-    Ok(())
-}
-
-pub fn rename(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
-    let (source, target) = (arena.path("source"), arena.empty_dir("target")?);
-    let (before, after) = (source.join("before"), source.join("after"));
-    if after.exists() {
-        fs::rename(&after, &before)?;
-    }
-    copy_tree(&source, &target)?;
-    let proxy = arena.proxy(Link::default());
-    let ssh = arena.ssh_through(proxy.address());
-    let live = contender::live(arena, contender, Route { source: &source, target: &target, ssh: &ssh })?;
-    let expected: Vec<PathBuf> =
-        (0..RENAMED_FILES).map(|number| target.join(format!("after/{number:05}.jpg"))).collect();
-    let (sent, received) = (proxy.sent_bytes(), proxy.received_bytes());
-    let meter = Meter::start(&live, arena);
-    let start = Instant::now();
-    fs::rename(&before, &after)?;
-    wait_for_files(&expected, RENAMED_BYTES as u64)?;
-    wait_until_gone(&target.join("before"))?;
-    let mut figures = vec![("seconds", start.elapsed().as_secs_f64())];
-    figures.extend(meter.finish());
-    figures.push(("sent_mb", (proxy.sent_bytes() - sent) as f64 / 1e6));
-    figures.push(("received_mb", (proxy.received_bytes() - received) as f64 / 1e6));
-    verify_live(contender, &source, &target)?;
-    Ok(figures)
-}
-
-fn wait_until_gone(path: &Path) -> Result<(), Failure> {
-    let start = Instant::now();
-    while path.exists() {
-        if start.elapsed() > RUN_DEADLINE {
-            return Err(format!("{} stays on the target", path.display()).into());
-        }
-        std::thread::sleep(Duration::from_micros(500));
     }
     Ok(())
 }

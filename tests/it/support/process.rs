@@ -21,6 +21,8 @@ pub struct Process {
     pub state: char,
     /// Ticks that it and the children it waited for have computed.
     pub ticks: u64,
+    /// Ticks that it has computed itself.
+    pub own_ticks: u64,
 }
 
 /// Returns one process; `None` if it is gone.
@@ -32,9 +34,17 @@ pub fn read(pid: u32) -> Option<Process> {
     let (_, name) = head.split_once(" (")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let ticks = number(11)? + number(12)? + number(13)? + number(14)?;
+    let own_ticks = number(11)? + number(12)?;
+    let ticks = own_ticks + number(13)? + number(14)?;
     let parent = u32::try_from(number(1)?).ok()?;
-    Some(Process { pid, parent, name: name.to_owned(), state: fields.first()?.chars().next()?, ticks })
+    Some(Process {
+        pid,
+        parent,
+        name: name.to_owned(),
+        state: fields.first()?.chars().next()?,
+        ticks,
+        own_ticks,
+    })
 }
 
 /// Returns every process of the machine.
@@ -69,9 +79,28 @@ pub fn descendants(root: u32) -> Vec<Process> {
 
 /// Returns the seconds that `root`, its descendants and what they waited for have computed.
 pub fn cpu_seconds(root: u32) -> f64 {
+    seconds(tree(root).iter().map(|p| p.ticks).sum())
+}
+
+/// Returns the seconds that one process has computed, without its children; 0 if it is gone.
+pub fn own_cpu_seconds(pid: u32) -> f64 {
+    seconds(read(pid).map_or(0, |p| p.own_ticks))
+}
+
+fn seconds(ticks: u64) -> f64 {
     // SAFETY: `sysconf` only reads a constant of the system.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    tree(root).iter().map(|p| p.ticks).sum::<u64>() as f64 / per_second.max(1) as f64
+    ticks as f64 / per_second.max(1) as f64
+}
+
+/// Returns how often the threads of one process were put on a processor.
+pub fn wake_ups(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let waits = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| waits(fs::read_to_string(task.path().join("status")).ok()?)).sum()
 }
 
 /// Returns the largest resident sets that the living processes below and with `root` ever had,
@@ -91,8 +120,17 @@ pub fn holder_of(root: u32, dir: &std::path::Path) -> Option<u32> {
 
 /// Returns the largest resident set that a living process ever had, in bytes.
 pub fn peak_of(pid: u32) -> Option<u64> {
+    memory_of(pid, "VmHWM:")
+}
+
+/// Returns the resident set of a living process, in bytes.
+pub fn resident_of(pid: u32) -> Option<u64> {
+    memory_of(pid, "VmRSS:")
+}
+
+fn memory_of(pid: u32, figure: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(figure))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
