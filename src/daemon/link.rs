@@ -81,6 +81,7 @@ fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
         mirror: super::mirror_id(&options.sync, &options.target),
         live: true,
         dry_run: false,
+        rehearsal: false,
     };
     let around = Surroundings {
         source: Arc::clone(&options.source),

@@ -97,6 +97,7 @@ fn one(
         mirror: super::mirror_id(sync, target),
         live: false,
         dry_run: options.dry_run,
+        rehearsal: options.dry_run,
     };
     let around = Surroundings {
         source,

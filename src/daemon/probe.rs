@@ -24,6 +24,7 @@ pub fn probe(sync: &Sync, target: &Target) -> Result<(), String> {
         mirror: super::mirror_id(sync, target),
         live: false,
         dry_run: true,
+        rehearsal: false,
     };
     let around = Surroundings {
         source,

@@ -77,6 +77,7 @@ fn reach(sync: &Sync, target: &Target, source: Place) -> Result<Survey, SessionE
         mirror: mirror_id(sync, target),
         live: false,
         dry_run: true,
+        rehearsal: false,
     };
     survey(&*transport_of(sync, target)?, &options, source)
 }

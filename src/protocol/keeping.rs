@@ -22,6 +22,8 @@ pub enum Errand {
     /// To look at a target, or to put back what is kept there. No root is made for it, and a closed
     /// target does not refuse it.
     Keeper,
+    /// To say what a pass would do. Where no root is, an empty one stands for it.
+    Rehearsal,
 }
 
 /// What a sender asks for besides; one that says nothing of it asks for nothing.

@@ -86,11 +86,10 @@ fn provide(path: &Path, hello: &Hello) -> io::Result<Option<StandIn>> {
         path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
             && parent_stands(path)
     };
-    if hello.dry_run {
-        return missing().then(StandIn::new).transpose();
-    }
-    if hello.terms.errand != Errand::Mirror {
-        return Ok(None);
+    match hello.terms.errand {
+        Errand::Rehearsal => return missing().then(StandIn::new).transpose(),
+        Errand::Mirror if !hello.dry_run => {}
+        Errand::Mirror | Errand::Keeper => return Ok(None),
     }
     match std::fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -188,7 +187,7 @@ fn claim(
     fail: &dyn Fn(io::Error) -> Refusal,
 ) -> Result<Claim, Refusal> {
     // Who puts something back on a promoted standby has closed it against mirrors, not against himself.
-    if let Some(text) = State::refusal(root).filter(|_| hello.terms.errand == Errand::Mirror) {
+    if let Some(text) = State::refusal(root).filter(|_| hello.terms.errand != Errand::Keeper) {
         return Err(Refusal::Refused(text));
     }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;

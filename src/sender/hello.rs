@@ -28,7 +28,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
         force_root: sync.force_root,
         idle_limit_ms: u64::try_from(sync.timeout.max(Duration::from_secs(3)).as_millis()).unwrap_or(60_000),
         terms: Terms {
-            errand: Errand::Mirror,
+            errand: if options.rehearsal { Errand::Rehearsal } else { Errand::Mirror },
             trash: sync
                 .trash
                 .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),

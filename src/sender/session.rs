@@ -54,6 +54,8 @@ pub struct SessionOptions {
     pub live: bool,
     /// Changes nothing.
     pub dry_run: bool,
+    /// Says what it would change, also on a target that does not exist yet.
+    pub rehearsal: bool,
 }
 
 /// How a session ended.

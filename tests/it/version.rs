@@ -163,7 +163,8 @@ fn connect(
         monitor: Arc::new(Silent),
         feedback: Arc::new(NoFeedback),
     };
-    let options = SessionOptions { sync, target, mirror: [7; 16], live: true, dry_run: false };
+    let options =
+        SessionOptions { sync, target, mirror: [7; 16], live: true, dry_run: false, rehearsal: false };
     (Session::connect(&shim, options, around), mailbox, status, stated)
 }
 

@@ -83,6 +83,7 @@ fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u
         mirror: mirror_id(sync, target),
         live: false,
         dry_run: what == Ask::List,
+        rehearsal: false,
     };
     let asked = transport_of(sync, target)
         .map_err(SessionError::from)

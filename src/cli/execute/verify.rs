@@ -33,7 +33,8 @@ pub(super) fn run(it: &Verify) -> u8 {
     sync.force_root = true;
     let Some(target) = sync.targets.first().cloned() else { return Exit::Syntax.code() };
     let mirror = mirror_id(&sync, &target);
-    let options = SessionOptions { sync, target: target.clone(), mirror, live: false, dry_run: true };
+    let options =
+        SessionOptions { sync, target: target.clone(), mirror, live: false, dry_run: true, rehearsal: false };
     let mut findings = Vec::new();
     let verified = transport_of(&options.sync, &target).map_err(SessionError::from).and_then(|transport| {
         let source = Source::open(&it.source, 1)
