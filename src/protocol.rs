@@ -15,15 +15,17 @@ mod examination;
 mod frame;
 mod keeping;
 mod message;
+mod owners;
 mod place;
 
 pub use confinement::Confinement;
 pub use examination::{Examination, Stated};
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
-pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits};
+pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
 pub use message::{
-    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Refusal,
-    ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_KEPT, VERSION_MIN,
+    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, PassId, Refusal, ReplyHello,
+    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_KEPT, VERSION_MIN,
     VERSION_STATE, Why,
 };
+pub use owners::{OwnerNames, Owners};
 pub use place::Place;

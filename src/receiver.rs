@@ -18,6 +18,7 @@ mod install;
 mod kept;
 mod operations;
 mod owners;
+mod partial;
 mod passes;
 mod policy;
 mod profile;

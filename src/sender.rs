@@ -29,6 +29,7 @@ mod progress;
 mod queue;
 mod recent;
 mod replies;
+mod resume;
 mod scrub;
 mod scrubbed;
 mod session;

@@ -164,6 +164,7 @@ impl Draft {
         self.settle_guard()?;
         self.settle_shell(rsync_rsh)?;
         let notes = self.settle_agent()?;
+        self.sync.partial = self.partial;
         Ok(Transfer {
             sync: self.sync,
             output: self.output,

@@ -274,9 +274,13 @@ pub(super) const SENT: Group = Group {
             },
         )
         .no(&["no-timeout"]),
-        switch("partial", "Keep what has arrived of an interrupted file, under a temporary name", |d, on| {
-            d.partial = on;
-        })
+        switch(
+            "partial",
+            "Keep what has arrived of an interrupted file for the next run, in .speil/partial",
+            |d, on| {
+                d.partial = on;
+            },
+        )
         .no(&["no-partial"]),
         switch("P", "As --partial --progress", |d, on| {
             d.partial = on;

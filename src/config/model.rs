@@ -191,6 +191,8 @@ pub struct Sync {
     pub allowed: Allowed,
     /// What the targets keep of what is removed and replaced there.
     pub trash: Option<Trash>,
+    /// What has arrived of a large file is kept by a single pass that is cut off; live mirrors do so anyway.
+    pub partial: bool,
     /// Reading everything again in the background.
     pub scrub: Option<Scrub>,
 }
@@ -226,6 +228,7 @@ impl Sync {
             adopted: false,
             allowed: Allowed::default(),
             trash: None,
+            partial: false,
             scrub: None,
         }
     }

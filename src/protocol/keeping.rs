@@ -42,6 +42,14 @@ pub(super) fn terms_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result
     Ok(Terms::deserialize(from).unwrap_or_default())
 }
 
+/// Returns what a partial file is called by: BLAKE3 of its path, the first 16 bytes.
+pub fn partial_mark(path: &RelPath) -> [u8; 16] {
+    let hash = *blake3::hash(path.as_bytes()).as_bytes();
+    let mut mark = [0; 16];
+    mark.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    mark
+}
+
 /// Where a receiver keeps something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keeping {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::confinement::{Confinement, told_or_not};
 use super::examination::{Examination, Stated};
 use super::keeping::{KeptEntry, Order, Terms, terms_or_none};
+use super::owners::{OwnerNames, Owners};
 use super::place::Place;
 
 use crate::config::Durability;
@@ -177,24 +178,6 @@ pub enum Refusal {
     Dangerous(String),
     /// A filter rule does not parse on this version.
     Filter(String),
-}
-
-/// Names of owners, for the receiver to say what they are there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwnerNames {
-    /// User id on the source, name.
-    pub users: Vec<(u32, String)>,
-    /// Group id on the source, name.
-    pub groups: Vec<(u32, String)>,
-}
-
-/// What owners of the source are on the target.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owners {
-    /// Id on the source, id on the target.
-    pub users: Vec<(u32, u32)>,
-    /// Id on the source, id on the target.
-    pub groups: Vec<(u32, u32)>,
 }
 
 /// What must stand under a name on the target for an operation to be right.
@@ -439,6 +422,26 @@ pub enum ToReceiver<'a> {
         /// What must stand there, else [`Why::Differs`].
         expect: Expect,
     },
+    /// Asks what has arrived of a file before; answered by [`ToSender::Partial`].
+    Resume {
+        /// The stream to be.
+        stream: StreamId,
+        /// The path.
+        path: RelPath,
+    },
+    /// As [`ToReceiver::Open`], for a file that is kept if the connection ends.
+    OpenKept {
+        /// The stream.
+        stream: StreamId,
+        /// The path.
+        path: RelPath,
+        /// Bytes that are about to come, for the space check; the truth may differ.
+        size: u64,
+        /// Whether the basis that was signed under this number is used.
+        basis: bool,
+        /// Bytes of what has arrived before, which stay; what follows comes behind them.
+        from: u64,
+    },
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -566,6 +569,18 @@ pub enum ToSender<'a> {
     Fatal(#[serde(borrow)] Cow<'a, str>),
     /// What the target is like.
     Examined(Box<Examination>),
+    /// Files of which something has arrived before, by [`partial_mark`](super::partial_mark).
+    Partials(Vec<[u8; 16]>),
+    /// What has arrived of a file before.
+    Partial {
+        /// The stream to be.
+        stream: StreamId,
+        /// Bytes of a chunk.
+        chunk_len: u32,
+        /// BLAKE3 of each whole chunk, one after the other.
+        #[serde(borrow, with = "serde_bytes")]
+        hashes: Cow<'a, [u8]>,
+    },
     /// Entries that are kept or were put back, in pieces.
     Kept {
         /// The entries.

@@ -37,6 +37,7 @@ impl Access {
         }
         match message {
             ToReceiver::Open { path, .. }
+            | ToReceiver::OpenKept { path, .. }
             | ToReceiver::Mkdir { path, .. }
             | ToReceiver::Node { path, .. }
             | ToReceiver::Link { path, .. }

@@ -10,6 +10,7 @@ use super::greeting::Session;
 use super::install::Undone;
 use super::operations::{Content, Way};
 use super::owners::Names;
+use super::partial::Partials;
 use super::passes::Passes;
 use super::policy::Policy;
 use super::reply::Reply;
@@ -20,7 +21,9 @@ use super::streams::{Stream, Streams};
 use super::trash::Trash;
 use super::{ReceiverError, policy};
 use crate::disk::Root;
-use crate::protocol::{BatchId, Errand, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender};
+use crate::protocol::{
+    BatchId, Errand, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender, VERSION_KEPT,
+};
 use crate::tree::{Mask, RelPath};
 
 /// Applies what a sender says.
@@ -34,6 +37,7 @@ pub(super) struct Applier {
     pub(super) strangers: Option<Strangers>,
     pub(super) trash: Option<Trash>,
     errand: Errand,
+    pub(super) partials: Option<Partials>,
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
@@ -73,6 +77,13 @@ impl Applier {
         if let Some(state) = &state {
             super::state::leave_when_superseded(Arc::clone(state)).map_err(own("watch the session"))?;
         }
+        let keeps = hello.state == StateMode::Keep || hello.terms.partial;
+        let speaks = greeting.version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
+        let partials = (keeps && speaks && !hello.dry_run)
+            .then(|| Partials::open(&root, hello.state == StateMode::Traceless));
+        if let Some(partials) = &partials {
+            reply.send(&ToSender::Partials(partials.marks()))?;
+        }
         let memory = Arc::new(Mutex::new(memory));
         let done = remember_batches(state.clone(), Arc::clone(&memory));
         let patient = hello.state == StateMode::Keep;
@@ -92,6 +103,7 @@ impl Applier {
             strangers,
             trash,
             errand: hello.terms.errand,
+            partials,
             memory,
             durable,
             signing,
@@ -129,6 +141,10 @@ impl Applier {
             }
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
+            ToReceiver::Resume { stream, path } => {
+                let there = self.partials.as_ref().and_then(|partials| partials.look(&path));
+                self.signing.order_chunks(stream, there);
+            }
             ToReceiver::Examine if self.dry_run => {
                 let mut found = super::examine::examine(&self.root, &self.mask, self.tag);
                 found.user = self.names.own();
@@ -161,6 +177,9 @@ impl Applier {
         self.streams.abandon_all();
         self.signing.finish();
         self.durable.finish();
+        if let Some(partials) = &mut self.partials {
+            partials.finish();
+        }
     }
 
     /// What is the agent's own under the root is nobody else's to change.
@@ -175,7 +194,9 @@ impl Applier {
         why: Undone,
     ) -> Result<(), ReceiverError> {
         match operation {
-            ToReceiver::Open { stream, .. } => self.reply.send(&ToSender::Stopped { stream: *stream })?,
+            ToReceiver::Open { stream, .. } | ToReceiver::OpenKept { stream, .. } => {
+                self.reply.send(&ToSender::Stopped { stream: *stream })?;
+            }
             ToReceiver::Close { stream, .. } => self.streams.abandon(*stream),
             _ => {}
         }
@@ -276,6 +297,13 @@ impl Applier {
         Ok(match message {
             ToReceiver::Open { stream, path, size, basis } => {
                 let opened = self.open(stream, &path, size, basis);
+                if opened.is_err() {
+                    self.reply.send(&ToSender::Stopped { stream })?;
+                }
+                (path, opened)
+            }
+            ToReceiver::OpenKept { stream, path, size, basis, from } => {
+                let opened = self.open_kept(stream, &path, (size, basis, from));
                 if opened.is_err() {
                     self.reply.send(&ToSender::Stopped { stream })?;
                 }

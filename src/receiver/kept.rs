@@ -311,7 +311,8 @@ pub(super) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
 }
 
-fn made_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+/// Opens a directory, and makes it if it is missing.
+pub(super) fn made_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     match rustix::fs::mkdirat(at, name, Mode::from(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),

@@ -75,6 +75,42 @@ impl Applier {
         Ok(())
     }
 
+    /// Opens a stream that is kept if the session ends, behind what has arrived before.
+    pub(super) fn open_kept(
+        &mut self,
+        id: StreamId,
+        path: &RelPath,
+        (size, basis, from): (u64, bool, u64),
+    ) -> Applied {
+        let parent = self.root.parent(path).map_err(Undone::parent)?;
+        let taken = self.streams.is_full() || self.streams.keeps(path);
+        let Some(partials) = self.partials.as_mut().filter(|_| !taken) else {
+            return self.open_beside(id, path, (size, basis, from));
+        };
+        match partials.begin((id, path), parent.fd.as_fd(), from, &self.mask)? {
+            None => self.open_beside(id, path, (size, basis, from)),
+            Some(partial) => {
+                self.policy.room_for(partial.file.as_fd(), size.saturating_sub(from))?;
+                let held = self.streams.bases.remove(&id).filter(|_| basis);
+                let stream = Stream::go_on(path.clone(), parent.fd, partial, (held, self.tag));
+                if let Some(old) = self.streams.open.insert(id, stream) {
+                    old.abandon();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens a stream whose file grows beside its name, where nothing of it was told to the sender.
+    fn open_beside(
+        &mut self,
+        id: StreamId,
+        path: &RelPath,
+        (size, basis, from): (u64, bool, u64),
+    ) -> Applied {
+        if from > 0 { Err(Undone::Why(Why::Torn)) } else { self.open(id, path, size, basis) }
+    }
+
     pub(super) fn close(
         &mut self,
         stream: &mut Stream,
@@ -83,6 +119,7 @@ impl Applier {
         provisional: bool,
     ) -> Applied {
         stream.verify(hash)?;
+        stream.settle()?;
         let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
         // The directory may have been renamed meanwhile; it is still the one that is held.
         self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;

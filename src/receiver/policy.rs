@@ -125,6 +125,7 @@ pub(super) fn own_path<'a>(message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
         | ToReceiver::Delete { path, .. }
         | ToReceiver::KeepAside { path, .. }
         | ToReceiver::Put { path, .. }
+        | ToReceiver::OpenKept { path, .. }
         | ToReceiver::Open { path, .. } => [Some(path), None],
         ToReceiver::Link { path, existing, .. } => [Some(path), Some(existing)],
         ToReceiver::Rename { from, to, .. } => [Some(from), Some(to)],

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::partial::Told;
 use super::reply::Reply;
 use crate::delta::{BLOCK_LEN_MAX, Signer, WINDOW, block_len};
 use crate::protocol::{FrameError, StreamId, ToSender};
@@ -25,7 +26,14 @@ const LANES_MAX: usize = 4;
 /// Most signature bytes in one message.
 const PIECE_LEN: usize = 512 * 1024;
 
-struct Order {
+/// What is to be done with an open file.
+enum Order {
+    Sign(ToSign),
+    /// Tell the chunks of what has arrived before.
+    Chunks(StreamId, Option<(OwnedFd, u64, Told)>),
+}
+
+struct ToSign {
     stream: StreamId,
     basis: OwnedFd,
     size: u64,
@@ -42,7 +50,11 @@ impl Signing {
         let (orders, inbox) = bounded::<Order>(WAITING_MAX);
         let thread = std::thread::Builder::new().name("sign".to_owned()).spawn(move || {
             for order in inbox {
-                if sign(&order, &reply).is_err() {
+                let done = match &order {
+                    Order::Sign(order) => sign(order, &reply),
+                    Order::Chunks(stream, partial) => tell_chunks(*stream, partial.as_ref(), &reply),
+                };
+                if done.is_err() {
                     return;
                 }
             }
@@ -54,7 +66,14 @@ impl Signing {
     pub fn order(&self, stream: StreamId, basis: OwnedFd, size: u64) {
         if let Some(orders) = &self.orders {
             // The signer ends early only when the connection is gone.
-            let _ = orders.send(Order { stream, basis, size });
+            let _ = orders.send(Order::Sign(ToSign { stream, basis, size }));
+        }
+    }
+
+    /// Orders the chunks of what has arrived before.
+    pub fn order_chunks(&self, stream: StreamId, partial: Option<(OwnedFd, u64, Told)>) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(Order::Chunks(stream, partial));
         }
     }
 
@@ -67,7 +86,17 @@ impl Signing {
     }
 }
 
-fn sign(order: &Order, reply: &Reply) -> Result<(), FrameError> {
+fn tell_chunks(
+    stream: StreamId,
+    partial: Option<&(OwnedFd, u64, Told)>,
+    reply: &Reply,
+) -> Result<(), FrameError> {
+    let told = partial.and_then(|(file, len, told)| super::partial::chunks(stream, file, *len, told).ok());
+    let (chunk_len, hashes) = told.unwrap_or_default();
+    reply.send(&ToSender::Partial { stream, chunk_len, hashes: Cow::Owned(hashes) })
+}
+
+fn sign(order: &ToSign, reply: &Reply) -> Result<(), FrameError> {
     let block_len = block_len(order.size);
     let mut out = Vec::new();
     let send = |data: &[u8], last| {

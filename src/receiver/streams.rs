@@ -2,17 +2,21 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::install::{Undone, temp_name};
+use super::partial::Partial;
 use crate::disk::Root;
 use crate::protocol::{StreamId, Why};
 use crate::tree::RelPath;
 
 /// Bytes copied from a basis at once: they are read, hashed and written while they are in the cache.
 const COPY_LEN: usize = 256 << 10;
+/// What has arrived of a file is kept from this many bytes on.
+const KEPT_LEN_MIN: u64 = 256 << 10;
 /// Zeros hashed at once for a hole.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -31,6 +35,8 @@ pub(super) struct Stream {
     len: u64,
     /// Room for what is copied.
     buffer: Vec<u8>,
+    /// Where it grows, if it is kept when the session ends.
+    kept: Option<(Arc<OwnedFd>, String)>,
 }
 
 impl Stream {
@@ -40,7 +46,34 @@ impl Stream {
         let temp = temp_name(tag);
         let file = create_temp(&parent.fd, &temp)?;
         let dir = parent.fd;
-        Ok(Self { path, dir, temp, file, basis, hasher: blake3::Hasher::new(), len: 0, buffer: Vec::new() })
+        let (hasher, buffer) = (blake3::Hasher::new(), Vec::new());
+        Ok(Self { path, dir, temp, file, basis, hasher, len: 0, buffer, kept: None })
+    }
+
+    /// Goes on with a partial file, whose directory is to be `dir`.
+    pub fn go_on(
+        path: RelPath,
+        dir: OwnedFd,
+        partial: Partial,
+        (basis, tag): (Option<OwnedFd>, u32),
+    ) -> Self {
+        let Partial { dir: place, name, file, len, hasher } = partial;
+        let (temp, buffer, kept) = (temp_name(tag), Vec::new(), Some((place, name)));
+        Self { path, dir, temp, file, basis, hasher, len, buffer, kept }
+    }
+
+    /// Brings the file into its directory, under its temporary name.
+    pub fn settle(&mut self) -> Result<(), Undone> {
+        let Some((place, name)) = &self.kept else { return Ok(()) };
+        rustix::fs::renameat(&**place, name.as_str(), &self.dir, self.temp.as_slice())
+            .map_err(|error| Undone::Os("rename", error.raw_os_error()))?;
+        self.kept = None;
+        Ok(())
+    }
+
+    /// Whether it grows under this name.
+    fn is_kept_as(&self, path: &RelPath) -> bool {
+        self.kept.is_some() && self.path == *path
     }
 
     /// Returns how many bytes it has so far.
@@ -116,7 +149,10 @@ impl Stream {
 
     /// Removes the temporary file.
     pub fn abandon(&self) {
-        let _ = rustix::fs::unlinkat(&self.dir, self.temp.as_slice(), AtFlags::empty());
+        match &self.kept {
+            Some((place, name)) => Partial::remove(place, name),
+            None => drop(rustix::fs::unlinkat(&self.dir, self.temp.as_slice(), AtFlags::empty())),
+        }
     }
 }
 
@@ -165,9 +201,15 @@ impl Streams {
         }
     }
 
-    /// Gives all up.
+    /// Whether a file of this path is on its way that is kept.
+    pub fn keeps(&self, path: &RelPath) -> bool {
+        self.open.values().any(|stream| stream.is_kept_as(path))
+    }
+
+    /// Gives all up but what is kept for the next session.
     pub fn abandon_all(&mut self) {
         self.bases.clear();
-        self.open.drain().for_each(|(_, stream)| stream.abandon());
+        let left = self.open.drain().map(|(_, stream)| stream);
+        left.filter(|stream| stream.kept.is_none() || stream.len < KEPT_LEN_MIN).for_each(|s| s.abandon());
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
 use super::outbox::Content;
-use super::recent::Sent;
+use super::recent::{Delivered, Sent};
 use super::replies::Reply;
 use super::session::{Renaming, Session};
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
@@ -468,6 +468,7 @@ impl Session {
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
             Reply::Stopped(stream) => self.jobs.stop(stream),
+            Reply::Partial(stream, chunks) => self.jobs.told(stream, chunks),
             Reply::Rotten(rotten) => self.rotten(&rotten)?,
             Reply::Undone(path, why) => self.undone(path, why),
         }
@@ -556,13 +557,6 @@ impl Session {
             && parcel.change.since.elapsed() < self.shared.options.sync.max_open
             && !self.shared.mailbox.is_awaited(parcel.change.since)
     }
-}
-
-/// A version of a file that is on its way.
-pub(super) struct Delivered<'a> {
-    pub entry: &'a Entry,
-    pub hash: [u8; 32],
-    pub provisional: bool,
 }
 
 /// Reads a small file in pieces, its holes filled with zeros, in place of what `content` held.

@@ -163,6 +163,7 @@ impl Session {
                 passes: Mutex::default(),
                 passes_running: AtomicUsize::new(0),
                 first_pass_done: AtomicBool::new(false),
+                partials: Mutex::default(),
                 found: Found::default(),
                 links: Mutex::default(),
                 old: Mutex::default(),

@@ -32,7 +32,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
             trash: sync
                 .trash
                 .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
-            partial: false,
+            partial: sync.partial,
         },
     }
 }

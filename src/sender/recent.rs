@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use crate::tree::{RelPath, Version};
+use crate::tree::{Entry, RelPath, Version};
 
 /// Versions that are remembered.
 const RECENT_MAX: usize = 8192;
@@ -18,6 +18,13 @@ pub(super) struct Sent {
     pub hash: [u8; 32],
     /// How often in a row it was provisional.
     pub provisional: u32,
+}
+
+/// A version of a file that is on its way.
+pub(super) struct Delivered<'a> {
+    pub entry: &'a Entry,
+    pub hash: [u8; 32],
+    pub provisional: bool,
 }
 
 /// The versions that were sent last, by path.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::error::SessionError;
+use super::resume::Chunks;
 use super::scrub::Rotten;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
@@ -31,6 +32,8 @@ pub(super) enum Reply {
     NoBasis(StreamId),
     /// A stream has failed; why was said for its path.
     Stopped(StreamId),
+    /// What the target has of a file from before.
+    Partial(StreamId, Option<Chunks>),
     /// A scrub, which is on this side, found other bytes.
     Rotten(Box<Rotten>),
 }
@@ -54,6 +57,8 @@ const REPLIES_MAX: usize = 200_000;
 const WAITING_BYTES_MAX: u64 = 512 << 20;
 /// Signatures under way at once; a session asks for fewer.
 const SIGNATURES_MAX: usize = 64;
+/// Partial files that a target may name.
+const PARTIALS_MAX: usize = 10_000;
 /// Longest text of the agent's that is shown, in characters.
 const TEXT_LEN_MAX: usize = 200;
 /// What an entry of a listing costs in memory, about, besides its name and attributes.
@@ -99,6 +104,7 @@ impl Reply {
             // Some 40 bytes for each block.
             Self::Signature(_, index) => 40 * (index.basis_len() / u64::from(index.block_len().max(1))),
             Self::NoBasis(_) | Self::Stopped(_) => 64,
+            Self::Partial(_, chunks) => chunks.as_ref().map_or(64, Chunks::weight),
             Self::Rotten(rotten) => rotten.path.as_bytes().len() as u64 + 256,
         }
     }
@@ -200,22 +206,10 @@ fn deliver(
             signatures.remove(&stream);
             Reply::NoBasis(stream)
         }
-        ToSender::Signature { stream, size, block_len, data, last } => {
-            let bad = |error: crate::delta::SignatureError| SessionError::Fatal(error.to_string());
-            let mut signature = match signatures.remove(&stream) {
-                Some(signature) => signature,
-                None if signatures.len() >= SIGNATURES_MAX => {
-                    return Err(SessionError::Fatal("it signs more than it was asked".to_owned()));
-                }
-                None => Signature::new(size, block_len).map_err(bad)?,
-            };
-            signature.push(&data).map_err(bad)?;
-            if !last {
-                signatures.insert(stream, signature);
-                return Ok(());
-            }
-            Reply::Signature(stream, Arc::new(signature.index().map_err(bad)?))
-        }
+        piece @ ToSender::Signature { .. } => match signature(piece, signatures)? {
+            Some(reply) => reply,
+            None => return Ok(()),
+        },
         ToSender::Scanned { pass, top, links, entries, problems } => {
             return to_pass(shared, pass, PassReply::Scanned { top, links, entries, problems });
         }
@@ -238,6 +232,14 @@ fn deliver(
         ToSender::Hello(_) | ToSender::Refused(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
         }
+        ToSender::Partials(marks) => {
+            let mut partials = shared.partials.lock().unwrap_or_else(PoisonError::into_inner);
+            partials.get_or_insert_default().extend(marks.into_iter().take(PARTIALS_MAX));
+            return Ok(());
+        }
+        ToSender::Partial { stream, chunk_len, hashes } => {
+            Reply::Partial(stream, Chunks::new(chunk_len, &hashes))
+        }
         ToSender::Examined(_) | ToSender::Kept { .. } => {
             return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
         }
@@ -251,6 +253,28 @@ fn deliver(
     drop(inbox);
     shared.mailbox.wake();
     Ok(())
+}
+
+/// Takes in a piece of a signature; returns the whole one with its last.
+fn signature(
+    piece: ToSender<'_>,
+    signatures: &mut HashMap<StreamId, Signature>,
+) -> Result<Option<Reply>, SessionError> {
+    let ToSender::Signature { stream, size, block_len, data, last } = piece else { return Ok(None) };
+    let bad = |error: crate::delta::SignatureError| SessionError::Fatal(error.to_string());
+    let mut signature = match signatures.remove(&stream) {
+        Some(signature) => signature,
+        None if signatures.len() >= SIGNATURES_MAX => {
+            return Err(SessionError::Fatal("it signs more than it was asked".to_owned()));
+        }
+        None => Signature::new(size, block_len).map_err(bad)?,
+    };
+    signature.push(&data).map_err(bad)?;
+    if !last {
+        signatures.insert(stream, signature);
+        return Ok(None);
+    }
+    Ok(Some(Reply::Signature(stream, Arc::new(signature.index().map_err(bad)?))))
 }
 
 fn to_pass(shared: &Shared, pass: PassId, reply: PassReply) -> Result<(), SessionError> {

@@ -36,6 +36,9 @@ pub(super) struct Rotten {
     target: [u8; 32],
 }
 
+/// BLAKE3 of a file; `None` if it cannot be read.
+type Hash = Option<[u8; 32]>;
+
 /// It cannot go on: the session ends, or the target does not answer.
 struct Moot;
 
@@ -205,11 +208,7 @@ impl Reader {
     }
 
     /// Reads a file on both sides at once.
-    fn hashes(
-        &self,
-        root: &crate::disk::Root,
-        path: &RelPath,
-    ) -> Result<(Option<[u8; 32]>, Option<[u8; 32]>), Moot> {
+    fn hashes(&self, root: &crate::disk::Root, path: &RelPath) -> Result<(Hash, Hash), Moot> {
         self.send(&ToReceiver::Prove { pass: self.id, path: path.clone(), rate: self.scrub.rate })?;
         let ours = scan::prove(root, path, self.scrub.rate, &|| self.is_over()).ok();
         let PassReply::Hashed(theirs) = self.reply()? else { return Err(Moot) };

@@ -470,7 +470,9 @@ impl Session {
         while !limited && self.jobs.is_sending() && Instant::now() < deadline {
             self.step_job()?;
         }
-        self.abandon_jobs()?;
+        if !self.resumes() {
+            self.abandon_jobs()?;
+        }
         self.commit()?;
         let mut seen = 0;
         while !self.unacked.is_empty() && Instant::now() < deadline {

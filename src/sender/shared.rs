@@ -1,6 +1,6 @@
 //! What the threads of one session share.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub passes: Mutex<HashMap<PassId, PassInbox>>,
     pub passes_running: AtomicUsize,
     pub first_pass_done: AtomicBool,
+    /// Files of which the target has something from before, by their marks, once it has said so.
+    pub partials: Mutex<Option<HashSet<[u8; 16]>>>,
     pub found: Found,
     /// Names of files that have several, as far as passes and changes have shown them.
     pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,

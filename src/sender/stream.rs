@@ -2,18 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use super::changes::Delivered;
 use super::error::SessionError;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Content;
+use super::recent::Delivered;
+use super::resume::{Chunks, Matching, RESUME_LEN_MIN};
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::delta::{Differ, Index, Op};
 use crate::monitor::Counters;
-use crate::protocol::{StreamId, ToReceiver};
+use crate::protocol::{StreamId, ToReceiver, VERSION_KEPT};
 use crate::scan::View;
 use crate::tree::RelPath;
 
@@ -39,13 +40,32 @@ enum Phase {
     },
 }
 
+/// What is known of what the target has from before.
+enum Before {
+    /// It is not asked, or has nothing.
+    Nothing,
+    /// It was asked.
+    Asked,
+    /// It has this.
+    Has(Chunks),
+}
+
 struct Job {
     stream: StreamId,
     path: RelPath,
     parcel: Parcel,
     scope: Scope,
     file: Option<Arc<SourceFile>>,
+    before: Before,
+    matching: Option<Matching>,
     phase: Phase,
+}
+
+impl Job {
+    /// Whether an answer of the target is missing.
+    fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Signing) || matches!(self.before, Before::Asked)
+    }
 }
 
 /// The large files of a session.
@@ -74,7 +94,8 @@ impl Jobs {
         }
         let stream = self.next;
         self.next = self.next.wrapping_add(1);
-        self.jobs.push_back(Job { stream, path, parcel, scope, file: None, phase: Phase::Waiting });
+        let (file, before, phase) = (None, Before::Nothing, Phase::Waiting);
+        self.jobs.push_back(Job { stream, path, parcel, scope, file, before, matching: None, phase });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -112,6 +133,14 @@ impl Jobs {
         let asked = |job: &&mut Job| job.stream == stream && matches!(job.phase, Phase::Signing);
         if let Some(job) = self.jobs.iter_mut().find(asked) {
             job.phase = Phase::Signed(signature);
+        }
+    }
+
+    /// Takes in what the target has of a file from before.
+    pub fn told(&mut self, stream: StreamId, chunks: Option<Chunks>) {
+        let asked = |job: &&mut Job| job.stream == stream && matches!(job.before, Before::Asked);
+        if let Some(job) = self.jobs.iter_mut().find(asked) {
+            job.before = chunks.map_or(Before::Nothing, Before::Has);
         }
     }
 
@@ -168,9 +197,10 @@ impl Session {
     pub(super) fn step_job(&mut self) -> Result<bool, SessionError> {
         self.ask_ahead()?;
         let Some(mut job) = self.jobs.jobs.pop_front() else { return Ok(false) };
-        if matches!(job.phase, Phase::Signing) {
+        if job.waits() {
             // Another file may be ready meanwhile.
-            let ready = self.jobs.jobs.iter().position(|job| matches!(job.phase, Phase::Signed(_)));
+            let ready =
+                self.jobs.jobs.iter().position(|job| matches!(job.phase, Phase::Signed(_)) && !job.waits());
             let Some(ready) = ready.and_then(|at| self.jobs.jobs.remove(at)) else {
                 self.jobs.jobs.push_front(job);
                 self.shared.outbox.flush()?;
@@ -196,6 +226,10 @@ impl Session {
                 || self.shared.options.sync.selection.whole_file
                 || self.shared.options.dry_run
                 || self.whole.contains(&path);
+            if self.resumes() && !self.whole.contains(&path) && self.may_be_there(&path) {
+                self.send(&ToReceiver::Resume { stream, path: path.clone() })?;
+                self.jobs.jobs[at].before = Before::Asked;
+            }
             let phase = if whole {
                 Phase::Signed(None)
             } else {
@@ -231,14 +265,74 @@ impl Session {
             self.shared.feedback.still_open(&job.path, job.parcel.change.since);
             return self.drop_job(job);
         }
-        let basis = index.is_some();
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
-        let open =
-            ToReceiver::Open { stream: job.stream, path: job.path.clone(), size: file.allocated(), basis };
-        self.send(&open)?;
+        if let Before::Has(chunks) = std::mem::replace(&mut job.before, Before::Nothing) {
+            job.matching = Some(Matching::new(chunks));
+        } else {
+            self.open_stream(job, &file, index.is_some(), 0)?;
+        }
         job.file = Some(file);
         job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };
         Ok(true)
+    }
+
+    /// Whether the target keeps what has arrived of a file when the session ends.
+    pub(super) fn resumes(&self) -> bool {
+        let options = &self.shared.options;
+        self.shared.version >= VERSION_KEPT && (options.live || options.sync.partial) && !options.dry_run
+    }
+
+    /// Whether the target may have something of a file from before; what is there is gone on with once.
+    fn may_be_there(&self, path: &RelPath) -> bool {
+        let mut partials = self.shared.partials.lock().unwrap_or_else(PoisonError::into_inner);
+        partials.as_mut().is_none_or(|marks| marks.remove(&crate::protocol::partial_mark(path)))
+    }
+
+    /// Begins a stream on the target, behind the first `from` bytes that it has.
+    fn open_stream(
+        &mut self,
+        job: &Job,
+        file: &SourceFile,
+        basis: bool,
+        from: u64,
+    ) -> Result<(), SessionError> {
+        let (stream, path, size) = (job.stream, job.path.clone(), file.allocated());
+        if from > 0 || (self.resumes() && file.size() >= RESUME_LEN_MIN) {
+            self.send(&ToReceiver::OpenKept { stream, path, size, basis, from })
+        } else {
+            self.send(&ToReceiver::Open { stream, path, size, basis })
+        }
+    }
+
+    /// Compares a piece with what the target has; when it is known how much of it holds, the stream begins
+    /// behind that.
+    fn match_piece(
+        &mut self,
+        job: &mut Job,
+        mut matching: Matching,
+        piece: &Piece,
+    ) -> Result<bool, SessionError> {
+        let file = job.file.clone();
+        let (Some(file), Phase::Sending { offset, index, matched, .. }) = (file, &mut job.phase) else {
+            return Ok(false);
+        };
+        *offset += match piece {
+            Piece::Data(data) => data.len() as u64,
+            Piece::Hole(len) => *len,
+            Piece::End => 0,
+        };
+        if !matching.feed(piece.clone()) {
+            job.matching = Some(matching);
+            return Ok(true);
+        }
+        let (from, behind) = matching.finish();
+        *matched += from;
+        let basis = index.is_some();
+        self.open_stream(job, &file, basis, from)?;
+        for piece in &behind {
+            self.send_bytes(job, piece, None)?;
+        }
+        if matches!(piece, Piece::End) { self.send_end(job, &file) } else { Ok(true) }
     }
 
     fn drop_job(&mut self, job: &Job) -> Result<bool, SessionError> {
@@ -248,19 +342,38 @@ impl Session {
 
     fn send_piece(&mut self, job: &mut Job) -> Result<bool, SessionError> {
         self.since = job.parcel.change.since;
-        let (Some(file), Phase::Sending { offset, differ, index, matched, literal }) =
-            (job.file.clone(), &mut job.phase)
-        else {
+        let (Some(file), Phase::Sending { offset, .. }) = (job.file.clone(), &mut job.phase) else {
             return Ok(false);
         };
-        let stream = job.stream;
-        let piece = match file.piece(*offset) {
+        let at = *offset;
+        let piece = match file.piece(at) {
             Ok(piece) => piece,
             Err(error) => {
                 self.read_failed(&job.path, &error, job.parcel.change.since)?;
                 return self.drop_job(job);
             }
         };
+        if let Some(matching) = job.matching.take() {
+            return self.match_piece(job, matching, &piece);
+        }
+        match &piece {
+            Piece::Data(data) => *offset += data.len() as u64,
+            Piece::Hole(len) => *offset += len,
+            Piece::End => return self.send_end(job, &file),
+        }
+        self.send_bytes(job, &piece, Some((&file, at)))?;
+        Ok(true)
+    }
+
+    /// Sends one piece; `place` says where it stands in its file, if others may share it.
+    fn send_bytes(
+        &mut self,
+        job: &mut Job,
+        piece: &Piece,
+        place: Option<(&SourceFile, u64)>,
+    ) -> Result<(), SessionError> {
+        let stream = job.stream;
+        let Phase::Sending { differ, index, matched, literal, .. } = &mut job.phase else { return Ok(()) };
         let mut ops = Ops { session: self, stream, matched: 0, literal: 0 };
         match piece {
             Piece::Data(data) => {
@@ -272,17 +385,17 @@ impl Session {
                     hopeless.finish(&mut |op| ops.emit(op))?;
                     *index = None;
                 }
-                match differ {
-                    Some(differ) => differ.push(&data, &mut |op| ops.emit(op))?,
-                    None => {
+                match (differ, place) {
+                    (Some(differ), _) => differ.push(data, &mut |op| ops.emit(op))?,
+                    (None, Some((file, offset))) => {
                         ops.literal += data.len() as u64;
                         let head = ToReceiver::Data { stream, data: Cow::Borrowed(&[]) };
                         let source = Arc::clone(&ops.session.shared.source);
-                        let content = Content { source: &source, file: &file, offset: *offset, data: &data };
+                        let content = Content { source: &source, file, offset, data };
                         ops.session.send_content(&head, &content)?;
                     }
+                    (None, None) => ops.emit(Op::Literal(data))?,
                 }
-                *offset += data.len() as u64;
             }
             Piece::Hole(len) => {
                 // The search ends at a hole and begins anew behind it.
@@ -290,21 +403,22 @@ impl Session {
                     before.finish(&mut |op| ops.emit(op))?;
                     *differ = Some(Box::new(Differ::new(Arc::clone(index))));
                 }
-                ops.session.send(&ToReceiver::Hole { stream, len })?;
-                *offset += len;
+                ops.session.send(&ToReceiver::Hole { stream, len: *len })?;
             }
             Piece::End => {
                 if let Some(differ) = differ.take() {
                     differ.finish(&mut |op| ops.emit(op))?;
                 }
-                *matched += ops.matched;
-                *literal += ops.literal;
-                return self.end_file(job, &file);
             }
         }
         *matched += ops.matched;
         *literal += ops.literal;
-        Ok(true)
+        Ok(())
+    }
+
+    fn send_end(&mut self, job: &mut Job, file: &SourceFile) -> Result<bool, SessionError> {
+        self.send_bytes(job, &Piece::End, None)?;
+        self.end_file(job, file)
     }
 
     fn end_file(&mut self, job: &mut Job, file: &SourceFile) -> Result<bool, SessionError> {

@@ -23,6 +23,7 @@ mod manual;
 mod moves;
 mod names;
 mod page;
+mod resume;
 mod roots;
 mod service;
 mod ssh2;
