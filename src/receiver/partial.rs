@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use super::install::Undone;
 use super::kept::{made_dir, open_dir};
 use crate::disk::{Root, names, read_entry};
-use crate::protocol::StreamId;
+use crate::protocol::{StreamId, Why};
 use crate::scan::STATE_DIR;
 use crate::tree::{Kind, Mask, RelPath, Time};
 
@@ -28,6 +28,8 @@ const KEPT_SECS: i64 = 3 * 86_400;
 /// Shortest chunk, in bytes, and most chunks of one file.
 const CHUNK_LEN_MIN: u64 = 256 << 10;
 const CHUNKS_MAX: u64 = 16_384;
+/// Files whose chunks were told and that were not begun yet, at most.
+const TOLD_MAX: usize = 256;
 /// Bytes read at once.
 const READ_LEN: usize = 256 << 10;
 
@@ -109,6 +111,10 @@ impl Partials {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*dir, name.as_str(), flags, Mode::from(0o600));
         let file = file.map_err(|error| Undone::os("create")(error.into()))?;
+        let there = rustix::fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        if there < from {
+            return Err(Undone::Why(Why::Torn));
+        }
         rustix::fs::ftruncate(&file, from).map_err(|error| Undone::os("write")(error.into()))?;
         let hasher = match told.filter(|(len, _)| *len == from) {
             Some((_, hasher)) => hasher,
@@ -175,7 +181,12 @@ pub(super) fn chunks(stream: StreamId, file: &OwnedFd, len: u64, told: &Told) ->
         }
         hashes.extend_from_slice(one.finalize().as_bytes());
     }
-    told.lock().unwrap_or_else(PoisonError::into_inner).insert(stream, (at, all));
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() >= TOLD_MAX {
+        // Nobody goes on with so many: what is forgotten is read again.
+        told.clear();
+    }
+    told.insert(stream, (at, all));
     Ok((u32::try_from(chunk).unwrap_or(u32::MAX), hashes))
 }
 

@@ -38,10 +38,14 @@ pub(super) fn list(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(),
 /// Puts back what is kept.
 pub(super) fn undo(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(), FrameError> {
     let mut answer = Answer::new(reply);
-    let done = match (Kept::existing(root, name_of(order.place)), Kept::open(root, trash::PLACE)) {
-        (Ok(None), _) => Ok(()),
-        (Err(error), _) | (_, Err(error)) => Err(error),
-        (Ok(Some(kept)), Ok(aside)) => {
+    let kept = Kept::existing(root, name_of(order.place));
+    // What gives way needs a place; where nothing is kept, nothing does.
+    let places =
+        kept.and_then(|kept| kept.map(|kept| Ok((kept, Kept::open(root, trash::PLACE)?))).transpose());
+    let done = match places {
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+        Ok(Some((kept, aside))) => {
             let mut undo =
                 Undo { root, order, aside, done: HashSet::new(), above: HashSet::new(), answer: &mut answer };
             let done = undo.run(&kept);
