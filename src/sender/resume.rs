@@ -102,7 +102,7 @@ fn split(piece: Piece, at: u64) -> (Piece, Option<Piece>) {
     match piece {
         Piece::Data(data) if data.len() as u64 > at => {
             let (head, tail) = data.split_at(usize::try_from(at).unwrap_or(data.len()).min(data.len()));
-            (Piece::Data(Arc::from(head)), Some(Piece::Data(Arc::from(tail))))
+            (Piece::Data(Arc::new(head.to_vec())), Some(Piece::Data(Arc::new(tail.to_vec()))))
         }
         Piece::Hole(len) if len > at => (Piece::Hole(at), Some(Piece::Hole(len - at))),
         piece => (piece, None),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn data(text: &[u8]) -> Piece {
-        Piece::Data(Arc::from(text))
+        Piece::Data(Arc::new(text.to_vec()))
     }
 
     #[test]
