@@ -28,6 +28,9 @@ use crate::tree::{Entry, Kind, Mask, RelPath};
 /// Between two looks at whether to stop, while an answer is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// BLAKE3 of a content, where it could be read.
+type Hash = Option<[u8; 32]>;
+
 /// A file of other bytes than its size and time say.
 pub(super) struct Rotten {
     pub path: RelPath,
@@ -205,11 +208,7 @@ impl Reader {
     }
 
     /// Reads a file on both sides at once.
-    fn hashes(
-        &self,
-        root: &crate::disk::Root,
-        path: &RelPath,
-    ) -> Result<(Option<[u8; 32]>, Option<[u8; 32]>), Moot> {
+    fn hashes(&self, root: &crate::disk::Root, path: &RelPath) -> Result<(Hash, Hash), Moot> {
         self.send(&ToReceiver::Prove { pass: self.id, path: path.clone(), rate: self.scrub.rate })?;
         let ours = scan::prove(root, path, self.scrub.rate, &|| self.is_over()).ok();
         let PassReply::Hashed(theirs) = self.reply()? else { return Err(Moot) };
