@@ -28,7 +28,7 @@ attack: packages
 	SPEIL_ATTACK_SECONDS=60 $(CARGO) test --locked --test it attack::symlinks -- --nocapture
 
 # Every step of every fault: the Nth system call that fails, N from 1 until none does; either end, ssh
-# and sshd killed after each message; power cuts in every state of the disk. About half an hour, as root.
+# and sshd killed after each message; power cuts in every state of the disk. About an hour, as root.
 # One of them: make faults FAULT=power
 faults: packages
 	SPEIL_FAULTS=1 $(CARGO) test --locked --test it faults::$(FAULT) -- --nocapture --test-threads=1

@@ -244,8 +244,11 @@ impl Applier {
 
     fn check_session(&self) -> Applied {
         match &self.state {
-            Some(state) if !state.is_current() => Err(Undone::Evicted),
-            _ => Ok(()),
+            Some(state) => match state.is_current().map_err(Undone::os("read session"))? {
+                true => Ok(()),
+                false => Err(Undone::Evicted),
+            },
+            None => Ok(()),
         }
     }
 

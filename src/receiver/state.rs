@@ -95,8 +95,8 @@ impl State {
     }
 
     /// Whether no newer session of this mirror has begun.
-    pub fn is_current(&self) -> bool {
-        read_counter(self.session_file.as_fd()).is_ok_and(|counter| counter == self.session)
+    pub fn is_current(&self) -> io::Result<bool> {
+        Ok(read_counter(self.session_file.as_fd())? == self.session)
     }
 
     /// Returns the descriptor of the session file, for watching it.
@@ -232,8 +232,15 @@ pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<
     });
     std::thread::Builder::new().name("eviction".to_owned()).spawn(move || {
         let mut buffer = [0; 512];
-        while state.is_current() {
-            let heard = watch.as_ref().is_ok_and(|watch| rustix::io::read(watch, &mut buffer[..]).is_ok());
+        loop {
+            let heard = match state.is_current() {
+                Ok(false) => break,
+                Ok(true) => {
+                    watch.as_ref().is_ok_and(|watch| rustix::io::read(watch, &mut buffer[..]).is_ok())
+                }
+                // Until it can be told, every change asks for itself, and is not made.
+                Err(_) => false,
+            };
             if !heard {
                 // The host has no watches left: a mirror is worth more than the moment saved.
                 std::thread::sleep(LOOK_EVERY);

@@ -432,7 +432,7 @@ impl Session {
                 return Ok(());
             }
         }
-        if !self.shared.source.is_in_place() {
+        if !self.shared.source.is_in_place() || self.shared.is_unmounted_above(path) {
             return Ok(());
         }
         for stream in self.jobs.abandon_below(path) {

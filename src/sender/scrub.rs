@@ -28,6 +28,9 @@ use crate::tree::{Entry, Kind, Mask, RelPath};
 /// Between two looks at whether to stop, while an answer is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// BLAKE3 of a content, where it could be read.
+type Hash = Option<[u8; 32]>;
+
 /// A file of other bytes than its size and time say.
 pub(super) struct Rotten {
     pub path: RelPath,

@@ -116,6 +116,14 @@ impl Shared {
         self.notice(&Notice::Batch { batch, changes: parcels.len() as u64 });
     }
 
+    /// Whether a path lies on a filesystem that was mounted and is not: what looks gone there may only be
+    /// out of sight. Asked after the look, so that it was a look at what is mounted.
+    pub fn is_unmounted_above(&self, path: &RelPath) -> bool {
+        let mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut above = mounts.iter().filter(|mount| !mount.is_root() && path.is_within(mount));
+        above.any(|mount| mount != path && self.source.is_mounted(mount) == Some(false))
+    }
+
     /// Records a failure of a path, and tells of it once.
     pub fn problem(&self, path: &RelPath, failure: Failure<'_>) {
         Counters::add(&self.status.counters.problems, 1);

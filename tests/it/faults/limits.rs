@@ -41,7 +41,8 @@ fn with_a_queue_of_sixteen_events_everything_arrives_all_the_same() {
     }
     let stand = Stand::new();
     let setting = Setting::of("/proc/sys/fs/inotify/max_queued_events", "16");
-    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    // An edit that keeps size and time, and of which nobody heard, is seen by its content alone.
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", "--checksum"]);
     // The instance keeps the length that it began with.
     drop(setting);
     let mut churn = Churn::new(16, &stand.source());
@@ -168,4 +169,33 @@ fn a_source_root_that_is_unmounted_and_mounted_again_deletes_nothing_and_is_mirr
     let _ = stand.environment.run(["wait", "--timeout=2s", &control]);
     assert_eq!(files(&stand.target("standby")), 32, "{:?}", mirror.stderr());
     drop(mirror);
+}
+
+#[test]
+fn what_was_removed_on_a_volume_just_before_it_was_unmounted_goes_when_the_volume_is_back() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let (volume, inside) = (stand.path("volume"), stand.source().join("media"));
+    let _volume = Mount::tmpfs(&volume, "4m");
+    for name in ["film", "kept"] {
+        fs::write(volume.join(name), "on the volume").unwrap();
+    }
+    let mount = Mount::bind(&volume, &inside);
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let there = stand.target("standby").join("media");
+    // Removed, and out of sight before anybody could be told.
+    fs::remove_file(inside.join("film")).unwrap();
+    drop(mount);
+    let control = format!("--control={}", stand.control().display());
+    let waited = stand.environment.run(["wait", "--timeout=5s", &control]);
+    stand.environment.run(["reconcile", &control]).succeeded();
+    mirror.wait_for_error_line("is not mounted");
+    assert!(there.join("film").exists() && there.join("kept").exists(), "{waited:?} {:?}", mirror.stderr());
+    let mount = Mount::bind(&volume, &inside);
+    assert_settles(&stand, "standby", "mounted again", &mirror);
+    assert!(!there.join("film").exists() && there.join("kept").exists());
+    mirror.terminate();
+    drop(mount);
 }

@@ -97,6 +97,14 @@ fn place(path: &Path) -> Option<(Ino, Name)> {
     Some((ino(path.parent()?)?, path.file_name()?.as_bytes().to_vec()))
 }
 
+/// Returns what a removal will do: nothing if it is refused.
+fn unlinked(path: &Path, wants_dir: bool) -> Option<Op> {
+    let is_dir = path.symlink_metadata().ok()?.is_dir();
+    let refused = is_dir && fs::read_dir(path).is_ok_and(|mut names| names.next().is_some());
+    let (dir, name) = place(path)?;
+    (is_dir == wants_dir && !refused).then_some(Op::Unlinked { dir, name })
+}
+
 impl Recorder {
     /// Whether a path is below the root, and none of the notes that a cut may take.
     fn is_ours(&self, path: &Path) -> bool {
@@ -147,15 +155,8 @@ impl Recorder {
                 self.ops.push(Op::Named { dir, name, ino: ino(&call.path(0, 1)?)? });
             }
             libc::SYS_unlinkat => {
-                let path = path_of(0, 1)?;
-                let refused = fs::read_dir(&path).is_ok_and(|mut names| names.next().is_some());
-                if path.symlink_metadata().is_ok() && !refused {
-                    let (dir, name) = place(&path)?;
-                    let wants_dir = call.args[2] & libc::AT_REMOVEDIR as u64 != 0;
-                    if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) == wants_dir {
-                        self.ops.push(Op::Unlinked { dir, name });
-                    }
-                }
+                let wants_dir = call.args[2] & libc::AT_REMOVEDIR as u64 != 0;
+                self.ops.extend(unlinked(&path_of(0, 1)?, wants_dir));
             }
             libc::SYS_renameat | libc::SYS_renameat2 => {
                 let (from, to) = (path_of(0, 1)?, path_of(2, 3)?);
@@ -205,11 +206,11 @@ impl Recorder {
 
     /// The length of a file that is only ever appended to.
     fn len(&self, of: Ino) -> u64 {
-        let lens = self.ops.iter().filter_map(|op| match op {
+        let lens = self.ops.iter().rev().find_map(|op| match op {
             Op::Data { ino, at, bytes } if *ino == of => Some(at + bytes.len() as u64),
             _ => None,
         });
-        lens.last().unwrap_or(0)
+        lens.unwrap_or(0)
     }
 }
 
@@ -488,7 +489,7 @@ fn cut_everywhere(ops: &[Op], root: Ino, durability: &str) -> (usize, Vec<String
     let (mut states, mut faults) = (0, Vec::new());
     let mut rng = Rng::new(6);
     // A few at each operation, all of them at some.
-    let thorough = |at: usize| exhaustive() || at % 16 == 0;
+    let thorough = |at: usize| exhaustive() || at.is_multiple_of(16);
     for at in 0..=ops.len() {
         if faults.len() > 20 {
             break;
