@@ -23,7 +23,7 @@ pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, Fram
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits};
 pub use message::{
     BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, OwnerNames, Owners, PassId, Refusal,
-    ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_KEPT, VERSION_MIN,
-    VERSION_STATE, Why,
+    ReplyHello, ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_DUPLICATE,
+    VERSION_KEPT, VERSION_MIN, VERSION_STATE, Why,
 };
 pub use place::Place;

@@ -13,6 +13,7 @@ mod ages;
 mod changes;
 mod connect;
 mod debts;
+mod duplicates;
 mod ending;
 mod error;
 mod held;
