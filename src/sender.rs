@@ -10,6 +10,7 @@
 //! connections (`daemon`).
 
 mod ages;
+mod bottleneck;
 mod changes;
 mod connect;
 mod debts;

@@ -25,6 +25,9 @@ use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver, VERSION_KEPT};
 use crate::scan::{self, Options, Role};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
+/// What the source and the target hold under a name; nothing where it cannot be read.
+type Hashes = (Option<[u8; 32]>, Option<[u8; 32]>);
+
 /// Between two looks at whether to stop, while an answer is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -205,11 +208,7 @@ impl Reader {
     }
 
     /// Reads a file on both sides at once.
-    fn hashes(
-        &self,
-        root: &crate::disk::Root,
-        path: &RelPath,
-    ) -> Result<(Option<[u8; 32]>, Option<[u8; 32]>), Moot> {
+    fn hashes(&self, root: &crate::disk::Root, path: &RelPath) -> Result<Hashes, Moot> {
         self.send(&ToReceiver::Prove { pass: self.id, path: path.clone(), rate: self.scrub.rate })?;
         let ours = scan::prove(root, path, self.scrub.rate, &|| self.is_over()).ok();
         let PassReply::Hashed(theirs) = self.reply()? else { return Err(Moot) };

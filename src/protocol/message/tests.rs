@@ -1,6 +1,7 @@
 //! What must stay as it is from version to version.
 
 use super::*;
+use crate::tree::{Kind, Meta, Time};
 
 #[test]
 fn messages_keep_their_numbers_from_version_to_version() {
