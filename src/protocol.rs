@@ -24,8 +24,8 @@ pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, Fram
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
 pub use message::{
     BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, PassId, Refusal, ReplyHello,
-    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_KEPT, VERSION_MIN,
-    VERSION_STATE, Why,
+    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_DUPLICATE, VERSION_KEPT,
+    VERSION_MIN, VERSION_STATE, Why,
 };
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;

@@ -10,9 +10,11 @@
 //! connections (`daemon`).
 
 mod ages;
+mod bottleneck;
 mod changes;
 mod connect;
 mod debts;
+mod duplicates;
 mod ending;
 mod error;
 mod held;

@@ -19,14 +19,17 @@ use crate::tree::{Attrs, Digest, Entry, Kind, Mask, RelPath, Time};
 /// |---|---|
 /// | 1 | everything but the following |
 /// | 2 | [`ToReceiver::State`]; [`Hello::terms`], what is kept, and putting it back |
+/// | 3 | [`ToReceiver::Duplicate`] |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// First version in which the sender states how it does.
 pub const VERSION_STATE: u32 = 2;
 /// First version in which a receiver keeps what it removes and replaces.
 pub const VERSION_KEPT: u32 = 2;
+/// First version in which a receiver takes content from another file of its own.
+pub const VERSION_DUPLICATE: u32 = 3;
 /// Oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;
 /// Most ancestors of a root that the handshake carries.
@@ -441,6 +444,20 @@ pub enum ToReceiver<'a> {
         basis: bool,
         /// Bytes of what has arrived before, which stay; what follows comes behind them.
         from: u64,
+    },
+    /// A small file with the content of another one on the target, else [`Why::Torn`]. Since
+    /// [`VERSION_DUPLICATE`].
+    Duplicate {
+        /// The path.
+        path: RelPath,
+        /// Whose content it has.
+        like: RelPath,
+        /// What it is like.
+        attrs: Attrs,
+        /// BLAKE3 of the content.
+        hash: [u8; 32],
+        /// Somebody may have been writing while it was read.
+        provisional: bool,
     },
 }
 

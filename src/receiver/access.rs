@@ -43,6 +43,10 @@ impl Access {
             | ToReceiver::Link { path, .. }
             | ToReceiver::Delete { path, .. }
             | ToReceiver::Put { path, .. } => access.parent_of(root, path),
+            ToReceiver::Duplicate { path, like, .. } => {
+                access.parent_of(root, path);
+                access.parent_of(root, like);
+            }
             ToReceiver::Rename { from, to, .. } => {
                 access.parent_of(root, from);
                 access.parent_of(root, to);

@@ -353,6 +353,10 @@ impl Applier {
                 let kept = self.keep_aside(&path, &expect);
                 (path, kept)
             }
+            ToReceiver::Duplicate { path, like, attrs, hash, provisional } => {
+                let put = self.duplicate(&path, &like, &attrs, (hash, provisional));
+                (path, put)
+            }
             ToReceiver::Put { path, attrs, hash, provisional, data } => {
                 let put = self.put(&path, &attrs, &Content { hash, provisional, data: &data });
                 (path, put)

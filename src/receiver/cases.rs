@@ -33,6 +33,7 @@ pub(super) fn instead(root: &Root, message: &ToReceiver<'_>, closing: Option<&Re
         | ToReceiver::Node { path, .. }
         | ToReceiver::Attrs { path, .. }
         | ToReceiver::Put { path, .. }
+        | ToReceiver::Duplicate { path, .. }
         | ToReceiver::Open { path, .. }
         | ToReceiver::Link { path, .. } => refused(path),
         ToReceiver::Close { .. } => closing.and_then(refused),

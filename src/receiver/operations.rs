@@ -3,11 +3,13 @@
 //! Parents are resolved beneath the root, then only the last component is used; whatever is new is
 //! made under a temporary name, dressed, and moved into place.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::{Applied, Applier};
@@ -15,8 +17,8 @@ use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
 use super::streams::{Stream, create_temp};
 use super::trash::Trash;
 use crate::disk::{Handle, Parent, apply_attrs, apply_attrs_to_file};
-use crate::protocol::{Expect, StreamId, ToSender, Why};
-use crate::tree::{Attrs, Entry, Kind, Mask, RelPath};
+use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, ToSender, Why};
+use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
 
 /// Whether what stands under a name is kept by now.
 #[derive(PartialEq, Eq)]
@@ -143,6 +145,32 @@ impl Applier {
         }
         self.way = Some(way);
         Ok(())
+    }
+
+    /// Makes a small file with the content of another one, if that is still what the sender thinks.
+    pub(super) fn duplicate(
+        &mut self,
+        path: &RelPath,
+        like: &RelPath,
+        attrs: &Attrs,
+        content: ([u8; 32], bool),
+    ) -> Applied {
+        let (hash, provisional) = content;
+        // Whatever stops it: the content itself comes next.
+        let torn = |_| Undone::Why(Why::Torn);
+        let parent = self.root.parent(like).map_err(torn)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let there = look(parent.fd.as_fd(), parent.name)?.map(|entry| entry.attrs.meta);
+        let same = |meta: &Meta| meta.kind == Kind::File && meta.size == attrs.meta.size;
+        if attrs.meta.size > FRAME_LEN_MAX as u64 || !there.as_ref().is_some_and(same) {
+            return Err(Undone::Why(Why::Torn));
+        }
+        let file = rustix::fs::openat(&parent.fd, parent.name, flags, Mode::empty());
+        let mut data = Vec::new();
+        // One byte more than stated would show in the hash.
+        let mut file = File::from(file.map_err(|error| torn(error.into()))?).take(attrs.meta.size + 1);
+        file.read_to_end(&mut data).map_err(torn)?;
+        self.put(path, attrs, &Content { hash, provisional, data: &data })
     }
 
     fn put_in(&mut self, dir: &OwnedFd, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {

@@ -127,6 +127,7 @@ pub(super) fn own_path<'a>(message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
         | ToReceiver::Put { path, .. }
         | ToReceiver::OpenKept { path, .. }
         | ToReceiver::Open { path, .. } => [Some(path), None],
+        ToReceiver::Duplicate { path, like, .. } => [Some(path), Some(like)],
         ToReceiver::Link { path, existing, .. } => [Some(path), Some(existing)],
         ToReceiver::Rename { from, to, .. } => [Some(from), Some(to)],
         _ => [None, None],

@@ -1,8 +1,6 @@
 //! Sending one change: what the source holds under its path now.
 
-use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
@@ -251,11 +249,7 @@ impl Session {
         }
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
-        let counters = &self.shared.status.counters;
-        Counters::add(&counters.literal_bytes, content.len() as u64);
-        let head = ToReceiver::Put { path: path.clone(), attrs, hash, provisional, data: Cow::Borrowed(&[]) };
-        let source = Arc::clone(&self.shared.source);
-        self.send_content(&head, &Content { source: &source, file: &file, offset: 0, data: &content })?;
+        self.put(&path, attrs, (hash, provisional), (&file, &content))?;
         self.buffer = content;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::bottleneck::Bottleneck;
 use super::packer::Place;
 use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
@@ -11,10 +12,6 @@ use crate::config::Compress;
 use crate::monitor::Counters;
 use crate::protocol::{FrameError, FrameWriter, ToReceiver};
 
-/// Below this rate of a busy connection, in bytes per second, compressing pays.
-const SLOW_LINK: f64 = 60e6;
-/// Bytes over which a rate is measured.
-const MEASURED_LEN: u64 = 4 << 20;
 /// A debt to the bandwidth limit that is not worth a wait.
 const DEBT_MAX: Duration = Duration::from_millis(10);
 /// Bytes of data that are tried for whether they shrink.
@@ -30,9 +27,7 @@ pub(super) struct Outbox {
 struct Inner {
     writer: FrameWriter<Pipe>,
     limit: Option<Limit>,
-    /// Bytes written and time spent writing them since the rate was last judged.
-    measured: (u64, Duration),
-    slow: bool,
+    bottleneck: Bottleneck,
     /// Where this connection stands in the stream that it shares with others.
     place: Place,
 }
@@ -81,8 +76,7 @@ impl Outbox {
         let inner = Inner {
             writer: FrameWriter::new(Pipe(Some(writer))),
             limit,
-            measured: (0, Duration::ZERO),
-            slow: false,
+            bottleneck: Bottleneck::default(),
             place: Place::default(),
         };
         Self { inner: Mutex::new(inner), compress, status }
@@ -107,7 +101,8 @@ impl Outbox {
             _ => on,
         };
         inner.writer.set_compress(compress);
-        self.write(&mut inner, |inner| inner.writer.send(message))
+        let content = if let ToReceiver::Data { data, .. } = message { data.len() as u64 } else { 0 };
+        self.write(&mut inner, content, |inner| inner.writer.send(message))
     }
 
     /// Writes a message that ends with content of the source: `head` is the message without data.
@@ -116,7 +111,7 @@ impl Outbox {
         let mut inner = self.lock();
         let compress = self.packs(self.compresses(&inner), content.data);
         inner.writer.set_compress(compress);
-        self.write(&mut inner, |inner| {
+        self.write(&mut inner, content.data.len() as u64, |inner| {
             let shared = content.source.packer().filter(|_| compress).and_then(|packer| {
                 packer.block(&mut inner.place, content.file.number(), content.offset, content.data)
             });
@@ -131,7 +126,7 @@ impl Outbox {
         match self.compress {
             Compress::Never => false,
             Compress::Always => true,
-            Compress::Auto => inner.slow,
+            Compress::Auto => inner.bottleneck.is_link(),
         }
     }
 
@@ -146,12 +141,13 @@ impl Outbox {
 
     /// Whether the connection takes in less than a search of new content gives.
     pub fn is_slow(&self) -> bool {
-        self.lock().slow
+        self.lock().bottleneck.is_slow()
     }
 
     fn write(
         &self,
         inner: &mut Inner,
+        content: u64,
         write: impl FnOnce(&mut Inner) -> Result<(), FrameError>,
     ) -> Result<(), FrameError> {
         let began = Instant::now();
@@ -159,7 +155,8 @@ impl Outbox {
         write(inner)?;
         let sent = inner.writer.sent_bytes() - before;
         Counters::add(&self.status.counters.sent_bytes, sent);
-        inner.measure(sent, began.elapsed());
+        // What was packed counts with what it holds.
+        inner.bottleneck.note(content.max(sent), began.elapsed());
         inner.owe();
         Ok(())
     }
@@ -177,7 +174,7 @@ impl Outbox {
 
     /// Takes in that nothing was written for a time because the link was full.
     pub fn waited(&self, took: Duration) {
-        self.lock().measure(0, took);
+        self.lock().bottleneck.note(0, took);
     }
 
     pub fn flush(&self) -> Result<(), FrameError> {
@@ -191,16 +188,6 @@ impl Outbox {
 }
 
 impl Inner {
-    fn measure(&mut self, bytes: u64, took: Duration) {
-        self.measured.0 += bytes;
-        self.measured.1 += took;
-        if self.measured.0 >= MEASURED_LEN {
-            let rate = self.measured.0 as f64 / self.measured.1.as_secs_f64().max(1e-9);
-            self.slow = rate < SLOW_LINK;
-            self.measured = (0, Duration::ZERO);
-        }
-    }
-
     fn owe(&mut self) {
         let sent = self.writer.sent_bytes();
         let Some(limit) = &mut self.limit else { return };

@@ -39,9 +39,6 @@ pub(super) struct Rotten {
     target: [u8; 32],
 }
 
-/// BLAKE3 of a file; `None` if it cannot be read.
-type Hash = Option<[u8; 32]>;
-
 /// It cannot go on: the session ends, or the target does not answer.
 struct Moot;
 

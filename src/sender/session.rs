@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Feedback;
 use super::debts::Debts;
+use super::duplicates::Contents;
 use super::ending::ended_soon;
 use super::error::SessionError;
 use super::held::Held;
@@ -119,6 +120,8 @@ pub struct Session {
     pub(super) way: Option<Way>,
     /// What the last small file held: room for the next.
     pub(super) buffer: Vec<u8>,
+    /// Contents of small files, by which they are told to be the same.
+    pub(super) contents: Contents,
     /// Until when a batch of a pass that is under way may grow.
     gather_until: Option<Instant>,
 }
@@ -191,6 +194,7 @@ impl Session {
             live_told: false,
             way: None,
             buffer: Vec::new(),
+            contents: Contents::default(),
             gather_until: None,
         }
     }

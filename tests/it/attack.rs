@@ -392,3 +392,44 @@ fn a_second_hello_and_changes_in_a_dry_run_end_the_session() {
     assert_ne!(client.end(), 0);
     assert!(!field.root().join("file").exists());
 }
+
+#[test]
+fn content_is_taken_from_regular_files_of_the_tree_alone() {
+    let field = Field::new();
+    let before = field.snapshot();
+    let root = field.root();
+    let mut client = Client::open(&root, &[]);
+    client.send(&put(path("first"), 0o644, b"content")).unwrap();
+    client.settle(1);
+    symlink(field.outside(), root.join("out")).unwrap();
+    symlink(field.outside().join("victim"), root.join("link")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from(0o600),
+        0,
+    )
+    .unwrap();
+    let like = |name: &str, of: &str, content: &[u8]| {
+        let mut attrs = attrs(Kind::File, 0o644);
+        attrs.meta.size = content.len() as u64;
+        let hash = *blake3::hash(content).as_bytes();
+        ToReceiver::Duplicate { path: path(name), like: path(of), attrs, hash, provisional: false }
+    };
+    client.send(&like("second", "first", b"content")).unwrap();
+    for (at, of) in ["none", "none/first", "link", "out/victim", "fifo", "first"].iter().enumerate() {
+        client.send(&like(&format!("bad{at}"), of, b"mine")).unwrap();
+    }
+    client.send(&like("own", ".speil/memory", b"mine")).unwrap();
+    client.send(&like(".speil/memory", "first", b"content")).unwrap();
+    let heard = client.settle(2);
+    assert_eq!(fs::read(root.join("second")).unwrap(), b"content");
+    assert_eq!(heard.undone.len(), 6, "{heard:?}");
+    assert_eq!(heard.problems.len(), 2, "{heard:?}");
+    for at in 0..6 {
+        assert!(!root.join(format!("bad{at}")).exists(), "{at}");
+    }
+    assert_eq!(client.end(), 0);
+    assert_eq!(field.snapshot(), before);
+}

@@ -104,3 +104,36 @@ fn a_file_of_the_same_size_and_time_but_other_content_is_no_move() {
     assert_eq!(fs::read(stand.target("standby").join("new")).unwrap(), b"two content");
     mirror.terminate();
 }
+
+#[test]
+fn a_small_content_that_was_sent_before_is_not_sent_again() {
+    let stand = Stand::new();
+    let content = Rng::new(4).bytes(200_000);
+    for at in 0..30 {
+        fs::write(stand.source().join(format!("{at:02}.jpg")), &content).unwrap();
+    }
+    let agent = crate::support::command::agent_command();
+    let mut arguments: Vec<String> = ["sync", "-a", "--stats", "-e"].map(String::from).to_vec();
+    arguments.push(stand.sshd.ssh_command());
+    arguments.push(format!("--agent={agent}"));
+    arguments.push(format!("{}/", stand.source().display()));
+    arguments.push(stand.sshd.target(&stand.target("standby")));
+    let stats = stand.environment.run(arguments).succeeded().stdout;
+    assert_eq!(number(&stats, "Literal data: "), 200_000, "{stats}");
+    let found = differences(&stand.source(), &stand.target("standby"));
+    assert!(found.is_empty(), "{}", told(&found));
+    // Live, a name may hold something else by the time that it is referred to.
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let mut rng = Rng::new(5);
+    for round in 0..40 {
+        let content = rng.bytes(5_000);
+        let [a, b] = ["a", "b"].map(|name| stand.source().join(format!("{name}{}", round % 3)));
+        fs::write(&a, &content).unwrap();
+        fs::write(&b, &content).unwrap();
+        fs::write(&a, rng.bytes(6_000)).unwrap();
+        fs::rename(&b, stand.source().join(format!("c{round}"))).unwrap();
+        fs::write(stand.source().join(format!("d{round}")), &content).unwrap();
+    }
+    assert_settles(&stand, "standby", "copies of what changes", &mirror);
+    mirror.terminate();
+}

@@ -1,6 +1,7 @@
 //! What must stay as it is from version to version.
 
 use super::*;
+use crate::tree::{Kind, Meta, Time};
 
 #[test]
 fn messages_keep_their_numbers_from_version_to_version() {
@@ -8,6 +9,25 @@ fn messages_keep_their_numbers_from_version_to_version() {
     let stated = Stated { lag_ms: None, paused: false };
     let order =
         Order { place: super::super::Keeping::Trash, since: super::super::Since::Ago(1), paths: Vec::new() };
+    let duplicate = ToReceiver::Duplicate {
+        path: RelPath::root(),
+        like: RelPath::root(),
+        attrs: Attrs {
+            meta: Meta {
+                kind: Kind::File,
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                mtime: Time::default(),
+                rdev: 0,
+            },
+            symlink: Vec::new(),
+            xattrs: Vec::new(),
+        },
+        hash: [0; 32],
+        provisional: false,
+    };
     for (message, expected) in [
         (ToReceiver::Owners(OwnerNames::default()), 1),
         (ToReceiver::Commit { batch: 1 }, 17),
@@ -15,6 +35,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Bye, 27),
         (ToReceiver::State(stated), 30),
         (ToReceiver::Undo(order), 32),
+        (duplicate, 35),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }

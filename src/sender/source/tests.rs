@@ -1,0 +1,104 @@
+//! Reading files that nobody writes, that somebody does, and that several targets share.
+
+use super::*;
+use std::fs;
+
+fn source(targets: usize) -> (tempfile::TempDir, Arc<Source>) {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source::open(dir.path(), targets).unwrap();
+    (dir, source)
+}
+
+fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+fn read_all(file: &SourceFile) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match file.piece(all.len() as u64).unwrap() {
+            Piece::Data(data) => all.extend_from_slice(&data),
+            Piece::Hole(len) => all.resize(all.len() + len as usize, 0),
+            Piece::End => return all,
+        }
+    }
+}
+
+#[test]
+fn a_file_nobody_writes_is_confirmed_and_one_held_open_is_provisional() {
+    let (dir, source) = source(1);
+    fs::write(dir.path().join("f"), vec![7; 600_000]).unwrap();
+    let mask = Mask::everything();
+    let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+    assert_eq!(read_all(&file), vec![7; 600_000]);
+    assert!(
+        matches!(file.finish().unwrap(), End::Version { provisional: false, hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes())
+    );
+    let writer = fs::OpenOptions::new().write(true).open(dir.path().join("f")).unwrap();
+    let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+    read_all(&file);
+    assert!(matches!(file.finish().unwrap(), End::Version { provisional: true, .. }));
+    drop(writer);
+}
+
+#[test]
+fn a_file_that_changes_under_the_reading_is_busy() {
+    let (dir, source) = source(1);
+    fs::write(dir.path().join("f"), vec![7; 600_000]).unwrap();
+    let mask = Mask::everything();
+    let file = source.file(&path("f"), &mask, Instant::now()).unwrap();
+    file.piece(0).unwrap();
+    fs::write(dir.path().join("f"), vec![8; 600_000]).unwrap();
+    read_all(&file);
+    assert!(matches!(file.finish().unwrap(), End::Busy));
+}
+
+#[test]
+fn kept_small_files_hold_no_descriptor_and_can_still_be_taken() {
+    let (dir, source) = source(2);
+    fs::write(dir.path().join("f"), "content").unwrap();
+    let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
+    assert_eq!(read_all(&file), b"content");
+    let End::Version { hash, .. } = file.finish().unwrap() else { panic!() };
+    assert!(file.reading.lock().unwrap().open.is_none());
+    assert_eq!(read_all(&file), b"content");
+    assert!(matches!(file.finish().unwrap(), End::Version { hash: again, .. } if again == hash));
+}
+
+#[test]
+fn holes_are_not_read_through() {
+    let (dir, source) = source(1);
+    let file = fs::File::create(dir.path().join("f")).unwrap();
+    file.set_len(1 << 40).unwrap();
+    drop(file);
+    let file = source.file(&path("f"), &Mask::everything(), Instant::now()).unwrap();
+    let reading = file.reading.lock().unwrap();
+    let open = &reading.open.as_ref().unwrap().file;
+    assert!(matches!(file.read(open, 0, Arc::default()).unwrap(), Piece::Hole(len) if len == 1 << 40));
+}
+
+#[test]
+fn targets_share_a_reading_that_has_seen_their_change_and_no_other() {
+    let (dir, source) = source(2);
+    fs::write(dir.path().join("f"), b"one").unwrap();
+    let issued = Instant::now();
+    let mask = Mask::everything();
+    let first = source.file(&path("f"), &mask, issued).unwrap();
+    let second = source.file(&path("f"), &mask, issued).unwrap();
+    assert!(Arc::ptr_eq(&first, &second));
+    let later = source.file(&path("f"), &mask, Instant::now()).unwrap();
+    assert!(!Arc::ptr_eq(&first, &later));
+}
+
+#[test]
+fn a_path_has_vanished_only_if_the_way_to_it_is_known() {
+    let (dir, source) = source(1);
+    fs::create_dir(dir.path().join("d")).unwrap();
+    assert!(source.vanished(&path("d/none")).unwrap());
+    assert!(source.vanished(&path("none/x/y")).unwrap());
+    assert!(!source.vanished(&path("d")).unwrap());
+    fs::write(dir.path().join("f"), b"").unwrap();
+    assert!(source.vanished(&path("f/x/y")).unwrap());
+    assert!(!source.vanished(&path("f")).unwrap());
+    assert!(!source.vanished(&RelPath::root()).unwrap());
+}
