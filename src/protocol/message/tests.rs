@@ -35,7 +35,8 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Bye, 27),
         (ToReceiver::State(stated), 30),
         (ToReceiver::Undo(order), 32),
-        (duplicate, 35),
+        (ToReceiver::Resume { stream: 1, path: RelPath::root() }, 35),
+        (duplicate, 37),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
