@@ -28,6 +28,8 @@ struct Inner {
     writer: FrameWriter<Pipe>,
     limit: Option<Limit>,
     bottleneck: Bottleneck,
+    /// Tries whether data shrinks; made anew, it would cost more than the trial.
+    sampler: Option<zstd::bulk::Compressor<'static>>,
     /// Where this connection stands in the stream that it shares with others.
     place: Place,
 }
@@ -77,6 +79,7 @@ impl Outbox {
             writer: FrameWriter::new(Pipe(Some(writer))),
             limit,
             bottleneck: Bottleneck::default(),
+            sampler: None,
             place: Place::default(),
         };
         Self { inner: Mutex::new(inner), compress, status }
@@ -97,7 +100,7 @@ impl Outbox {
         let mut inner = self.lock();
         let on = self.compresses(&inner);
         let compress = match message {
-            ToReceiver::Data { data, .. } => self.packs(on, data),
+            ToReceiver::Data { data, .. } => self.packs(&mut inner, data),
             _ => on,
         };
         inner.writer.set_compress(compress);
@@ -109,7 +112,7 @@ impl Outbox {
     /// Targets in step share the compression.
     pub fn send_content(&self, head: &ToReceiver<'_>, content: &Content<'_>) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        let compress = self.packs(self.compresses(&inner), content.data);
+        let compress = self.packs(&mut inner, content.data);
         inner.writer.set_compress(compress);
         self.write(&mut inner, content.data.len() as u64, |inner| {
             let shared = content.source.packer().filter(|_| compress).and_then(|packer| {
@@ -130,11 +133,11 @@ impl Outbox {
         }
     }
 
-    /// Whether some data is compressed, where that is `on` for what shrinks. Zeros always are: that
+    /// Whether some data is compressed: what shrinks, where compressing pays. Zeros always are: that
     /// costs less than to carry them anywhere.
-    fn packs(&self, on: bool, data: &[u8]) -> bool {
-        if on {
-            return shrinks(data);
+    fn packs(&self, inner: &mut Inner, data: &[u8]) -> bool {
+        if self.compresses(inner) {
+            return inner.shrinks(data);
         }
         self.compress == Compress::Auto && data.len() >= SAMPLE_LEN && data.iter().all(|&byte| byte == 0)
     }
@@ -188,6 +191,22 @@ impl Outbox {
 }
 
 impl Inner {
+    /// Whether a sample of the data shrinks by a tenth or more.
+    fn shrinks(&mut self, data: &[u8]) -> bool {
+        if data.len() < 256 {
+            return true;
+        }
+        let sample = &data[..data.len().min(SAMPLE_LEN)];
+        let sampler = match &mut self.sampler {
+            Some(sampler) => sampler,
+            none => match zstd::bulk::Compressor::new(1) {
+                Ok(sampler) => none.insert(sampler),
+                Err(_) => return false,
+            },
+        };
+        sampler.compress(sample).is_ok_and(|packed| packed.len() * 10 < sample.len() * 9)
+    }
+
     fn owe(&mut self) {
         let sent = self.writer.sent_bytes();
         let Some(limit) = &mut self.limit else { return };
@@ -197,13 +216,4 @@ impl Inner {
         limit.paid =
             limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
     }
-}
-
-/// Whether a sample of the data shrinks by a tenth or more.
-fn shrinks(data: &[u8]) -> bool {
-    if data.len() < 256 {
-        return true;
-    }
-    let sample = &data[..data.len().min(SAMPLE_LEN)];
-    zstd::bulk::compress(sample, 1).is_ok_and(|packed| packed.len() * 10 < sample.len() * 9)
 }

@@ -20,6 +20,9 @@ use crate::tree::RelPath;
 
 /// Files whose signatures are asked for ahead.
 const AHEAD: usize = 8;
+/// A copy of this many bytes is told at once: it fits into a few bytes of a buffer that would be full
+/// much later, and the target would have nothing to do.
+const WORTH_LEN: u64 = 1 << 20;
 /// Large files that wait before no more are taken from a pass.
 const WAITING_MAX: usize = 256;
 
@@ -477,7 +480,11 @@ impl Ops<'_> {
         match op {
             Op::Copy { offset, len } => {
                 self.matched += len;
-                self.session.send(&ToReceiver::Copy { stream, offset, len })
+                self.session.send(&ToReceiver::Copy { stream, offset, len })?;
+                if len >= WORTH_LEN && !self.session.shared.options.dry_run {
+                    self.session.shared.outbox.flush()?;
+                }
+                Ok(())
             }
             Op::Literal(data) => {
                 self.literal += data.len() as u64;
