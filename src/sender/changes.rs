@@ -249,7 +249,7 @@ impl Session {
         }
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
-        self.put(&path, attrs, (hash, provisional), (&file, &content))?;
+        self.put(&path, attrs, (hash, provisional, entry.nlink == 1), (&file, &content))?;
         self.buffer = content;
         let version = Delivered { entry: &entry, hash, provisional };
         self.sent_content(&path, &file, scope, &version)?;

@@ -51,17 +51,19 @@ fn key(hash: &[u8; 32]) -> u64 {
 }
 
 impl Session {
-    /// Sends what a small file holds, or the name of another file that holds the same.
+    /// Sends what a small file holds, or the name of another file that holds the same. A version is its
+    /// hash, whether somebody may have been writing, and whether it is its file's only name.
     pub(super) fn put(
         &mut self,
         path: &RelPath,
         attrs: Attrs,
-        version: ([u8; 32], bool),
+        version: ([u8; 32], bool, bool),
         (file, data): (&SourceFile, &[u8]),
     ) -> Done {
-        let (hash, provisional) = version;
+        let (hash, provisional, alone) = version;
         let counters = &self.shared.status.counters;
-        let remembers = data.len() >= LEN_MIN && self.shared.version >= VERSION_DUPLICATE;
+        // Of the names of one file each may be waiting for the other.
+        let remembers = alone && data.len() >= LEN_MIN && self.shared.version >= VERSION_DUPLICATE;
         // What failed before travels whole.
         let like = self.contents.get(&hash).filter(|_| remembers && !self.whole.contains(path));
         if let Some(like) = like.filter(|like| *like != path) {
