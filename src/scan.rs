@@ -19,7 +19,7 @@ use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
-use crate::tree::{Attrs, Digest, DirDigest, Entry, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
+use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
 
 /// Name of the directory in a target's root that holds the receiver's state.
 pub const STATE_DIR: &[u8] = b".speil";
@@ -58,6 +58,10 @@ pub trait View: Sync {
     /// Turns what an entry is into what it is to be compared as: owners as the target numbers them,
     /// changed modes.
     fn adjust(&self, _attrs: &mut Attrs) {}
+    /// Whether the names of a file are wanted.
+    fn seeks(&self, _id: FileId) -> bool {
+        false
+    }
     /// Hears of a temporary file of speil's own, left behind or in use.
     fn temporary(&self, _dir: BorrowedFd<'_>, _name: &[u8]) {}
     /// Hears how many entries were walked so far; `false` ends the walk early.
@@ -81,6 +85,8 @@ pub struct Scan {
     pub digests: HashMap<RelPath, Digest>,
     /// Names of files that have several.
     pub links: LinkDigest,
+    /// Names of the files that the view seeks.
+    pub sought: Vec<RelPath>,
     /// Entries below the top.
     pub entries: u64,
     /// The same by type.
@@ -301,6 +307,9 @@ impl Walk<'_> {
                         Kind::Symlink => entry.attrs.symlink.len() as u64,
                         _ => entry.attrs.meta.size,
                     };
+                    if self.view.seeks(entry.id) {
+                        self.scan.sought.push(path.join(&entry.name));
+                    }
                     if entry.nlink > 1 && self.options.mask.hard_links {
                         self.scan.links.add(entry.id, path.join(&entry.name));
                     }

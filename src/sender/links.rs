@@ -58,6 +58,7 @@ impl Session {
         if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
             let since = self.since;
             self.links_doubtful = Some(self.links_doubtful.map_or(since, |known| known.min(since)));
+            self.shared.view.seek(entry.id);
         }
     }
 
@@ -107,8 +108,11 @@ impl Session {
                 if let Some(group) = self.linked.get_mut(&entry.id) {
                     group.names.remove(name);
                 }
+                self.links_sought.remove(&entry.id);
             }
         }
+        // Names that are gone have stood for others that are not known.
+        self.note_link(path, entry);
         Ok(())
     }
 

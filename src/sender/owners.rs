@@ -1,15 +1,15 @@
 //! How a source entry is to look on a target: changed modes, and owners as the target numbers them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::protocol::{OwnerNames, Owners};
 use crate::scan::View;
-use crate::tree::{Attrs, Chmod, Kind, Mask};
+use crate::tree::{Attrs, Chmod, FileId, Kind, Mask};
 
 /// Longest wait for the target to say what an owner is there; then the number is taken.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -39,6 +39,9 @@ pub(super) struct TargetView {
     answered: Condvar,
     ask: Ask,
     walked: AtomicU64,
+    /// Files of which not all names were known when one of them was sent.
+    sought: Mutex<HashSet<FileId>>,
+    seeks: AtomicBool,
 }
 
 /// An owner given by name or number.
@@ -70,6 +73,8 @@ impl TargetView {
             answered: Condvar::new(),
             ask,
             walked: AtomicU64::new(0),
+            sought: Mutex::default(),
+            seeks: AtomicBool::new(false),
         }
     }
 
@@ -158,7 +163,35 @@ impl TargetView {
     }
 }
 
+impl TargetView {
+    fn sought(&self) -> MutexGuard<'_, HashSet<FileId>> {
+        self.sought.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the next walks tell every name of a file.
+    pub fn seek(&self, id: FileId) {
+        self.sought().insert(id);
+        self.seeks.store(true, Ordering::Release);
+    }
+
+    /// Returns the files that are sought now.
+    pub fn seeking(&self) -> HashSet<FileId> {
+        if self.seeks.load(Ordering::Acquire) { self.sought().clone() } else { HashSet::new() }
+    }
+
+    /// Takes in that a walk of everything has told the names of these.
+    pub fn found(&self, ids: &HashSet<FileId>) {
+        let mut sought = self.sought();
+        sought.retain(|id| !ids.contains(id));
+        self.seeks.store(!sought.is_empty(), Ordering::Release);
+    }
+}
+
 impl View for TargetView {
+    fn seeks(&self, id: FileId) -> bool {
+        self.seeks.load(Ordering::Acquire) && self.sought().contains(&id)
+    }
+
     fn adjust(&self, attrs: &mut Attrs) {
         if !self.chmod.is_empty() && attrs.meta.kind != Kind::Symlink {
             attrs.meta.mode = self.chmod.apply(attrs.meta.mode, attrs.meta.kind == Kind::Dir);

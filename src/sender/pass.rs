@@ -3,6 +3,7 @@
 mod mounts;
 mod moves;
 mod named;
+mod sought;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,11 +166,13 @@ impl Pass {
         self.send(&ToReceiver::Scan { pass: self.id, top: self.top.clone(), options })?;
         self.flush()?;
         let root = self.shared.source.root();
+        let sought = self.shared.view.seeking();
         self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
         self.summary.entries = self.local.entries;
         self.summary.kinds = self.local.kinds;
         self.summary.bytes = self.local.bytes;
         self.note_links();
+        self.look_at_sought(&sought)?;
         self.look_at_mounts()?;
         for (path, errno) in &self.local.problems {
             if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
