@@ -17,6 +17,7 @@ mod keeping;
 mod message;
 mod owners;
 mod place;
+mod version;
 
 pub use confinement::Confinement;
 pub use examination::{Examination, Stated};
@@ -24,8 +25,8 @@ pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, Fram
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
 pub use message::{
     BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, PassId, Refusal, ReplyHello,
-    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, VERSION, VERSION_DUPLICATE, VERSION_KEPT,
-    VERSION_MIN, VERSION_STATE, Why,
+    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, Why,
 };
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
+pub use version::{VERSION, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE};

@@ -13,25 +13,6 @@ use super::place::Place;
 use crate::config::Durability;
 use crate::tree::{Attrs, Digest, Entry, Kind, Mask, RelPath, Time};
 
-/// Newest version of the protocol that this build speaks.
-///
-/// | version | brought |
-/// |---|---|
-/// | 1 | everything but the following |
-/// | 2 | [`ToReceiver::State`]; [`Hello::terms`], what is kept, and putting it back |
-/// | 3 | [`ToReceiver::Duplicate`] |
-///
-/// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
-/// added at the end of the hello, where older peers do not read it.
-pub const VERSION: u32 = 3;
-/// First version in which the sender states how it does.
-pub const VERSION_STATE: u32 = 2;
-/// First version in which a receiver keeps what it removes and replaces.
-pub const VERSION_KEPT: u32 = 2;
-/// First version in which a receiver takes content from another file of its own.
-pub const VERSION_DUPLICATE: u32 = 3;
-/// Oldest version that it still speaks.
-pub const VERSION_MIN: u32 = 1;
 /// Most ancestors of a root that the handshake carries.
 pub const NESTING_MAX: usize = 256;
 
@@ -87,7 +68,7 @@ pub struct Hello {
     pub force_root: bool,
     /// Silence in milliseconds after which the receiver gives the connection up.
     pub idle_limit_ms: u64,
-    /// What is asked for besides. Since [`VERSION_KEPT`].
+    /// What is asked for besides. Since [`VERSION_KEPT`](super::VERSION_KEPT).
     #[serde(deserialize_with = "terms_or_none")]
     pub terms: Terms,
 }
@@ -401,9 +382,9 @@ pub enum ToReceiver<'a> {
     Examine,
     /// Bytes that are thrown away: how fast the way is. In a dry run only.
     Discard(#[serde(borrow, with = "serde_bytes")] Cow<'a, [u8]>),
-    /// How the mirror does, for who asks on the target. Since [`VERSION_STATE`].
+    /// How the mirror does, for who asks on the target. Since [`VERSION_STATE`](super::VERSION_STATE).
     State(Stated),
-    /// Asks what is kept; answered by [`ToSender::Kept`]. Since [`VERSION_KEPT`], as what follows.
+    /// Asks what is kept; answered by [`ToSender::Kept`]. Since [`VERSION_KEPT`](super::VERSION_KEPT), as what follows.
     Kept(Order),
     /// Puts back what is kept; answered by [`ToSender::Kept`]. In a session of [`Errand::Keeper`] alone.
     ///
@@ -446,7 +427,7 @@ pub enum ToReceiver<'a> {
         from: u64,
     },
     /// A small file with the content of another one on the target, else [`Why::Torn`]. Since
-    /// [`VERSION_DUPLICATE`].
+    /// [`VERSION_DUPLICATE`](super::VERSION_DUPLICATE).
     Duplicate {
         /// The path.
         path: RelPath,
