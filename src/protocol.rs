@@ -16,6 +16,7 @@ mod frame;
 mod keeping;
 mod message;
 mod owners;
+mod paths;
 mod place;
 mod version;
 

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -147,11 +147,7 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
 /// # Errors
 /// What opening and reading it say.
 pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
-    let parent = root.parent(path)?;
-    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
-        Some(entry) if entry.attrs.meta.kind == Kind::File => hash_file(parent.fd.as_fd(), parent.name),
-        _ => Err(io::ErrorKind::NotFound.into()),
-    }
+    hash_open(&open_file(root, path)?, |_| Ok(()))
 }
 
 /// Returns BLAKE3 of the regular file at `path`, read from the disk at no more than `rate` bytes a second;
@@ -161,32 +157,16 @@ pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
 /// What opening and reading it say; `ECANCELED` if it was to stop.
 pub fn prove(root: &Root, path: &RelPath, rate: u64, stop: &dyn Fn() -> bool) -> io::Result<[u8; 32]> {
     use rustix::fs::Advice;
-    let parent = root.parent(path)?;
-    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
-        Some(entry) if entry.attrs.meta.kind == Kind::File => {}
-        _ => return Err(io::ErrorKind::NotFound.into()),
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&parent.fd, parent.name, flags, Mode::empty())?;
+    let file = open_file(root, path)?;
     // What the cache holds says nothing of what the disk holds.
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    let (began, mut read) = (Instant::now(), 0_u64);
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_LEN];
-    loop {
-        let len = rustix::io::read(&file, &mut buffer[..])?;
-        if len == 0 {
-            return Ok(*hasher.finalize().as_bytes());
-        }
-        hasher.update(&buffer[..len]);
-        read += len as u64;
+    let began = Instant::now();
+    hash_open(&file, |read| {
         let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(read), Advice::DontNeed);
         let due = Duration::from_secs_f64(read as f64 / rate.max(1) as f64);
         std::thread::sleep(due.saturating_sub(began.elapsed()).min(Duration::from_secs(1)));
-        if stop() {
-            return Err(rustix::io::Errno::CANCELED.into());
-        }
-    }
+        if stop() { Err(rustix::io::Errno::CANCELED.into()) } else { Ok(()) }
+    })
 }
 
 fn read_dir(fd: BorrowedFd<'_>, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
@@ -236,16 +216,36 @@ fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
 }
 
 fn hash_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
+    hash_open(&open_at(dir, name)?, |_| Ok(()))
+}
+
+fn open_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+}
+
+/// Opens the regular file at `path`; what is none is not found.
+fn open_file(root: &Root, path: &RelPath) -> io::Result<OwnedFd> {
+    let parent = root.parent(path)?;
+    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
+        Some(entry) if entry.attrs.meta.kind == Kind::File => open_at(parent.fd.as_fd(), parent.name),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Returns BLAKE3 of an open file; `each` hears how many bytes were read so far, and may end it.
+fn hash_open(file: &OwnedFd, mut each: impl FnMut(u64) -> io::Result<()>) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; READ_LEN];
+    let mut read = 0;
     loop {
-        let len = rustix::io::read(&file, &mut buffer[..])?;
+        let len = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[..]))?;
         if len == 0 {
             return Ok(*hasher.finalize().as_bytes());
         }
         hasher.update(&buffer[..len]);
+        read += len as u64;
+        each(read)?;
     }
 }
 

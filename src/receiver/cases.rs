@@ -29,13 +29,6 @@ pub(super) fn instead(root: &Root, message: &ToReceiver<'_>, closing: Option<&Re
         twin(root, path).map(|_| Instead::Fail(path.clone(), Undone::Os(OPERATION, libc::EEXIST)))
     };
     match message {
-        ToReceiver::Mkdir { path, .. }
-        | ToReceiver::Node { path, .. }
-        | ToReceiver::Attrs { path, .. }
-        | ToReceiver::Put { path, .. }
-        | ToReceiver::Duplicate { path, .. }
-        | ToReceiver::Open { path, .. }
-        | ToReceiver::Link { path, .. } => refused(path),
         ToReceiver::Close { .. } => closing.and_then(refused),
         ToReceiver::Delete { path, .. } | ToReceiver::DirTime { path, .. } => {
             twin(root, path).map(|_| Instead::Nothing)
@@ -47,7 +40,7 @@ pub(super) fn instead(root: &Root, message: &ToReceiver<'_>, closing: Option<&Re
             // A name may change its own case.
             twin(root, to).filter(|other| other != from).and_then(|_| refused(to))
         }
-        _ => None,
+        made => made.paths()[0].and_then(refused),
     }
 }
 

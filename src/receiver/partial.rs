@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::install::Undone;
 use super::kept::{made_dir, open_dir};
-use crate::disk::{Root, names, read_entry};
+use crate::disk::{Root, names, read_entry, read_range};
 use crate::protocol::{StreamId, Why};
 use crate::scan::STATE_DIR;
 use crate::tree::{Kind, Mask, RelPath, Time};
@@ -168,17 +168,11 @@ pub(super) fn chunks(stream: StreamId, file: &OwnedFd, len: u64, told: &Told) ->
     while at + chunk <= len {
         let mut one = blake3::Hasher::new();
         let end = at + chunk;
-        while at < end {
-            let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let got = rustix::io::pread(file, buffer.get_mut(..want).unwrap_or_default(), at)?;
-            if got == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let data = buffer.get(..got).unwrap_or_default();
+        read_range(file, (at, end), &mut buffer, |data| {
             one.update(data);
             all.update(data);
-            at += got as u64;
-        }
+        })?;
+        at = end;
         hashes.extend_from_slice(one.finalize().as_bytes());
     }
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,17 +185,10 @@ pub(super) fn chunks(stream: StreamId, file: &OwnedFd, len: u64, told: &Told) ->
 }
 
 fn hash(file: BorrowedFd<'_>, len: u64) -> io::Result<blake3::Hasher> {
-    let (mut hasher, mut at) = (blake3::Hasher::new(), 0);
-    let mut buffer = vec![0; READ_LEN];
-    while at < len {
-        let want = usize::try_from(len - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let got = rustix::io::pread(file, buffer.get_mut(..want).unwrap_or_default(), at)?;
-        if got == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        hasher.update(buffer.get(..got).unwrap_or_default());
-        at += got as u64;
-    }
+    let mut hasher = blake3::Hasher::new();
+    read_range(file, (0, len), &mut vec![0; READ_LEN], |data| {
+        hasher.update(data);
+    })?;
     Ok(hasher)
 }
 

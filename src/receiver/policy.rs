@@ -118,21 +118,7 @@ pub(super) fn free_bytes(at: impl AsFd) -> Option<u64> {
 
 /// Returns the path of an operation that would touch the agent's own files.
 pub(super) fn own_path<'a>(message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
-    let paths: [Option<&RelPath>; 2] = match message {
-        ToReceiver::Mkdir { path, .. }
-        | ToReceiver::Node { path, .. }
-        | ToReceiver::Attrs { path, .. }
-        | ToReceiver::Delete { path, .. }
-        | ToReceiver::KeepAside { path, .. }
-        | ToReceiver::Put { path, .. }
-        | ToReceiver::OpenKept { path, .. }
-        | ToReceiver::Open { path, .. } => [Some(path), None],
-        ToReceiver::Duplicate { path, like, .. } => [Some(path), Some(like)],
-        ToReceiver::Link { path, existing, .. } => [Some(path), Some(existing)],
-        ToReceiver::Rename { from, to, .. } => [Some(from), Some(to)],
-        _ => [None, None],
-    };
-    paths.into_iter().flatten().find(|path| is_own(path))
+    message.paths().into_iter().flatten().find(|path| is_own(path))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::install::{Undone, temp_name};
 use super::partial::Partial;
-use crate::disk::Root;
+use crate::disk::{Root, hash_zeros};
 use crate::protocol::{StreamId, Why};
 use crate::tree::RelPath;
 
@@ -17,8 +17,6 @@ use crate::tree::RelPath;
 const COPY_LEN: usize = 256 << 10;
 /// What has arrived of a file is kept from this many bytes on.
 const KEPT_LEN_MIN: u64 = 256 << 10;
-/// Zeros hashed at once for a hole.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A file on its way: a temporary file in the directory where it will stand.
 pub(super) struct Stream {
@@ -118,12 +116,7 @@ impl Stream {
     pub fn hole(&mut self, len: u64) -> Result<(), Undone> {
         let end = self.len.checked_add(len).ok_or(Undone::Os("write", libc::EFBIG))?;
         // The hash is over what a reader sees.
-        let mut rest = len;
-        while rest > 0 {
-            let step = usize::try_from(rest).map_or(ZEROS.len(), |rest| rest.min(ZEROS.len()));
-            self.hasher.update(&ZEROS[..step]);
-            rest -= step as u64;
-        }
+        hash_zeros(&mut self.hasher, len);
         self.len = end;
         rustix::fs::ftruncate(&self.file, end).map_err(|error| Undone::Os("write", error.raw_os_error()))
     }

@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use super::source::Piece;
+use crate::disk::hash_zeros;
 
 /// Bytes of one hash.
 const HASH_LEN: usize = 32;
 /// Files below this many bytes are sent anew: asking costs more.
 pub(super) const RESUME_LEN_MIN: u64 = 1 << 20;
-/// Zeros hashed at once for a hole.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What a target has of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,14 +105,6 @@ fn split(piece: Piece, at: u64) -> (Piece, Option<Piece>) {
         }
         Piece::Hole(len) if len > at => (Piece::Hole(at), Some(Piece::Hole(len - at))),
         piece => (piece, None),
-    }
-}
-
-fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
-    while len > 0 {
-        let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-        hasher.update(ZEROS.get(..step).unwrap_or_default());
-        len -= step as u64;
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::packer::Packer;
-use crate::disk::{Root, Writers, read_entry, read_open, writers};
+use crate::disk::{Root, Writers, hash_zeros, read_entry, read_open, writers};
 use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Version};
 
 /// Bytes of a file in one piece.
@@ -568,15 +568,6 @@ fn read_fully(file: &OwnedFd, data: &mut [u8], offset: u64) -> io::Result<usize>
         }
     }
     Ok(filled)
-}
-
-fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    while len > 0 {
-        let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-        hasher.update(&ZEROS[..step]);
-        len -= step as u64;
-    }
 }
 
 #[cfg(test)]

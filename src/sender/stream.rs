@@ -85,12 +85,12 @@ impl Jobs {
         Self { jobs: VecDeque::new(), next: 1, ahead, renamed: Vec::new() }
     }
 
-    /// Adds a file; one that waits already takes the newer change.
+    /// Adds a file; one that was not opened yet takes the newer change. Twice it would be begun twice, and
+    /// the second time without what the target has told of it.
     pub fn add(&mut self, path: RelPath, parcel: Parcel, scope: Scope) {
-        let waiting =
-            self.jobs.iter_mut().find(|job| job.path == path && matches!(job.phase, Phase::Waiting));
+        let waiting = self.jobs.iter_mut().find(|job| job.path == path && job.file.is_none());
         if let Some(job) = waiting {
-            job.parcel.issued = parcel.issued;
+            job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
             job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
             return;

@@ -160,6 +160,16 @@ fn rot(path: &Path) {
     crate::support::tree::set_times(path, time).unwrap();
 }
 
+/// Makes files old: a file stamped just before it is sent is read once more soon after, and what has rotted
+/// by then would be sent as an edit.
+fn age(root: &Path, names: &[&str]) {
+    let hour_ago = speil::tree::Time::now().secs - 3_600;
+    for name in names {
+        let time = rustix::fs::Timespec { tv_sec: hour_ago, tv_nsec: 0 };
+        crate::support::tree::set_times(&root.join(name), time).unwrap();
+    }
+}
+
 fn scrub_of(stand: &Stand) -> serde_json::Value {
     let control = format!("--control={}", stand.control().display());
     let status = stand.environment.run(["status", "--json", &control]).succeeded();
@@ -172,6 +182,7 @@ fn rotten_bytes_are_told_with_both_hashes_and_kept_and_the_side_is_named() {
     let stand = Stand::new();
     plant(&stand.source());
     let (source, target) = (stand.source(), stand.target("standby"));
+    age(&source, &["kept", "edited"]);
     pass(&stand, &[]);
     fs::remove_file(target.join("edited")).unwrap();
     let daemon = stand.run(&["standby"], "scrub = { mode = \"report\", interval = \"1s\" }, watch = \"poll\", pollInterval = \"1h\", reconcile = { interval = \"never\" }", "");
@@ -207,6 +218,7 @@ fn a_scrub_that_may_repairs_the_target_and_never_with_a_rotten_source() {
     plant(&stand.source());
     let (source, target) = (stand.source(), stand.target("standby"));
     fs::write(source.join("large"), vec![7; 3 << 20]).unwrap();
+    age(&source, &["kept", "large", "edited"]);
     let daemon = stand.run(&["standby"], "scrub = { mode = \"repair\", interval = \"1s\" }, watch = \"poll\", pollInterval = \"1h\", reconcile = { interval = \"never\" }", "");
     rot(&target.join("kept"));
     rot(&target.join("large"));

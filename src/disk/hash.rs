@@ -1,0 +1,37 @@
+//! Reading for the sake of a hash: ranges of a file, and the zeros of its holes.
+
+use std::io;
+use std::os::fd::AsFd;
+
+/// Lets `each` see the bytes from `at` to `end` of an open file, in order, read into `buffer`.
+///
+/// # Errors
+/// What pread(2) says; `UnexpectedEof` if the file ends before.
+pub fn read_range(
+    file: impl AsFd,
+    (mut at, end): (u64, u64),
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    while at < end {
+        let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let room = buffer.get_mut(..want).unwrap_or_default();
+        let got = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *room, at))?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        each(room.get(..got).unwrap_or_default());
+        at += got as u64;
+    }
+    Ok(())
+}
+
+/// Hashes `len` zeros: what a reader sees of a hole.
+pub fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    while len > 0 {
+        let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
+        hasher.update(ZEROS.get(..step).unwrap_or_default());
+        len -= step as u64;
+    }
+}
