@@ -10,15 +10,15 @@
 //! **Sources:** openat2(2), xattr(7), fcntl(2) "Leases".
 
 mod attrs;
-mod hash;
 mod lease;
 mod limits;
+mod read;
 mod root;
 
 pub use attrs::{Handle, apply_attrs, apply_attrs_to_file, read_entry, read_open, set_times};
-pub use hash::{hash_zeros, read_range};
 pub use lease::{Writers, writers};
 pub use limits::raise_limits;
+pub use read::{hash_zeros, read_fully, read_range};
 pub(crate) use root::id_of;
 pub use root::{Parent, Root, names, place};
 

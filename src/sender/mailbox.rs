@@ -132,9 +132,12 @@ impl Mailbox {
         self.changed.notify_all();
     }
 
-    /// Adds a change of a pass, whose age may count as lag; waits for room. `false` if the mailbox was
-    /// closed meanwhile.
-    pub fn push_bulk(&self, change: Change, counts: bool) -> bool {
+    /// Adds a change of a pass that began at `began`, whose age may count as lag; waits for room. `false`
+    /// if the mailbox was closed meanwhile.
+    ///
+    /// What changed since the pass began has an event of its own: a reading that began later will do, so
+    /// that targets whose passes find the same read it once.
+    pub fn push_bulk(&self, change: Change, began: Instant, counts: bool) -> bool {
         let mut inner = self.lock();
         while inner.bulk.len() >= BULK_MAX && !inner.closed {
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +145,7 @@ impl Mailbox {
         if inner.closed {
             return false;
         }
-        inner.bulk.push(Parcel { change, issued: Instant::now(), lane: Lane::Bulk, counts });
+        inner.bulk.push(Parcel { change, issued: began, lane: Lane::Bulk, counts });
         // Nobody waits while there is work.
         let first = inner.live.len() + inner.bulk.len() == 1;
         drop(inner);
@@ -415,7 +418,7 @@ mod tests {
     #[test]
     fn what_a_periodic_pass_finds_is_waited_for_and_is_no_lag() {
         let mailbox = Mailbox::new();
-        assert!(mailbox.push_bulk(update("a"), false));
+        assert!(mailbox.push_bulk(update("a"), Instant::now(), false));
         let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Interval };
         mailbox.push_live([Change { since: Instant::now(), kind }]);
         let since = mailbox.pending().since;
@@ -428,7 +431,9 @@ mod tests {
         let pusher = {
             let mailbox = Arc::clone(&mailbox);
             std::thread::spawn(move || {
-                (0..).take_while(|i| mailbox.push_bulk(update(&format!("f{i}")), false)).count()
+                (0..)
+                    .take_while(|i| mailbox.push_bulk(update(&format!("f{i}")), Instant::now(), false))
+                    .count()
             })
         };
         while mailbox.queued() < BULK_MAX {

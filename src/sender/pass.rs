@@ -391,7 +391,7 @@ impl Pass {
 
     fn push(&self, change: Change) -> Result<(), Moot> {
         let mailbox: &Mailbox = &self.shared.mailbox;
-        if mailbox.push_bulk(change, self.counts) { Ok(()) } else { Err(Moot) }
+        if mailbox.push_bulk(change, self.began, self.counts) { Ok(()) } else { Err(Moot) }
     }
 
     /// Lists a directory of the source; one that cannot be read gives nothing, and a Problem.

@@ -27,7 +27,7 @@ impl Queue {
             ChangeKind::Update { path, scope } => {
                 if let Some(waiting) = self.updates.get(path).copied().and_then(|at| self.at(at)) {
                     let before = (waiting.change.since, waiting.counts);
-                    waiting.issued = parcel.issued;
+                    waiting.issued = waiting.issued.max(parcel.issued);
                     waiting.change.since = waiting.change.since.min(parcel.change.since);
                     waiting.counts |= parcel.counts;
                     if let ChangeKind::Update { scope: known, .. } = &mut waiting.change.kind {

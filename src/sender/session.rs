@@ -16,7 +16,7 @@ use super::mailbox::{Lane, Mailbox, Parcel};
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
-use super::source::{Source, Way, is_absence};
+use super::source::{Reader, Source, Way, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
@@ -118,6 +118,8 @@ pub struct Session {
     pub(super) stating: Stating,
     /// The directory of the change that was sent last, within one call of `send_all`.
     pub(super) way: Option<Way>,
+    /// While there is something to send.
+    reader: Option<Reader>,
     /// What the last small file held: room for the next.
     pub(super) buffer: Vec<u8>,
     /// Contents of small files, by which they are told to be the same.
@@ -193,6 +195,7 @@ impl Session {
             pinged: Instant::now(),
             live_told: false,
             way: None,
+            reader: None,
             buffer: Vec::new(),
             contents: Contents::default(),
             gather_until: None,
@@ -238,6 +241,7 @@ impl Session {
             let heard = self.shared.mailbox.heard_until();
             let live = self.shared.mailbox.take(Lane::Live, LIVE_BATCH);
             if !live.is_empty() {
+                self.begin_reading();
                 self.send_all(live)?;
                 self.commit()?;
                 continue;
@@ -253,6 +257,7 @@ impl Session {
             if self.jobs.has_room() {
                 let bulk = self.shared.mailbox.take(Lane::Bulk, BULK_BATCH);
                 if !bulk.is_empty() {
+                    self.begin_reading();
                     self.send_all(bulk)?;
                     if self.is_batch_full() {
                         self.commit()?;
@@ -267,6 +272,7 @@ impl Session {
             }
             self.commit()?;
             if self.is_quiet() {
+                self.reader = None;
                 self.shared.status.looked(self.batch);
                 if !self.shared.options.live {
                     let again = self.shared.feedback.settle();
@@ -289,6 +295,11 @@ impl Session {
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until), false);
         }
+    }
+
+    fn begin_reading(&mut self) {
+        let source = &self.shared.source;
+        self.reader.get_or_insert_with(|| source.reader());
     }
 
     /// Whether more of what is large may be sent: what is small is not to wait behind it.

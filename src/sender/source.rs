@@ -1,28 +1,30 @@
 //! Reading the source: each version once, for all targets that are in step.
 
-use std::collections::{HashMap, VecDeque};
+mod kept;
+
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+use kept::{Kept, Rooms};
+
 use super::packer::Packer;
-use crate::disk::{Root, Writers, hash_zeros, read_entry, read_open, writers};
+use crate::disk::{Root, Writers, hash_zeros, read_entry, read_fully, read_open, writers};
 use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Version};
 
 /// Bytes of a file in one piece.
 pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
-const BEHIND_MAX: usize = 32 << 20;
+const BEHIND_MAX: usize = 16 << 20;
 /// After this long a directory is resolved again.
 const WAY_MAX: Duration = Duration::from_millis(20);
-/// Bytes of small files that are kept for the other targets.
-const KEPT_MAX: usize = 8 << 20;
 
 /// The directory of the last path that was looked at, held for the next: most changes of a batch lie
 /// beside each other. What is read through it is as if it were read when it was resolved, so it must be
@@ -40,14 +42,19 @@ pub struct Source {
     /// Several targets share what is read, and this packs it for them.
     packer: Option<Packer>,
     kept: Mutex<Kept>,
+    rooms: Arc<Rooms>,
+    readers: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Kept {
-    files: HashMap<RelPath, Weak<SourceFile>>,
-    /// Holds small files until the budget is spent; large ones live as long as a target reads them.
-    held: VecDeque<Arc<SourceFile>>,
-    bytes: usize,
+/// A target that is being sent to: while there is one, what was read is kept.
+pub(super) struct Reader(Arc<Source>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.0.readers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.forget();
+        }
+    }
 }
 
 impl Source {
@@ -62,6 +69,8 @@ impl Source {
             root: RwLock::new(root),
             packer: (targets > 1).then(Packer::default),
             kept: Mutex::default(),
+            rooms: Arc::new(Rooms::new(targets)),
+            readers: AtomicUsize::new(0),
         }))
     }
 
@@ -73,7 +82,7 @@ impl Source {
         let new = Root::open(&self.path)?;
         let changed = new.id()? != self.root().id()?;
         *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        self.forget();
         Ok(changed)
     }
 
@@ -193,7 +202,6 @@ impl Source {
     /// # Errors
     /// What open(2) says; `ENOENT` if there is no regular file.
     pub fn file(&self, path: &RelPath, mask: &Mask, issued: Instant) -> io::Result<Arc<SourceFile>> {
-        let shared = self.is_shared();
         self.shared_or(path, issued, || {
             let parent = self.root().parent(path)?;
             // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
@@ -201,7 +209,7 @@ impl Source {
             if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
                 return Err(Errno::NOENT.into());
             }
-            SourceFile::open(parent.fd.as_fd(), parent.name, mask, shared)
+            self.open_file(parent.fd.as_fd(), parent.name, mask)
         })
     }
 
@@ -216,9 +224,11 @@ impl Source {
         mask: &Mask,
         issued: Instant,
     ) -> io::Result<Arc<SourceFile>> {
-        self.shared_or(path, issued, || {
-            SourceFile::open(self.find(way, path)?, path.name(), mask, self.is_shared())
-        })
+        self.shared_or(path, issued, || self.open_file(self.find(way, path)?, path.name(), mask))
+    }
+
+    fn open_file(&self, dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<SourceFile> {
+        SourceFile::open(dir, name, mask, (self.is_shared(), &self.rooms))
     }
 
     fn shared_or(
@@ -231,32 +241,25 @@ impl Source {
             return open().map(Arc::new);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = kept.files.get(path).and_then(Weak::upgrade).filter(|file| file.began >= issued) {
+        if let Some(file) = kept.get(path, issued) {
             return Ok(file);
         }
         let file = Arc::new(open()?);
-        kept.files.insert(path.clone(), Arc::downgrade(&file));
-        let weight = weight(&file);
-        if weight <= PIECE_LEN + OVERHEAD {
-            kept.bytes += weight;
-            kept.held.push_back(Arc::clone(&file));
-            while kept.bytes > KEPT_MAX {
-                let Some(old) = kept.held.pop_front() else { break };
-                kept.bytes -= self::weight(&old);
-            }
-        }
-        if kept.files.len() > 2 * kept.held.len() + 1024 {
-            kept.files.retain(|_, file| file.strong_count() > 0);
-        }
+        kept.add(path, &file);
         Ok(file)
     }
-}
 
-/// What a kept file costs besides its content, in bytes: both entries, the path twice, the reading.
-const OVERHEAD: usize = 1536;
+    /// Says that a target is being sent to, until the reader is dropped.
+    pub(super) fn reader(self: &Arc<Self>) -> Reader {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        Reader(Arc::clone(self))
+    }
 
-fn weight(file: &SourceFile) -> usize {
-    usize::try_from(file.entry.attrs.meta.size).unwrap_or(usize::MAX).saturating_add(OVERHEAD)
+    /// Gives up what was read for targets that may come yet, and the room for more.
+    fn forget(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        self.rooms.clear();
+    }
 }
 
 /// Whether an error says that a path does not exist.
@@ -275,6 +278,7 @@ pub struct SourceFile {
     sparse: bool,
     allocated: u64,
     reading: Mutex<Reading>,
+    rooms: Arc<Rooms>,
 }
 
 struct Reading {
@@ -286,10 +290,16 @@ struct Reading {
     /// Whether pieces are kept for others who read the same version.
     shared: bool,
     /// The last piece of one that is not shared: room for the next.
-    spare: Arc<Vec<u8>>,
+    last: Arc<Vec<u8>>,
     behind: VecDeque<(u64, Piece)>,
     behind_bytes: usize,
     end: Option<End>,
+}
+
+impl Reading {
+    fn is_kept_whole(&self) -> bool {
+        self.behind.front().is_some_and(|(at, _)| *at == 0)
+    }
 }
 
 struct Open {
@@ -332,7 +342,12 @@ pub enum End {
 }
 
 impl SourceFile {
-    fn open(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask, shared: bool) -> io::Result<Self> {
+    fn open(
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        mask: &Mask,
+        (shared, rooms): (bool, &Arc<Rooms>),
+    ) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let began = Instant::now();
@@ -348,14 +363,15 @@ impl SourceFile {
             hash: None,
             next: 0,
             shared,
-            spare: Arc::default(),
+            last: Arc::default(),
             behind: VecDeque::new(),
             behind_bytes: 0,
             end: None,
         };
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { began, entry, number, writers_before, sparse, allocated, reading: Mutex::new(reading) })
+        let (reading, rooms) = (Mutex::new(reading), Arc::clone(rooms));
+        Ok(Self { began, entry, number, writers_before, sparse, allocated, reading, rooms })
     }
 
     /// Bytes of the version, as they were when it was opened.
@@ -393,8 +409,8 @@ impl SourceFile {
             return Ok(piece.clone());
         }
         let Some(mut open) = reading.open.take() else { return Ok(Piece::End) };
-        let spare = std::mem::take(&mut reading.spare);
-        let piece = self.read(&open.file, offset, spare);
+        let room = self.rooms.take(std::mem::take(&mut reading.last));
+        let piece = self.read(&open.file, offset, room);
         let in_order = offset == reading.next;
         if in_order {
             match &piece {
@@ -417,7 +433,7 @@ impl SourceFile {
         }
         if !reading.shared {
             if let Piece::Data(data) = &piece {
-                reading.spare = Arc::clone(data);
+                reading.last = Arc::clone(data);
             }
             return Ok(piece);
         }
@@ -428,6 +444,7 @@ impl SourceFile {
         while reading.behind_bytes > BEHIND_MAX || (reading.behind.len() > 1 && reading.behind.len() > 256) {
             if let Some((_, Piece::Data(data))) = reading.behind.pop_front() {
                 reading.behind_bytes -= data.len();
+                self.rooms.give(data);
             }
         }
         Ok(piece)
@@ -511,7 +528,8 @@ impl SourceFile {
             End::Busy
         };
         reading.end = Some(end.clone());
-        if self.size() <= PIECE_LEN as u64 {
+        // What is kept whole needs no file for others; one of a piece is not read again.
+        if self.size() <= PIECE_LEN as u64 || reading.is_kept_whole() {
             reading.open = None;
         }
         Ok(end)
@@ -556,18 +574,16 @@ impl SourceFile {
     }
 }
 
-/// Reads as much of `data` as there is from `offset` on, and returns how much that is.
-fn read_fully(file: &OwnedFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < data.len() {
-        match rustix::io::pread(file, &mut data[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+impl Drop for SourceFile {
+    fn drop(&mut self) {
+        let reading = self.reading.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.rooms.give(std::mem::take(&mut reading.last));
+        for (_, piece) in reading.behind.drain(..) {
+            if let Piece::Data(data) = piece {
+                self.rooms.give(data);
+            }
         }
     }
-    Ok(filled)
 }
 
 #[cfg(test)]

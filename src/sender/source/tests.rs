@@ -66,6 +66,25 @@ fn kept_small_files_hold_no_descriptor_and_can_still_be_taken() {
 }
 
 #[test]
+fn a_file_that_fits_is_read_once_for_all_and_given_up_with_the_last_target() {
+    let (dir, source) = source(2);
+    fs::write(dir.path().join("f"), vec![7; 600_000]).unwrap();
+    let issued = Instant::now();
+    let (first, second) = (source.reader(), source.reader());
+    let ask = || source.file(&path("f"), &Mask::everything(), issued).unwrap();
+    let file = ask();
+    assert_eq!(read_all(&file), vec![7; 600_000]);
+    file.finish().unwrap();
+    assert!(file.reading.lock().unwrap().open.is_none());
+    let number = file.number();
+    drop((file, first));
+    let again = ask();
+    assert_eq!((again.number(), read_all(&again)), (number, vec![7; 600_000]));
+    drop((again, second));
+    assert_ne!(ask().number(), number);
+}
+
+#[test]
 fn holes_are_not_read_through() {
     let (dir, source) = source(1);
     let file = fs::File::create(dir.path().join("f")).unwrap();

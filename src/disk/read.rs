@@ -1,7 +1,9 @@
-//! Reading for the sake of a hash: ranges of a file, and the zeros of its holes.
+//! Reading ranges of a file, and hashing the zeros of its holes.
 
 use std::io;
 use std::os::fd::AsFd;
+
+use rustix::io::{pread, retry_on_intr};
 
 /// Lets `each` see the bytes from `at` to `end` of an open file, in order, read into `buffer`.
 ///
@@ -16,7 +18,7 @@ pub fn read_range(
     while at < end {
         let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
         let room = buffer.get_mut(..want).unwrap_or_default();
-        let got = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut *room, at))?;
+        let got = retry_on_intr(|| pread(&file, &mut *room, at))?;
         if got == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -24,6 +26,21 @@ pub fn read_range(
         at += got as u64;
     }
     Ok(())
+}
+
+/// Reads as much of `data` as there is from `offset` on, and returns how much that is.
+///
+/// # Errors
+/// What pread(2) says.
+pub fn read_fully(file: impl AsFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(room) = data.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match retry_on_intr(|| pread(&file, &mut *room, offset + filled as u64))? {
+            0 => break,
+            more => filled += more,
+        }
+    }
+    Ok(filled)
 }
 
 /// Hashes `len` zeros: what a reader sees of a hole.
