@@ -29,7 +29,8 @@ const PROVISIONAL_AGAIN: Duration = Duration::from_millis(200);
 const BUSY_AGAIN: Duration = Duration::from_millis(100);
 /// A stamp this close to the reading may be shared by a later write.
 const RACY: Duration = Duration::from_millis(20);
-/// Mismatches of one path within [`MISMATCH_SPAN`] after which it counts as a Problem.
+/// Mismatches of one path after which it counts as a Problem, within [`MISMATCH_SPAN`] or the time that
+/// so many sendings take.
 const MISMATCHES_MAX: u32 = 16;
 /// Names that something undone may bear by now; more are not followed one by one.
 const NAMES_MAX: usize = 16;
@@ -475,8 +476,11 @@ impl Session {
             return;
         }
         let now = Instant::now();
+        // What takes long to send fails as often in a longer time.
+        let took = self.recent.get(&path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
+        let span = MISMATCH_SPAN.max(took.saturating_mul(MISMATCHES_MAX + 2));
         let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
-        if now.duration_since(*first) > MISMATCH_SPAN {
+        if now.duration_since(*first) > span {
             (*count, *first) = (0, now);
         }
         *count += 1;

@@ -364,6 +364,7 @@ impl Session {
 
     /// Sends a sign of life when it is time, and returns when to look again.
     fn keep_alive(&mut self) -> Result<Instant, SessionError> {
+        self.shared.source.forget_old();
         let timeout = self.shared.options.sync.timeout.max(Duration::from_secs(3));
         let now = Instant::now();
         let heard = self.shared.inbox().heard.unwrap_or(now);

@@ -255,6 +255,11 @@ impl Source {
         Reader(Arc::clone(self))
     }
 
+    /// Gives up what was read long ago: a file that is removed is to be gone.
+    pub(super) fn forget_old(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).forget_old();
+    }
+
     /// Gives up what was read for targets that may come yet, and the room for more.
     fn forget(&self) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
@@ -289,17 +294,11 @@ struct Reading {
     next: u64,
     /// Whether pieces are kept for others who read the same version.
     shared: bool,
-    /// The last piece of one that is not shared: room for the next.
+    /// The last piece that is not kept: room for the next.
     last: Arc<Vec<u8>>,
     behind: VecDeque<(u64, Piece)>,
     behind_bytes: usize,
     end: Option<End>,
-}
-
-impl Reading {
-    fn is_kept_whole(&self) -> bool {
-        self.behind.front().is_some_and(|(at, _)| *at == 0)
-    }
 }
 
 struct Open {
@@ -427,11 +426,8 @@ impl SourceFile {
         }
         reading.open = Some(open);
         let piece = piece?;
-        if !in_order || matches!(piece, Piece::End) {
-            // Too far behind the others: reads for itself; the hash tells if the bytes changed.
-            return Ok(piece);
-        }
-        if !reading.shared {
+        // Too far behind the others, it is read for one; the hash tells if the bytes changed.
+        if !in_order || !reading.shared || matches!(piece, Piece::End) {
             if let Piece::Data(data) = &piece {
                 reading.last = Arc::clone(data);
             }
@@ -528,8 +524,7 @@ impl SourceFile {
             End::Busy
         };
         reading.end = Some(end.clone());
-        // What is kept whole needs no file for others; one of a piece is not read again.
-        if self.size() <= PIECE_LEN as u64 || reading.is_kept_whole() {
+        if self.size() <= PIECE_LEN as u64 {
             reading.open = None;
         }
         Ok(end)
@@ -568,21 +563,35 @@ impl SourceFile {
         self.hash_again(&open.file, self.size())
     }
 
+    /// Gives up the pieces that are kept, where they can be read again.
+    fn strip(&self) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if reading.open.is_some() {
+            reading.give_rooms(&self.rooms);
+        }
+    }
+
     /// Returns what tells this version apart.
     pub fn version(&self) -> Version {
         self.entry.version()
     }
 }
 
-impl Drop for SourceFile {
-    fn drop(&mut self) {
-        let reading = self.reading.get_mut().unwrap_or_else(PoisonError::into_inner);
-        self.rooms.give(std::mem::take(&mut reading.last));
-        for (_, piece) in reading.behind.drain(..) {
+impl Reading {
+    fn give_rooms(&mut self, rooms: &Rooms) {
+        rooms.give(std::mem::take(&mut self.last));
+        for (_, piece) in self.behind.drain(..) {
             if let Piece::Data(data) = piece {
-                self.rooms.give(data);
+                rooms.give(data);
             }
         }
+        self.behind_bytes = 0;
+    }
+}
+
+impl Drop for SourceFile {
+    fn drop(&mut self) {
+        self.reading.get_mut().unwrap_or_else(PoisonError::into_inner).give_rooms(&self.rooms);
     }
 }
 

@@ -2,25 +2,33 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{BEHIND_MAX, PIECE_LEN, SourceFile};
 use crate::tree::RelPath;
 
-/// Bytes of files that are kept for the other targets.
-const KEPT_MAX: usize = 32 << 20;
+/// Bytes of files of one piece that are kept for the other targets.
+const SMALL_MAX: usize = 8 << 20;
 /// What a kept file costs besides its content, in bytes: both entries, the path twice, the reading.
 const OVERHEAD: usize = 1536;
+/// Bytes of larger files that are kept for them.
+const LARGE_MAX: usize = 32 << 20;
+/// Larger files that stay open: a target far behind reads them again, but hashes nothing.
+const OPEN_MAX: usize = 64;
+/// For how long they do: what is removed is to be gone.
+const OPEN_FOR: Duration = Duration::from_secs(10);
 /// Rooms that wait for their next piece: for one target, and for several.
 const ROOMS_MAX: [usize; 2] = [2, 64];
 
-/// Versions that may be asked for again. Those of one piece are kept without an open file.
+/// Versions that may be asked for again.
 #[derive(Default)]
 pub(super) struct Kept {
     files: HashMap<RelPath, Weak<SourceFile>>,
-    /// The last, until the budget is spent. What is too large for it lives as long as a target reads it.
-    held: VecDeque<(Arc<SourceFile>, usize)>,
-    bytes: usize,
+    /// The last of one piece, each with its weight: they hold their content and no open file.
+    small: VecDeque<(Arc<SourceFile>, usize)>,
+    small_bytes: usize,
+    /// The last that are larger: open, and only the newest hold what was read of them.
+    large: VecDeque<Arc<SourceFile>>,
 }
 
 impl Kept {
@@ -31,17 +39,38 @@ impl Kept {
 
     pub fn add(&mut self, path: &RelPath, file: &Arc<SourceFile>) {
         self.files.insert(path.clone(), Arc::downgrade(file));
+        if self.files.len() > 2 * (self.small.len() + self.large.len()) + 1024 {
+            self.files.retain(|_, file| file.strong_count() > 0);
+        }
         let size = usize::try_from(file.size()).unwrap_or(usize::MAX);
-        if size <= BEHIND_MAX {
-            self.bytes += size + OVERHEAD;
-            self.held.push_back((Arc::clone(file), size + OVERHEAD));
-            while self.bytes > KEPT_MAX {
-                let Some((_, weight)) = self.held.pop_front() else { break };
-                self.bytes -= weight;
+        if size > PIECE_LEN {
+            return self.add_large(file);
+        }
+        self.small_bytes += size + OVERHEAD;
+        self.small.push_back((Arc::clone(file), size + OVERHEAD));
+        while self.small_bytes > SMALL_MAX {
+            let Some((_, weight)) = self.small.pop_front() else { break };
+            self.small_bytes -= weight;
+        }
+    }
+
+    fn add_large(&mut self, file: &Arc<SourceFile>) {
+        self.large.push_back(Arc::clone(file));
+        self.forget_old();
+        let mut bytes = 0_u64;
+        for file in self.large.iter().rev() {
+            bytes = bytes.saturating_add(file.size().min(BEHIND_MAX as u64));
+            if bytes > LARGE_MAX as u64 {
+                file.strip();
             }
         }
-        if self.files.len() > 2 * self.held.len() + 1024 {
-            self.files.retain(|_, file| file.strong_count() > 0);
+    }
+
+    /// Gives up open files beyond their number and their time.
+    pub fn forget_old(&mut self) {
+        let is_old = |file: &Arc<SourceFile>| file.began.elapsed() > OPEN_FOR;
+        while self.large.len() > OPEN_MAX || self.large.front().is_some_and(is_old) {
+            self.large.pop_front();
         }
     }
 }

@@ -75,11 +75,17 @@ fn a_file_that_fits_is_read_once_for_all_and_given_up_with_the_last_target() {
     let file = ask();
     assert_eq!(read_all(&file), vec![7; 600_000]);
     file.finish().unwrap();
-    assert!(file.reading.lock().unwrap().open.is_none());
     let number = file.number();
     drop((file, first));
     let again = ask();
     assert_eq!((again.number(), read_all(&again)), (number, vec![7; 600_000]));
+    // Its pieces may go; its hash stays.
+    again.strip();
+    assert!(again.reading.lock().unwrap().behind.is_empty());
+    assert_eq!(read_all(&again), vec![7; 600_000]);
+    assert!(
+        matches!(again.finish().unwrap(), End::Version { hash, .. } if hash == *blake3::hash(&[7; 600_000]).as_bytes())
+    );
     drop((again, second));
     assert_ne!(ask().number(), number);
 }
