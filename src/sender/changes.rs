@@ -34,6 +34,8 @@ const RACY: Duration = Duration::from_millis(20);
 const MISMATCHES_MAX: u32 = 16;
 /// Names that something undone may bear by now; more are not followed one by one.
 const NAMES_MAX: usize = 16;
+/// Paths with mismatches that are remembered for longer.
+const MISMATCHED_MAX: usize = 1024;
 const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 pub(super) type Done = Result<(), SessionError>;
@@ -479,6 +481,9 @@ impl Session {
         // What takes long to send fails as often in a longer time.
         let took = self.recent.get(&path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
         let span = MISMATCH_SPAN.max(took.saturating_mul(MISMATCHES_MAX + 2));
+        if self.mismatches.len() % MISMATCHED_MAX == MISMATCHED_MAX - 1 {
+            self.mismatches.retain(|_, (_, first)| now.duration_since(*first) <= MISMATCH_SPAN);
+        }
         let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
         if now.duration_since(*first) > span {
             (*count, *first) = (0, now);

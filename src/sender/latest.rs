@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::tree::RelPath;
 
-/// Paths that are remembered.
-const PATHS_MAX: usize = 20_000;
+/// Paths that are remembered: as many as the table holds before it doubles.
+const PATHS_MAX: usize = 14_000;
 
 /// One value for each of the latest paths; older ones are forgotten.
 #[derive(Debug)]

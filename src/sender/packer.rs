@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::protocol::{Block, BlockPacker};
 
-/// Unpacked bytes after which the stream begins anew: what a session that fell behind may miss, and
+/// Unpacked bytes, and what they cost, after which the stream begins anew: what a session that fell behind may miss, and
 /// what is kept for those behind.
 const EPOCH_LEN: usize = 8 << 20;
+
+/// What a block costs besides, in bytes: many are tiny.
+const OVERHEAD: usize = 256;
 
 /// What a block holds: which reading of a file, and where in it.
 type Piece = (u64, u64);
@@ -56,7 +59,7 @@ impl Packer {
                 return None;
             };
             epoch.blocks.push(((file, offset), Arc::new(block)));
-            epoch.len += data.len();
+            epoch.len += data.len() + OVERHEAD;
         }
         let (piece, block) = epoch.blocks.get(place.next)?;
         if *piece != (file, offset) {

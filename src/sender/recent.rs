@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::tree::{Entry, RelPath, Version};
 
-/// Versions that are remembered.
-const RECENT_MAX: usize = 8192;
+/// Versions that are remembered: as many as the table holds before it doubles.
+const RECENT_MAX: usize = 7_000;
 
 /// A version that was sent.
 #[derive(Debug, Clone, Copy)]

@@ -8,7 +8,7 @@ use super::{BEHIND_MAX, PIECE_LEN, SourceFile};
 use crate::tree::RelPath;
 
 /// Bytes of files of one piece that are kept for the other targets.
-const SMALL_MAX: usize = 8 << 20;
+const SMALL_MAX: usize = 4 << 20;
 /// What a kept file costs besides its content, in bytes: both entries, the path twice, the reading.
 const OVERHEAD: usize = 1536;
 /// Bytes of larger files that are kept for them.
