@@ -17,6 +17,7 @@ mod debts;
 mod duplicates;
 mod ending;
 mod error;
+mod gone;
 mod held;
 mod hello;
 mod keeper;

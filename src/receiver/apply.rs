@@ -118,7 +118,7 @@ impl Applier {
 
     /// Does what one message asks for.
     pub fn handle(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
-        if !matches!(message, ToReceiver::Put { .. }) {
+        if !matches!(message, ToReceiver::Put { .. } | ToReceiver::Delete { .. }) {
             self.way = None;
         }
         match message {

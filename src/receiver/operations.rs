@@ -134,17 +134,26 @@ impl Applier {
         if *blake3::hash(content.data).as_bytes() != content.hash {
             return Err(Undone::Why(Why::Torn));
         }
-        // Most files of a batch lie beside each other.
-        let mut way = match self.way.take().filter(|way| way.leads_to(path)) {
-            Some(way) => way,
-            None => Way::to(self.root.parent(path).map_err(Undone::parent)?.fd, path),
-        };
+        let way = self.way_to(path).map_err(Undone::parent)?;
         self.put_in(&way.fd, path, attrs, content)?;
+        self.went(way);
+        Ok(())
+    }
+
+    /// Returns the directory of a path: most changes of a batch lie beside each other.
+    fn way_to(&mut self, path: &RelPath) -> std::io::Result<Way> {
+        match self.way.take().filter(|way| way.leads_to(path)) {
+            Some(way) => Ok(way),
+            None => Ok(Way::to(self.root.parent(path)?.fd, path)),
+        }
+    }
+
+    /// Notes that the directory has changed, and holds it for the next.
+    fn went(&mut self, mut way: Way) {
         if !std::mem::replace(&mut way.is_noted, true) {
             self.durable.dir(way.fd.as_fd());
         }
         self.way = Some(way);
-        Ok(())
     }
 
     /// Makes a small file with the content of another one, if that is still what the sender thinks.
@@ -438,39 +447,46 @@ impl Applier {
     }
 
     pub(super) fn delete(&mut self, path: &RelPath, expect: &Expect, keep_strangers: bool) -> Applied {
-        let parent = match self.root.parent(path) {
-            Ok(parent) => parent,
+        let way = match self.way_to(path) {
+            Ok(way) => way,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
             Err(error) => return Err(Undone::parent(error)),
         };
-        let dir = parent.fd.as_fd();
-        let Some(now) = look(dir, parent.name)? else { return Ok(()) };
+        self.delete_in(way.fd.as_fd(), path, expect, keep_strangers)?;
+        self.went(way);
+        Ok(())
+    }
+
+    fn delete_in(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        path: &RelPath,
+        expect: &Expect,
+        keep_strangers: bool,
+    ) -> Applied {
+        let name = path.name();
+        let Some(now) = look(dir, name)? else { return Ok(()) };
         if !self.fits(&now, expect) {
             return Err(Undone::Why(Why::Differs));
         }
         self.check_session()?;
         let is_dir = now.attrs.meta.kind == Kind::Dir;
         if let Some(strangers) = self.strangers.as_mut().filter(|all| keep_strangers && all.wrote(&now)) {
-            strangers.move_aside(dir, parent.name, path).map_err(Undone::os("set aside"))?;
-            self.durable.dir(dir);
+            strangers.move_aside(dir, name, path).map_err(Undone::os("set aside"))?;
             return self.told_aside(path);
         }
         if self.trash.as_ref().is_some_and(|trash| trash.takes(&now)) {
-            if is_dir && !is_empty_dir(dir, parent.name) {
+            if is_dir && !is_empty_dir(dir, name) {
                 return Err(Undone::Why(Why::NotEmpty));
             }
-            self.discard(dir, parent.name, path)?;
-            self.durable.dir(dir);
-            return Ok(());
+            return self.discard(dir, name, path);
         }
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        match rustix::fs::unlinkat(dir, parent.name, flags) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Undone::Why(Why::NotEmpty)),
-            Err(error) => return Err(Undone::os("delete")(error.into())),
+        match rustix::fs::unlinkat(dir, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Undone::Why(Why::NotEmpty)),
+            Err(error) => Err(Undone::os("delete")(error.into())),
         }
-        self.durable.dir(dir);
-        Ok(())
     }
 
     /// Gives what stands at a path a second name among what is kept; once.

@@ -44,10 +44,13 @@ impl Session {
     /// Sends changes in their order.
     pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
         // Resolved anew, after the last of them was issued.
-        self.way = None;
+        (self.way, self.gone) = (None, None);
         for mut parcel in parcels {
             if !matches!(parcel.change.kind, ChangeKind::Update { .. }) {
                 self.way = None;
+            }
+            if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
+                self.gone = None;
             }
             self.take_over(&mut parcel);
             self.since = parcel.change.since;
@@ -420,16 +423,16 @@ impl Session {
     }
 
     fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
-        match self.shared.source.vanished(path) {
+        match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
-            // It is back: the event that says so has come or will.
+            // It is back, or the root is another: the event that says so has come or will.
             Ok(false) => return Ok(()),
             Err(error) => {
                 self.fail(path, "delete", errno_of(&error), false);
                 return Ok(());
             }
         }
-        if !self.shared.source.is_in_place() || self.shared.is_unmounted_above(path) {
+        if self.shared.is_unmounted_above(path) {
             return Ok(());
         }
         for stream in self.jobs.abandon_below(path) {

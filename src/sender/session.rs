@@ -11,6 +11,7 @@ use super::debts::Debts;
 use super::duplicates::Contents;
 use super::ending::ended_soon;
 use super::error::SessionError;
+use super::gone::Gone;
 use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::progress::{TELL_EVERY, Told};
@@ -120,6 +121,8 @@ pub struct Session {
     pub(super) way: Option<Way>,
     /// While there is something to send.
     reader: Option<Reader>,
+    /// What was found of the last path that was to be deleted.
+    pub(super) gone: Option<Gone>,
     /// What the last small file held: room for the next.
     pub(super) buffer: Vec<u8>,
     /// Contents of small files, by which they are told to be the same.
@@ -196,6 +199,7 @@ impl Session {
             live_told: false,
             way: None,
             reader: None,
+            gone: None,
             buffer: Vec::new(),
             contents: Contents::default(),
             gather_until: None,

@@ -24,7 +24,7 @@ pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
 const BEHIND_MAX: usize = 16 << 20;
 /// After this long a directory is resolved again.
-const WAY_MAX: Duration = Duration::from_millis(20);
+pub(super) const WAY_MAX: Duration = Duration::from_millis(20);
 
 /// The directory of the last path that was looked at, held for the next: most changes of a batch lie
 /// beside each other. What is read through it is as if it were read when it was resolved, so it must be
@@ -173,27 +173,6 @@ impl Source {
             entry.filter(|entry| entry.attrs.meta.kind == Kind::Dir).map(|entry| entry.id.dev)
         };
         Some(dev(path)? != dev(&path.parent()?)?)
-    }
-
-    /// Whether nothing stands at a path now, in a parent that can be read or is gone itself.
-    ///
-    /// # Errors
-    /// What stops the answer from being known: nothing may be deleted then.
-    pub fn vanished(&self, path: &RelPath) -> io::Result<bool> {
-        let root = self.root();
-        let mut below = path.clone();
-        while let Some(parent) = below.parent() {
-            match root.dir(&parent) {
-                Ok(fd) => {
-                    let there = read_entry(fd.as_fd(), below.name(), &Mask::nothing())?;
-                    // An ancestor that is no directory any more holds nothing.
-                    return Ok(there.is_none_or(|there| below != *path && there.attrs.meta.kind != Kind::Dir));
-                }
-                Err(error) if is_absence(&error) => below = parent,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
     }
 
     /// Opens the current version of a regular file. A version whose reading began after `issued` has
