@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timest
 use rustix::io::Errno;
 
 use super::c_string;
+use super::listing::list_at;
 use crate::tree::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Xattr};
 
 /// Reads the entry `name` of an open directory, without following a symlink; `None` if there is none.
@@ -33,7 +34,10 @@ pub fn read_entry(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<O
         }
     }
     if mask.wants_xattrs() {
-        entry.attrs.xattrs = read_xattrs(&magic_path(dir, name), mask)?;
+        // Few entries have any, and the way through /proc is a long one.
+        if name.is_empty() || !has_none(dir, name, mask) {
+            entry.attrs.xattrs = read_xattrs(&magic_path(dir, name), mask)?;
+        }
     }
     Ok(Some(entry))
 }
@@ -50,6 +54,14 @@ pub fn read_open(file: BorrowedFd<'_>, mask: &Mask) -> io::Result<(Entry, u64)> 
         entry.attrs.xattrs = read_open_xattrs(file, mask)?;
     }
     Ok((entry, stat.stx_blocks.saturating_mul(512)))
+}
+
+/// Whether the kernel says at once that an entry has no xattrs that are carried.
+fn has_none(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> bool {
+    let mut names = [0; 512];
+    let Some(Ok(len)) = list_at(dir, &c_string(name), &mut names) else { return false };
+    let names = names.get(..len).unwrap_or_default();
+    !names.split(|&byte| byte == 0).any(|name| mask.carries_xattr(name))
 }
 
 fn entry_of(name: &[u8], stat: &Statx) -> Option<Entry> {
@@ -328,6 +340,32 @@ mod tests {
             assert_eq!(handle.read(&mask).unwrap().attrs, wanted, "{name}");
         }
         assert_eq!(read_entry(fd.as_fd(), b"none", &Mask::everything()).unwrap(), None);
+    }
+
+    #[test]
+    fn both_ways_to_list_xattrs_find_the_same() {
+        let (dir, fd) = dir();
+        for (name, len) in [("none", 0), ("one", 1), ("many", 60)] {
+            fs::write(dir.path().join(name), b"").unwrap();
+            for nth in 0..len {
+                // Sixty of these names are longer than the first buffer.
+                let path = dir.path().join(name);
+                rustix::fs::setxattr(&path, format!("user.note-{nth:04}"), b"x", XattrFlags::empty())
+                    .unwrap();
+            }
+        }
+        symlink("one", dir.path().join("link")).unwrap();
+        let mask = Mask::everything();
+        for name in ["none", "one", "many", "link"] {
+            let direct = read_entry(fd.as_fd(), name.as_bytes(), &mask).unwrap().unwrap().attrs.xattrs;
+            let through_proc = read_xattrs(&magic_path(fd.as_fd(), name.as_bytes()), &mask).unwrap();
+            assert_eq!(direct, through_proc, "{name}");
+        }
+        let nothing = Mask { xattrs: false, ..mask };
+        assert!(
+            has_none(fd.as_fd(), b"one", &nothing) || list_at(fd.as_fd(), c"one", &mut [0; 99]).is_none()
+        );
+        assert!(!has_none(fd.as_fd(), b"one", &mask) && !has_none(fd.as_fd(), b"many", &mask));
     }
 
     #[test]
