@@ -28,17 +28,18 @@ pub(super) fn checked_host(host: &str) -> Result<&str, TransportError> {
 /// Returns the command line for the remote shell.
 pub(super) fn line(agent: &AgentSource) -> String {
     let missing = format!("echo {NO_AGENT_MARK} $(uname -sm) >&2; exit {NO_AGENT_STATUS}");
+    // Its name is the hash of this program, which is read for it: only where it is looked for.
     let deployed =
-        format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
+        || format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
     let in_path = "command -v speil >/dev/null 2>&1 && exec PREFIXspeil agent; ";
     let (prefix, line) = match agent {
         AgentSource::Command(words) => return join(words),
-        AgentSource::Auto => (String::new(), format!("{in_path}{deployed}{missing}")),
+        AgentSource::Auto => (String::new(), format!("{in_path}{}{missing}", deployed())),
         AgentSource::Path => (String::new(), format!("{in_path}{missing}")),
-        AgentSource::Deploy => (String::new(), format!("{deployed}{missing}")),
+        AgentSource::Deploy => (String::new(), format!("{}{missing}", deployed())),
         AgentSource::PathPrefixed(words) => (format!("{} ", join(words)), format!("{in_path}{missing}")),
         AgentSource::Prefixed(words) => {
-            (format!("{} ", join(words)), format!("{in_path}{deployed}{missing}"))
+            (format!("{} ", join(words)), format!("{in_path}{}{missing}", deployed()))
         }
     };
     // In single quotes, so that any login shell hands it to sh as it stands.
