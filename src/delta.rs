@@ -20,7 +20,7 @@ mod sums;
 
 use crate::error::{Consequence, Consequential};
 
-pub use differ::Differ;
+pub use differ::{Differ, occur};
 pub use index::Index;
 pub use signature::{Signature, Signer};
 pub use sums::ENTRY_LEN;

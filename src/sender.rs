@@ -33,6 +33,7 @@ mod queue;
 mod recent;
 mod replies;
 mod resume;
+mod sampling;
 mod scrub;
 mod scrubbed;
 mod session;

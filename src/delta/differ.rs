@@ -33,8 +33,8 @@ pub(super) struct Tuning {
     pub(super) batch: usize,
     /// The bytes of a push that are worked on at a time.
     pub(super) piece: usize,
-    /// The bytes after which a content without a match is hopeless.
-    pub(super) hopeless: u64,
+    /// The bytes after which a content without a match is doubtful.
+    pub(super) doubtful: u64,
 }
 
 impl Default for Tuning {
@@ -43,7 +43,7 @@ impl Default for Tuning {
             ops: Limits { literal: 256 << 10, copy: 8 << 20 },
             batch: 512 << 10,
             piece: 1 << 20,
-            hopeless: 16 << 20,
+            doubtful: 1 << 20,
         }
     }
 }
@@ -139,11 +139,11 @@ impl Differ {
         self.ops.finish(emit)
     }
 
-    /// Returns whether the first 16 MiB matched nothing (with an empty basis: whether anything was
-    /// pushed). The rest seldom matches then, and where the link is faster than the search
-    /// (0.15 to 0.3 GB/s) the sender may call [`Self::finish`] and send what follows as literals.
-    pub fn hopeless(&self) -> bool {
-        let needed = if self.index.basis_len() == 0 { 1 } else { self.tuning.hopeless };
+    /// Returns whether the first MiB matched nothing (with an empty basis: whether anything was pushed).
+    /// If samples of the rest [`occur`] nowhere either, and the link is faster than the search (0.15 to
+    /// 0.3 GB/s), the sender may call [`Self::finish`] and send what follows as literals.
+    pub fn is_doubtful(&self) -> bool {
+        let needed = if self.index.basis_len() == 0 { 1 } else { self.tuning.doubtful };
         !self.matched && self.pushed >= needed
     }
 
@@ -291,6 +291,14 @@ impl Differ {
         append_entries(data, self.index.block_len(), &mut sums);
         self.index.entry(self.index.whole_blocks()).is_some_and(|entry| sums == entry)
     }
+}
+
+/// Returns whether a block of the basis is anywhere in `sample`: two blocks of content that the basis
+/// holds, wherever they begin, have one.
+pub fn occur(index: &Index, sample: &[u8]) -> bool {
+    let mut credit = Credit::new(index.block_len());
+    let mut probe = Probe { index, data: sample, basis_at: 0, credit: &mut credit, earned: 0 };
+    sample.len() >= index.block_len() as usize && matches!(probe.search(None), Search::Match { .. })
 }
 
 /// Content in which blocks are looked for.

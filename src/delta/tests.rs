@@ -35,7 +35,7 @@ struct Delta {
 
 /// Borders so near that small content crosses all of them.
 const SMALL: Tuning =
-    Tuning { ops: Limits { literal: 50, copy: 200 }, batch: 400, piece: 70, hopeless: 1000 };
+    Tuning { ops: Limits { literal: 50, copy: 200 }, batch: 400, piece: 70, doubtful: 1000 };
 
 /// Bytes that are nowhere repeated.
 fn random(seed: u64, len: usize) -> Vec<u8> {
@@ -470,25 +470,36 @@ fn zeros_make_contiguous_copies() {
 }
 
 #[test]
-fn content_is_hopeless_only_while_nothing_of_it_matched() {
+fn content_is_doubtful_only_while_nothing_of_it_matched() {
     let basis = random(1, 4000);
     let mut emit = |_: Op<'_>| Ok::<(), Infallible>(());
     let mut differ = Differ::with_tuning(index(&basis, 64, &[]), SMALL);
-    assert!(!differ.hopeless());
+    assert!(!differ.is_doubtful());
     let Ok(()) = differ.push(&random(2, 999), &mut emit);
-    assert!(!differ.hopeless());
+    assert!(!differ.is_doubtful());
     let Ok(()) = differ.push(&random(3, 1), &mut emit);
-    assert!(differ.hopeless());
+    assert!(differ.is_doubtful());
     let Ok(()) = differ.push(&basis, &mut emit);
-    assert!(!differ.hopeless());
+    assert!(!differ.is_doubtful());
 }
 
 #[test]
-fn empty_basis_is_hopeless_at_once() {
+fn two_blocks_of_the_basis_occur_wherever_they_begin() {
+    let basis = random(1, 4000);
+    let index = index(&basis, 64, &[]);
+    for start in [0, 1, 63, 64, 1000, 3800] {
+        assert!(occur(&index, &basis[start..start + 127]), "{start}");
+    }
+    assert!(!occur(&index, &random(2, 4000)));
+    assert!(!occur(&index, &basis[..63]), "no block");
+}
+
+#[test]
+fn empty_basis_is_doubtful_at_once() {
     let mut differ = Differ::new(index(b"", 64, &[]));
-    assert!(!differ.hopeless());
+    assert!(!differ.is_doubtful());
     let Ok(()) = differ.push(b"x", &mut |_| Ok::<(), Infallible>(()));
-    assert!(differ.hopeless());
+    assert!(differ.is_doubtful());
 }
 
 #[test]

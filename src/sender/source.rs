@@ -425,6 +425,19 @@ impl SourceFile {
         Ok(piece)
     }
 
+    /// Reads `len` bytes out of turn: they are no part of what is hashed and sent.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub(super) fn sample(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = reading.open.as_ref().ok_or(Errno::BADF)?;
+        let mut sample = vec![0; len];
+        let filled = read_fully(&open.file, &mut sample, offset)?;
+        sample.truncate(filled);
+        Ok(sample)
+    }
+
     /// Reads all of a small file into `buffer`, which it replaces, where nobody else is to share it.
     /// `false` if it cannot be read so: then it is read in pieces.
     ///

@@ -9,6 +9,7 @@ use super::mailbox::{Lane, Mailbox, Parcel};
 use super::outbox::Content;
 use super::recent::Delivered;
 use super::resume::{Chunks, Matching, RESUME_LEN_MIN};
+use super::sampling::is_worth_a_search;
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
 use crate::batch::{Change, ChangeKind, Scope};
@@ -38,6 +39,8 @@ enum Phase {
         offset: u64,
         differ: Option<Box<Differ>>,
         index: Option<Arc<Index>>,
+        /// Whether samples were looked at.
+        sampled: bool,
         matched: u64,
         literal: u64,
     },
@@ -275,7 +278,7 @@ impl Session {
             self.open_stream(job, &file, index.is_some(), 0)?;
         }
         job.file = Some(file);
-        job.phase = Phase::Sending { offset: 0, differ, index, matched: 0, literal: 0 };
+        job.phase = Phase::Sending { offset: 0, differ, index, sampled: false, matched: 0, literal: 0 };
         Ok(true)
     }
 
@@ -376,17 +379,25 @@ impl Session {
         place: Option<(&SourceFile, u64)>,
     ) -> Result<(), SessionError> {
         let stream = job.stream;
-        let Phase::Sending { differ, index, matched, literal, .. } = &mut job.phase else { return Ok(()) };
+        let Phase::Sending { differ, index, sampled, matched, literal, .. } = &mut job.phase else {
+            return Ok(());
+        };
         let mut ops = Ops { session: self, stream, matched: 0, literal: 0 };
         match piece {
             Piece::Data(data) => {
                 // Searching what does not match is slower than a fast link.
-                if differ.as_ref().is_some_and(|differ| differ.hopeless())
+                if !*sampled
+                    && differ.as_ref().is_some_and(|differ| differ.is_doubtful())
                     && !ops.session.shared.outbox.is_slow()
-                    && let Some(hopeless) = differ.take()
+                    && let (Some((file, at)), Some(basis)) = (place, &index)
                 {
-                    hopeless.finish(&mut |op| ops.emit(op))?;
-                    *index = None;
+                    *sampled = true;
+                    if !is_worth_a_search(file, at, basis)
+                        && let Some(hopeless) = differ.take()
+                    {
+                        hopeless.finish(&mut |op| ops.emit(op))?;
+                        *index = None;
+                    }
                 }
                 match (differ, place) {
                     (Some(differ), _) => differ.push(data, &mut |op| ops.emit(op))?,
