@@ -29,6 +29,16 @@ const LISTXATTRAT: Option<libc::c_long> = if cfg!(any(
 /// Whether the kernel lacks it, or forbids it.
 static LACKS: AtomicBool = AtomicBool::new(false);
 
+/// Runs `work` as on a kernel without the call. Others who read meanwhile go the other way as well, and
+/// find the same.
+#[cfg(test)]
+pub(super) fn without<R>(work: impl FnOnce() -> R) -> R {
+    let lacks = LACKS.swap(true, Ordering::Relaxed);
+    let done = work();
+    LACKS.store(lacks, Ordering::Relaxed);
+    done
+}
+
 /// Fills `names` with the names of the extended attributes of `name` in `dir`, without following a
 /// symlink, each ended by a NUL; returns how many bytes they are. `None` if there is no such call here.
 /// `dir` may be a mere place (`O_PATH`); `name` must not be empty.
