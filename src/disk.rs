@@ -12,8 +12,8 @@
 mod attrs;
 mod lease;
 mod limits;
-mod read;
 mod listing;
+mod read;
 mod root;
 
 pub use attrs::{Handle, apply_attrs, apply_attrs_to_file, read_entry, read_open, set_times};
