@@ -474,7 +474,7 @@ pub(super) fn version(verbose: bool) -> String {
     text
 }
 
-const FEATURES: [(&str, &str); 7] = [
+const FEATURES: [(&str, &str); 8] = [
     ("transports", "ssh, ssh2 (libssh2), local"),
     ("watch", "inotify, notify, poll"),
     ("hash", "BLAKE3 decides; rolling sums and MD4 find what a delta can reuse"),
@@ -482,4 +482,5 @@ const FEATURES: [(&str, &str); 7] = [
     ("config", "Lua 5.4"),
     ("kept", "hard links, owners, ACLs, xattrs, capabilities, devices, times in nanoseconds"),
     ("kernel", "openat2 from 5.6; older ones are walked component by component"),
+    ("kernel", "listxattrat from 6.13; older ones list extended attributes through /proc/self/fd"),
 ];
