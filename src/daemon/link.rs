@@ -22,6 +22,10 @@ const RETRY_REFUSED: Duration = Duration::from_secs(300);
 /// A session that lasted this long counts as a success: the pauses start anew.
 const LASTED: Duration = Duration::from_secs(30);
 
+/// After a session whose first pass was done, the pauses grow no longer than at this attempt: whoever
+/// is cut off often is not to fall behind for that.
+const ATTEMPTS_LIVE: u32 = 3;
+
 /// What a link works with.
 pub(super) struct LinkOptions {
     pub sync: Sync,
@@ -41,9 +45,11 @@ pub(super) fn run(options: &LinkOptions) {
     let mut reason = RescanReason::Start;
     while !options.mailbox.is_closed() {
         let began = Instant::now();
+        let mut was_live = false;
         let ended = match connect(options) {
             Ok(session) => {
                 let outcome = session.run(reason);
+                was_live = outcome.was_live;
                 reason = RescanReason::Reconnect;
                 options.mailbox.push_live(outcome.unfinished);
                 outcome.error
@@ -54,7 +60,11 @@ pub(super) fn run(options: &LinkOptions) {
         if options.mailbox.is_closed() {
             return;
         }
-        attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
+        attempt = match began.elapsed() > LASTED {
+            true => 1,
+            false if was_live => (attempt + 1).min(ATTEMPTS_LIVE),
+            false => attempt + 1,
+        };
         let retry = pause(attempt, &error);
         let text = error.to_string();
         // Once per change of state, and once per change of reason.

@@ -29,8 +29,9 @@ use crate::reconcile::{Difference, Verdict, compare, judge};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
-/// Listings that are asked for ahead.
+/// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
+const ENTRIES_AHEAD: usize = 8192;
 /// Most entries of one directory that a target may list.
 const LISTING_MAX: usize = 4_000_000;
 
@@ -416,8 +417,10 @@ impl Pass {
     fn descend(&mut self, tasks: Vec<(RelPath, Task)>) -> Result<(), Moot> {
         let mut waiting: VecDeque<(RelPath, Task)> = tasks.into();
         let mut asked: VecDeque<(RelPath, Task)> = VecDeque::new();
+        // As the last one was, so may the next ones be.
+        let mut ahead = LISTS_AHEAD / 8;
         loop {
-            while asked.len() < LISTS_AHEAD {
+            while asked.len() < ahead {
                 let Some((dir, task)) = waiting.pop_front() else { break };
                 self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
                 asked.push_back((dir, task));
@@ -425,7 +428,8 @@ impl Pass {
             let Some((dir, task)) = asked.pop_front() else { return Ok(()) };
             self.flush()?;
             let theirs = self.listing(&dir)?;
-            waiting.extend(self.compare_dir(&dir, &task, &theirs)?);
+            ahead = (ENTRIES_AHEAD / theirs.len().max(1)).clamp(2, LISTS_AHEAD);
+            waiting.extend(self.compare_dir(&dir, &task, theirs)?);
         }
     }
 
@@ -461,11 +465,11 @@ impl Pass {
         &mut self,
         dir: &RelPath,
         task: &Task,
-        theirs: &[Entry],
+        mut theirs: Vec<Entry>,
     ) -> Result<Vec<(RelPath, Task)>, Moot> {
         if matches!(task, Task::Empty) {
             let mut tasks = Vec::new();
-            for entry in theirs {
+            for entry in &theirs {
                 tasks.extend(self.extra(&dir.join(&entry.name), entry)?);
             }
             return Ok(tasks);
@@ -486,8 +490,7 @@ impl Pass {
             entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
         }
         let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
-        let theirs: Vec<Entry> =
-            theirs.iter().filter(|entry| !unreadable.contains(&entry.name)).cloned().collect();
+        theirs.retain(|entry| !unreadable.contains(&entry.name));
         self.differences(Some(dir), &entries, &theirs)
     }
 

@@ -8,6 +8,9 @@ use super::mailbox::{Parcel, Since};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::tree::RelPath;
 
+/// Empty slots that are not worth a compaction.
+const SLACK: usize = 1024;
+
 /// Changes in order: sorting and joining happen only between renames.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -63,8 +66,27 @@ impl Queue {
 
     fn append(&mut self, parcel: Parcel) {
         self.count((parcel.change.since, parcel.counts));
+        if self.parcels.len() > 2 * self.len + SLACK {
+            self.compact();
+        }
         self.parcels.push_back(Some(parcel));
         self.len += 1;
+    }
+
+    /// Drops the slots that renames have emptied; nothing else does while the target is down.
+    fn compact(&mut self) {
+        let next = self.first + self.parcels.len() as u64;
+        let mut kept = VecDeque::with_capacity(self.len + 1);
+        for (position, slot) in (self.first..).zip(std::mem::take(&mut self.parcels)) {
+            let Some(parcel) = slot else { continue };
+            if let ChangeKind::Update { path, .. } = &parcel.change.kind
+                && let Some(known) = self.updates.get_mut(path).filter(|known| **known == position)
+            {
+                *known = next + kept.len() as u64;
+            }
+            kept.push_back(Some(parcel));
+        }
+        (self.first, self.parcels) = (next, kept);
     }
 
     fn count(&mut self, (since, counts): (Instant, bool)) {
@@ -140,4 +162,50 @@ impl Queue {
 /// Returns the scope that covers both: an unknown target needs the content.
 fn join(a: Scope, b: Scope) -> Scope {
     if a == b { a } else { Scope::Content }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sender::mailbox::Lane;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::try_from(text).unwrap()
+    }
+
+    fn parcel(kind: ChangeKind) -> Parcel {
+        let now = Instant::now();
+        Parcel { change: Change { since: now, kind }, issued: now, lane: Lane::Live, counts: true }
+    }
+
+    fn update(text: &str) -> Parcel {
+        parcel(ChangeKind::Update { path: path(text), scope: Scope::Content })
+    }
+
+    fn rename(from: &str, to: &str) -> Parcel {
+        parcel(ChangeKind::Rename { from: path(from), to: path(to), dir: true })
+    }
+
+    #[test]
+    fn a_queue_that_nobody_empties_holds_no_more_than_its_changes() {
+        let mut queue = Queue::default();
+        (0..500).for_each(|number| queue.push(update(&format!("a/{number}"))));
+        for _ in 0..100 {
+            queue.push(rename("a", "b"));
+            queue.push(rename("b", "a"));
+        }
+        assert_eq!(queue.len(), 700);
+        assert!(queue.parcels.len() <= 2 * queue.len() + SLACK + 1, "{}", queue.parcels.len());
+        // What waits is still found, joined and in order.
+        queue.push(update("a/7"));
+        assert_eq!(queue.len(), 700);
+        let all: Vec<Parcel> = std::iter::from_fn(|| queue.pop()).collect();
+        let renames =
+            all.iter().take_while(|parcel| !matches!(parcel.change.kind, ChangeKind::Update { .. }));
+        assert_eq!((renames.count(), all.len()), (200, 700));
+        let names: std::collections::HashSet<_> =
+            all.iter().skip(200).map(|parcel| parcel.change.kind.path().clone()).collect();
+        assert!(names.len() == 500 && names.iter().all(|name| name.is_within(&path("a"))));
+        assert_eq!((queue.len(), queue.since().debt), (0, None));
+    }
 }

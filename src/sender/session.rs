@@ -67,6 +67,8 @@ pub struct Outcome {
     pub error: Option<SessionError>,
     /// What was sent or begun and not acknowledged, to be sent again.
     pub unfinished: Vec<Change>,
+    /// Whether the first pass was done.
+    pub was_live: bool,
 }
 
 /// A file with several names, as the target has it.
@@ -216,13 +218,14 @@ impl Session {
             Ok(()) => self.leave().err(),
             Err(error) => Some(error),
         };
+        let was_live = self.shared.first_pass_done.load(Ordering::Acquire);
         let (unfinished, ended) = self.end(error.is_some());
         let error = match error {
             // The carrier's own words say more than a closed pipe.
             Some(SessionError::Frame(_)) if !ended.stderr.is_empty() => Some(SessionError::Ended(ended)),
             other => other,
         };
-        Outcome { error, unfinished }
+        Outcome { error, unfinished, was_live }
     }
 
     /// Says goodbye without having done anything.
