@@ -45,6 +45,14 @@ pub enum ChangeKind {
         /// What must stand there.
         expected: Identity,
     },
+    /// A file bears this name no more: it is gone, or the name of another file by now. Nothing is removed
+    /// for it, but what was changed under the name is to be read under the other names of the file.
+    Unnamed {
+        /// The name.
+        path: RelPath,
+        /// What was changed under it and not handed on.
+        unread: Option<Scope>,
+    },
     /// Compare the subtree and repair what differs.
     Rescan {
         /// The top of the subtree.
@@ -100,7 +108,10 @@ impl ChangeKind {
     /// Returns the path that the change is about; the new name of a rename.
     pub fn path(&self) -> &RelPath {
         match self {
-            Self::Update { path, .. } | Self::Delete { path, .. } | Self::Rescan { path, .. } => path,
+            Self::Update { path, .. }
+            | Self::Delete { path, .. }
+            | Self::Unnamed { path, .. }
+            | Self::Rescan { path, .. } => path,
             Self::Rename { to, .. } => to,
         }
     }

@@ -24,6 +24,7 @@ mod keeper;
 mod latest;
 mod links;
 mod mailbox;
+mod names;
 mod outbox;
 mod owners;
 mod packer;

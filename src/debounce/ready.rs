@@ -46,6 +46,11 @@ impl Ready {
         self.change(ChangeKind::Delete { path, expected: Identity::Any }, since);
     }
 
+    /// A name that its file has lost; `unread`: what was not sent of that.
+    pub fn unnamed(&mut self, path: RelPath, unread: Option<Scope>, since: Instant) {
+        self.change(ChangeKind::Unnamed { path, unread }, since);
+    }
+
     /// A rescan; of two of which one covers the other, the wider one goes.
     pub fn rescan(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
         let wider = std::iter::successors(Some(path.clone()), RelPath::parent)

@@ -146,6 +146,14 @@ fn shown(item: &Item, since: impl Fn(Instant) -> String + Copy) -> String {
                 };
                 format!("delete {} {expected}", name(path))
             }
+            ChangeKind::Unnamed { path, unread } => {
+                let unread = match unread {
+                    None => "nothing",
+                    Some(Scope::Attributes) => "attributes",
+                    Some(_) => "content",
+                };
+                format!("unnamed {} {unread}", name(path))
+            }
             ChangeKind::Rescan { path, reason } => format!("rescan {} {}", name(path), reason.word()),
         };
         format!("{what} since {}", since(change.since))

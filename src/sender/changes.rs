@@ -52,7 +52,9 @@ impl Session {
             if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
                 self.gone = None;
             }
-            self.take_over(&mut parcel);
+            if !matches!(parcel.change.kind, ChangeKind::Unnamed { .. }) {
+                self.take_over(&mut parcel);
+            }
             self.since = parcel.change.since;
             match &parcel.change.kind {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
@@ -70,6 +72,7 @@ impl Session {
                     self.send_delete(&path, &expected)?;
                     self.keep(parcel);
                 }
+                ChangeKind::Unnamed { path, unread } => self.lose_name(path, *unread),
                 ChangeKind::Rescan { path, reason } => {
                     let (path, reason) = (path.clone(), *reason);
                     self.start_pass(path, reason, parcel.change.since);
@@ -133,6 +136,7 @@ impl Session {
         let entry = match self.shared.source.entry_by(&mut self.way, &path, &self.shared.mask) {
             Ok(Some(entry)) => entry,
             Ok(None) => {
+                self.look_who(&path, None, scope);
                 self.note_vanished(&path, parcel.change.since);
                 return Ok(());
             }
@@ -141,6 +145,7 @@ impl Session {
                 return Ok(());
             }
         };
+        self.look_who(&path, Some(entry.id), scope);
         let kind = entry.attrs.meta.kind;
         if !self.shared.mask.carries(kind) {
             return Ok(());
@@ -208,6 +213,10 @@ impl Session {
         if self.send_as_link(&path, &entry, &parcel)? {
             self.keep(parcel);
             return Ok(());
+        }
+        if several {
+            // Until it was: should the name go before, another one is read.
+            self.shared.links().mark(entry.id, &path, true);
         }
         if entry.attrs.meta.size > SMALL_LEN {
             self.jobs.add(path, parcel, scope);
@@ -313,6 +322,7 @@ impl Session {
         let provisional = if version.provisional { before + 1 } else { 0 };
         let sent = Sent { version: file.version(), began: file.began, hash: version.hash, provisional };
         self.recent.insert(path.clone(), sent);
+        self.shared.links().mark(entry.id, path, version.provisional);
         let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 })
             .max(RACY);
         if version.provisional {
@@ -344,6 +354,7 @@ impl Session {
             self.shared.feedback.again(path, pause(sent.provisional), None);
         } else {
             sent.provisional = 0;
+            self.shared.links().mark(sent.version.id, path, false);
             self.send(&ToReceiver::Confirm(vec![path.clone()]))?;
         }
         self.recent.insert(path.clone(), sent);
