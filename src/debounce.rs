@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
 use crate::event::{Event, EventKind, RescanReason};
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 use deletes::{Deletes, Pending};
 use dirt::{Dirt, Dirty};
@@ -98,6 +98,11 @@ impl Debounce {
             EventKind::Rescan { path, reason } => self.rescan(path, reason, at),
         }
         self.bound(at);
+    }
+
+    /// Takes in that a name, of which an event has told, is one of a file that has several.
+    pub fn joined(&mut self, path: RelPath, file: FileId, at: Instant) {
+        self.ready.name(path, Naming::Of(file), at);
     }
 
     /// Takes out what is due, in the order in which it must go.
@@ -256,8 +261,9 @@ impl Debounce {
             let (_, old) = dirt.swap_remove(new);
             let unread = over.as_ref().and_then(Dirt::unread);
             if !dir || unread.is_some() {
-                self.ready.unnamed(to.clone(), unread, since);
+                self.ready.name(to.clone(), Naming::Lost(unread), since);
             }
+            self.ready.name(from.clone(), Naming::Became(to.clone()), since);
             // Nothing says whether the target has something under the new name, unless it was new too.
             let new = over.is_some_and(|over| over.new);
             let mut old = old;
@@ -265,7 +271,7 @@ impl Debounce {
             self.moved_new(from, to, Dirt { dir, new, last: at, ..old });
         } else {
             if let Some(unread) = over.as_ref().and_then(Dirt::unread) {
-                self.ready.unnamed(to.clone(), Some(unread), since);
+                self.ready.name(to.clone(), Naming::Lost(Some(unread)), since);
             }
             self.ready.rename(from.clone(), to.clone(), dir, since);
             self.recent.rename(from, to, at);
@@ -304,7 +310,7 @@ impl Debounce {
             let since = dirt.since();
             oldest = oldest.into_iter().chain([since]).min();
             if let Some(unread) = dirt.unread() {
-                self.ready.unnamed(path, Some(unread), since);
+                self.ready.name(path, Naming::Lost(Some(unread)), since);
             }
         }
         oldest
@@ -314,7 +320,7 @@ impl Debounce {
     fn cancel_delete(&mut self, path: &RelPath, at: Instant) -> Option<Pending> {
         let pending = self.deletes.cancel(path)?;
         if !pending.expected.is_dir() {
-            self.ready.unnamed(path.clone(), None, pending.since.min(at));
+            self.ready.name(path.clone(), Naming::Lost(None), pending.since.min(at));
         }
         Some(pending)
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Item;
 use super::dirt::within;
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
@@ -46,9 +46,9 @@ impl Ready {
         self.change(ChangeKind::Delete { path, expected: Identity::Any }, since);
     }
 
-    /// A name that its file has lost; `unread`: what was not sent of that.
-    pub fn unnamed(&mut self, path: RelPath, unread: Option<Scope>, since: Instant) {
-        self.change(ChangeKind::Unnamed { path, unread }, since);
+    /// What became of a name.
+    pub fn name(&mut self, path: RelPath, naming: Naming, since: Instant) {
+        self.change(ChangeKind::Name { path, naming }, since);
     }
 
     /// A rescan; of two of which one covers the other, the wider one goes.

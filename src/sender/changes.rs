@@ -52,7 +52,7 @@ impl Session {
             if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
                 self.gone = None;
             }
-            if !matches!(parcel.change.kind, ChangeKind::Unnamed { .. }) {
+            if !matches!(parcel.change.kind, ChangeKind::Name { .. }) {
                 self.take_over(&mut parcel);
             }
             self.since = parcel.change.since;
@@ -72,7 +72,7 @@ impl Session {
                     self.send_delete(&path, &expected)?;
                     self.keep(parcel);
                 }
-                ChangeKind::Unnamed { path, unread } => self.lose_name(path, *unread),
+                ChangeKind::Name { path, naming } => self.take_name(path, naming),
                 ChangeKind::Rescan { path, reason } => {
                     let (path, reason) = (path.clone(), *reason);
                     self.start_pass(path, reason, parcel.change.since);

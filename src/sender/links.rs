@@ -9,7 +9,7 @@ use super::mailbox::{Lane, Parcel};
 use super::names::Parted;
 use super::recent::Sent;
 use super::session::{Group, Session};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Naming, Scope};
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::ToReceiver;
 use crate::tree::{Entry, FileId, Mask, RelPath};
@@ -144,11 +144,18 @@ impl Session {
         }
     }
 
-    /// Takes in that a file has lost a name, under which it was changed if there is something unread. The
-    /// event of a change comes under the name that was used for it, and under no other.
-    pub(super) fn lose_name(&mut self, path: &RelPath, unread: Option<Scope>) {
-        let parted = self.shared.links().part_others(path, None);
-        self.read_elsewhere(parted, unread);
+    /// Takes in what became of a name. The event of a change comes under the name that was used for it, and
+    /// under no other.
+    pub(super) fn take_name(&mut self, path: &RelPath, naming: &Naming) {
+        match naming {
+            Naming::Of(file) if self.shared.mask.hard_links => self.shared.links().add(*file, path),
+            Naming::Of(_) => {}
+            Naming::Became(to) => self.rename_links(path, to),
+            Naming::Lost(unread) => {
+                let parted = self.shared.links().part_others(path, None);
+                self.read_elsewhere(parted, *unread);
+            }
+        }
     }
 
     /// Takes in what stands under a name where a change is to be sent: if that is no more the file that is

@@ -57,7 +57,7 @@ impl Queue {
                 return;
             }
             // What waits under the name is of the file that had it.
-            ChangeKind::Unnamed { path, .. } => {
+            ChangeKind::Name { path, .. } => {
                 self.updates.remove(path);
             }
             ChangeKind::Delete { .. } | ChangeKind::Rescan { .. } => {}

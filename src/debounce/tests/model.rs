@@ -258,7 +258,7 @@ impl World {
                     self.target.remove(&path);
                 }
             }
-            ChangeKind::Unnamed { .. } => {}
+            ChangeKind::Name { .. } => {}
             ChangeKind::Rescan { path, .. } => self.repair(&path),
         }
     }
