@@ -172,7 +172,6 @@ impl Dirty {
         let paths = within(&self.paths, top);
         paths.into_iter().filter_map(|path| self.take(&path).map(|dirt| (path, dirt))).collect()
     }
-
 }
 
 /// Returns the keys at and below a path, in order.

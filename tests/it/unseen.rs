@@ -1,7 +1,7 @@
-//! A file with several names is one file, whatever becomes of the name under which it was changed.
+//! Edits that leave size and time as they were: who has not read the file again knows nothing of them.
 //!
-//! Events tell of a change under the name that was used for it. The edits here leave size and time as they
-//! were: who has not read the file again knows nothing of them.
+//! The daemon sleeps while they are made, so what it sees first is what came of them in the end: events tell
+//! of names that are gone or stand for something else by now.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -10,8 +10,9 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, Timespec};
 use rustix::process::Signal;
 
+use crate::support::churn::Churn;
 use crate::support::command::{Background, holds_within};
-use crate::support::stand::{Stand, differences, settled_within, told};
+use crate::support::stand::{Stand, assert_settles, differences, settled_within, told};
 use crate::support::tree::set_times;
 
 /// Sizes of files: one that travels in one message, and one that is sent in pieces.
@@ -32,6 +33,38 @@ fn at_once(mirror: &Background, deed: impl FnOnce()) {
 }
 
 type Deed = fn(&Path);
+
+/// What happens to `d/f`, a file with one name.
+const MOVES: &[(&str, Deed)] = &[
+    ("its directory renamed over a new one, changed", |root| {
+        fs::create_dir(root.join("e")).unwrap();
+        fs::rename(root.join("d"), root.join("e")).unwrap();
+        edit_unseen(&root.join("e/f"));
+    }),
+    ("its directory renamed over a new one and back over another, changed", |root| {
+        fs::create_dir(root.join("e")).unwrap();
+        fs::rename(root.join("d"), root.join("e")).unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        fs::rename(root.join("e"), root.join("d")).unwrap();
+        edit_unseen(&root.join("d/f"));
+    }),
+    ("changed, its directory changes places with another", |root| {
+        fs::create_dir(root.join("e")).unwrap();
+        fs::write(root.join("e/f"), "other").unwrap();
+        edit_unseen(&root.join("d/f"));
+        rustix::fs::renameat_with(CWD, root.join("e"), CWD, root.join("d"), RenameFlags::EXCHANGE).unwrap();
+    }),
+    ("changed, changes places with another", |root| {
+        edit_unseen(&root.join("d/f"));
+        let (one, other) = (root.join("other"), root.join("d/f"));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }),
+    ("changed, moved away from under a new file of its name", |root| {
+        edit_unseen(&root.join("d/f"));
+        fs::rename(root.join("d/f"), root.join("g")).unwrap();
+        fs::write(root.join("d/f"), "three").unwrap();
+    }),
+];
 
 /// What happens to `d/g`, another name of `f` that is on both sides.
 const DEEDS: &[(&str, Deed)] = &[
@@ -110,28 +143,73 @@ const DEEDS: &[(&str, Deed)] = &[
     }),
 ];
 
-fn plant(root: &Path, size: usize) {
+/// Plants a tree for each case, lets them happen while the daemon sleeps and waits until each is mirrored.
+fn check(cases: &[(String, Deed)], plant: impl Fn(&Path, usize)) {
+    let stand = Stand::new();
+    let root = |at: usize| stand.source().join(at.to_string());
+    for at in 0..cases.len() {
+        plant(&root(at), at);
+    }
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    assert_eq!(told(&differences(&stand.source(), &stand.target("standby"))), "");
+    for (at, (what, deed)) in cases.iter().enumerate() {
+        at_once(&mirror, || deed(&root(at)));
+        let different = || differences(&root(at), &stand.target("standby").join(at.to_string()));
+        let same = holds_within(settled_within(), || different().is_empty());
+        assert!(same, "{what}: {}\n{:?}", told(&different()), mirror.stderr());
+    }
+    mirror.terminate();
+}
+
+fn plant_linked(root: &Path, size: usize) {
     fs::create_dir_all(root.join("d")).unwrap();
     fs::write(root.join("f"), vec![b'1'; size]).unwrap();
     fs::hard_link(root.join("f"), root.join("d/g")).unwrap();
     fs::write(root.join("old"), "old").unwrap();
 }
 
+/// Returns a case for each size and each of these.
+fn cases<T>(deeds: &[T], case: impl Fn(&T) -> (&str, Deed)) -> Vec<(String, Deed)> {
+    let sized = SIZES.iter().flat_map(|size| deeds.iter().map(move |deed| (size, deed)));
+    sized
+        .map(|(size, deed)| {
+            let (what, deed) = case(deed);
+            (format!("{what}, {size} bytes"), deed)
+        })
+        .collect()
+}
+
 #[test]
 fn a_change_under_a_name_that_goes_at_once_reaches_the_other_names() {
+    check(&cases(DEEDS, |(what, deed)| (what, *deed)), |root, at| {
+        plant_linked(root, SIZES[at / DEEDS.len()]);
+    });
+}
+
+#[test]
+fn a_change_is_mirrored_wherever_its_file_has_gone_meanwhile() {
+    check(&cases(MOVES, |(what, deed)| (what, *deed)), |root, at| {
+        fs::create_dir_all(root.join("d")).unwrap();
+        let size = SIZES[at / MOVES.len()];
+        // The same stamp and size: only what is read tells them apart.
+        for path in ["d/f", "other"] {
+            fs::write(root.join(path), vec![path.as_bytes()[0]; size]).unwrap();
+            set_times(&root.join(path), Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 }).unwrap();
+        }
+    });
+}
+
+#[test]
+fn whatever_is_done_at_once_converges() {
+    let seed = std::env::var("SPEIL_SEEDS").ok().and_then(|seeds| seeds.split("..").next()?.parse().ok());
+    let rounds = std::env::var("SPEIL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
     let stand = Stand::new();
-    let cases: Vec<_> = SIZES.iter().flat_map(|size| DEEDS.iter().map(move |deed| (*size, deed))).collect();
-    let root = |at: usize| stand.source().join(at.to_string());
-    for (at, (size, _)) in cases.iter().enumerate() {
-        plant(&root(at), *size);
-    }
+    let mut churn = Churn::new(3000 + seed.unwrap_or(1), &stand.source());
+    churn.run(300);
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
-    assert_eq!(told(&differences(&stand.source(), &stand.target("standby"))), "");
-    for (at, (size, (what, deed))) in cases.iter().enumerate() {
-        at_once(&mirror, || deed(&root(at)));
-        let different = || differences(&root(at), &stand.target("standby").join(at.to_string()));
-        let same = holds_within(settled_within(), || different().is_empty());
-        assert!(same, "{what}, {size} bytes: {}\n{:?}", told(&different()), mirror.stderr());
+    for round in 0..rounds {
+        at_once(&mirror, || churn.run(30));
+        assert_settles(&stand, "standby", &format!("round {round}"), &mirror);
     }
     mirror.terminate();
 }
