@@ -52,9 +52,7 @@ impl Session {
             if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
                 self.gone = None;
             }
-            if !matches!(parcel.change.kind, ChangeKind::Name { .. }) {
-                self.take_over(&mut parcel);
-            }
+            self.take_over(&mut parcel);
             self.since = parcel.change.since;
             match &parcel.change.kind {
                 ChangeKind::Update { .. } => self.send_update(parcel)?,
@@ -436,8 +434,13 @@ impl Session {
     fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
-            // It is back, or the root is another: the event that says so has come or will.
-            Ok(false) => return Ok(()),
+            // Of an exchange with a name that nobody watches, the half that takes away comes last.
+            Ok(false) => {
+                if self.shared.source.is_in_place() {
+                    self.look_again(path.clone(), RescanReason::Mismatch, self.since);
+                }
+                return Ok(());
+            }
             Err(error) => {
                 self.fail(path, "delete", errno_of(&error), false);
                 return Ok(());

@@ -190,6 +190,8 @@ impl Session {
     pub(super) fn take_over(&mut self, parcel: &mut Parcel) {
         let top = match &parcel.change.kind {
             ChangeKind::Rename { from, .. } => from,
+            // Says nothing of what stands there.
+            ChangeKind::Name { .. } => return,
             other => other.path(),
         };
         let since = &mut parcel.change.since;

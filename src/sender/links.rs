@@ -104,7 +104,6 @@ impl Session {
             } else {
                 self.shared.links().remove(entry.id, name);
                 self.part_group(entry.id, name);
-                self.links_sought.remove(&entry.id);
             }
         }
         // Names that are gone have stood for others that are not known.
@@ -189,6 +188,8 @@ impl Session {
 
     /// Takes a name out of a group.
     fn part_group(&mut self, id: FileId, name: &RelPath) {
+        // The next file of that number may have as many names.
+        self.links_sought.remove(&id);
         let Some(group) = self.linked.get_mut(&id) else { return };
         group.names.remove(name);
         if group.first == *name {

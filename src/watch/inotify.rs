@@ -405,9 +405,19 @@ mod tests {
 
     #[test]
     fn what_is_found_ahead_of_a_rename_that_brought_it_is_told_after_that() {
+        use rustix::fs::{CWD, RenameFlags};
         use std::fs::{create_dir, remove_dir, rename, write};
         type Deed = fn(&std::path::Path);
-        let deeds: [(Deed, &str); 4] = [
+        let deeds: [(Deed, &str); 5] = [
+            (
+                |root| {
+                    let (one, other) = (root.join("d/below"), root.join("e"));
+                    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+                    std::fs::remove_dir_all(root.join("d")).unwrap();
+                    write(root.join("e/f"), "two").unwrap();
+                },
+                "e/f",
+            ),
             (
                 |root| {
                     create_dir(root.join("new")).unwrap();

@@ -174,9 +174,14 @@ impl Inotify {
         let parent = self.open_node(to.parent);
         let on_disk = parent.as_ref().and_then(|parent| dirfd::dir_id_at(parent, &to.name).ok());
         let walk = Walk::reporting();
+        // One that still stands at the old name was found there ahead of its events: not it was renamed.
+        let stays = match child.and_then(|wd| self.nodes.id(wd)) {
+            Some(id) if on_disk.is_none() => self.stands(from, id),
+            _ => false,
+        };
         match (child, on_disk) {
             // Where the disk has nothing, it has moved on already, and a later event says where.
-            (Some(wd), id) if id.is_none() || self.nodes.id(wd) == id => {
+            (Some(wd), id) if !stays && (id.is_none() || self.nodes.id(wd) == id) => {
                 if self.relocate(wd, to) {
                     self.gaps.remove(to);
                     self.after_move(wd);
