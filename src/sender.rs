@@ -45,6 +45,7 @@ mod status;
 mod stream;
 mod survey;
 mod talk;
+mod undone;
 mod verify;
 mod window;
 
