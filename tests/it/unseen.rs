@@ -59,6 +59,18 @@ const MOVES: &[(&str, Deed)] = &[
         let (one, other) = (root.join("other"), root.join("d/f"));
         rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
     }),
+    ("changes places with a file in a new directory", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::write(root.join("new/file"), "new").unwrap();
+        let (one, other) = (root.join("new/file"), root.join("d/f"));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }),
+    ("its directory changes places with a file in a new one", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::write(root.join("new/file"), "new").unwrap();
+        let (one, other) = (root.join("new/file"), root.join("d"));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }),
     ("changed, moved away from under a new file of its name", |root| {
         edit_unseen(&root.join("d/f"));
         fs::rename(root.join("d/f"), root.join("g")).unwrap();
