@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::event::RescanReason;
-use crate::tree::{Kind, Meta, RelPath};
+use crate::tree::{FileId, Kind, Meta, RelPath};
 
 /// One thing to bring to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,14 @@ pub enum ChangeKind {
         /// What must stand there.
         expected: Identity,
     },
+    /// What became of a name. Nothing is done about the name itself: other changes say that. But a file
+    /// may have several, and events tell of a change under the one that was used for it.
+    Name {
+        /// The name.
+        path: RelPath,
+        /// What became of it.
+        naming: Naming,
+    },
     /// Compare the subtree and repair what differs.
     Rescan {
         /// The top of the subtree.
@@ -52,6 +60,18 @@ pub enum ChangeKind {
         /// Why.
         reason: RescanReason,
     },
+}
+
+/// What became of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// It is one of a file that has several.
+    Of(FileId),
+    /// Its file bears it no more: it is gone, or another file's by now. What was changed under it and not
+    /// handed on is to be read under the other names.
+    Lost(Option<Scope>),
+    /// It has become another, and nothing that the target holds is to be renamed.
+    Became(RelPath),
 }
 
 /// How much of a path an [`ChangeKind::Update`] must send.
@@ -100,7 +120,10 @@ impl ChangeKind {
     /// Returns the path that the change is about; the new name of a rename.
     pub fn path(&self) -> &RelPath {
         match self {
-            Self::Update { path, .. } | Self::Delete { path, .. } | Self::Rescan { path, .. } => path,
+            Self::Update { path, .. }
+            | Self::Delete { path, .. }
+            | Self::Name { path, .. }
+            | Self::Rescan { path, .. } => path,
             Self::Rename { to, .. } => to,
         }
     }

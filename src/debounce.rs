@@ -4,15 +4,17 @@
 //! and then; deletes leave late and together, so that they can be judged together.
 //! **In → Out:** [`Event`]s and what the senders report; [`Item`]s from [`Debounce::due`].
 //! **Invariants:** renames leave in the order of their events; what an event says is behind some item, or
-//! still held here, whatever came in between; after `due(now)` nothing held is due at `now` or before.
+//! still held here, whatever came in between; after `due(now)` nothing held is due at `now` or before. A
+//! name that goes says what was not sent under it, since its file may have others; and one that another
+//! file takes says so before anything is sent for that.
 //! **Not here:** clocks (time is an argument), files (an event is a hint), the guard.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
 use crate::event::{Event, EventKind, RescanReason};
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 use deletes::{Deletes, Pending};
 use dirt::{Dirt, Dirty};
@@ -89,13 +91,18 @@ impl Debounce {
             EventKind::Create { path, dir } => self.created(path, dir, at),
             EventKind::Attrib { path, dir } => self.touched(path, dir, at),
             EventKind::Delete { path, dir } => {
-                let since = self.dirty.drop_within(&path).map_or(at, |dropped| dropped.min(at));
+                let since = self.part_within(&path).map_or(at, |dropped| dropped.min(at));
                 self.deletes.add(path, Pending { since, expected: Identity::Dir(dir) }, at);
             }
             EventKind::Move { from, to, dir } => self.moved(&from, &to, dir, at),
             EventKind::Rescan { path, reason } => self.rescan(path, reason, at),
         }
         self.bound(at);
+    }
+
+    /// Takes in that a name, of which an event has told, is one of a file that has several.
+    pub fn joined(&mut self, path: RelPath, file: FileId, at: Instant) {
+        self.ready.name(path, Naming::Of(file), at);
     }
 
     /// Takes out what is due, in the order in which it must go.
@@ -189,7 +196,7 @@ impl Debounce {
     }
 
     fn wrote(&mut self, path: RelPath, at: Instant, closed: bool) {
-        let cancelled = self.deletes.cancel(&path);
+        let cancelled = self.cancel_delete(&path, at);
         let mut dirt = self.take_round(&path, at);
         dirt.owe(cancelled.map(|pending| pending.since));
         dirt.scope = Scope::Content;
@@ -213,7 +220,7 @@ impl Debounce {
     }
 
     fn created(&mut self, path: RelPath, dir: bool, at: Instant) {
-        let cancelled = self.deletes.cancel(&path);
+        let cancelled = self.cancel_delete(&path, at);
         let told = self.recent.get(&path).is_some_and(|trace| trace.deleted);
         if dir && (cancelled.is_some() || told) {
             // A delete of what is back is not carried out. If a directory of that name was moved out of
@@ -243,7 +250,7 @@ impl Debounce {
         let deletes = self.deletes.take_below(from);
         let left = self.deletes.cancel(from).map(|pending| pending.since);
         let over = self.dirty.take(to);
-        let below = self.dirty.drop_within(to);
+        let below = self.part_within(to);
         // What was not sent of what stood there is as old as the rename that replaces it.
         let since = over.iter().map(Dirt::since).chain(below).chain(left).min().map_or(at, |old| old.min(at));
         self.hand_on_above(to, at);
@@ -252,12 +259,20 @@ impl Debounce {
         let new = dirt.iter().position(|(path, dirt)| path == from && dirt.new);
         if let Some(new) = new {
             let (_, old) = dirt.swap_remove(new);
+            let unread = over.as_ref().and_then(Dirt::unread);
+            if !dir || unread.is_some() {
+                self.ready.name(to.clone(), Naming::Lost(unread), since);
+            }
+            self.ready.name(from.clone(), Naming::Became(to.clone()), since);
             // Nothing says whether the target has something under the new name, unless it was new too.
             let new = over.is_some_and(|over| over.new);
             let mut old = old;
             old.owe(Some(since));
             self.moved_new(from, to, Dirt { dir, new, last: at, ..old });
         } else {
+            if let Some(unread) = over.as_ref().and_then(Dirt::unread) {
+                self.ready.name(to.clone(), Naming::Lost(Some(unread)), since);
+            }
             self.ready.rename(from.clone(), to.clone(), dir, since);
             self.recent.rename(from, to, at);
         }
@@ -285,6 +300,29 @@ impl Debounce {
         }
         // A comparison may have come by while the old name stood, and sent it.
         self.ready.delete(from.clone(), at);
+    }
+
+    /// Drops what is held of a path and all below it, names that are gone; what was not sent under them is
+    /// told. Returns since when the oldest of it waited.
+    fn part_within(&mut self, path: &RelPath) -> Option<Instant> {
+        let mut oldest = None;
+        for (path, dirt) in self.dirty.take_within(path) {
+            let since = dirt.since();
+            oldest = oldest.into_iter().chain([since]).min();
+            if let Some(unread) = dirt.unread() {
+                self.ready.name(path, Naming::Lost(Some(unread)), since);
+            }
+        }
+        oldest
+    }
+
+    /// Forgets a delete, since something stands there again: another file.
+    fn cancel_delete(&mut self, path: &RelPath, at: Instant) -> Option<Pending> {
+        let pending = self.deletes.cancel(path)?;
+        if !pending.expected.is_dir() {
+            self.ready.name(path.clone(), Naming::Lost(None), pending.since.min(at));
+        }
+        Some(pending)
     }
 
     fn rescan(&mut self, path: RelPath, reason: RescanReason, at: Instant) {

@@ -24,6 +24,7 @@ mod keeper;
 mod latest;
 mod links;
 mod mailbox;
+mod names;
 mod outbox;
 mod owners;
 mod packer;
@@ -44,6 +45,7 @@ mod status;
 mod stream;
 mod survey;
 mod talk;
+mod undone;
 mod verify;
 mod window;
 

@@ -15,7 +15,7 @@ use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::reconcile::{Population, Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus};
-use crate::tree::RelPath;
+use crate::tree::{FileId, Mask, RelPath};
 
 /// Paths that are held dirty at most; more become a rescan.
 const PATHS_MAX: usize = 28_000;
@@ -234,7 +234,17 @@ impl Engine {
                     return;
                 }
             }
-            EventKind::Create { .. } => self.population.add(1, event.at),
+            EventKind::Create { path, dir } => {
+                self.population.add(1, event.at);
+                // A directory has one name.
+                let joined = if *dir { None } else { self.file_of(path).map(|file| (path.clone(), file)) };
+                let at = event.at;
+                self.debounce.event(event);
+                if let Some((path, file)) = joined {
+                    self.debounce.joined(path, file, at);
+                }
+                return;
+            }
             EventKind::Move { to, dir, .. } if !self.sync.moves => {
                 let (at, to, dir) = (event.at, to.clone(), *dir);
                 if dir {
@@ -246,6 +256,13 @@ impl Engine {
             _ => {}
         }
         self.debounce.event(event);
+    }
+
+    /// Returns which file a new name is one of, if that has several: should the name be gone before it is
+    /// sent, nobody else could say.
+    fn file_of(&self, path: &RelPath) -> Option<FileId> {
+        let entry = self.source.entry(path, &Mask::nothing()).ok().flatten()?;
+        (entry.nlink > 1 && self.sync.mask.hard_links).then_some(entry.id)
     }
 
     /// Looks for the root under its path, and compares everything once it is there.

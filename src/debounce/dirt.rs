@@ -73,6 +73,11 @@ impl Dirt {
         self.dir && self.scope == Scope::Content
     }
 
+    /// Returns what is lost of a file if this is dropped.
+    pub fn unread(&self) -> Option<Scope> {
+        (!self.dir).then_some(self.scope)
+    }
+
     /// Returns when this leaves; `floor`: a path that keeps changing does not leave before.
     pub fn due(&self, options: &Options, floor: Option<Instant>) -> Instant {
         let settled = if !self.round {
@@ -166,12 +171,6 @@ impl Dirty {
     pub fn take_within(&mut self, top: &RelPath) -> Vec<(RelPath, Dirt)> {
         let paths = within(&self.paths, top);
         paths.into_iter().filter_map(|path| self.take(&path).map(|dirt| (path, dirt))).collect()
-    }
-
-    /// Drops a path and all below it; returns since when the oldest of it waited.
-    pub fn drop_within(&mut self, top: &RelPath) -> Option<Instant> {
-        let paths = within(&self.paths, top);
-        paths.into_iter().filter_map(|path| self.take(&path)).map(|dirt| dirt.since()).min()
     }
 }
 

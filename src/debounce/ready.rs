@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Item;
 use super::dirt::within;
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
@@ -44,6 +44,11 @@ impl Ready {
     /// A delete of what the target most likely does not have, and so nothing to be judged.
     pub fn delete(&mut self, path: RelPath, since: Instant) {
         self.change(ChangeKind::Delete { path, expected: Identity::Any }, since);
+    }
+
+    /// What became of a name.
+    pub fn name(&mut self, path: RelPath, naming: Naming, since: Instant) {
+        self.change(ChangeKind::Name { path, naming }, since);
     }
 
     /// A rescan; of two of which one covers the other, the wider one goes.

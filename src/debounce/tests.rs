@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Debounce, Item, Options};
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
 use crate::event::{Event, EventKind, RescanReason};
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 mod model;
 
@@ -108,6 +108,10 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         ["close", at] => EventKind::CloseWrite(path(at)),
         ["attrib", at] => EventKind::Attrib { path: path(at), dir },
         ["delete", at] => EventKind::Delete { path: path(at), dir },
+        ["joined", at, file] => {
+            debounce.joined(path(at), FileId { dev: 1, ino: file.parse().ok()? }, now);
+            return Some(());
+        }
         ["move", from, "->", to] => EventKind::Move { from: path(from), to: path(to), dir },
         ["rescan", at] => EventKind::Rescan { path: path(at), reason: RescanReason::Unwatched },
         words => {
@@ -146,6 +150,13 @@ fn shown(item: &Item, since: impl Fn(Instant) -> String + Copy) -> String {
                 };
                 format!("delete {} {expected}", name(path))
             }
+            ChangeKind::Name { path, naming } => match naming {
+                Naming::Of(file) => format!("name {} of {}", name(path), file.ino),
+                Naming::Became(to) => format!("name {} became {}", name(path), name(to)),
+                Naming::Lost(None) => format!("name {} lost", name(path)),
+                Naming::Lost(Some(Scope::Attributes)) => format!("name {} lost with attributes", name(path)),
+                Naming::Lost(Some(_)) => format!("name {} lost with content", name(path)),
+            },
             ChangeKind::Rescan { path, reason } => format!("rescan {} {}", name(path), reason.word()),
         };
         format!("{what} since {}", since(change.since))

@@ -15,7 +15,7 @@ use crate::batch::{Change, ChangeKind, Identity, Scope};
 use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Itemized, Notice};
-use crate::protocol::{Expect, ToReceiver, Why};
+use crate::protocol::{Expect, ToReceiver};
 use crate::scan::View;
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
@@ -29,14 +29,6 @@ const PROVISIONAL_AGAIN: Duration = Duration::from_millis(200);
 const BUSY_AGAIN: Duration = Duration::from_millis(100);
 /// A stamp this close to the reading may be shared by a later write.
 const RACY: Duration = Duration::from_millis(20);
-/// Mismatches of one path after which it counts as a Problem, within [`MISMATCH_SPAN`] or the time that
-/// so many sendings take.
-const MISMATCHES_MAX: u32 = 16;
-/// Names that something undone may bear by now; more are not followed one by one.
-const NAMES_MAX: usize = 16;
-/// Paths with mismatches that are remembered for longer.
-const MISMATCHED_MAX: usize = 1024;
-const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 pub(super) type Done = Result<(), SessionError>;
 
@@ -70,6 +62,7 @@ impl Session {
                     self.send_delete(&path, &expected)?;
                     self.keep(parcel);
                 }
+                ChangeKind::Name { path, naming } => self.take_name(path, naming),
                 ChangeKind::Rescan { path, reason } => {
                     let (path, reason) = (path.clone(), *reason);
                     self.start_pass(path, reason, parcel.change.since);
@@ -133,6 +126,7 @@ impl Session {
         let entry = match self.shared.source.entry_by(&mut self.way, &path, &self.shared.mask) {
             Ok(Some(entry)) => entry,
             Ok(None) => {
+                self.look_who(&path, None, scope);
                 self.note_vanished(&path, parcel.change.since);
                 return Ok(());
             }
@@ -141,6 +135,7 @@ impl Session {
                 return Ok(());
             }
         };
+        self.look_who(&path, Some(entry.id), scope);
         let kind = entry.attrs.meta.kind;
         if !self.shared.mask.carries(kind) {
             return Ok(());
@@ -208,6 +203,10 @@ impl Session {
         if self.send_as_link(&path, &entry, &parcel)? {
             self.keep(parcel);
             return Ok(());
+        }
+        if several {
+            // Until it was: should the name go before, another one is read.
+            self.shared.links().mark(entry.id, &path, true);
         }
         if entry.attrs.meta.size > SMALL_LEN {
             self.jobs.add(path, parcel, scope);
@@ -313,6 +312,7 @@ impl Session {
         let provisional = if version.provisional { before + 1 } else { 0 };
         let sent = Sent { version: file.version(), began: file.began, hash: version.hash, provisional };
         self.recent.insert(path.clone(), sent);
+        self.shared.links().mark(entry.id, path, version.provisional);
         let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 })
             .max(RACY);
         if version.provisional {
@@ -344,6 +344,7 @@ impl Session {
             self.shared.feedback.again(path, pause(sent.provisional), None);
         } else {
             sent.provisional = 0;
+            self.shared.links().mark(sent.version.id, path, false);
             self.send(&ToReceiver::Confirm(vec![path.clone()]))?;
         }
         self.recent.insert(path.clone(), sent);
@@ -425,8 +426,13 @@ impl Session {
     fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
-            // It is back, or the root is another: the event that says so has come or will.
-            Ok(false) => return Ok(()),
+            // Of an exchange with a name that nobody watches, the half that takes away comes last.
+            Ok(false) => {
+                if self.shared.source.is_in_place() {
+                    self.look_again(path.clone(), RescanReason::Mismatch, self.since);
+                }
+                return Ok(());
+            }
             Err(error) => {
                 self.fail(path, "delete", errno_of(&error), false);
                 return Ok(());
@@ -473,68 +479,6 @@ impl Session {
             Reply::Undone(path, why) => self.undone(path, why),
         }
         Ok(())
-    }
-
-    fn undone(&mut self, path: RelPath, why: Why) {
-        if why == Why::NotEmpty && self.final_deletes.remove(&path) {
-            // What is left there is protected by a filter, or new: the next pass knows.
-            return;
-        }
-        let now = Instant::now();
-        // What takes long to send fails as often in a longer time.
-        let took = self.recent.get(&path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
-        let span = MISMATCH_SPAN.max(took.saturating_mul(MISMATCHES_MAX + 2));
-        if self.mismatches.len() % MISMATCHED_MAX == MISMATCHED_MAX - 1 {
-            self.mismatches.retain(|_, (_, first)| now.duration_since(*first) <= MISMATCH_SPAN);
-        }
-        let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
-        if now.duration_since(*first) > span {
-            (*count, *first) = (0, now);
-        }
-        *count += 1;
-        if *count > MISMATCHES_MAX {
-            let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
-            self.fail(&path, "update", errno, true);
-            return;
-        }
-        let since = self.sent_since(&path);
-        if why == Why::Torn {
-            self.whole.insert(path.clone());
-        }
-        let path = match why {
-            Why::NoParent => path.parent().unwrap_or_default(),
-            _ => path,
-        };
-        // What was not done may have been renamed since it was sent: its new names want a look too.
-        let mut names = vec![path];
-        for Renaming { from, to, .. } in &self.renames {
-            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
-            names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
-            if names.len() > NAMES_MAX {
-                // Renamed to and fro too often to follow: everything is looked at.
-                names = vec![RelPath::root()];
-                break;
-            }
-        }
-        for name in names {
-            self.look_again(name, RescanReason::Mismatch, since);
-        }
-    }
-
-    /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
-    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
-        let file = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
-        let kind = file.map(|entry| entry.attrs.meta.kind);
-        if !self.shared.offers(&path, kind.is_none_or(|kind| kind == Kind::Dir)) {
-            return;
-        }
-        match kind {
-            Some(Kind::Dir) | None => self.start_pass(path, reason, since),
-            Some(_) => {
-                let kind = ChangeKind::Update { path, scope: Scope::Content };
-                self.shared.mailbox.push_live([Change { since, kind }]);
-            }
-        }
     }
 
     fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Scope) {

@@ -156,10 +156,13 @@ impl Session {
         for (_, from, to) in &self.debts.renamed {
             let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
             names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+            // Renamed to and fro too often to follow, and each rename may double them: everything is looked at.
+            if names.len() > NARROW_MAX {
+                return vec![RelPath::root()];
+            }
         }
-        // Renamed to and fro too often to follow, or too long ago: everything is looked at.
-        let lost = names.len() > NARROW_MAX || self.debts.renamed.len() >= RENAMED_MAX;
-        if lost { vec![RelPath::root()] } else { names }
+        // Too long ago.
+        if self.debts.renamed.len() >= RENAMED_MAX { vec![RelPath::root()] } else { names }
     }
 
     /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
@@ -190,6 +193,8 @@ impl Session {
     pub(super) fn take_over(&mut self, parcel: &mut Parcel) {
         let top = match &parcel.change.kind {
             ChangeKind::Rename { from, .. } => from,
+            // Says nothing of what stands there.
+            ChangeKind::Name { .. } => return,
             other => other.path(),
         };
         let since = &mut parcel.change.since;

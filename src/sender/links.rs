@@ -4,15 +4,15 @@
 //! anew after its content was sent. No event tells which file a new name joined: what is not known is
 //! found by a pass once the session is quiet.
 
-use std::sync::PoisonError;
-
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
+use super::names::Parted;
 use super::recent::Sent;
 use super::session::{Group, Session};
+use crate::batch::{Change, ChangeKind, Naming, Scope};
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::ToReceiver;
-use crate::tree::{Entry, Mask, RelPath};
+use crate::tree::{Entry, FileId, Mask, RelPath};
 
 use super::changes::{Done, version_of};
 
@@ -51,15 +51,22 @@ impl Session {
     }
 
     pub(super) fn note_link(&mut self, path: &RelPath, entry: &Entry) {
-        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = links.entry(entry.id).or_default();
-        names.insert(path.clone());
-        let all_known = names.len() >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
+        let known = {
+            let mut links = self.shared.links();
+            links.add(entry.id, path);
+            links.count(entry.id)
+        };
+        let all_known = known >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
         if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
-            let since = self.since;
-            self.links_doubtful = Some(self.links_doubtful.map_or(since, |known| known.min(since)));
-            self.shared.view.seek(entry.id);
+            self.seek(entry.id);
         }
+    }
+
+    /// Has a pass tell every name of a file, and each be read.
+    fn seek(&mut self, id: FileId) {
+        let since = self.since;
+        self.links_doubtful = Some(self.links_doubtful.map_or(since, |known| known.min(since)));
+        self.shared.view.seek(id);
     }
 
     pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
@@ -89,26 +96,14 @@ impl Session {
     /// they still are the version before.
     pub(super) fn relink_others(&mut self, path: &RelPath, entry: &Entry) -> Done {
         self.note_link(path, entry);
-        let names = {
-            let links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut names = links.get(&entry.id).cloned().unwrap_or_default();
-            names
-                .extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
-            names
-        };
+        let mut names = self.shared.links().of(entry.id);
+        names.extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
         for name in names.iter().filter(|name| *name != path) {
-            let there = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
-            if there.is_some_and(|there| there.id == entry.id) {
+            if self.bears(name, entry.id) {
                 self.send_link(name, path, entry)?;
             } else {
-                let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(names) = links.get_mut(&entry.id) {
-                    names.remove(name);
-                }
-                if let Some(group) = self.linked.get_mut(&entry.id) {
-                    group.names.remove(name);
-                }
-                self.links_sought.remove(&entry.id);
+                self.shared.links().remove(entry.id, name);
+                self.part_group(entry.id, name);
             }
         }
         // Names that are gone have stood for others that are not known.
@@ -116,39 +111,94 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a name is one of a file now.
+    fn bears(&self, name: &RelPath, id: FileId) -> bool {
+        let there = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
+        there.is_some_and(|there| there.id == id)
+    }
+
     pub(super) fn rename_links(&mut self, from: &RelPath, to: &RelPath) {
         self.forget_links(to);
-        let rebase = |path: &RelPath| path.rebase(from, to).unwrap_or_else(|| path.clone());
-        for group in self.linked.values_mut() {
-            group.first = rebase(&group.first);
-            if group.names.iter().any(|name| name.is_within(from)) {
-                group.names = group.names.iter().map(rebase).collect();
+        let moved = self.shared.links().rename(from, to);
+        for (id, old, new) in moved {
+            let Some(group) = self.linked.get_mut(&id) else { continue };
+            if group.names.remove(&old) {
+                group.names.insert(new.clone());
             }
-        }
-        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        for names in links.values_mut() {
-            if names.iter().any(|name| name.is_within(from)) {
-                *names =
-                    names.iter().map(|name| name.rebase(from, to).unwrap_or_else(|| name.clone())).collect();
+            if group.first == old {
+                group.first = new;
             }
         }
     }
 
-    /// Forgets the names at and below a path that was overwritten or removed.
+    /// Forgets the names at and below a path that was overwritten or removed. What was to be read again
+    /// under one of them is read under another.
     pub(super) fn forget_links(&mut self, path: &RelPath) {
-        self.linked.retain(|_, group| {
-            group.names.retain(|name| !name.is_within(path));
-            if group.first.is_within(path) {
-                match group.names.first() {
-                    Some(other) => group.first = other.clone(),
-                    None => return false,
+        let parted = self.shared.links().part_within(path);
+        for Parted { id, path, unread } in parted {
+            self.part_group(id, &path);
+            if unread {
+                self.read_under_another(id, Scope::Content);
+            }
+        }
+    }
+
+    /// Takes in what became of a name. The event of a change comes under the name that was used for it, and
+    /// under no other.
+    pub(super) fn take_name(&mut self, path: &RelPath, naming: &Naming) {
+        match naming {
+            Naming::Of(file) if self.shared.mask.hard_links => self.shared.links().add(*file, path),
+            Naming::Of(_) => {}
+            Naming::Became(to) => self.rename_links(path, to),
+            Naming::Lost(unread) => {
+                let parted = self.shared.links().part_others(path, None);
+                self.read_elsewhere(parted, *unread);
+            }
+        }
+    }
+
+    /// Takes in what stands under a name where a change is to be sent: if that is no more the file that is
+    /// known by it, the change is looked for under the other names of that one.
+    pub(super) fn look_who(&mut self, path: &RelPath, now: Option<FileId>, scope: Scope) {
+        let parted = self.shared.links().part_others(path, now);
+        self.read_elsewhere(parted, Some(scope));
+    }
+
+    fn read_elsewhere(&mut self, parted: Vec<Parted>, scope: Option<Scope>) {
+        for Parted { id, path, unread } in parted {
+            self.part_group(id, &path);
+            if let Some(scope) = scope.filter(|_| !unread).or(unread.then_some(Scope::Content)) {
+                self.read_under_another(id, scope);
+            }
+        }
+    }
+
+    /// Has a file read under one of its names: the others are joined to that. Where none of those known
+    /// stands, it may have moved, and every name is looked for.
+    fn read_under_another(&mut self, id: FileId, scope: Scope) {
+        let names = self.shared.links().of(id);
+        match names.into_iter().find(|name| self.bears(name, id)) {
+            Some(path) => {
+                let kind = ChangeKind::Update { path, scope };
+                self.shared.mailbox.push_live([Change { since: self.since, kind }]);
+            }
+            None => self.seek(id),
+        }
+    }
+
+    /// Takes a name out of a group.
+    fn part_group(&mut self, id: FileId, name: &RelPath) {
+        // The next file of that number may have as many names.
+        self.links_sought.remove(&id);
+        let Some(group) = self.linked.get_mut(&id) else { return };
+        group.names.remove(name);
+        if group.first == *name {
+            match group.names.first() {
+                Some(other) => group.first = other.clone(),
+                None => {
+                    self.linked.remove(&id);
                 }
             }
-            true
-        });
-        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        for names in links.values_mut() {
-            names.retain(|name| !name.is_within(path));
         }
     }
 }

@@ -366,6 +366,7 @@ mod tests {
                 ChangeKind::Update { path, .. } => format!("{path}"),
                 ChangeKind::Rename { from, to, .. } => format!("{from}>{to}"),
                 ChangeKind::Delete { path, .. } => format!("-{path}"),
+                ChangeKind::Name { path, .. } => format!("~{path}"),
                 ChangeKind::Rescan { path, .. } => format!("?{path}"),
             })
             .collect()

@@ -201,9 +201,9 @@ impl Pass {
         if !self.options.mask.hard_links {
             return;
         }
-        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.shared.links();
         for (id, names) in self.local.links.by_id() {
-            links.entry(*id).or_default().extend(names.iter().cloned());
+            names.iter().for_each(|name| links.add(*id, name));
         }
     }
 

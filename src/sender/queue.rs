@@ -59,6 +59,10 @@ impl Queue {
                 }
                 return;
             }
+            // What waits under the name is of the file that had it.
+            ChangeKind::Name { path, .. } => {
+                self.updates.remove(path);
+            }
             ChangeKind::Delete { .. } | ChangeKind::Rescan { .. } => {}
         }
         self.append(parcel);

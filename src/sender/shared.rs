@@ -9,6 +9,7 @@ use super::Feedback;
 use super::error::SessionError;
 use super::held::Held;
 use super::mailbox::{Mailbox, Parcel};
+use super::names::Names;
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
@@ -21,7 +22,7 @@ use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
-use crate::tree::{Entry, FileId, Mask, RelPath};
+use crate::tree::{Entry, Mask, RelPath};
 
 /// What a session's threads share.
 pub(super) struct Shared {
@@ -58,7 +59,7 @@ pub(super) struct Shared {
     pub partials: Mutex<Option<HashSet<[u8; 16]>>>,
     pub found: Found,
     /// Names of files that have several, as far as passes and changes have shown them.
-    pub links: Mutex<HashMap<FileId, BTreeSet<RelPath>>>,
+    pub links: Mutex<Names>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
 }
@@ -102,6 +103,11 @@ impl Shared {
             && !self.filter.excludes(path, dir)
             && (selection.recursive || path.depth() <= 1)
             && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
+    }
+
+    /// Returns which names belong to one file, as far as that is known.
+    pub fn links(&self) -> MutexGuard<'_, Names> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn notice(&self, notice: &Notice) {

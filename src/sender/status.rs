@@ -272,7 +272,7 @@ impl TargetStatus {
                 ChangeKind::Update { .. } => "sent",
                 ChangeKind::Rename { .. } => "renamed",
                 ChangeKind::Delete { .. } => "deleted",
-                ChangeKind::Rescan { .. } => continue,
+                ChangeKind::Name { .. } | ChangeKind::Rescan { .. } => continue,
             };
             deeds.insert(change.path().clone(), Deed { batch, at, what });
         }

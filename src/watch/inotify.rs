@@ -294,25 +294,34 @@ impl Listen for Inotify {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     use rustix::event::{EventfdFlags, eventfd};
 
     use crate::config::Backend;
-    use crate::event::Event;
+    use crate::event::{Event, EventKind};
+    use crate::tree::RelPath;
 
     use super::super::fence::Fence;
     use super::super::outbox::Outbox;
     use super::super::{Options, Sink};
     use super::*;
 
-    struct Deaf;
+    /// Remembers what it was told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<EventKind>>);
 
-    impl Sink for Deaf {
-        fn events(&self, _: Vec<Event>) {}
+    impl Sink for Told {
+        fn events(&self, events: Vec<Event>) {
+            self.0.lock().unwrap().extend(events.into_iter().map(|event| event.kind));
+        }
     }
 
     fn start(source: &std::path::Path, tuning: Tuning) -> Inotify {
+        start_telling(source, tuning, Arc::default())
+    }
+
+    fn start_telling(source: &std::path::Path, tuning: Tuning, told: Arc<Told>) -> Inotify {
         let poll_interval = Duration::from_secs(1);
         let setup = Setup {
             source: source.to_owned(),
@@ -323,7 +332,7 @@ mod tests {
                 marks: None,
             },
             skip: Arc::new(|_, _| false),
-            out: Outbox::new(Arc::new(Deaf), Arc::default()),
+            out: Outbox::new(told, Arc::default()),
             stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
             ask: Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap()),
             fence: Arc::new(Fence::new(
@@ -360,5 +369,96 @@ mod tests {
         assert!(busy.due.next().is_some_and(|due| due <= Instant::now()));
         busy.process();
         assert_eq!(busy.nodes.len(), 202);
+    }
+
+    /// Has something done at once, before any event of it is looked at, and returns what is told.
+    fn told_at_once(deed: impl FnOnce(&std::path::Path)) -> Vec<EventKind> {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["d/below", "e"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("f"), "one").unwrap();
+        }
+        let told = Arc::new(Told::default());
+        let mut inotify = start_telling(dir.path(), Tuning::default(), Arc::clone(&told));
+        deed(dir.path());
+        inotify.drain();
+        inotify.process();
+        inotify.finish_round();
+        let told = std::mem::take(&mut *told.0.lock().unwrap());
+        assert!(!told.is_empty());
+        told
+    }
+
+    /// Whether a file is told of after the last rename that takes away what was told before.
+    fn is_told_last(told: &[EventKind], path: &str) -> bool {
+        let path = RelPath::try_from(path).unwrap();
+        told.iter()
+            .rev()
+            .take_while(|kind| {
+                !matches!(kind, EventKind::Move { from, to, .. } if path.is_within(from) || path.is_within(to))
+            })
+            .any(|kind| match kind {
+                EventKind::Create { path: at, .. } | EventKind::CloseWrite(at) => *at == path,
+                _ => false,
+            })
+    }
+
+    #[test]
+    fn what_is_found_ahead_of_a_rename_that_brought_it_is_told_after_that() {
+        use rustix::fs::{CWD, RenameFlags};
+        use std::fs::{create_dir, remove_dir, rename, write};
+        type Deed = fn(&std::path::Path);
+        let deeds: [(Deed, &str); 5] = [
+            (
+                |root| {
+                    let (one, other) = (root.join("d/below"), root.join("e"));
+                    rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+                    std::fs::remove_dir_all(root.join("d")).unwrap();
+                    write(root.join("e/f"), "two").unwrap();
+                },
+                "e/f",
+            ),
+            (
+                |root| {
+                    create_dir(root.join("new")).unwrap();
+                    rename(root.join("d"), root.join("new")).unwrap();
+                    write(root.join("new/below/f"), "two").unwrap();
+                },
+                "new/below/f",
+            ),
+            (
+                |root| {
+                    create_dir(root.join("new")).unwrap();
+                    rename(root.join("d"), root.join("new")).unwrap();
+                    create_dir(root.join("d")).unwrap();
+                    rename(root.join("new"), root.join("d")).unwrap();
+                    write(root.join("d/below/f"), "two").unwrap();
+                },
+                "d/below/f",
+            ),
+            (
+                |root| {
+                    rename(root.join("d"), root.join("new")).unwrap();
+                    rename(root.join("e"), root.join("d")).unwrap();
+                    write(root.join("d/f"), "two").unwrap();
+                },
+                "d/f",
+            ),
+            (
+                |root| {
+                    create_dir(root.join("new")).unwrap();
+                    remove_dir(root.join("new")).unwrap();
+                    rename(root.join("d"), root.join("new")).unwrap();
+                    rename(root.join("new"), root.join("newer")).unwrap();
+                    rename(root.join("e"), root.join("new")).unwrap();
+                    write(root.join("new/f"), "two").unwrap();
+                },
+                "new/f",
+            ),
+        ];
+        for (at, (deed, path)) in deeds.into_iter().enumerate() {
+            let told = told_at_once(deed);
+            assert!(is_told_last(&told, path), "{at}: {path} in {told:#?}");
+        }
     }
 }

@@ -30,6 +30,7 @@ mod ssh2;
 mod support;
 mod systemd;
 mod torn;
+mod unseen;
 mod verify;
 mod version;
 mod wait;

@@ -258,6 +258,7 @@ impl World {
                     self.target.remove(&path);
                 }
             }
+            ChangeKind::Name { .. } => {}
             ChangeKind::Rescan { path, .. } => self.repair(&path),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A directory that stands in the tree where an event speaks of something else was found ahead of the
 //! events. It is dropped: the event of its own that comes later finds it again, and reports what it holds
-//! under a name that no earlier event takes away.
+//! under a name that no earlier event takes away. Where it stays, a rename that takes its report away has
+//! it reported again.
 
 use std::time::Instant;
 
@@ -173,9 +174,14 @@ impl Inotify {
         let parent = self.open_node(to.parent);
         let on_disk = parent.as_ref().and_then(|parent| dirfd::dir_id_at(parent, &to.name).ok());
         let walk = Walk::reporting();
+        // One that still stands at the old name was found there ahead of its events: not it was renamed.
+        let stays = match child.and_then(|wd| self.nodes.id(wd)) {
+            Some(id) if on_disk.is_none() => self.stands(from, id),
+            _ => false,
+        };
         match (child, on_disk) {
             // Where the disk has nothing, it has moved on already, and a later event says where.
-            (Some(wd), id) if id.is_none() || self.nodes.id(wd) == id => {
+            (Some(wd), id) if !stays && (id.is_none() || self.nodes.id(wd) == id) => {
                 if self.relocate(wd, to) {
                     self.gaps.remove(to);
                     self.after_move(wd);
@@ -183,18 +189,19 @@ impl Inotify {
                     self.grow(vec![Step::at(to.clone())], walk);
                 }
             }
-            // A later directory has taken one of the names. If it is the old one, what was found in it
-            // was reported before this rename was, so it is read and reported again.
+            // A later directory has taken one of the names. What was found there was reported before this
+            // rename was, which takes the report away: it is read and reported again.
             (Some(wd), _) => {
                 if let Some(id) = self.nodes.id(wd)
                     && !self.stands(from, id)
                 {
                     self.drop_node(wd);
                 }
-                self.grow(vec![Step::reread(from.clone()), Step::at(to.clone())], walk);
+                self.grow(vec![Step::reread(from.clone()), Step::reread(to.clone())], walk);
             }
+            // The same for a directory that was found at its new name ahead of this rename.
             (None, Some(_)) => {
-                self.grow(vec![Step::at(to.clone())], walk);
+                self.grow(vec![Step::reread(to.clone())], walk);
             }
             (None, None) if parent.is_none() => {
                 self.gaps.insert(to.clone(), Gap::Missing);
