@@ -12,7 +12,7 @@ use crate::tree::RelPath;
 
 use super::super::kernel::Tuning;
 use super::super::{Sink, start_with};
-use super::rig::{BACKENDS, Log, Rig, options, path};
+use super::rig::{Log, MEMORY, Rig, backends, options, own, path};
 use super::{create, each};
 
 fn root_rescans(events: &[EventKind]) -> usize {
@@ -65,8 +65,8 @@ fn a_root_replaced_by_another_directory_is_rescanned() {
 
 #[test]
 fn a_symlink_to_the_source_that_is_switched_is_followed() {
-    for backend in BACKENDS {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    for backend in backends() {
+        let dir = tempfile::tempdir_in(MEMORY).unwrap();
         for release in ["releases/1", "releases/2/d"] {
             fs::create_dir_all(dir.path().join(release)).unwrap();
         }
@@ -188,7 +188,7 @@ fn a_mount_over_the_source_itself_is_another_root() {
 
 #[test]
 fn one_file_system_leaves_a_mount_alone() {
-    for backend in [Backend::Inotify, Backend::Poll] {
+    for backend in backends().into_iter().filter(|backend| *backend != Backend::Notify) {
         let options = super::super::Options { one_file_system: true, ..options(backend) };
         let prepare = |root: &Path| fs::create_dir_all(root.join("m")).unwrap();
         let mut rig = Rig::tuned(options, prepare, Arc::new(|_, _| false), Tuning::default());
@@ -205,21 +205,23 @@ fn one_file_system_leaves_a_mount_alone() {
 
 #[test]
 fn a_directory_mounted_at_a_second_place_of_the_tree_is_compared_there() {
-    let mut rig = Rig::start(Backend::Inotify, |root| {
-        fs::create_dir_all(root.join("one")).unwrap();
-        fs::create_dir_all(root.join("two")).unwrap();
-    });
-    let (from, at) = (rig.at("one"), rig.at("two"));
-    if !rustix::process::geteuid().is_root() {
-        return;
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| {
+            fs::create_dir_all(root.join("one")).unwrap();
+            fs::create_dir_all(root.join("two")).unwrap();
+        });
+        let (from, at) = (rig.at("one"), rig.at("two"));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let Some(mount) = Mount::bind(&from, &at) else { return };
+        let hole = EventKind::Rescan { path: path("two"), reason: RescanReason::Unwatched };
+        let count = |events: &[EventKind]| events.iter().filter(|kind| **kind == hole).count();
+        rig.wait("the second place again and again", |events| count(events) > 2);
+        fs::write(rig.at("one/f"), "x").unwrap();
+        rig.settle();
+        assert!(rig.said().contains(&create("one/f", false)));
+        drop(mount);
+        rig.until("the end of the problem", |rig| rig.watcher().problems().is_empty());
     }
-    let Some(mount) = Mount::bind(&from, &at) else { return };
-    let hole = EventKind::Rescan { path: path("two"), reason: RescanReason::Unwatched };
-    let count = |events: &[EventKind]| events.iter().filter(|kind| **kind == hole).count();
-    rig.wait("the second place again and again", |events| count(events) > 2);
-    fs::write(rig.at("one/f"), "x").unwrap();
-    rig.settle();
-    assert!(rig.said().contains(&create("one/f", false)));
-    drop(mount);
-    rig.until("the end of the problem", |rig| rig.watcher().problems().is_empty());
 }

@@ -1,0 +1,106 @@
+//! Events read and not yet looked at.
+//!
+//! **Invariants:** events leave in the order of the kernel; what concerns no directory of the tree, nor
+//! one that an event in the queue brings into it, is dropped at once. Pure.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::group::{Handle, Raw};
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// An event.
+    Event(Raw),
+    /// The kernel's queue was empty here: no event behind is one with an event before.
+    Dry,
+    /// The kernel or this queue dropped events after all that left before.
+    Overflow,
+    /// Nothing is left.
+    Empty,
+}
+
+/// The queue.
+pub(super) struct Queue {
+    events: VecDeque<Option<Raw>>,
+    /// Directories that an event in the queue names.
+    coming: HashSet<Handle>,
+    len_max: usize,
+    overflow: bool,
+    /// Whether an event came since the kernel had no more.
+    wet: bool,
+}
+
+impl Queue {
+    /// Makes a queue that counts as overflown beyond `len_max` events.
+    pub(super) fn new(len_max: usize) -> Self {
+        Self { events: VecDeque::new(), coming: HashSet::new(), len_max, overflow: false, wet: false }
+    }
+
+    /// Appends one event, if it concerns a directory that is `live`.
+    pub(super) fn push(&mut self, raw: Raw, live: impl Fn(Handle) -> bool) {
+        let known = |handle: Handle| live(handle) || self.coming.contains(&handle);
+        let concerns = known(raw.dir) || raw.to.as_ref().is_some_and(|to| known(to.0));
+        if !concerns || self.overflow {
+            return;
+        }
+        if self.events.len() >= self.len_max {
+            self.overflow = true;
+            return;
+        }
+        if raw.is_dir() && raw.has(libc::FAN_CREATE | libc::FAN_RENAME) {
+            self.coming.insert(raw.target);
+        }
+        self.wet = true;
+        self.events.push_back(Some(raw));
+    }
+
+    /// Hears that the kernel dropped events.
+    pub(super) fn overflow(&mut self) {
+        self.overflow = true;
+    }
+
+    /// Hears that the kernel has no more.
+    pub(super) fn dry(&mut self) {
+        if std::mem::take(&mut self.wet) {
+            self.events.push_back(None);
+        }
+    }
+
+    /// Takes what comes next.
+    pub(super) fn next(&mut self) -> Next {
+        match self.events.pop_front() {
+            Some(Some(raw)) => Next::Event(raw),
+            Some(None) => Next::Dry,
+            None if self.overflow => Next::Overflow,
+            None => {
+                self.coming.clear();
+                Next::Empty
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len() + usize::from(self.overflow)
+    }
+
+    /// Whether there is nothing to take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything, an overflow as well.
+    pub(super) fn clear(&mut self) {
+        self.events.clear();
+        self.coming.clear();
+        self.overflow = false;
+    }
+
+    /// Gives spare memory back.
+    pub(super) fn rest(&mut self) {
+        if self.is_empty() {
+            self.events.shrink_to(64);
+            self.coming.shrink_to(64);
+        }
+    }
+}
