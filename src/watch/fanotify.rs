@@ -95,6 +95,8 @@ pub(super) struct Fanotify {
     /// Directories of the tree that the disk did not have where the events said.
     unread: BTreeSet<Handle>,
     doubts: Doubts,
+    /// Whether events and tree do not fit at all.
+    lost: bool,
     holes: BTreeMap<Place, Gap>,
     /// Whether holes came or went since somebody last told the user.
     stale: bool,
@@ -139,6 +141,7 @@ impl Fanotify {
             nodes: Nodes::default(),
             unread: BTreeSet::new(),
             doubts: Doubts::default(),
+            lost: false,
             holes: BTreeMap::new(),
             stale: false,
             anchor,
@@ -197,6 +200,9 @@ impl Fanotify {
 
     /// With no event left, looks for what events named and the disk did not have.
     fn settle(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            self.start_over(RescanReason::Unwatched);
+        }
         if self.has_missing() && self.due.missing.is_none_or(|due| due <= Instant::now()) {
             self.retry_missing();
             self.due.missing_tries += 1;

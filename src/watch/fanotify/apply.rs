@@ -95,8 +95,8 @@ impl Fanotify {
     /// A name went, or went out of the tree.
     fn on_gone(&mut self, raw: &Raw, place: &Place, path: RelPath) {
         let dir = raw.is_dir();
-        if dir && self.nodes.contains(raw.target) {
-            self.drop_node(raw.target);
+        if dir {
+            self.take_out(raw.target, place);
         }
         self.clear(place, None);
         if !(self.setup.skip)(&path, dir) {
@@ -115,13 +115,24 @@ impl Fanotify {
 
     /// Puts a directory at a place, with nothing below it, wherever it was.
     fn put(&mut self, handle: Handle, place: &Place, state: State) {
-        if self.nodes.contains(handle) {
-            self.drop_node(handle);
-        }
+        self.take_out(handle, place);
         self.clear(place, None);
-        // The parent may have been below the directory itself, ahead of the events.
         if self.nodes.contains(place.parent) {
             self.nodes.insert(handle, place, state);
+        } else {
+            // The parent was below the directory itself, ahead of the events.
+            self.lost = true;
+        }
+    }
+
+    /// Drops a directory that was at a place. If it was found elsewhere, ahead of the events, it is looked
+    /// for there again.
+    fn take_out(&mut self, handle: Handle, place: &Place) {
+        if let Some(found) = self.nodes.place(handle) {
+            self.drop_node(handle);
+            if found != *place {
+                self.doubts.look(&found);
+            }
         }
     }
 

@@ -124,6 +124,9 @@ impl Fanotify {
     fn visit(&mut self, step: Step, walk: &mut Walk) {
         let Step { place, parent, level, told } = step;
         let Some(parent) = parent.or_else(|| self.open_node(place.parent).map(Arc::new)) else {
+            if self.nodes.at(&place).is_none() {
+                self.doubts.look(&place);
+            }
             return self.miss(&place);
         };
         let name: &[u8] = if place.is_root() { b"." } else { &place.name };
@@ -205,8 +208,11 @@ impl Fanotify {
         if let Some(old) = self.nodes.place(handle) {
             if self.is_on_disk(handle, &old) {
                 self.leave(place.clone(), Gap::Twin);
+            } else {
+                // It moved, and the event that says so is under way, unless it was dropped because
+                // nothing that it names was in the tree.
+                self.doubts.look(place);
             }
-            // Else it moved, and the event that says so is under way.
             return false;
         }
         if !place.is_root() && !self.nodes.contains(place.parent) {

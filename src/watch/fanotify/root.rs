@@ -29,6 +29,7 @@ impl Fanotify {
     /// Takes in the tree below `root` from nothing. Reports nothing.
     pub(super) fn rebuild(&mut self, root: OwnedFd) {
         self.nodes = Nodes::default();
+        self.lost = false;
         self.unread.clear();
         self.doubts.clear();
         self.holes.clear();
