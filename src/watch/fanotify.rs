@@ -49,6 +49,8 @@ const ROUND_EVENTS: usize = 8192;
 const MISSING_PAUSE: Duration = Duration::from_millis(5);
 /// How often that is tried before the whole tree is walked.
 const MISSING_TRIES: u32 = 4;
+/// How long that goes on at most while other events come.
+const MISSING_MAX: Duration = Duration::from_secs(1);
 /// As many problems are told apart.
 const PROBLEMS_MAX: usize = 64;
 /// How long the kernel is left alone while nothing but others' events come.
@@ -61,6 +63,7 @@ struct Due {
     queue: Option<Instant>,
     missing: Option<Instant>,
     missing_tries: u32,
+    missing_since: Option<Instant>,
     holes: Option<Instant>,
     /// The way to the source cannot be watched.
     root: Option<Instant>,
@@ -184,7 +187,11 @@ impl Fanotify {
         self.due.queue = None;
         for _ in 0..ROUND_EVENTS {
             match self.queue.next() {
-                Next::Event(raw) => self.on_event(raw),
+                Next::Event(raw) => {
+                    // Events may yet say where things are.
+                    self.due.missing_tries = 0;
+                    self.on_event(raw);
+                }
                 Next::Dry => self.settle_doubts(),
                 Next::Overflow => self.start_over(RescanReason::Overflow),
                 Next::Empty => return self.settle(),
@@ -203,16 +210,24 @@ impl Fanotify {
         if std::mem::take(&mut self.lost) {
             self.start_over(RescanReason::Unwatched);
         }
-        if self.has_missing() && self.due.missing.is_none_or(|due| due <= Instant::now()) {
+        let now = Instant::now();
+        if self.has_missing() && self.due.missing.is_none_or(|due| due <= now) {
             self.retry_missing();
             self.due.missing_tries += 1;
-            if self.has_missing() && self.due.missing_tries >= MISSING_TRIES {
+            let since = *self.due.missing_since.get_or_insert(now);
+            if self.has_missing()
+                && (self.due.missing_tries >= MISSING_TRIES || now.duration_since(since) > MISSING_MAX)
+            {
+                if std::env::var_os("DBG").is_some() {
+                    let un: Vec<_> = self.unread.iter().map(|h| (self.nodes.path(*h), self.nodes.state(*h))).collect();
+                    eprintln!("START OVER tries {} unread {un:?} looks {:?}", self.due.missing_tries, self.doubts.debug(&self.nodes));
+                }
                 self.start_over(RescanReason::Unwatched);
             }
             self.due.missing = Some(Instant::now() + MISSING_PAUSE);
         }
         if !self.has_missing() {
-            (self.due.missing, self.due.missing_tries) = (None, 0);
+            (self.due.missing, self.due.missing_tries, self.due.missing_since) = (None, 0, None);
         }
     }
 

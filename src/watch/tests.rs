@@ -10,11 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
 
+use super::kernel::Tuning;
+use super::{Heard, Options};
 use rig::{Rig, backends, own, path};
 
 fn create(text: &str, dir: bool) -> EventKind {
@@ -436,6 +439,89 @@ fn measure() {
     rig.settle();
     let overflows = rig.said().iter().filter(|kind| matches!(kind, EventKind::Rescan { .. })).count();
     eprintln!("200,000 opens in {made:?}, heard after {:?}, {overflows} overflows", begin.elapsed());
+}
+
+#[test]
+fn who_asks_is_answered_after_everything_that_happened_before() {
+    for backend in own() {
+        let marks = tempfile::tempdir().unwrap();
+        let options = Options { marks: Some(marks.path().to_owned()), ..rig::options(backend) };
+        let rig = Rig::tuned(options, |_| {}, Arc::new(|_, _| false), Tuning::default());
+        let asker = rig.watcher().asker();
+        for round in 0..300 {
+            let dir = rig.at(&format!("d{round}"));
+            fs::create_dir_all(dir.join("sub")).unwrap();
+            fs::write(dir.join("sub/f"), "x").unwrap();
+            fs::rename(&dir, rig.at(&format!("e{round}"))).unwrap();
+            fs::write(rig.at(&format!("e{round}/sub/g")), "x").unwrap();
+            let heard = asker.hear_all(Duration::from_secs(60));
+            assert!(matches!(heard, Heard::All(_)), "{backend:?}: {heard:?}");
+            let file = create(&format!("e{round}/sub/g"), false);
+            assert!(rig.covers(&file), "{backend:?}, round {round}: {:?}", rig.said());
+        }
+    }
+}
+
+#[test]
+fn what_others_do_on_the_same_filesystem_is_not_reported() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| fs::create_dir(root.join("d")).unwrap());
+        let elsewhere = rig.outside().join("elsewhere");
+        for round in 0..200 {
+            fs::create_dir_all(elsewhere.join("a/b")).unwrap();
+            fs::write(elsewhere.join("a/b/f"), "x").unwrap();
+            fs::rename(elsewhere.join("a"), elsewhere.join(round.to_string())).unwrap();
+        }
+        fs::write(rig.at("d/f"), "x").unwrap();
+        rig.settle();
+        let said = rig.said();
+        assert!(said.iter().all(|kind| kind.path() == &path("d/f")), "{said:?}");
+    }
+}
+
+#[test]
+fn renames_there_and_back_that_the_kernel_joins_end_where_the_disk_is() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| {
+            fs::create_dir_all(root.join("d/sub")).unwrap();
+            fs::write(root.join("f"), "x").unwrap();
+        });
+        // The watcher stands still, so that the kernel holds all of it.
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        fs::write(rig.at("first"), "x").unwrap();
+        for (from, to) in [("d", "e"), ("e", "d"), ("d", "e"), ("f", "g"), ("g", "f"), ("f", "g")] {
+            fs::rename(rig.at(from), rig.at(to)).unwrap();
+        }
+        drop(gate);
+        rig.settle();
+        for name in ["e/sub", "g"] {
+            let known = |kind: &EventKind| kind.path().is_within(&path(name)) || rig.rescans(kind.path());
+            assert!(rig.said().iter().any(known), "{backend:?}: {:?}", rig.said());
+        }
+        rig.forget();
+        fs::write(rig.at("e/sub/h"), "x").unwrap();
+        rig.settle();
+        assert_eq!(rig.said().first(), Some(&create("e/sub/h", false)), "{backend:?}");
+    }
+}
+
+#[test]
+fn a_name_linked_again_after_its_file_was_renamed_is_known() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |_| {});
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        fs::write(rig.at("first"), "x").unwrap();
+        fs::write(rig.at("n"), "x").unwrap();
+        fs::rename(rig.at("n"), rig.at("m")).unwrap();
+        fs::hard_link(rig.at("m"), rig.at("n")).unwrap();
+        drop(gate);
+        rig.settle();
+        let said = rig.said();
+        let moved = said.iter().position(|kind| *kind == rename("n", "m", false)).unwrap();
+        assert!(said[moved..].iter().any(|kind| kind.path() == &path("n")), "{backend:?}: {said:?}");
+    }
 }
 
 #[test]

@@ -171,10 +171,13 @@ impl Fanotify {
         let dir = raw.is_dir();
         match ((self.setup.skip)(&from_path, dir), (self.setup.skip)(&to_path, dir)) {
             (false, false) => {
-                self.tell_move(raw, from_path, to_path);
+                self.tell_move(raw, from_path, to_path.clone());
                 if dir {
                     self.move_dir(raw.target, &from, &to);
                 } else {
+                    if self.doubts.is_fresh(from.parent) {
+                        self.setup.out.push(raw.at, EventKind::CloseWrite(to_path));
+                    }
                     self.clear(&from, None);
                     self.clear(&to, None);
                 }

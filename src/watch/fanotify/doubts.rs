@@ -49,12 +49,18 @@ struct Trail {
 pub(super) struct Doubts {
     trails: HashMap<Handle, Trail>,
     looks: BTreeMap<Place, Look>,
+    /// Directories that were read lately, and until when what left them may not have been seen there.
+    fresh: HashMap<Handle, u64>,
 }
 
 impl Doubts {
     /// Whether there is something to look at.
     pub(super) fn has_looks(&self) -> bool {
         !self.looks.is_empty()
+    }
+
+    pub(super) fn debug(&self, nodes: &super::nodes::Nodes) -> Vec<String> {
+        self.looks.iter().map(|(p, l)| format!("{:?} {l:?} node {:?}", nodes.path_of(p), nodes.at(p))).collect()
     }
 
     /// Forgets everything: the whole tree is looked at.
@@ -65,6 +71,17 @@ impl Doubts {
     /// Has a place looked at where the tree and the events do not fit.
     pub(super) fn look(&mut self, place: &Place) {
         self.looks.entry(place.clone()).or_insert(Look::There);
+    }
+
+    /// Hears that a directory was read, at a moment of the queue: what was moved out of it before that, by an
+    /// event that is still to come, was never reported there.
+    pub(super) fn read(&mut self, dir: Handle, moment: u64) {
+        self.fresh.insert(dir, moment);
+    }
+
+    /// Whether what left a directory may never have been reported in it.
+    pub(super) fn is_fresh(&self, dir: Handle) -> bool {
+        self.fresh.contains_key(&dir)
     }
 
     /// Hears of an event that makes, removes or renames a name.
@@ -134,6 +151,9 @@ impl Fanotify {
     /// The kernel's queue was empty here: looks at what was in doubt until then.
     pub(super) fn settle_doubts(&mut self) {
         self.doubts.end_of_window();
+        let queue = &self.queue;
+        self.doubts.fresh.retain(|_, moment| !queue.has_passed(*moment));
+        self.doubts.fresh.shrink_to(64);
         self.look_at_doubts();
     }
 

@@ -156,6 +156,10 @@ impl Fanotify {
             if walk.report && !told {
                 self.tell_created(&place);
             }
+            if walk.report {
+                let moment = self.queue.moment();
+                self.doubts.read(handle, moment);
+            }
             let reading = Reading { handle, mount: found.mount, counts, level };
             self.read(&Arc::new(dir), reading, walk);
         }

@@ -29,12 +29,14 @@ pub(super) struct Queue {
     overflow: bool,
     /// Whether an event came since the kernel had no more.
     wet: bool,
+    /// How often that was told, and how often it was taken out.
+    dry: (u64, u64),
 }
 
 impl Queue {
     /// Makes a queue that counts as overflown beyond `len_max` events.
     pub(super) fn new(len_max: usize) -> Self {
-        Self { events: VecDeque::new(), coming: HashSet::new(), len_max, overflow: false, wet: false }
+        Self { events: VecDeque::new(), coming: HashSet::new(), len_max, overflow: false, wet: false, dry: (0, 0) }
     }
 
     /// Appends one event, if it concerns a directory that is `live`.
@@ -63,6 +65,7 @@ impl Queue {
     /// Hears that the kernel has no more.
     pub(super) fn dry(&mut self) {
         if std::mem::take(&mut self.wet) {
+            self.dry.0 += 1;
             self.events.push_back(None);
         }
     }
@@ -71,13 +74,27 @@ impl Queue {
     pub(super) fn next(&mut self) -> Next {
         match self.events.pop_front() {
             Some(Some(raw)) => Next::Event(raw),
-            Some(None) => Next::Dry,
+            Some(None) => {
+                self.dry.1 += 1;
+                Next::Dry
+            }
             None if self.overflow => Next::Overflow,
             None => {
                 self.coming.clear();
                 Next::Empty
             }
         }
+    }
+
+    /// Returns a time from which [`Self::has_passed`] tells once all that happened before now was taken out.
+    pub(super) fn moment(&mut self) -> u64 {
+        self.wet = true;
+        self.dry.0 + 1
+    }
+
+    /// Whether everything that happened before a [`Self::moment`] was taken out.
+    pub(super) fn has_passed(&self, moment: u64) -> bool {
+        self.dry.1 >= moment
     }
 
     pub(super) fn len(&self) -> usize {
@@ -94,6 +111,7 @@ impl Queue {
         self.events.clear();
         self.coming.clear();
         self.overflow = false;
+        self.dry.1 = self.dry.0;
     }
 
     /// Gives spare memory back.

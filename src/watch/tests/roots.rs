@@ -12,7 +12,7 @@ use crate::tree::RelPath;
 
 use super::super::kernel::Tuning;
 use super::super::{Sink, start_with};
-use super::rig::{Log, MEMORY, Rig, backends, options, own, path};
+use super::rig::{Log, MEMORY, Rig, backends, options, own, path, unmount};
 use super::{create, each};
 
 fn root_rescans(events: &[EventKind]) -> usize {
@@ -126,8 +126,7 @@ impl<'a> Mount<'a> {
 
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.0).status().unwrap();
-        assert!(done.success() || std::thread::panicking(), "the source is held open");
+        unmount(self.0);
     }
 }
 
@@ -224,4 +223,38 @@ fn a_directory_mounted_at_a_second_place_of_the_tree_is_compared_there() {
         drop(mount);
         rig.until("the end of the problem", |rig| rig.watcher().problems().is_empty());
     }
+}
+
+#[test]
+fn a_filesystem_that_is_mounted_anew_at_once_is_heard_of_again() {
+    let volume = tempfile::tempdir_in(MEMORY).unwrap();
+    let image = volume.path().join("image");
+    let at = volume.path().join("at");
+    fs::create_dir(&at).unwrap();
+    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status();
+    let mount = || Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).status();
+    if !made.is_ok_and(|made| made.success()) || !mount().is_ok_and(|done| done.success()) {
+        eprintln!("skipped: no ext4 on a loop device here");
+        return;
+    }
+    for backend in own() {
+        let log = Arc::new(Log::default());
+        let sink = Arc::clone(&log) as Arc<dyn Sink>;
+        let watcher = start_with(&at, options(backend), Arc::new(|_, _| false), sink, Tuning::default());
+        let name = format!("{backend:?}");
+        // The watcher stands still until both have happened.
+        let gate = log.gate.lock().unwrap();
+        fs::write(at.join("first"), "x").unwrap();
+        unmount(&at);
+        assert!(mount().unwrap().success());
+        drop(gate);
+        log.wait("that the root may be another", |events| {
+            events.iter().any(|kind| matches!(kind, EventKind::Rescan { path, .. } if path.is_root()))
+        });
+        fs::write(at.join(&name), "x").unwrap();
+        log.wait("a file on it", |events| events.contains(&create(&name, false)));
+        drop(watcher);
+    }
+    unmount(&at);
 }
