@@ -218,10 +218,6 @@ impl Fanotify {
             if self.has_missing()
                 && (self.due.missing_tries >= MISSING_TRIES || now.duration_since(since) > MISSING_MAX)
             {
-                if std::env::var_os("DBG").is_some() {
-                    let un: Vec<_> = self.unread.iter().map(|h| (self.nodes.path(*h), self.nodes.state(*h))).collect();
-                    eprintln!("START OVER tries {} unread {un:?} looks {:?}", self.due.missing_tries, self.doubts.debug(&self.nodes));
-                }
                 self.start_over(RescanReason::Unwatched);
             }
             self.due.missing = Some(Instant::now() + MISSING_PAUSE);

@@ -17,6 +17,7 @@ use super::nodes::{Place, State};
 impl Fanotify {
     /// Takes one event.
     pub(super) fn on_event(&mut self, raw: Raw) {
+        self.doubts.hear(&raw);
         if raw.has(libc::FAN_RENAME) {
             return self.on_rename(&raw);
         }
@@ -29,7 +30,6 @@ impl Fanotify {
                 self.setup.out.push(raw.at, EventKind::Attrib { path, dir: true });
             }
         } else if check_name(&raw.name).is_ok() {
-            self.doubts.hear(&raw);
             let (place, path) = (Place::new(raw.dir, &raw.name), path.join(&raw.name));
             if raw.is_dir() {
                 self.on_dir(&raw, &place, path);
@@ -144,9 +144,6 @@ impl Fanotify {
             if live { this.nodes.path_of(place) } else { None }
         };
         let (from_path, to_path) = (known(self, &from), known(self, &to));
-        if from_path.is_some() || to_path.is_some() {
-            self.doubts.hear(raw);
-        }
         match (from_path, to_path) {
             (Some(from_path), Some(to_path)) => self.on_move(raw, (from, from_path), (to, to_path)),
             (Some(path), None) => self.on_gone(raw, &from, path),
@@ -175,7 +172,8 @@ impl Fanotify {
                 if dir {
                     self.move_dir(raw.target, &from, &to);
                 } else {
-                    if self.doubts.is_fresh(from.parent) {
+                    let unread = self.nodes.state(from.parent) == Some(State::Unread);
+                    if unread || self.doubts.is_fresh(from.parent) {
                         self.setup.out.push(raw.at, EventKind::CloseWrite(to_path));
                     }
                     self.clear(&from, None);
@@ -220,7 +218,10 @@ impl Fanotify {
         self.clear(from, Some(handle));
         if !at_from || self.nodes.is_within(to.parent, handle) || !self.nodes.is_live(handle) {
             // Found ahead of the events, or not at all. What was found in it was reported before this
-            // rename was, so it is read and reported again.
+            // rename was, if ever, so it is read and reported again.
+            if let Some(path) = self.nodes.path_of(to) {
+                self.setup.out.push(Instant::now(), EventKind::Create { path, dir: true });
+            }
             return self.take_in(handle, to);
         }
         if let Some(over) = self.nodes.at(to).filter(|over| *over != handle) {

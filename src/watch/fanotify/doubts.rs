@@ -59,10 +59,6 @@ impl Doubts {
         !self.looks.is_empty()
     }
 
-    pub(super) fn debug(&self, nodes: &super::nodes::Nodes) -> Vec<String> {
-        self.looks.iter().map(|(p, l)| format!("{:?} {l:?} node {:?}", nodes.path_of(p), nodes.at(p))).collect()
-    }
-
     /// Forgets everything: the whole tree is looked at.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -88,7 +84,8 @@ impl Doubts {
     pub(super) fn hear(&mut self, raw: &Raw) {
         let place = Place::new(raw.dir, &raw.name);
         if let Some(to) = &raw.to {
-            if !raw.is_dir() {
+            // A directory read too late was seen as it is after events that were dropped.
+            if !raw.is_dir() || self.is_fresh(raw.dir) {
                 self.look(&place);
             }
             let to = Place::new(to.0, &to.1);

@@ -36,7 +36,14 @@ pub(super) struct Queue {
 impl Queue {
     /// Makes a queue that counts as overflown beyond `len_max` events.
     pub(super) fn new(len_max: usize) -> Self {
-        Self { events: VecDeque::new(), coming: HashSet::new(), len_max, overflow: false, wet: false, dry: (0, 0) }
+        Self {
+            events: VecDeque::new(),
+            coming: HashSet::new(),
+            len_max,
+            overflow: false,
+            wet: false,
+            dry: (0, 0),
+        }
     }
 
     /// Appends one event, if it concerns a directory that is `live`.
