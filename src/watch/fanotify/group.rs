@@ -321,3 +321,101 @@ pub(super) fn handle_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Found, Errno
     let len = usize::try_from(buffer.len).unwrap_or(0).min(HANDLE_MAX);
     Ok(Found { kind: buffer.kind, len, bytes: buffer.bytes, mount })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FS: u64 = 0x0000_0002_0000_0001;
+
+    /// One record: kind, filesystem, handle, name.
+    #[expect(clippy::host_endian_bytes, reason = "as the kernel does")]
+    fn info(kind: u8, handle: &[u8], name: &[u8]) -> Vec<u8> {
+        let mut record = vec![kind, 0, 0, 0];
+        record.extend([1_u32, 2].iter().flat_map(|half| half.to_ne_bytes()));
+        record.extend(u32::try_from(handle.len()).unwrap().to_ne_bytes());
+        record.extend(1_i32.to_ne_bytes());
+        record.extend(handle);
+        record.extend(name);
+        record.resize(record.len().next_multiple_of(4), 0);
+        let len = u16::try_from(record.len()).unwrap().to_ne_bytes();
+        record[2..4].copy_from_slice(&len);
+        record
+    }
+
+    #[expect(clippy::host_endian_bytes, reason = "as the kernel does")]
+    fn event(mask: u64, infos: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD_BYTES];
+        bytes[6..8].copy_from_slice(&24_u16.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&mask.to_ne_bytes());
+        bytes.extend(infos.iter().flatten());
+        let len = u32::try_from(bytes.len()).unwrap().to_ne_bytes();
+        bytes[..4].copy_from_slice(&len);
+        bytes
+    }
+
+    fn handle(bytes: &[u8]) -> Handle {
+        Handle::new(0, 1, bytes).unwrap()
+    }
+
+    #[test]
+    fn a_rename_has_both_names_and_the_file() {
+        let bytes = event(
+            libc::FAN_RENAME,
+            &[info(10, b"dir1", b"old\0"), info(12, b"dir2", b"new\0"), info(1, b"file", b"")],
+        );
+        let Some(Parsed::Event(raw)) = parse(&bytes, Instant::now(), &[7, FS, 9]) else {
+            panic!("no event");
+        };
+        let on = |bytes: &[u8]| Handle::new(1, 1, bytes).unwrap();
+        assert_eq!((raw.dir, &*raw.name, raw.target), (on(b"dir1"), &b"old"[..], on(b"file")));
+        let to = raw.to.unwrap();
+        assert_eq!((to.0, &*to.1), (on(b"dir2"), &b"new"[..]));
+    }
+
+    #[test]
+    fn what_names_nothing_or_is_on_no_marked_filesystem_is_nothing() {
+        let links = event(libc::FAN_ATTRIB, &[info(1, b"file", b"")]);
+        assert!(parse(&links, Instant::now(), &[FS]).is_none());
+        let create = event(libc::FAN_CREATE, &[info(2, b"dir", b"f\0")]);
+        assert!(parse(&create, Instant::now(), &[FS]).is_some());
+        assert!(parse(&create, Instant::now(), &[FS + 1]).is_none());
+        let long = event(libc::FAN_CREATE, &[info(2, &[7; HANDLE_MAX + 1], b"f\0")]);
+        assert!(parse(&long, Instant::now(), &[FS]).is_none());
+    }
+
+    #[test]
+    fn no_length_in_an_event_leads_beyond_it() {
+        let whole = event(libc::FAN_CREATE, &[info(2, b"dir", b"name\0"), info(1, b"file", b"")]);
+        for at in 0..whole.len() {
+            let _ = parse(&whole[..at], Instant::now(), &[FS]);
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                let mut rest = &bytes[..];
+                while let Some((event, tail)) = split_event(rest) {
+                    let _ = parse(event, Instant::now(), &[FS]);
+                    assert!(tail.len() < rest.len());
+                    rest = tail;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_has_one_handle_by_fd_and_by_name_and_another_has_another() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a")).unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        let child = std::fs::File::open(dir.path().join("a")).unwrap();
+        let Ok(by_name) = handle_at(root.as_fd(), b"a") else {
+            eprintln!("skipped: no file handles on this filesystem");
+            return;
+        };
+        let by_fd = handle_at(child.as_fd(), b"").unwrap();
+        assert_eq!(by_name.on(0), by_fd.on(0));
+        assert_ne!(by_fd.on(0), handle_at(root.as_fd(), b"").unwrap().on(0));
+        assert_ne!(by_fd.on(0), by_fd.on(1));
+        assert_ne!(by_fd.on(0), Some(handle(b"")));
+    }
+}

@@ -129,3 +129,72 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn handle(n: u8) -> Handle {
+        Handle::new(0, 1, &[n]).unwrap()
+    }
+
+    fn raw(mask: u64, dir: u8, name: &str, target: u8) -> Raw {
+        let name = name.as_bytes().into();
+        Raw { at: Instant::now(), mask, dir: handle(dir), name, to: None, target: handle(target) }
+    }
+
+    /// Takes everything out: names, `-` where the kernel had no more.
+    fn rest(queue: &mut Queue) -> Vec<String> {
+        let mut said = Vec::new();
+        loop {
+            match queue.next() {
+                Next::Event(raw) => said.push(String::from_utf8(raw.name.to_vec()).unwrap()),
+                Next::Dry => said.push("-".to_owned()),
+                Next::Overflow => {
+                    said.push("overflow".to_owned());
+                    queue.clear();
+                }
+                Next::Empty => return said,
+            }
+        }
+    }
+
+    #[test]
+    fn events_of_strangers_are_dropped_and_those_of_coming_directories_kept() {
+        let mut queue = Queue::new(9);
+        let live = |dir| dir == handle(1);
+        queue.push(raw(libc::FAN_MODIFY, 2, "too early", 9), live);
+        queue.push(raw(libc::FAN_CREATE | libc::FAN_ONDIR, 1, "dir", 2), live);
+        queue.push(raw(libc::FAN_CREATE, 2, "in it", 9), live);
+        queue.push(raw(libc::FAN_CREATE, 3, "elsewhere", 9), live);
+        assert_eq!(rest(&mut queue), ["dir", "in it"]);
+        queue.push(raw(libc::FAN_CREATE, 2, "never taken in", 9), live);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn an_empty_kernel_is_told_once_after_each_event_and_after_each_moment() {
+        let mut queue = Queue::new(9);
+        queue.dry();
+        queue.push(raw(libc::FAN_MODIFY, 1, "a", 9), |_| true);
+        queue.dry();
+        queue.dry();
+        assert_eq!(rest(&mut queue), ["a", "-"]);
+        let moment = queue.moment();
+        assert!(!queue.has_passed(moment));
+        queue.dry();
+        assert_eq!(rest(&mut queue), ["-"]);
+        assert!(queue.has_passed(moment));
+    }
+
+    #[test]
+    fn too_many_events_are_an_overflow_behind_those_that_were_kept() {
+        let mut queue = Queue::new(2);
+        for name in ["a", "b", "c"] {
+            queue.push(raw(libc::FAN_MODIFY, 1, name, 9), |_| true);
+        }
+        assert_eq!(rest(&mut queue), ["a", "b", "overflow"]);
+    }
+}
