@@ -155,7 +155,7 @@ impl Setup {
 /// A running backend. Dropping it stops its thread and waits for it.
 pub struct Watcher {
     backend: Backend,
-    note: Option<Problem>,
+    note: Option<Box<Problem>>,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
     ask: Arc<OwnedFd>,
@@ -171,7 +171,7 @@ impl Watcher {
 
     /// Returns why the backend is not the one that was asked for.
     pub fn note(&self) -> Option<&Problem> {
-        self.note.as_ref()
+        self.note.as_deref()
     }
 
     /// Returns how many directories are watched (poll: remembered) now.
@@ -279,7 +279,7 @@ fn start_with(
         .name("speil-watch".to_owned())
         .spawn(move || listener.run())
         .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
-    Ok(Watcher { backend, note, shared, stop, ask, fence, thread: Some(thread) })
+    Ok(Watcher { backend, note: note.map(Box::new), shared, stop, ask, fence, thread: Some(thread) })
 }
 
 #[cfg(test)]

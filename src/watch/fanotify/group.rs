@@ -255,17 +255,14 @@ fn parse_info<'a>(info: &'a [u8], known: &[u64]) -> Option<(Handle, &'a [u8])> {
     Some((Handle::new(fs.try_into().ok()?, kind, bytes)?, name))
 }
 
-#[expect(clippy::host_endian_bytes, reason = "the kernel writes them on this host")]
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().copied().map(u64::from_ne_bytes)
 }
 
-#[expect(clippy::host_endian_bytes, reason = "the kernel writes them on this host")]
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
-#[expect(clippy::host_endian_bytes, reason = "the kernel writes them on this host")]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
