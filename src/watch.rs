@@ -1,7 +1,7 @@
 //! Hears what changes below a source.
 //!
-//! **Purpose:** three backends behind one handle: `inotify` (speil's own), `poll` (a walker with a memory,
-//! for filesystems without events) and `portable` (the `notify` crate).
+//! **Purpose:** four backends behind one handle: `inotify` and `fanotify` (speil's own), `poll` (a walker
+//! with a memory, for filesystems without events) and `portable` (the `notify` crate).
 //! **In → Out:** a source path, rules and a [`Sink`]; events in the order of the kernel.
 //! **Invariants:** an event is a hint, and what nobody knows is a `Rescan` of the smallest subtree that
 //! covers it, reported *after* that subtree is watched again; nothing that happens to the source ends a
@@ -12,8 +12,11 @@
 //! **Sources:** inotify(7) with "Limitations and caveats", proc(5) on `mountinfo`, statfs(2).
 
 mod anchor;
+mod choice;
 mod dirfd;
+mod fanotify;
 mod fence;
+mod gap;
 mod inotify;
 mod kernel;
 mod mounts;
@@ -38,12 +41,13 @@ use crate::tree::{RelPath, quote};
 use fence::Fence;
 use outbox::{Outbox, Shared};
 
+pub(crate) use choice::resolve;
 pub use fence::Heard;
 
 /// How a source is watched.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which backend; `Auto` takes inotify where the filesystem has events, else the poll backend.
+    /// Which backend; `Auto` takes the best that the source, its size and the rights allow.
     pub backend: Backend,
     /// How often the poll backend walks, and how often what cannot be watched is reported as a rescan.
     pub poll_interval: Duration,
@@ -122,7 +126,7 @@ impl WatchError {
     }
 }
 
-/// What all three backends are: something that reports until it is told to stop.
+/// What all backends are: something that reports until it is told to stop.
 trait Listen: Send {
     /// Reports to the sink until the stop fd is readable.
     fn run(self: Box<Self>);
@@ -151,6 +155,7 @@ impl Setup {
 /// A running backend. Dropping it stops its thread and waits for it.
 pub struct Watcher {
     backend: Backend,
+    note: Option<Box<Problem>>,
     shared: Arc<Shared>,
     stop: Arc<OwnedFd>,
     ask: Arc<OwnedFd>,
@@ -164,6 +169,11 @@ impl Watcher {
         self.backend
     }
 
+    /// Returns why the backend is not the one that was asked for.
+    pub fn note(&self) -> Option<&Problem> {
+        self.note.as_deref()
+    }
+
     /// Returns how many directories are watched (poll: remembered) now.
     pub fn watched(&self) -> usize {
         self.shared.watched()
@@ -172,7 +182,7 @@ impl Watcher {
     /// Returns the directories that are watched now, the root first; the root alone where the backend does
     /// not tell within a second.
     pub fn directories(&self) -> Vec<RelPath> {
-        if self.backend == Backend::Inotify {
+        if matches!(self.backend, Backend::Inotify | Backend::Fanotify) {
             kernel::signal(&self.ask);
             if let Some(mut all) = self.shared.wait_for_directories(Duration::from_secs(1)) {
                 all.sort_unstable();
@@ -240,7 +250,7 @@ fn start_with(
 ) -> Result<Watcher, WatchError> {
     let source = std::path::absolute(source)
         .map_err(|_| WatchError::Source { path: source.to_owned(), errno: Errno::NOENT })?;
-    let backend = resolve(options.backend, &source)?;
+    let (backend, note) = choice::choose(options.backend, &source, &skip)?;
     let bell = || {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| WatchError::System { what: "eventfd", errno })
@@ -262,26 +272,14 @@ fn start_with(
     let listener: Box<dyn Listen> = match backend {
         Backend::Poll => Box::new(poll::Poll::start(setup)?),
         Backend::Notify => Box::new(portable::Portable::start(setup)?),
+        Backend::Fanotify => Box::new(fanotify::Fanotify::start(setup, &tuning)?),
         Backend::Inotify | Backend::Auto => Box::new(inotify::Inotify::start(setup, tuning)?),
     };
     let thread = std::thread::Builder::new()
         .name("speil-watch".to_owned())
         .spawn(move || listener.run())
         .map_err(|_| WatchError::System { what: "thread", errno: Errno::AGAIN })?;
-    Ok(Watcher { backend, shared, stop, ask, fence, thread: Some(thread) })
-}
-
-/// Returns the backend that `Auto` stands for on this source.
-///
-/// # Errors
-/// [`WatchError::Source`] if the source cannot be opened.
-pub(crate) fn resolve(backend: Backend, source: &Path) -> Result<Backend, WatchError> {
-    if backend != Backend::Auto {
-        return Ok(backend);
-    }
-    let root =
-        dirfd::open_path(source).map_err(|errno| WatchError::Source { path: source.to_owned(), errno })?;
-    Ok(if dirfd::has_events(&root) && kernel::usable() { Backend::Inotify } else { Backend::Poll })
+    Ok(Watcher { backend, note: note.map(Box::new), shared, stop, ask, fence, thread: Some(thread) })
 }
 
 #[cfg(test)]

@@ -476,7 +476,7 @@ pub(super) fn version(verbose: bool) -> String {
 
 const FEATURES: [(&str, &str); 8] = [
     ("transports", "ssh, ssh2 (libssh2), local"),
-    ("watch", "inotify, notify, poll"),
+    ("watch", "inotify, fanotify, notify, poll"),
     ("hash", "BLAKE3 decides; rolling sums and MD4 find what a delta can reuse"),
     ("compress", "zstd"),
     ("config", "Lua 5.4"),

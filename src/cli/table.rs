@@ -424,14 +424,15 @@ pub(super) const LIVE: Group = Group {
         value(
             "watch",
             "BACKEND",
-            "How changes are noticed: auto, inotify, notify or poll [default: auto]",
+            "How changes are noticed: auto, inotify, fanotify, notify or poll [default: auto]",
             |d, v| {
                 d.sync.watch = match text(v)? {
                     "auto" => Backend::Auto,
                     "inotify" => Backend::Inotify,
+                    "fanotify" => Backend::Fanotify,
                     "notify" => Backend::Notify,
                     "poll" => Backend::Poll,
-                    _ => return Err(ValueError::Word("auto, inotify, notify, poll")),
+                    _ => return Err(ValueError::Word("auto, inotify, fanotify, notify, poll")),
                 };
                 Ok(())
             },

@@ -106,6 +106,7 @@ fn watched(sync: &Sync) -> String {
             span(sync.poll_interval)
         ),
         Backend::Inotify => "notices changes by inotify".to_owned(),
+        Backend::Fanotify => "notices changes by a mark on the filesystem (fanotify)".to_owned(),
         Backend::Notify => "notices changes by the portable backend".to_owned(),
         Backend::Poll => format!("notices changes by a walk every {}", span(sync.poll_interval)),
     }

@@ -316,10 +316,11 @@ fn working(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
         &[
             (lit("auto"), Backend::Auto),
             (lit("inotify"), Backend::Inotify),
+            (lit("fanotify"), Backend::Fanotify),
             (lit("notify"), Backend::Notify),
             (lit("poll"), Backend::Poll),
         ],
-        "\"auto\", \"inotify\", \"notify\" or \"poll\"",
+        "\"auto\", \"inotify\", \"fanotify\", \"notify\" or \"poll\"",
         &mut sync.watch,
     )?;
     section.choice(

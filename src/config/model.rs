@@ -453,8 +453,10 @@ pub enum Compress {
 pub enum Backend {
     /// The best that the source supports.
     Auto,
-    /// speil's own inotify backend.
+    /// speil's own inotify backend: a watch for each directory.
     Inotify,
+    /// speil's own fanotify backend: a mark on the whole filesystem; inotify where that is refused.
+    Fanotify,
     /// The portable backend over the `notify` crate.
     Notify,
     /// Walks the tree at an interval.

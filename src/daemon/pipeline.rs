@@ -17,7 +17,7 @@ use super::target::RunningTarget;
 use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
@@ -144,6 +144,10 @@ impl Pipeline {
         };
         let watcher = watch::start(&sync.source, options, skip, Arc::clone(&inlet) as Arc<dyn watch::Sink>)
             .map_err(|error| fail(error.to_string()))?;
+        if let Some(note) = watcher.note() {
+            let (text, hint) = (note.text.clone(), note.hint.clone());
+            monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint });
+        }
         let mut targets: Vec<RunningTarget> = sync
             .targets
             .iter()

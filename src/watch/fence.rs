@@ -2,8 +2,9 @@
 //!
 //! **Purpose:** who asks leaves a mark, and the backend answers once all that happened before the mark
 //! has gone to the sink. inotify: the mark is a file in a directory of ours that the *same* instance
-//! watches, so its event stands in the kernel's queue behind everything earlier. Without such a directory,
-//! and in the other backends, the answer is that nobody knows, after one more look.
+//! watches, so its event stands in the kernel's queue behind everything earlier. fanotify: the queue is read
+//! until it is empty. Without such a directory, and in the other backends, the answer is that nobody knows,
+//! after one more look.
 //! **Invariants:** a mark that is lost with a queue is left again; no mark is made inside the source.
 
 use std::collections::HashMap;

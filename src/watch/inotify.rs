@@ -25,15 +25,15 @@ use rustix::io::Errno;
 
 use crate::event::RescanReason;
 
-use super::anchor::Anchor;
+use super::anchor::{Anchor, Root};
+use super::gap::Gap;
 use super::kernel::{self, Kernel, Tuning, Wd};
 use super::mounts::Mounts;
 use super::{Listen, Problem, Setup, WatchError};
 
-use gaps::{Gap, Gaps};
+use gaps::Gaps;
 use nodes::Nodes;
 use queue::{Next, Queue};
-use root::Root;
 
 /// Buffers read from the kernel at once.
 const DRAIN_READS: usize = 64;

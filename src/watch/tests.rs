@@ -10,12 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
 
-use rig::{BACKENDS, Rig, path};
+use super::kernel::Tuning;
+use super::{Heard, Options};
+use rig::{Rig, backends, own, path};
 
 fn create(text: &str, dir: bool) -> EventKind {
     EventKind::Create { path: path(text), dir }
@@ -31,7 +34,7 @@ fn rename(from: &str, to: &str, dir: bool) -> EventKind {
 
 /// Runs `check` against every backend, each on a tree of its own made by `prepare`.
 fn each(prepare: impl Fn(&Path), check: impl Fn(&mut Rig)) {
-    for backend in BACKENDS {
+    for backend in backends() {
         let mut rig = Rig::start(backend, &prepare);
         check(&mut rig);
     }
@@ -197,18 +200,18 @@ fn a_directory_moved_in_is_found_whole_and_one_moved_out_is_gone() {
     each(
         |root| fs::create_dir_all(root.join("out/sub")).unwrap(),
         |rig| {
-            let outside = tempfile::tempdir_in("/dev/shm").unwrap();
-            fs::create_dir_all(outside.path().join("in/sub")).unwrap();
-            fs::write(outside.path().join("in/sub/f"), "x").unwrap();
-            fs::rename(outside.path().join("in"), rig.at("in")).unwrap();
-            fs::rename(rig.at("out"), outside.path().join("out")).unwrap();
+            let outside = rig.outside().to_owned();
+            fs::create_dir_all(outside.join("in/sub")).unwrap();
+            fs::write(outside.join("in/sub/f"), "x").unwrap();
+            fs::rename(outside.join("in"), rig.at("in")).unwrap();
+            fs::rename(rig.at("out"), outside.join("out")).unwrap();
             rig.settle();
             assert!(rig.covers(&create("in/sub/f", false)), "{:?}", rig.said());
             // The crate does not say what a name that left the tree was.
             let dir = rig.backend != Backend::Notify;
             assert!(rig.said().contains(&delete("out", dir)), "{:?}", rig.said());
             rig.forget();
-            fs::write(outside.path().join("out/sub/f"), "x").unwrap();
+            fs::write(outside.join("out/sub/f"), "x").unwrap();
             fs::write(rig.at("in/sub/g"), "x").unwrap();
             rig.settle();
             let said = rig.said();
@@ -266,7 +269,7 @@ fn names_with_newlines_and_without_utf_8_are_names() {
 
 #[test]
 fn what_the_rules_leave_out_is_neither_watched_nor_reported() {
-    for backend in BACKENDS {
+    for backend in backends() {
         let mut rig = Rig::with_skip(
             backend,
             |root| fs::create_dir_all(root.join("cache/sub")).unwrap(),
@@ -288,7 +291,7 @@ fn what_the_rules_leave_out_is_neither_watched_nor_reported() {
 
 #[test]
 fn a_move_across_the_rules_is_a_create_or_a_delete() {
-    for backend in BACKENDS {
+    for backend in backends() {
         let mut rig = Rig::with_skip(
             backend,
             |root| {
@@ -322,28 +325,31 @@ fn a_move_across_the_rules_is_a_create_or_a_delete() {
 
 #[test]
 fn rules_by_path_are_asked_again_when_a_directory_above_moves() {
-    let mut rig = Rig::with_skip(
-        Backend::Inotify,
-        |root| fs::create_dir_all(root.join("a/x/sub")).unwrap(),
-        Arc::new(|path, dir| dir && path.as_bytes() == b"a/x"),
-    );
-    fs::rename(rig.at("a"), rig.at("b")).unwrap();
-    rig.settle();
-    assert!(rig.said().contains(&create("b/x", true)), "{:?}", rig.said());
-    fs::write(rig.at("b/x/sub/f"), "x").unwrap();
-    rig.settle();
-    assert!(rig.said().contains(&create("b/x/sub/f", false)), "{:?}", rig.said());
-    fs::rename(rig.at("b"), rig.at("a")).unwrap();
-    rig.settle();
-    rig.forget();
-    fs::write(rig.at("a/x/sub/f"), "yy").unwrap();
-    rig.settle();
-    assert_eq!(rig.said(), []);
+    for backend in own() {
+        let mut rig = Rig::with_skip(
+            backend,
+            |root| fs::create_dir_all(root.join("a/x/sub")).unwrap(),
+            Arc::new(|path, dir| dir && path.as_bytes() == b"a/x"),
+        );
+        fs::rename(rig.at("a"), rig.at("b")).unwrap();
+        rig.settle();
+        assert!(rig.said().contains(&create("b/x", true)), "{:?}", rig.said());
+        fs::write(rig.at("b/x/sub/f"), "x").unwrap();
+        rig.settle();
+        assert!(rig.said().contains(&create("b/x/sub/f", false)), "{:?}", rig.said());
+        fs::rename(rig.at("b"), rig.at("a")).unwrap();
+        rig.settle();
+        rig.forget();
+        fs::write(rig.at("a/x/sub/f"), "yy").unwrap();
+        rig.settle();
+        assert_eq!(rig.said(), []);
+    }
 }
 
 #[test]
 fn files_made_at_once_in_new_deep_directories_are_all_found() {
-    for (backend, rounds) in [(Backend::Inotify, 1000), (Backend::Poll, 50), (Backend::Notify, 50)] {
+    for backend in backends() {
+        let rounds = if own().contains(&backend) { 1000 } else { 50 };
         let mut rig = Rig::start(backend, |_| {});
         for round in 0..rounds {
             let dir = rig.at(&format!("n{round}/x/y"));
@@ -370,7 +376,7 @@ fn files_made_at_once_in_new_deep_directories_are_all_found() {
 #[test]
 fn paths_beyond_4096_bytes_are_watched() {
     // The notify crate works on whole paths and cannot.
-    for backend in [Backend::Inotify, Backend::Poll] {
+    for backend in backends().into_iter().filter(|backend| *backend != Backend::Notify) {
         let mut rig = Rig::start(backend, |_| {});
         let (deep, fd) = rig::make_deep(rig.root(), 30);
         rig.settle();
@@ -388,21 +394,26 @@ fn paths_beyond_4096_bytes_are_watched() {
 
 #[test]
 fn an_exchange_of_two_directories_leaves_both_watched() {
-    let mut rig = Rig::start(Backend::Inotify, |root| {
-        fs::create_dir_all(root.join("a/one")).unwrap();
-        fs::create_dir_all(root.join("b/two")).unwrap();
-    });
-    let root = fs::File::open(rig.root()).unwrap();
-    let flags = rustix::fs::RenameFlags::EXCHANGE;
-    rustix::fs::renameat_with(&root, "a", &root, "b", flags).unwrap();
-    rig.settle();
-    assert!(rig.rescans(&path("a")) && rig.rescans(&path("b")), "{:?}", rig.said());
-    rig.forget();
-    fs::write(rig.at("a/two/f"), "x").unwrap();
-    fs::write(rig.at("b/one/f"), "x").unwrap();
-    rig.settle();
-    let said = rig.said();
-    assert!(said.contains(&create("a/two/f", false)) && said.contains(&create("b/one/f", false)), "{said:?}");
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| {
+            fs::create_dir_all(root.join("a/one")).unwrap();
+            fs::create_dir_all(root.join("b/two")).unwrap();
+        });
+        let root = fs::File::open(rig.root()).unwrap();
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(&root, "a", &root, "b", flags).unwrap();
+        rig.settle();
+        assert!(rig.rescans(&path("a")) && rig.rescans(&path("b")), "{:?}", rig.said());
+        rig.forget();
+        fs::write(rig.at("a/two/f"), "x").unwrap();
+        fs::write(rig.at("b/one/f"), "x").unwrap();
+        rig.settle();
+        let said = rig.said();
+        assert!(
+            said.contains(&create("a/two/f", false)) && said.contains(&create("b/one/f", false)),
+            "{said:?}"
+        );
+    }
 }
 
 /// How long 100,000 directories take, and how fast events are read; for a human to look at.
@@ -431,6 +442,89 @@ fn measure() {
 }
 
 #[test]
+fn who_asks_is_answered_after_everything_that_happened_before() {
+    for backend in own() {
+        let marks = tempfile::tempdir().unwrap();
+        let options = Options { marks: Some(marks.path().to_owned()), ..rig::options(backend) };
+        let rig = Rig::tuned(options, |_| {}, Arc::new(|_, _| false), Tuning::default());
+        let asker = rig.watcher().asker();
+        for round in 0..300 {
+            let dir = rig.at(&format!("d{round}"));
+            fs::create_dir_all(dir.join("sub")).unwrap();
+            fs::write(dir.join("sub/f"), "x").unwrap();
+            fs::rename(&dir, rig.at(&format!("e{round}"))).unwrap();
+            fs::write(rig.at(&format!("e{round}/sub/g")), "x").unwrap();
+            let heard = asker.hear_all(Duration::from_secs(60));
+            assert!(matches!(heard, Heard::All(_)), "{backend:?}: {heard:?}");
+            let file = create(&format!("e{round}/sub/g"), false);
+            assert!(rig.covers(&file), "{backend:?}, round {round}: {:?}", rig.said());
+        }
+    }
+}
+
+#[test]
+fn what_others_do_on_the_same_filesystem_is_not_reported() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| fs::create_dir(root.join("d")).unwrap());
+        let elsewhere = rig.outside().join("elsewhere");
+        for round in 0..200 {
+            fs::create_dir_all(elsewhere.join("a/b")).unwrap();
+            fs::write(elsewhere.join("a/b/f"), "x").unwrap();
+            fs::rename(elsewhere.join("a"), elsewhere.join(round.to_string())).unwrap();
+        }
+        fs::write(rig.at("d/f"), "x").unwrap();
+        rig.settle();
+        let said = rig.said();
+        assert!(said.iter().all(|kind| kind.path() == &path("d/f")), "{said:?}");
+    }
+}
+
+#[test]
+fn renames_there_and_back_that_the_kernel_joins_end_where_the_disk_is() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| {
+            fs::create_dir_all(root.join("d/sub")).unwrap();
+            fs::write(root.join("f"), "x").unwrap();
+        });
+        // The watcher stands still, so that the kernel holds all of it.
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        fs::write(rig.at("first"), "x").unwrap();
+        for (from, to) in [("d", "e"), ("e", "d"), ("d", "e"), ("f", "g"), ("g", "f"), ("f", "g")] {
+            fs::rename(rig.at(from), rig.at(to)).unwrap();
+        }
+        drop(gate);
+        rig.settle();
+        for name in ["e/sub", "g"] {
+            let known = |kind: &EventKind| kind.path().is_within(&path(name)) || rig.rescans(kind.path());
+            assert!(rig.said().iter().any(known), "{backend:?}: {:?}", rig.said());
+        }
+        rig.forget();
+        fs::write(rig.at("e/sub/h"), "x").unwrap();
+        rig.settle();
+        assert_eq!(rig.said().first(), Some(&create("e/sub/h", false)), "{backend:?}");
+    }
+}
+
+#[test]
+fn a_name_linked_again_after_its_file_was_renamed_is_known() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |_| {});
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        fs::write(rig.at("first"), "x").unwrap();
+        fs::write(rig.at("n"), "x").unwrap();
+        fs::rename(rig.at("n"), rig.at("m")).unwrap();
+        fs::hard_link(rig.at("m"), rig.at("n")).unwrap();
+        drop(gate);
+        rig.settle();
+        let said = rig.said();
+        let moved = said.iter().position(|kind| *kind == rename("n", "m", false)).unwrap();
+        assert!(said[moved..].iter().any(|kind| kind.path() == &path("n")), "{backend:?}: {said:?}");
+    }
+}
+
+#[test]
 fn auto_takes_inotify_where_there_are_events() {
     let rig = Rig::start(Backend::Auto, |_| {});
     assert_eq!(rig.watcher().backend(), Backend::Inotify);
@@ -453,7 +547,7 @@ fn dropping_the_watcher_ends_its_thread() {
 #[test]
 fn a_source_that_does_not_exist_is_an_error_to_try_again() {
     use crate::error::{Consequence, Consequential};
-    for backend in BACKENDS {
+    for backend in backends() {
         let error = rig::start_at(Path::new("/nonexistent/speil"), backend).err().unwrap();
         assert_eq!(error.consequence(), Consequence::Again);
         assert_eq!(error.to_string(), "watch \"/nonexistent/speil\": no such file or directory (ENOENT)");

@@ -114,6 +114,12 @@ fn the_polling_backend_converges_under_adversarial_edits() {
     backend("poll", 600);
 }
 
+#[test]
+fn the_fanotify_backend_converges_under_adversarial_edits() {
+    // Where a mark is refused this runs on inotify, and says so.
+    backend("fanotify", 600);
+}
+
 /// Edits that keep size and time are out of a poll's sight: contents are compared in the end.
 fn backend(name: &str, operations: usize) {
     let stand = Stand::new();

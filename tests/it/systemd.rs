@@ -91,7 +91,9 @@ fn systemd_reads_every_unit_without_a_word() {
     }
     let drop_in = dir.path().join("speil.service.d");
     fs::create_dir(&drop_in).unwrap();
-    fs::copy(contrib("unprivileged.conf"), drop_in.join("unprivileged.conf")).unwrap();
+    for name in ["unprivileged.conf", "fanotify.conf"] {
+        fs::copy(contrib(name), drop_in.join(name)).unwrap();
+    }
     let output = Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&units).output();
     let output = output.expect("systemd-analyze: install systemd");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -164,6 +164,16 @@ fn missing(
 
 #[test]
 fn what_was_written_before_a_wait_is_on_the_target_when_it_returns_whatever_others_write() {
+    written_before_a_wait("inotify");
+}
+
+#[test]
+fn what_was_written_before_a_wait_is_there_with_a_mark_on_the_filesystem_too() {
+    // Where a mark is refused this runs on inotify, and says so.
+    written_before_a_wait("fanotify");
+}
+
+fn written_before_a_wait(watch: &str) {
     let mut stand = Stand::new();
     let link = Link { round_trip: Duration::from_millis(10), rate: None };
     let proxy = Proxy::start(stand.sshd.address(), link);
@@ -174,7 +184,8 @@ fn what_was_written_before_a_wait_is_on_the_target_when_it_returns_whatever_othe
         .flat_map(|style| (0..3).map(move |n| (*style, n)))
         .map(|(style, n)| (style, Mutex::new(Counter::new(style, &source, &format!("{}{n}", style as u8)))))
         .collect();
-    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let watch = format!("--watch={watch}");
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", &watch]);
     let map = |path: &Path| target.join(path.strip_prefix(&source).expect("below the source"));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -13,9 +13,9 @@ use crate::event::{EventKind, RescanReason};
 use crate::tree::{RelPath, check_name};
 
 use super::super::dirfd;
+use super::super::gap::Gap;
 use super::super::kernel::{Raw, Wd};
 use super::Inotify;
-use super::gaps::Gap;
 use super::grow::{Step, Walk};
 use super::nodes::Place;
 

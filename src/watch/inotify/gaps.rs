@@ -2,52 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rustix::io::Errno;
-
-use crate::error::errno_text;
 use crate::tree::RelPath;
 
+use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::nodes::{Nodes, Place};
 
 /// As many holes are kept apart; more become one, at the directory above them all.
 pub(super) const HOLES_MAX: usize = 64;
-
-/// Why a directory is not watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gap {
-    /// The rules leave it out, or it is on another filesystem and those are left out.
-    Skipped,
-    /// An event named it, but the disk is ahead of the events: to be looked for again.
-    Missing,
-    /// No watches are left.
-    Limit,
-    /// It could not be opened, read or watched.
-    Denied(Errno),
-    /// Its filesystem does not tell of changes.
-    Silent,
-    /// It stands at another place of the tree as well (a bind mount), which is watched.
-    Twin,
-}
-
-impl Gap {
-    /// Whether what happens there goes unheard and must be compared now and then.
-    pub(super) fn is_hole(self) -> bool {
-        !matches!(self, Self::Skipped | Self::Missing)
-    }
-
-    /// Returns why, as a part of a message.
-    pub(super) fn text(self) -> String {
-        match self {
-            Self::Skipped => "left out".into(),
-            Self::Missing => "not found yet".into(),
-            Self::Limit => "out of inotify watches (ENOSPC)".into(),
-            Self::Denied(errno) => errno_text(errno.raw_os_error()),
-            Self::Silent => "a filesystem that reports no changes".into(),
-            Self::Twin => "mounted at a second place of the tree".into(),
-        }
-    }
-}
 
 /// All gaps.
 #[derive(Default)]

@@ -10,9 +10,9 @@ use crate::event::{EventKind, RescanReason};
 use crate::tree::{FileId, RelPath, check_name};
 
 use super::super::dirfd;
+use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::Inotify;
-use super::gaps::Gap;
 use super::nodes::{NONE, Place};
 
 /// Parent fds are kept open down to this depth of a walk; below it, directories are opened from the root.

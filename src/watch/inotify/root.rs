@@ -1,6 +1,6 @@
 //! The root of the tree and the mounts below it: what no event of the tree tells.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use crate::event::RescanReason;
 use crate::tree::{FileId, RelPath};
 
+use super::super::anchor::real_path;
 use super::super::dirfd;
 use super::super::kernel::Wd;
 use super::super::outbox::skipped;
@@ -21,21 +22,6 @@ const DISCARD_READS: usize = 1024;
 
 /// The two names of a rename.
 pub(super) type Pair = (RelPath, RelPath);
-
-/// What is known about the root.
-#[derive(Default)]
-pub(super) struct Root {
-    /// Open while a round lasts, never while idle: it would keep the volume from being unmounted.
-    pub fd: Option<Arc<OwnedFd>>,
-    /// The path without symlinks, as `/proc` shows it.
-    pub real: Vec<u8>,
-    /// Why there is none.
-    pub absent: Option<Errno>,
-    /// Whether the source path may lead elsewhere now.
-    pub check: bool,
-    /// Whether the user has yet to be told.
-    pub stale: bool,
-}
 
 impl Inotify {
     /// Watches the tree below `root` from nothing; watches that stand already are kept. Reports nothing.
@@ -159,11 +145,4 @@ impl Inotify {
         self.open_node(place.parent)
             .is_some_and(|parent| dirfd::dir_id_at(parent, &place.name).ok() == Some(id))
     }
-}
-
-/// Returns the path of an open directory without symlinks.
-fn real_path(dir: &OwnedFd) -> Vec<u8> {
-    rustix::fs::readlink(format!("/proc/self/fd/{}", dir.as_raw_fd()), Vec::new())
-        .map(std::ffi::CString::into_bytes)
-        .unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use crate::tree::RelPath;
 
 use super::super::kernel::{Tuning, tree_mask};
 use super::create;
-use super::rig::{Rig, options, path};
+use super::rig::{Rig, options, own, path};
 
 fn unwatched(text: &str) -> EventKind {
     EventKind::Rescan { path: path(text), reason: RescanReason::Unwatched }
@@ -106,45 +106,50 @@ fn hundreds_of_holes_are_one_and_close_again() {
 
 #[test]
 fn a_full_queue_of_the_kernel_is_a_rescan_and_every_directory_is_watched_after_it() {
-    let mut rig = Rig::start(Backend::Inotify, |_| {});
-    let queue_max: usize =
-        fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-    let log = Arc::clone(&rig.log);
-    let gate = log.gate.lock().unwrap();
-    fs::write(rig.at("first"), "x").unwrap();
-    for n in 0..=queue_max {
-        fs::File::create(rig.at(&format!("f{}", n % 100))).unwrap();
-        fs::remove_file(rig.at(&format!("f{}", n % 100))).unwrap();
+    for backend in own() {
+        let mut rig = Rig::start(backend, |_| {});
+        let system = if backend == Backend::Fanotify { "fanotify" } else { "inotify" };
+        let queue_max = fs::read_to_string(format!("/proc/sys/fs/{system}/max_queued_events")).unwrap();
+        let queue_max: usize = queue_max.trim().parse().unwrap();
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        fs::write(rig.at("first"), "x").unwrap();
+        for n in 0..=queue_max {
+            fs::File::create(rig.at(&format!("f{}", n % 100))).unwrap();
+            fs::remove_file(rig.at(&format!("f{}", n % 100))).unwrap();
+        }
+        fs::create_dir_all(rig.at("d/e")).unwrap();
+        drop(gate);
+        rig.wait("the overflow", |events| events.contains(&overflow()));
+        rig.settle();
+        rig.forget();
+        fs::write(rig.at("d/e/f"), "x").unwrap();
+        rig.settle();
+        assert!(rig.said().contains(&create("d/e/f", false)), "{:?}", rig.said());
     }
-    fs::create_dir_all(rig.at("d/e")).unwrap();
-    drop(gate);
-    rig.wait("the overflow", |events| events.contains(&overflow()));
-    rig.settle();
-    rig.forget();
-    fs::write(rig.at("d/e/f"), "x").unwrap();
-    rig.settle();
-    assert!(rig.said().contains(&create("d/e/f", false)), "{:?}", rig.said());
 }
 
 #[test]
 fn a_full_backlog_counts_as_an_overflow() {
-    let tuning = Tuning { backlog_max: 10, ..Tuning::default() };
-    let mut rig = Rig::tuned(options(Backend::Inotify), |_| {}, Arc::new(|_, _| false), tuning);
-    let log = Arc::clone(&rig.log);
-    let gate = log.gate.lock().unwrap();
-    for n in 0..100 {
-        fs::create_dir_all(rig.at(&format!("d{n}/e"))).unwrap();
-    }
-    drop(gate);
-    rig.wait("the overflow", |events| events.contains(&overflow()));
-    rig.settle();
-    rig.forget();
-    for n in 0..100 {
-        fs::write(rig.at(&format!("d{n}/e/f")), "x").unwrap();
+    for backend in own() {
+        let tuning = Tuning { backlog_max: 10, ..Tuning::default() };
+        let mut rig = Rig::tuned(options(backend), |_| {}, Arc::new(|_, _| false), tuning);
+        let log = Arc::clone(&rig.log);
+        let gate = log.gate.lock().unwrap();
+        for n in 0..100 {
+            fs::create_dir_all(rig.at(&format!("d{n}/e"))).unwrap();
+        }
+        drop(gate);
+        rig.wait("the overflow", |events| events.contains(&overflow()));
         rig.settle();
+        rig.forget();
+        for n in 0..100 {
+            fs::write(rig.at(&format!("d{n}/e/f")), "x").unwrap();
+            rig.settle();
+        }
+        let said = rig.said();
+        assert!((0..100).all(|n| said.contains(&create(&format!("d{n}/e/f"), false))));
     }
-    let said = rig.said();
-    assert!((0..100).all(|n| said.contains(&create(&format!("d{n}/e/f"), false))));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::event::EventKind;
 use crate::tree::RelPath;
 
 use super::super::kernel::Tuning;
-use super::rig::{Log, Rig, options};
+use super::rig::{Log, Rig, options, own};
 
 /// What stands under a name: `None` for a directory.
 type Tree = BTreeMap<RelPath, Option<Vec<u8>>>;
@@ -193,22 +193,22 @@ fn check(case: &Case) {
 
 #[test]
 fn after_random_operations_every_differing_path_is_known_and_every_directory_watched() {
-    for seed in seeds(20) {
-        check(&Case::new(Backend::Inotify, seed, 1500));
+    for (backend, seed) in own_seeds(20) {
+        check(&Case::new(backend, seed, 1500));
     }
 }
 
 #[test]
 fn operations_of_several_threads_against_a_listener_that_lags_are_all_known() {
-    for seed in seeds(10) {
-        check(&Case { threads: 3, lag: true, ..Case::new(Backend::Inotify, seed, 600) });
+    for (backend, seed) in own_seeds(10) {
+        check(&Case { threads: 3, lag: true, ..Case::new(backend, seed, 600) });
     }
 }
 
 #[test]
 fn overflows_amid_random_operations_lose_nothing() {
-    for seed in seeds(5) {
-        check(&Case { backlog_max: 40, lag: true, ..Case::new(Backend::Inotify, seed, 1000) });
+    for (backend, seed) in own_seeds(5) {
+        check(&Case { backlog_max: 40, lag: true, ..Case::new(backend, seed, 1000) });
     }
 }
 
@@ -230,4 +230,9 @@ fn notify_knows_every_differing_path_after_random_operations() {
 fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
     let wanted = std::env::var("SPEIL_SEEDS").ok().and_then(|text| text.parse().ok());
     1..=wanted.unwrap_or(usual)
+}
+
+/// The same for each of the backends that are ours.
+fn own_seeds(usual: u64) -> impl Iterator<Item = (Backend, u64)> {
+    own().into_iter().flat_map(move |backend| seeds(usual).map(move |seed| (backend, seed)))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,71 @@ use crate::event::{Event, EventKind};
 use crate::tree::RelPath;
 
 use super::super::kernel::Tuning;
-use super::super::{Options, Sink, Skip, WatchError, Watcher, dirfd, start_with};
+use super::super::{Options, Sink, Skip, WatchError, Watcher, dirfd, fanotify, start_with};
 
-pub(super) const BACKENDS: [Backend; 3] = [Backend::Inotify, Backend::Poll, Backend::Notify];
+/// Where the trees are.
+pub(super) const MEMORY: &str = "/dev/shm";
 /// When a test gives up waiting.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// When a marker counts as swallowed.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Names of the files by which a test knows that all before them was heard.
 const MARKER: &[u8] = b"marker-";
+
+/// Returns speil's own event backends: fanotify only where the kernel lets us.
+pub(super) fn own() -> Vec<Backend> {
+    match fanotify::check(Path::new(MEMORY)) {
+        Ok(()) => vec![Backend::Inotify, Backend::Fanotify],
+        Err(errno) => {
+            eprintln!("skipped: the fanotify backend, since fanotify is refused here: {errno}");
+            vec![Backend::Inotify]
+        }
+    }
+}
+
+/// Returns all backends that can be had here.
+pub(super) fn backends() -> Vec<Backend> {
+    let mut all = own();
+    all.extend([Backend::Poll, Backend::Notify]);
+    all
+}
+
+/// A filesystem for one test: other tests' events must not fill the kernel's queue.
+struct Volume {
+    at: PathBuf,
+    dir: tempfile::TempDir,
+    mounted: bool,
+}
+
+impl Volume {
+    fn new(backend: Backend) -> Self {
+        let dir = tempfile::tempdir_in(MEMORY).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "speil-test"]).arg(dir.path());
+        let mounted = backend == Backend::Fanotify && mount.status().unwrap().success();
+        let at = dir.path().join("outside");
+        fs::create_dir(&at).unwrap();
+        Self { at, dir, mounted }
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        if self.mounted {
+            unmount(self.dir.path());
+        }
+    }
+}
+
+/// Unmounts what is mounted on a directory. A child that another test is about to start has what is open here
+/// open for a moment.
+pub(super) fn unmount(at: &Path) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !Command::new("umount").arg(at).output().unwrap().status.success() {
+        assert!(Instant::now() < until || std::thread::panicking(), "the source is held open");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 pub(super) fn path(text: &str) -> RelPath {
     RelPath::try_from(text).unwrap()
@@ -69,7 +126,7 @@ pub(super) struct Rig {
     pub backend: Backend,
     pub log: Arc<Log>,
     watcher: Option<Watcher>,
-    dir: tempfile::TempDir,
+    volume: Volume,
     source: PathBuf,
     markers: usize,
 }
@@ -92,14 +149,14 @@ impl Rig {
     }
 
     pub(super) fn tuned(options: Options, prepare: impl Fn(&Path), skip: Skip, tuning: Tuning) -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let source = dir.path().join("source");
+        let volume = Volume::new(options.backend);
+        let source = volume.at.join("source");
         fs::create_dir(&source).unwrap();
         prepare(&source);
         let (log, backend) = (Arc::new(Log::default()), options.backend);
         let sink = Arc::clone(&log) as Arc<dyn Sink>;
         let watcher = start_with(&source, options, skip, sink, tuning).unwrap();
-        Self { backend, log, watcher: Some(watcher), dir, source, markers: 0 }
+        Self { backend, log, watcher: Some(watcher), volume, source, markers: 0 }
     }
 
     /// Watches the tree anew.
@@ -112,7 +169,7 @@ impl Rig {
 
     /// The directory that holds the source.
     pub(super) fn outside(&self) -> &Path {
-        self.dir.path()
+        &self.volume.at
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -12,7 +12,7 @@ use crate::tree::RelPath;
 
 use super::super::kernel::Tuning;
 use super::super::{Sink, start_with};
-use super::rig::{BACKENDS, Log, Rig, options, path};
+use super::rig::{Log, MEMORY, Rig, backends, options, own, path, unmount};
 use super::{create, each};
 
 fn root_rescans(events: &[EventKind]) -> usize {
@@ -65,8 +65,8 @@ fn a_root_replaced_by_another_directory_is_rescanned() {
 
 #[test]
 fn a_symlink_to_the_source_that_is_switched_is_followed() {
-    for backend in BACKENDS {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    for backend in backends() {
+        let dir = tempfile::tempdir_in(MEMORY).unwrap();
         for release in ["releases/1", "releases/2/d"] {
             fs::create_dir_all(dir.path().join(release)).unwrap();
         }
@@ -126,8 +126,7 @@ impl<'a> Mount<'a> {
 
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(self.0).status().unwrap();
-        assert!(done.success() || std::thread::panicking(), "the source is held open");
+        unmount(self.0);
     }
 }
 
@@ -188,7 +187,7 @@ fn a_mount_over_the_source_itself_is_another_root() {
 
 #[test]
 fn one_file_system_leaves_a_mount_alone() {
-    for backend in [Backend::Inotify, Backend::Poll] {
+    for backend in backends().into_iter().filter(|backend| *backend != Backend::Notify) {
         let options = super::super::Options { one_file_system: true, ..options(backend) };
         let prepare = |root: &Path| fs::create_dir_all(root.join("m")).unwrap();
         let mut rig = Rig::tuned(options, prepare, Arc::new(|_, _| false), Tuning::default());
@@ -205,21 +204,57 @@ fn one_file_system_leaves_a_mount_alone() {
 
 #[test]
 fn a_directory_mounted_at_a_second_place_of_the_tree_is_compared_there() {
-    let mut rig = Rig::start(Backend::Inotify, |root| {
-        fs::create_dir_all(root.join("one")).unwrap();
-        fs::create_dir_all(root.join("two")).unwrap();
-    });
-    let (from, at) = (rig.at("one"), rig.at("two"));
-    if !rustix::process::geteuid().is_root() {
+    for backend in own() {
+        let mut rig = Rig::start(backend, |root| {
+            fs::create_dir_all(root.join("one")).unwrap();
+            fs::create_dir_all(root.join("two")).unwrap();
+        });
+        let (from, at) = (rig.at("one"), rig.at("two"));
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let Some(mount) = Mount::bind(&from, &at) else { return };
+        let hole = EventKind::Rescan { path: path("two"), reason: RescanReason::Unwatched };
+        let count = |events: &[EventKind]| events.iter().filter(|kind| **kind == hole).count();
+        rig.wait("the second place again and again", |events| count(events) > 2);
+        fs::write(rig.at("one/f"), "x").unwrap();
+        rig.settle();
+        assert!(rig.said().contains(&create("one/f", false)));
+        drop(mount);
+        rig.until("the end of the problem", |rig| rig.watcher().problems().is_empty());
+    }
+}
+
+#[test]
+fn a_filesystem_that_is_mounted_anew_at_once_is_heard_of_again() {
+    let volume = tempfile::tempdir_in(MEMORY).unwrap();
+    let image = volume.path().join("image");
+    let at = volume.path().join("at");
+    fs::create_dir(&at).unwrap();
+    fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").arg("-q").arg(&image).status();
+    let mount = || Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).status();
+    if !made.is_ok_and(|made| made.success()) || !mount().is_ok_and(|done| done.success()) {
+        eprintln!("skipped: no ext4 on a loop device here");
         return;
     }
-    let Some(mount) = Mount::bind(&from, &at) else { return };
-    let hole = EventKind::Rescan { path: path("two"), reason: RescanReason::Unwatched };
-    let count = |events: &[EventKind]| events.iter().filter(|kind| **kind == hole).count();
-    rig.wait("the second place again and again", |events| count(events) > 2);
-    fs::write(rig.at("one/f"), "x").unwrap();
-    rig.settle();
-    assert!(rig.said().contains(&create("one/f", false)));
-    drop(mount);
-    rig.until("the end of the problem", |rig| rig.watcher().problems().is_empty());
+    for backend in own() {
+        let log = Arc::new(Log::default());
+        let sink = Arc::clone(&log) as Arc<dyn Sink>;
+        let watcher = start_with(&at, options(backend), Arc::new(|_, _| false), sink, Tuning::default());
+        let name = format!("{backend:?}");
+        // The watcher stands still until both have happened.
+        let gate = log.gate.lock().unwrap();
+        fs::write(at.join("first"), "x").unwrap();
+        unmount(&at);
+        assert!(mount().unwrap().success());
+        drop(gate);
+        log.wait("that the root may be another", |events| {
+            events.iter().any(|kind| matches!(kind, EventKind::Rescan { path, .. } if path.is_root()))
+        });
+        fs::write(at.join(&name), "x").unwrap();
+        log.wait("a file on it", |events| events.contains(&create(&name, false)));
+        drop(watcher);
+    }
+    unmount(&at);
 }
