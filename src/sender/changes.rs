@@ -33,40 +33,51 @@ const RACY: Duration = Duration::from_millis(20);
 pub(super) type Done = Result<(), SessionError>;
 
 impl Session {
-    /// Sends changes in their order.
+    /// Sends changes in their order. What a broken connection keeps from being sent is left to the next.
     pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
         // Resolved anew, after the last of them was issued.
         (self.way, self.gone) = (None, None);
-        for mut parcel in parcels {
-            if !matches!(parcel.change.kind, ChangeKind::Update { .. }) {
-                self.way = None;
+        let mut parcels = parcels.into_iter();
+        while let Some(parcel) = parcels.next() {
+            let unsent = parcel.clone();
+            if let Err(error) = self.send_one(parcel) {
+                self.open.push(unsent);
+                self.open.extend(parcels);
+                return Err(error);
             }
-            if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
-                self.gone = None;
-            }
-            self.take_over(&mut parcel);
-            self.since = parcel.change.since;
-            match &parcel.change.kind {
-                ChangeKind::Update { .. } => self.send_update(parcel)?,
-                ChangeKind::Rename { from, to, dir } => {
-                    let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                    if parcel.lane == Lane::Live && self.shared.rules.selects() {
-                        self.send_move_by_rules(&from, to, dir, parcel)?;
-                    } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
-                        self.send_rename(&from, &to, dir, parcel.lane)?;
-                        self.keep(parcel);
-                    }
-                }
-                ChangeKind::Delete { path, expected } => {
-                    let (path, expected) = (path.clone(), expected.clone());
-                    self.send_delete(&path, &expected)?;
+        }
+        Ok(())
+    }
+
+    fn send_one(&mut self, mut parcel: Parcel) -> Done {
+        if !matches!(parcel.change.kind, ChangeKind::Update { .. }) {
+            self.way = None;
+        }
+        if !matches!(parcel.change.kind, ChangeKind::Delete { .. }) {
+            self.gone = None;
+        }
+        self.take_over(&mut parcel);
+        self.since = parcel.change.since;
+        match &parcel.change.kind {
+            ChangeKind::Update { .. } => self.send_update(parcel)?,
+            ChangeKind::Rename { from, to, dir } => {
+                let (from, to, dir) = (from.clone(), to.clone(), *dir);
+                if parcel.lane == Lane::Live && self.shared.rules.selects() {
+                    self.send_move_by_rules(&from, to, dir, parcel)?;
+                } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
+                    self.send_rename(&from, &to, dir, parcel.lane)?;
                     self.keep(parcel);
                 }
-                ChangeKind::Name { path, naming } => self.take_name(path, naming),
-                ChangeKind::Rescan { path, reason } => {
-                    let (path, reason) = (path.clone(), *reason);
-                    self.start_pass(path, reason, parcel.change.since);
-                }
+            }
+            ChangeKind::Delete { path, expected } => {
+                let (path, expected) = (path.clone(), expected.clone());
+                self.send_delete(&path, &expected)?;
+                self.keep(parcel);
+            }
+            ChangeKind::Name { path, naming } => self.take_name(path, naming),
+            ChangeKind::Rescan { path, reason } => {
+                let (path, reason) = (path.clone(), *reason);
+                self.start_pass(path, reason, parcel.change.since);
             }
         }
         Ok(())
