@@ -53,8 +53,9 @@ const MISSING_TRIES: u32 = 4;
 const MISSING_MAX: Duration = Duration::from_secs(1);
 /// As many problems are told apart.
 const PROBLEMS_MAX: usize = 64;
-/// How long the kernel is left alone while nothing but others' events come.
+/// How long the kernel is left alone while nothing but others' events come: at first, and at most.
 const FOREIGN_PAUSE: Duration = Duration::from_millis(2);
+const FOREIGN_PAUSE_MAX: Duration = Duration::from_millis(8);
 
 /// When the thread must wake up although nothing is heard.
 #[derive(Default)]
@@ -112,6 +113,8 @@ pub(super) struct Fanotify {
     last_move: Option<(RelPath, RelPath, Handle)>,
     /// When others' events alone last woke the thread.
     foreign: Option<Instant>,
+    /// For how long the kernel was left alone then.
+    pause: Duration,
 }
 
 /// Whether a source can be watched by a mark on its filesystem.
@@ -154,6 +157,7 @@ impl Fanotify {
             due: Due::default(),
             last_move: None,
             foreign: None,
+            pause: FOREIGN_PAUSE,
         };
         let (fd, _) = this.anchor.resolve().map_err(|errno| WatchError::Source { path: source, errno })?;
         this.rebuild(fd);
@@ -303,8 +307,10 @@ impl Fanotify {
     fn pace(&mut self, drained: &Drained) {
         let now = Instant::now();
         let foreign = drained.any && !drained.ours;
-        let again = self.foreign.is_some_and(|last| now.duration_since(last) < 4 * FOREIGN_PAUSE);
-        self.due.foreign = (foreign && again).then(|| now + FOREIGN_PAUSE);
+        let again = self.foreign.is_some_and(|last| now.duration_since(last) < 2 * FOREIGN_PAUSE_MAX);
+        self.pause =
+            if foreign && again { (2 * self.pause).min(FOREIGN_PAUSE_MAX) } else { FOREIGN_PAUSE / 2 };
+        self.due.foreign = (foreign && again).then(|| now + self.pause);
         if drained.any {
             self.foreign = foreign.then_some(now);
         }

@@ -456,8 +456,10 @@ fn who_asks_is_answered_after_everything_that_happened_before() {
             fs::write(rig.at(&format!("e{round}/sub/g")), "x").unwrap();
             let heard = asker.hear_all(Duration::from_secs(60));
             assert!(matches!(heard, Heard::All(_)), "{backend:?}: {heard:?}");
-            let file = create(&format!("e{round}/sub/g"), false);
-            assert!(rig.covers(&file), "{backend:?}, round {round}: {:?}", rig.said());
+            // A walk that is ahead of the rename finds it under the old name, which the rename then moves.
+            let file = |top: &str| create(&format!("{top}{round}/sub/g"), false);
+            let told = rig.covers(&file("e")) || rig.covers(&file("d"));
+            assert!(told, "{backend:?}, round {round}: {:?}", rig.said());
         }
     }
 }

@@ -100,6 +100,11 @@ impl Log {
         assert!(heard, "never heard {what}; heard {:?}", tail(&self.events.lock().unwrap()));
     }
 
+    /// Waits a little for what may never come.
+    pub(super) fn hears(&self, wanted: impl Fn(&[EventKind]) -> bool) -> bool {
+        self.heard(Instant::now() + PATIENCE, wanted)
+    }
+
     /// Waits until `wanted` holds for what was said; says whether it came to that.
     fn heard(&self, until: Instant, wanted: impl Fn(&[EventKind]) -> bool) -> bool {
         let mut events = self.events.lock().unwrap();
