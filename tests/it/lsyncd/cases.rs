@@ -135,6 +135,8 @@ pub struct Case {
 #[derive(Default)]
 pub struct Edit {
     pub line: String,
+    /// A line for sh that succeeds in the target once the edit is there: where both targets are alike before.
+    pub there: Option<String>,
     /// So many calls in all.
     calls: Option<usize>,
     /// A line for sh that succeeds.
@@ -170,6 +172,7 @@ impl Case {
             match key {
                 "edit" => edits.push(Edit { line: value.to_owned(), ..Edit::default() }),
                 "calls" => edits.last_mut().unwrap().calls = Some(value.parse().unwrap()),
+                "there" => edits.last_mut().unwrap().there = Some(value.to_owned()),
                 "until" => edits.last_mut().unwrap().until = Some(value.to_owned()),
                 key => keys.entry(key.to_owned()).or_default().push(value.to_owned()),
             }

@@ -155,7 +155,7 @@ fn mirrored(case: &Case) -> Option<String> {
             ));
         }
     }
-    let own = case.edits.iter().map(|edit| (edit.line.as_str(), ""));
+    let own = case.edits.iter().map(|edit| (edit.line.as_str(), edit.there.as_deref().unwrap_or("")));
     let outcome = settle(case, "the start", "", &ours, theirs.as_ref()).and_then(|()| {
         own.chain(STEPS).try_for_each(|(line, seen)| {
             runs.iter().for_each(|run| shell(&run.scene.path("s"), line));
