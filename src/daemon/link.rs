@@ -51,7 +51,7 @@ pub(super) fn run(options: &LinkOptions) {
                 let outcome = session.run(reason);
                 was_live = outcome.was_live;
                 reason = RescanReason::Reconnect;
-                options.mailbox.push_live(outcome.unfinished);
+                options.mailbox.put_back(outcome.unfinished);
                 outcome.error
             }
             Err(error) => Some(error),

@@ -95,6 +95,19 @@ struct Inner {
     paused: bool,
 }
 
+impl Inner {
+    /// Makes one rescan of too many changes.
+    fn bound_live(&mut self, issued: Instant) {
+        if self.live.len() > LIVE_MAX {
+            let since = self.live.since().debt.unwrap_or(issued);
+            self.live.clear();
+            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
+            let change = Change { since, kind };
+            self.live.push(Parcel { change, issued, lane: Lane::Live, counts: true });
+        }
+    }
+}
+
 /// The queue of one target, shared by its producers and its session.
 #[derive(Default)]
 pub struct Mailbox {
@@ -121,13 +134,25 @@ impl Mailbox {
             let counts = counts_as_lag(&change.kind);
             inner.live.push(Parcel { change, issued, lane: Lane::Live, counts });
         }
-        if inner.live.len() > LIVE_MAX {
-            let since = inner.live.since().debt.unwrap_or(issued);
-            inner.live.clear();
-            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
-            let change = Change { since, kind };
-            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts: true });
+        inner.bound_live(issued);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Puts changes back that were taken out and not done: before all that waits, so that a rename that
+    /// waits takes them along.
+    pub fn put_back(&self, changes: impl IntoIterator<Item = Change>) {
+        let issued = Instant::now();
+        let mut inner = self.lock();
+        let mut waiting = std::mem::take(&mut inner.live);
+        for change in changes {
+            let counts = counts_as_lag(&change.kind);
+            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts });
         }
+        while let Some(parcel) = waiting.pop() {
+            inner.live.push(parcel);
+        }
+        inner.bound_live(issued);
         drop(inner);
         self.changed.notify_all();
     }
@@ -370,6 +395,19 @@ mod tests {
                 ChangeKind::Rescan { path, .. } => format!("?{path}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn what_is_put_back_goes_first_and_with_the_renames_that_wait() {
+        let mailbox = Mailbox::default();
+        mailbox.push_live([rename("d", "e"), update("x")]);
+        mailbox.put_back([update("d/f"), update("x")]);
+        let paths: Vec<String> = mailbox
+            .take(Lane::Live, 10)
+            .iter()
+            .map(|parcel| String::from_utf8_lossy(parcel.change.kind.path().as_bytes()).into_owned())
+            .collect();
+        assert_eq!(paths, ["x", "e", "e/f", "x"]);
     }
 
     #[test]

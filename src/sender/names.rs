@@ -45,6 +45,18 @@ impl Names {
         self.by_file.get(&id).cloned().unwrap_or_default()
     }
 
+    /// Returns all names of the files that are known under `path`.
+    pub fn beside(&self, path: &RelPath) -> BTreeSet<RelPath> {
+        let at = self.by_name.range((path.clone(), FIRST)..=(path.clone(), LAST));
+        at.flat_map(|((_, id), _)| self.of(*id)).collect()
+    }
+
+    /// Returns all names of the files that are to be read again under any.
+    pub fn unread(&self) -> BTreeSet<RelPath> {
+        let unread = self.by_name.iter().filter(|(_, unread)| **unread);
+        unread.flat_map(|((_, id), _)| self.of(*id)).collect()
+    }
+
     /// Notes whether a file is to be read again under a name.
     pub fn mark(&mut self, id: FileId, path: &RelPath, unread: bool) {
         if let Some(known) = self.by_name.get_mut(&(path.clone(), id)) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Feedback;
 use super::debts::Debts;
 use super::duplicates::Contents;
-use super::ending::ended_soon;
+use super::ending::{ended_soon, unfinished};
 use super::error::SessionError;
 use super::gone::Gone;
 use super::held::Held;
@@ -523,14 +523,7 @@ impl Session {
         let ended = ended_soon(&self.control, || drop(replies.map(std::thread::JoinHandle::join)));
         let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
         let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
-        let left = left.filter_map(|parcel| match parcel.change.kind {
-            ChangeKind::Update { path, .. } => Some(Change {
-                since: parcel.change.since,
-                kind: ChangeKind::Update { path, scope: Scope::Content },
-            }),
-            // Renames and deletes of unknown fate are left to the pass that follows a reconnect.
-            _ => None,
-        });
-        (left.collect(), ended)
+        let left = unfinished(left.map(|parcel| parcel.change), &self.shared.links());
+        (left, ended)
     }
 }
