@@ -12,6 +12,7 @@
 //! **Sources:** inotify(7) with "Limitations and caveats", proc(5) on `mountinfo`, statfs(2).
 
 mod anchor;
+mod bounds;
 mod choice;
 mod dirfd;
 mod fanotify;
@@ -23,6 +24,7 @@ mod mounts;
 mod outbox;
 mod poll;
 mod portable;
+mod root;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

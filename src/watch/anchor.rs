@@ -8,10 +8,9 @@
 //! can be both in the tree and on the way to it, and inotify keeps one mask per inode and instance.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, readlinkat};
@@ -122,21 +121,6 @@ impl AsFd for Anchor {
     }
 }
 
-/// What is known about the root.
-#[derive(Default)]
-pub(super) struct Root {
-    /// Open while a round lasts, never while idle: it would keep the volume from being unmounted.
-    pub fd: Option<Arc<OwnedFd>>,
-    /// The path without symlinks, as `/proc` shows it.
-    pub real: Vec<u8>,
-    /// Why there is none.
-    pub absent: Option<Errno>,
-    /// Whether the source path may lead elsewhere now.
-    pub check: bool,
-    /// Whether the user has yet to be told.
-    pub stale: bool,
-}
-
 fn open_step(path: &[u8]) -> Result<OwnedFd, Errno> {
     open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
@@ -148,11 +132,4 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
         .filter(|name| !name.is_empty() && *name != b".")
         .map(<[u8]>::to_vec)
         .collect()
-}
-
-/// Returns the path of an open directory without symlinks.
-pub(super) fn real_path(dir: &OwnedFd) -> Vec<u8> {
-    rustix::fs::readlink(format!("/proc/self/fd/{}", dir.as_raw_fd()), Vec::new())
-        .map(std::ffi::CString::into_bytes)
-        .unwrap_or_default()
 }

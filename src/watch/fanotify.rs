@@ -26,14 +26,15 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use crate::error::errno_text;
 use crate::event::RescanReason;
 use crate::tree::{FileId, RelPath};
 
-use super::anchor::{Anchor, Root};
+use super::anchor::Anchor;
+use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::kernel::{self, Tuning};
 use super::mounts::Mounts;
+use super::root::Root;
 use super::{Listen, Problem, Setup, WatchError, dirfd};
 
 use doubts::Doubts;
@@ -41,18 +42,8 @@ use group::{Group, Handle, Read};
 use nodes::{Nodes, Place};
 use queue::{Next, Queue};
 
-/// Buffers read from the kernel at once.
-const DRAIN_READS: usize = 64;
-/// Events looked at before timers and the stop fd are.
-const ROUND_EVENTS: usize = 8192;
-/// How long after a failed look the missing directories are looked for again.
-const MISSING_PAUSE: Duration = Duration::from_millis(5);
-/// How often that is tried before the whole tree is walked.
-const MISSING_TRIES: u32 = 4;
 /// How long that goes on at most while other events come.
 const MISSING_MAX: Duration = Duration::from_secs(1);
-/// As many problems are told apart.
-const PROBLEMS_MAX: usize = 64;
 /// How long the kernel is left alone while nothing but others' events come: at first, and at most.
 const FOREIGN_PAUSE: Duration = Duration::from_millis(2);
 const FOREIGN_PAUSE_MAX: Duration = Duration::from_millis(8);
@@ -250,8 +241,7 @@ impl Fanotify {
             // Read during a walk after the queue was looked at; the kernel has nothing left to wake us.
             self.due.queue = Some(Instant::now());
         }
-        let blind = !self.anchor.is_complete() || self.root.absent.is_some_and(|errno| errno != Errno::NOENT);
-        self.due.root = if blind { self.due.root.or(Some(next)) } else { None };
+        self.due.root = if self.root.is_unheard(&self.anchor) { self.due.root.or(Some(next)) } else { None };
         self.due.holes = if self.holes.is_empty() { None } else { self.due.holes.or(Some(next)) };
         if std::mem::take(&mut self.stale) | std::mem::take(&mut self.root.stale) {
             self.tell();
@@ -284,15 +274,8 @@ impl Fanotify {
 
     /// Shows the problems on the handle.
     fn tell(&mut self) {
-        let mut problems = Vec::new();
+        let mut problems = Vec::from_iter(self.root.problem());
         let every = self.setup.options.poll_interval.as_secs_f64();
-        if let Some(errno) = self.root.absent {
-            problems.push(Problem {
-                path: RelPath::root(),
-                text: format!("source: {}; waiting for it", errno_text(errno.raw_os_error())),
-                hint: None,
-            });
-        }
         for (place, gap) in self.holes.iter().take(PROBLEMS_MAX) {
             if let Some(path) = self.nodes.path_of(place) {
                 let text = format!("watch {path}: {}; compared every {every} s instead", gap.text());

@@ -17,7 +17,7 @@ mod queue;
 mod root;
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::fs::inotify::ReadFlags;
@@ -25,26 +25,17 @@ use rustix::io::Errno;
 
 use crate::event::RescanReason;
 
-use super::anchor::{Anchor, Root};
+use super::anchor::Anchor;
+use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::kernel::{self, Kernel, Tuning, Wd};
 use super::mounts::Mounts;
+use super::root::Root;
 use super::{Listen, Problem, Setup, WatchError};
 
 use gaps::Gaps;
 use nodes::Nodes;
 use queue::{Next, Queue};
-
-/// Buffers read from the kernel at once.
-const DRAIN_READS: usize = 64;
-/// Events looked at before timers and the stop fd are.
-const ROUND_EVENTS: usize = 8192;
-/// How long after a failed look the missing directories are looked for again.
-const MISSING_PAUSE: Duration = Duration::from_millis(5);
-/// How often that is tried before the whole tree is walked.
-const MISSING_TRIES: u32 = 4;
-/// As many problems are told apart.
-const PROBLEMS_MAX: usize = 64;
 
 /// When the thread must wake up although nothing is heard.
 #[derive(Default)]
@@ -192,8 +183,7 @@ impl Inotify {
             // Read during a walk after the queue was looked at; the kernel has nothing left to wake us.
             self.due.queue = Some(Instant::now());
         }
-        let blind = !self.anchor.is_complete() || self.root.absent.is_some_and(|errno| errno != Errno::NOENT);
-        self.due.root = if blind { self.due.root.or(Some(next)) } else { None };
+        self.due.root = if self.root.is_unheard(&self.anchor) { self.due.root.or(Some(next)) } else { None };
         self.due.holes = if self.gaps.has_holes() { self.due.holes.or(Some(next)) } else { None };
         if std::mem::take(&mut self.gaps.stale) || std::mem::take(&mut self.root.stale) {
             self.tell();
@@ -227,15 +217,8 @@ impl Inotify {
 
     /// Shows the problems on the handle.
     fn tell(&mut self) {
-        let mut problems = Vec::new();
+        let mut problems = Vec::from_iter(self.root.problem());
         let every = self.setup.options.poll_interval.as_secs_f64();
-        if let Some(errno) = self.root.absent {
-            problems.push(Problem {
-                path: crate::tree::RelPath::root(),
-                text: format!("source: {}; waiting for it", crate::error::errno_text(errno.raw_os_error())),
-                hint: None,
-            });
-        }
         for (path, gap) in self.gaps.hole_paths(&self.nodes).into_iter().take(PROBLEMS_MAX) {
             let (mut text, mut hint) = (gap.text(), None);
             if gap == Gap::Limit {
@@ -295,6 +278,7 @@ impl Listen for Inotify {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use rustix::event::{EventfdFlags, eventfd};
 

@@ -19,12 +19,8 @@ use crate::error::errno_text;
 use crate::event::{EventKind, RescanReason};
 use crate::tree::{FileId, RelPath, check_name};
 
+use super::bounds::{LEVEL_MAX, PROBLEMS_MAX};
 use super::{Listen, Problem, Setup, WatchError, dirfd, kernel};
-
-/// Parent fds are kept open down to this depth; below it, directories are opened from the root.
-const LEVEL_MAX: u32 = 64;
-/// As many problems are told apart.
-const PROBLEMS_MAX: usize = 64;
 
 /// Number of a remembered directory.
 type DirNo = u32;

@@ -12,18 +12,12 @@ use rustix::io::Errno;
 use crate::event::{EventKind, RescanReason};
 use crate::tree::{RelPath, check_name};
 
+use super::super::bounds::{DRAIN_EVERY, HOLES_MAX, LEVEL_MAX};
 use super::super::dirfd;
 use super::super::gap::Gap;
 use super::Fanotify;
 use super::group::{Found, FsIndex, Handle, handle_at};
 use super::nodes::{Place, State};
-
-/// Parent fds are kept open down to this depth of a walk; below it, directories are opened from the root.
-const LEVEL_MAX: u32 = 64;
-/// Directories between two looks at the kernel's queue.
-const DRAIN_EVERY: usize = 64;
-/// As many holes are kept apart when they are compared; more are one, the whole tree.
-const HOLES_MAX: usize = 64;
 
 /// One directory to look at.
 pub(super) struct Step {

@@ -2,23 +2,19 @@
 //! tree to the disk.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
-use super::super::anchor::real_path;
+use super::super::bounds::DISCARD_READS;
 use super::super::dirfd;
 use super::super::outbox::skipped;
 use super::Fanotify;
 use super::group::{Handle, Read, handle_at};
 use super::grow::{Step, Walk};
 use super::nodes::{Nodes, Place, State};
-
-/// Buffers thrown away after an overflow; the kernel's queue holds fewer.
-const DISCARD_READS: usize = 1024;
 
 /// Whether a name in an open directory is a directory of the tree now.
 pub(super) fn is_at(handle: Handle, dir: BorrowedFd<'_>, name: &[u8]) -> bool {
@@ -34,14 +30,10 @@ impl Fanotify {
         self.doubts.clear();
         self.holes.clear();
         self.stale = true;
-        self.root.stale |= self.root.absent.take().is_some();
-        self.root.real = real_path(&root);
         self.root_id = dirfd::id_of(&root).ok();
-        self.mounts.changes(&self.root.real);
+        let root = self.root.enter(root, &mut self.mounts);
         // Filesystems that are no longer part of the tree are none of ours.
         self.group.unmark_all();
-        let root = Arc::new(root);
-        self.root.fd = Some(Arc::clone(&root));
         self.grow(vec![Step::root(root)], Walk::silent());
         self.nodes.shrink();
         self.marked = self.group.marked();
@@ -52,12 +44,7 @@ impl Fanotify {
         self.root.check = false;
         match self.anchor.resolve() {
             Ok((root, id)) if self.root_id == Some(id) && self.nodes.root().is_some() => {
-                let real = real_path(&root);
-                if real != self.root.real {
-                    self.mounts.changes(&real);
-                    self.root.real = real;
-                }
-                self.root.fd = Some(Arc::new(root));
+                self.root.stay(root, &mut self.mounts);
             }
             Ok((root, _)) => {
                 self.rebuild(root);
@@ -68,9 +55,7 @@ impl Fanotify {
     }
 
     fn lose_root(&mut self, errno: Errno) {
-        let before = self.root.absent.replace(errno);
-        self.root.stale |= before != Some(errno);
-        if before.is_none() {
+        if self.root.lose(errno) {
             self.nodes = Nodes::default();
             self.root_id = None;
             self.unread.clear();
@@ -131,19 +116,7 @@ impl Fanotify {
     /// read so far say that it is.
     pub(super) fn open_node(&mut self, handle: Handle) -> Option<OwnedFd> {
         let path = self.nodes.path(handle)?;
-        let root = match &self.root.fd {
-            Some(root) => Arc::clone(root),
-            None => {
-                let root = dirfd::open_path(&self.setup.source).ok()?;
-                if dirfd::id_of(&root).ok() != self.root_id {
-                    self.root.check = true;
-                    return None;
-                }
-                let root = Arc::new(root);
-                self.root.fd = Some(Arc::clone(&root));
-                root
-            }
-        };
+        let root = self.root.open(&self.setup.source, self.root_id)?;
         let fd = dirfd::open_below(root.as_fd(), &path).ok()?;
         is_at(handle, fd.as_fd(), b"").then_some(fd)
     }

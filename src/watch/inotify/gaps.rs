@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::tree::RelPath;
 
+use super::super::bounds::HOLES_MAX;
 use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::nodes::{Nodes, Place};
-
-/// As many holes are kept apart; more become one, at the directory above them all.
-pub(super) const HOLES_MAX: usize = 64;
 
 /// All gaps.
 #[derive(Default)]

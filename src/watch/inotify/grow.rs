@@ -9,16 +9,13 @@ use rustix::io::Errno;
 use crate::event::{EventKind, RescanReason};
 use crate::tree::{FileId, RelPath, check_name};
 
+use super::super::bounds::{DRAIN_EVERY, LEVEL_MAX};
 use super::super::dirfd;
 use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::Inotify;
 use super::nodes::{NONE, Place};
 
-/// Parent fds are kept open down to this depth of a walk; below it, directories are opened from the root.
-const LEVEL_MAX: u32 = 64;
-/// Directories between two looks at the kernel's queue.
-const DRAIN_EVERY: usize = 64;
 /// Directories are counted up to here.
 const COUNT_MAX: u64 = 10_000_000;
 

@@ -1,14 +1,13 @@
 //! The root of the tree and the mounts below it: what no event of the tree tells.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::event::RescanReason;
 use crate::tree::{FileId, RelPath};
 
-use super::super::anchor::real_path;
+use super::super::bounds::DISCARD_READS;
 use super::super::dirfd;
 use super::super::kernel::Wd;
 use super::super::outbox::skipped;
@@ -16,9 +15,6 @@ use super::Inotify;
 use super::gaps::Gaps;
 use super::grow::{Step, Walk};
 use super::nodes::{NONE, Nodes, Place};
-
-/// Buffers thrown away after an overflow; the kernel's queue holds fewer.
-const DISCARD_READS: usize = 1024;
 
 /// The two names of a rename.
 pub(super) type Pair = (RelPath, RelPath);
@@ -30,11 +26,7 @@ impl Inotify {
         self.nodes = Nodes::default();
         self.gaps = Gaps::cleared();
         self.unwatched = 0;
-        self.root.stale |= self.root.absent.take().is_some();
-        self.root.real = real_path(&root);
-        self.mounts.changes(&self.root.real);
-        let root = Arc::new(root);
-        self.root.fd = Some(Arc::clone(&root));
+        let root = self.root.enter(root, &mut self.mounts);
         self.grow(vec![Step::root(root)], Walk::silent());
         for wd in old {
             if !self.nodes.contains(wd) {
@@ -48,12 +40,7 @@ impl Inotify {
         self.root.check = false;
         match self.anchor.resolve() {
             Ok((root, id)) if self.nodes.root_id() == Some(id) => {
-                let real = real_path(&root);
-                if real != self.root.real {
-                    self.mounts.changes(&real);
-                    self.root.real = real;
-                }
-                self.root.fd = Some(Arc::new(root));
+                self.root.stay(root, &mut self.mounts);
             }
             Ok((root, _)) => {
                 self.rebuild(root);
@@ -64,9 +51,7 @@ impl Inotify {
     }
 
     fn lose_root(&mut self, errno: Errno) {
-        let before = self.root.absent.replace(errno);
-        self.root.stale |= before != Some(errno);
-        if before.is_none() {
+        if self.root.lose(errno) {
             if let Some(root) = self.nodes.root() {
                 self.drop_node(root);
             }
@@ -120,19 +105,7 @@ impl Inotify {
     /// Opens a watched directory for reading; `None` if the disk does not have it where the events read
     /// so far say that it is.
     pub(super) fn open_node(&mut self, wd: Wd) -> Option<OwnedFd> {
-        let root = match &self.root.fd {
-            Some(root) => Arc::clone(root),
-            None => {
-                let root = dirfd::open_path(&self.setup.source).ok()?;
-                if dirfd::id_of(&root).ok() != self.nodes.root_id() {
-                    self.root.check = true;
-                    return None;
-                }
-                let root = Arc::new(root);
-                self.root.fd = Some(Arc::clone(&root));
-                root
-            }
-        };
+        let root = self.root.open(&self.setup.source, self.nodes.root_id())?;
         let fd = dirfd::open_below(root.as_fd(), &self.nodes.path(wd)?).ok()?;
         (dirfd::id_of(&fd).ok() == self.nodes.id(wd)).then_some(fd)
     }
