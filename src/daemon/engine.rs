@@ -261,8 +261,11 @@ impl Engine {
     /// Returns which file a new name is one of, if that has several: should the name be gone before it is
     /// sent, nobody else could say.
     fn file_of(&self, path: &RelPath) -> Option<FileId> {
+        if !self.sync.mask.hard_links {
+            return None;
+        }
         let entry = self.source.entry(path, &Mask::nothing()).ok().flatten()?;
-        (entry.nlink > 1 && self.sync.mask.hard_links).then_some(entry.id)
+        (entry.nlink > 1).then_some(entry.id)
     }
 
     /// Looks for the root under its path, and compares everything once it is there.

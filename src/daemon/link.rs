@@ -60,11 +60,10 @@ pub(super) fn run(options: &LinkOptions) {
         if options.mailbox.is_closed() {
             return;
         }
-        attempt = match began.elapsed() > LASTED {
-            true => 1,
-            false if was_live => (attempt + 1).min(ATTEMPTS_LIVE),
-            false => attempt + 1,
-        };
+        attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
+        if was_live {
+            attempt = attempt.min(ATTEMPTS_LIVE);
+        }
         let retry = pause(attempt, &error);
         let text = error.to_string();
         // Once per change of state, and once per change of reason.

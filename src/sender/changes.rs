@@ -35,6 +35,8 @@ pub(super) type Done = Result<(), SessionError>;
 impl Session {
     /// Sends changes in their order. What a broken connection keeps from being sent is left to the next.
     pub(super) fn send_all(&mut self, parcels: Vec<Parcel>) -> Done {
+        let source = &self.shared.source;
+        self.reader.get_or_insert_with(|| source.reader());
         // Resolved anew, after the last of them was issued.
         (self.way, self.gone) = (None, None);
         let mut parcels = parcels.into_iter();

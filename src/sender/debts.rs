@@ -152,17 +152,11 @@ impl Session {
 
     /// Returns a path and the names that it, or what lay there, may bear by now.
     fn names_since(&self, path: RelPath) -> Vec<RelPath> {
-        let mut names = vec![path];
-        for (_, from, to) in &self.debts.renamed {
-            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
-            names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
-            // Renamed to and fro too often to follow, and each rename may double them: everything is looked at.
-            if names.len() > NARROW_MAX {
-                return vec![RelPath::root()];
-            }
-        }
         // Too long ago.
-        if self.debts.renamed.len() >= RENAMED_MAX { vec![RelPath::root()] } else { names }
+        if self.debts.renamed.len() >= RENAMED_MAX {
+            return vec![RelPath::root()];
+        }
+        names_after(path, self.debts.renamed.iter().map(|(_, from, to)| (from, to)), NARROW_MAX)
     }
 
     /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
@@ -266,4 +260,22 @@ fn concerns(change: &ChangeKind, path: &RelPath) -> bool {
         ChangeKind::Rename { from, to, .. } => path.is_within(from) || path.is_within(to),
         other => other.path() == path,
     }
+}
+
+/// Returns a path and the names that it, or what lay there, may bear after some renames. Renamed to and fro
+/// too often to follow, each time doubling them, it is the root alone: everything is looked at.
+pub(super) fn names_after<'a>(
+    path: RelPath,
+    renames: impl Iterator<Item = (&'a RelPath, &'a RelPath)>,
+    most: usize,
+) -> Vec<RelPath> {
+    let mut names = vec![path];
+    for (from, to) in renames {
+        let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
+        names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        if names.len() > most {
+            return vec![RelPath::root()];
+        }
+    }
+    names
 }

@@ -96,6 +96,13 @@ struct Inner {
 }
 
 impl Inner {
+    fn push_live(&mut self, changes: impl IntoIterator<Item = Change>, issued: Instant) {
+        for change in changes {
+            let counts = counts_as_lag(&change.kind);
+            self.live.push(Parcel { change, issued, lane: Lane::Live, counts });
+        }
+    }
+
     /// Makes one rescan of too many changes.
     fn bound_live(&mut self, issued: Instant) {
         if self.live.len() > LIVE_MAX {
@@ -130,10 +137,7 @@ impl Mailbox {
     pub fn push_live(&self, changes: impl IntoIterator<Item = Change>) {
         let issued = Instant::now();
         let mut inner = self.lock();
-        for change in changes {
-            let counts = counts_as_lag(&change.kind);
-            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts });
-        }
+        inner.push_live(changes, issued);
         inner.bound_live(issued);
         drop(inner);
         self.changed.notify_all();
@@ -145,10 +149,7 @@ impl Mailbox {
         let issued = Instant::now();
         let mut inner = self.lock();
         let mut waiting = std::mem::take(&mut inner.live);
-        for change in changes {
-            let counts = counts_as_lag(&change.kind);
-            inner.live.push(Parcel { change, issued, lane: Lane::Live, counts });
-        }
+        inner.push_live(changes, issued);
         while let Some(parcel) = waiting.pop() {
             inner.live.push(parcel);
         }

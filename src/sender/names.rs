@@ -59,6 +59,10 @@ impl Names {
 
     /// Notes whether a file is to be read again under a name.
     pub fn mark(&mut self, id: FileId, path: &RelPath, unread: bool) {
+        // Most files have one name: nothing is made to look for them.
+        if !self.by_file.contains_key(&id) {
+            return;
+        }
         if let Some(known) = self.by_name.get_mut(&(path.clone(), id)) {
             *known = unread;
         }

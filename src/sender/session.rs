@@ -122,7 +122,7 @@ pub struct Session {
     /// The directory of the change that was sent last, within one call of `send_all`.
     pub(super) way: Option<Way>,
     /// While there is something to send.
-    reader: Option<Reader>,
+    pub(super) reader: Option<Reader>,
     /// What was found of the last path that was to be deleted.
     pub(super) gone: Option<Gone>,
     /// What the last small file held: room for the next.
@@ -248,7 +248,6 @@ impl Session {
             let heard = self.shared.mailbox.heard_until();
             let live = self.shared.mailbox.take(Lane::Live, LIVE_BATCH);
             if !live.is_empty() {
-                self.begin_reading();
                 self.send_all(live)?;
                 self.commit()?;
                 continue;
@@ -264,7 +263,6 @@ impl Session {
             if self.jobs.has_room() {
                 let bulk = self.shared.mailbox.take(Lane::Bulk, BULK_BATCH);
                 if !bulk.is_empty() {
-                    self.begin_reading();
                     self.send_all(bulk)?;
                     if self.is_batch_full() {
                         self.commit()?;
@@ -302,11 +300,6 @@ impl Session {
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until), false);
         }
-    }
-
-    fn begin_reading(&mut self) {
-        let source = &self.shared.source;
-        self.reader.get_or_insert_with(|| source.reader());
     }
 
     /// Whether more of what is large may be sent: what is small is not to wait behind it.

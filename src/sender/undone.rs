@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::debts::names_after;
 use super::session::{Renaming, Session};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::event::RescanReason;
@@ -50,17 +51,8 @@ impl Session {
             _ => path,
         };
         // What was not done may have been renamed since it was sent: its new names want a look too.
-        let mut names = vec![path];
-        for Renaming { from, to, .. } in &self.renames {
-            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
-            names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
-            if names.len() > NAMES_MAX {
-                // Renamed to and fro too often to follow: everything is looked at.
-                names = vec![RelPath::root()];
-                break;
-            }
-        }
-        for name in names {
+        let renames = self.renames.iter().map(|Renaming { from, to, .. }| (from, to));
+        for name in names_after(path, renames, NAMES_MAX) {
             match why {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {
