@@ -1,6 +1,7 @@
 //! Relative paths as bytes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +14,10 @@ pub const TEMP_PREFIX: &[u8] = b".speil-";
 /// A path below a root, as bytes: components joined by `/`, no leading or trailing slash.
 ///
 /// The empty path is the root itself. Orders bytewise, so everything below `d` lies between
-/// `d/` and `d0`.
+/// `d/` and `d0`. A copy shares the bytes: every stage has tables of the same paths.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
-pub struct RelPath(Vec<u8>);
+pub struct RelPath(Arc<[u8]>);
 
 /// Why bytes are no [`RelPath`]. Consequence: skip; the peer or the file name is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +52,8 @@ pub fn check_name(name: &[u8]) -> Result<(), PathError> {
 
 impl RelPath {
     /// Returns the root itself.
-    pub const fn root() -> Self {
-        Self(Vec::new())
+    pub fn root() -> Self {
+        Self::default()
     }
 
     /// Checks `bytes` and returns them as a path; empty bytes are the root.
@@ -70,20 +71,28 @@ impl RelPath {
                 })?;
             }
         }
-        Ok(Self(bytes))
+        Ok(Self(bytes.into()))
     }
 
     /// Returns the path of `name` below this one. The name must have passed [`check_name`].
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {
         debug_assert!(check_name(name).is_ok());
-        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
-        if !self.0.is_empty() {
-            bytes.extend_from_slice(&self.0);
-            bytes.push(b'/');
+        if self.is_root() { Self(name.into()) } else { Self::of_parts(&self.0, b'/', name) }
+    }
+
+    /// Returns both parts with a byte in between, by way of the stack where they are as short as most.
+    fn of_parts(head: &[u8], between: u8, tail: &[u8]) -> Self {
+        let mut short = [0; 256];
+        let len = head.len() + 1 + tail.len();
+        if let Some((whole, _)) = short.split_at_mut_checked(len) {
+            let (first, rest) = whole.split_at_mut(head.len());
+            first.copy_from_slice(head);
+            rest[0] = between;
+            rest[1..].copy_from_slice(tail);
+            return Self((&*whole).into());
         }
-        bytes.extend_from_slice(name);
-        Self(bytes)
+        Self([head, &[between], tail].concat().into())
     }
 
     /// Returns the directory that holds this path; `None` for the root.
@@ -91,7 +100,7 @@ impl RelPath {
         if self.0.is_empty() {
             return None;
         }
-        Some(Self(self.parent_bytes().to_vec()))
+        Some(Self(self.parent_bytes().into()))
     }
 
     /// Returns the path of the directory that holds this path, as bytes; empty for the root itself.
@@ -140,12 +149,7 @@ impl RelPath {
         if rest.is_empty() {
             return Some(to.clone());
         }
-        let mut bytes = to.0.clone();
-        if !bytes.is_empty() {
-            bytes.push(b'/');
-        }
-        bytes.extend_from_slice(rest);
-        Some(Self(bytes))
+        Some(if to.is_root() { Self(rest.into()) } else { Self::of_parts(&to.0, b'/', rest) })
     }
 
     /// Returns the part of this path below `above`; `None` if it is not within it.
@@ -156,11 +160,7 @@ impl RelPath {
     /// Returns the half-open range of byte strings that holds every path strictly below this one,
     /// for range queries over sorted maps. Not meaningful for the root, below which everything lies.
     pub fn below_range(&self) -> (Self, Self) {
-        let mut low = self.0.clone();
-        low.push(b'/');
-        let mut high = self.0.clone();
-        high.push(b'/' + 1);
-        (Self(low), Self(high))
+        (Self::of_parts(&self.0, b'/', b""), Self::of_parts(&self.0, b'/' + 1, b""))
     }
 
     /// Returns the bytes of the path.
@@ -178,7 +178,7 @@ impl TryFrom<serde_bytes::ByteBuf> for RelPath {
 
 impl From<RelPath> for serde_bytes::ByteBuf {
     fn from(path: RelPath) -> Self {
-        Self::from(path.0)
+        Self::from(path.0.to_vec())
     }
 }
 
