@@ -25,6 +25,8 @@ struct Talk {
     writer: FrameWriter<File>,
     /// Everything that was heard, as text, and contents.
     heard: Arc<Mutex<Heard>>,
+    /// What is said to have come torn, however often it is sent.
+    torn: Option<RelPath>,
 }
 
 #[derive(Default)]
@@ -72,8 +74,11 @@ impl Talk {
             }
             Ok(ToReceiver::Put { path, data, .. }) => {
                 heard.contents.extend_from_slice(&data);
-                heard.names.push(path);
-                return true;
+                heard.names.push(path.clone());
+                if self.torn.as_ref() != Some(&path) {
+                    return true;
+                }
+                ToSender::Undone { path, why: Why::Torn }
             }
             Ok(ToReceiver::Data { data, .. }) => {
                 heard.contents.extend_from_slice(&data);
@@ -149,7 +154,8 @@ impl Stand {
                 let mut from = BufReader::new(from);
                 let mut writer = FrameWriter::new(to);
                 if writer.raw(&MAGIC).is_ok() && read_magic(&mut from).is_ok() {
-                    let mut talk = Talk { reader: FrameReader::new(from), writer, heard: Arc::clone(&heard) };
+                    let (reader, heard) = (FrameReader::new(from), Arc::clone(&heard));
+                    let mut talk = Talk { reader, writer, heard, torn: None };
                     lie(&mut talk);
                 }
                 connections.fetch_add(1, Ordering::AcqRel);
@@ -308,6 +314,24 @@ fn endless_problems_and_listings_cost_bounded_memory() {
         while talk.serve() {}
     });
     eventually("it was heard out", || stand.has_heard("offered"));
+    stand.holds();
+}
+
+#[test]
+fn a_file_that_never_arrives_whole_is_a_problem_after_so_many_sendings() {
+    let stand = Stand::new(|talk| {
+        talk.torn = Some(path("offered"));
+        if talk.greet(greeting()) {
+            while talk.serve() {}
+        }
+    });
+    let said = |line: &String| line.contains("\"offered\"") && line.contains("EBUSY");
+    let daemon = stand.daemon.as_ref().unwrap();
+    eventually("it is said", || daemon.stderr().iter().any(said));
+    let heard = stand.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let sendings = heard.names.iter().filter(|name| **name == path("offered")).count();
+    drop(heard);
+    assert!((17..50).contains(&sendings), "{sendings}");
     stand.holds();
 }
 
