@@ -47,8 +47,8 @@ pub use model::{
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{
-    UnitError, parse_bwlimit, parse_duration, parse_interval, parse_max_delete, parse_size, seconds,
-    split_words,
+    CONNECTIONS_MAX, UnitError, parse_bwlimit, parse_connections, parse_duration, parse_interval,
+    parse_max_delete, parse_size, seconds, split_words,
 };
 pub use validate::Invalid;
 

@@ -10,6 +10,7 @@
 //! Both sides open with [`MAGIC`] and their hello, so that what a login shell prints on standard
 //! output is recognised for what it is.
 
+mod bundle;
 mod confinement;
 mod examination;
 mod frame;
@@ -20,6 +21,7 @@ mod paths;
 mod place;
 mod version;
 
+pub use bundle::{PIECE_HEADER_LEN, PIECE_LEN_MAX, parse_piece_header, piece_header};
 pub use confinement::Confinement;
 pub use examination::{Examination, Stated};
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
@@ -30,4 +32,4 @@ pub use message::{
 };
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
-pub use version::{VERSION, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE};
+pub use version::{VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE};

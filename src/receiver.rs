@@ -9,6 +9,7 @@
 
 mod access;
 mod apply;
+mod bundle;
 mod cases;
 mod confine;
 mod durable;
@@ -31,20 +32,24 @@ mod streams;
 mod trash;
 mod undo;
 
+use std::ffi::OsStr;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_bytes::ByteBuf;
 
 use crate::error::io_text;
-use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, read_magic};
+use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, read_magic};
 
 pub use standing::{Standing, standing};
 
 use apply::Applier;
+use bundle::{Input, Places};
 use owners::Names;
 use reply::Reply;
 
@@ -120,9 +125,10 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
     let patient = IdleReader { input, limit: HANDSHAKE_LIMIT, until: Some(Instant::now() + HANDSHAKE_LIMIT) };
     let mut input = BufReader::with_capacity(256 * 1024, patient);
     read_magic(&mut input)?;
-    let mut reader = FrameReader::new(input);
+    let mut reader = FrameReader::new(Input::One(input));
     let hello = match reader.read::<ToReceiver<'_>>()? {
         ToReceiver::Hello(hello) => hello,
+        ToReceiver::Join { root, place } => return join((&root, &place), reader.get_mut(), &reply, options),
         _ => return Err(ReceiverError::Unexpected),
     };
     let mut session = match greeting::open(&hello, options) {
@@ -132,15 +138,28 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
             return Err(ReceiverError::Refused(Box::new(refusal)));
         }
     };
-    let patient = reader.get_mut().get_mut();
-    patient.limit = Duration::from_millis(hello.idle_limit_ms).clamp(Duration::from_secs(1), IDLE_LIMIT);
-    patient.until = None;
+    if let Some(one) = reader.get_mut().one() {
+        let limit = Duration::from_millis(hello.idle_limit_ms).clamp(Duration::from_secs(1), IDLE_LIMIT);
+        (one.get_mut().limit, one.get_mut().until) = (limit, None);
+    }
     reply.hello(session.reply.clone())?;
     let _stand_in = session.stand_in.take();
+    let (root, tag) = (Arc::clone(&session.root), session.tag);
     let mut applier = Applier::new(session, &hello, Arc::clone(&reply), names)?;
+    let mut places = None;
     loop {
         match reader.read::<ToReceiver<'_>>() {
             Ok(ToReceiver::Bye) => break,
+            Ok(ToReceiver::Widen { connections }) if !hello.dry_run => {
+                // A filesystem may have no FIFOs: then one connection must do.
+                places = Places::new(&root, tag, connections).ok();
+                let names = places.iter().flat_map(Places::names).map(|name| ByteBuf::from(name.as_slice()));
+                reply.send(&ToSender::Places(names.collect()))?;
+            }
+            Ok(ToReceiver::Bundled) => {
+                let places = places.take().ok_or(ReceiverError::Unexpected)?;
+                reader.get_mut().bundle(places).map_err(own("take in connections"))?;
+            }
             Ok(message) => applier.handle(message)?,
             Err(FrameError::Closed) => break,
             Err(error) => return Err(error.into()),
@@ -148,6 +167,25 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
     }
     applier.finish();
     Ok(())
+}
+
+/// Runs the agent of a further connection until the session that it belongs to is over.
+fn join(
+    (root, place): (&[u8], &[u8]),
+    input: &mut Input,
+    reply: &Reply,
+    options: &Options,
+) -> Result<(), ReceiverError> {
+    let own = |what| move |error| ReceiverError::Own { what, error };
+    let path = options.root.clone().unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(root)));
+    let root = crate::disk::Root::open(&path).map_err(own("open root"))?;
+    if options.confine {
+        confine::confine(root.as_fd());
+    }
+    // The sender waits for the answer, so that nothing has been read ahead.
+    let input = input.one().filter(|one| one.buffer().is_empty()).ok_or(ReceiverError::Unexpected)?;
+    let joined = || reply.send(&ToSender::Joined).map_err(|error| io::Error::other(error.to_string()));
+    bundle::relay(&root, place, &input.get_ref().input, joined).map_err(own("join"))
 }
 
 /// Reads a descriptor, and gives up after a time without a byte, or when a moment has come.

@@ -11,6 +11,7 @@
 
 mod ages;
 mod bottleneck;
+mod bundle;
 mod changes;
 mod connect;
 mod debts;
@@ -47,6 +48,7 @@ mod survey;
 mod talk;
 mod undone;
 mod verify;
+mod widen;
 mod window;
 
 pub use ages::Ages;

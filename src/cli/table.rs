@@ -12,8 +12,8 @@ use super::values::{
     parse_window, text,
 };
 use crate::config::{
-    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_duration,
-    parse_interval, parse_trash, split_words,
+    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
+    parse_duration, parse_interval, parse_trash, split_words,
 };
 
 /// Which properties are kept.
@@ -229,6 +229,10 @@ pub(super) const SENT: Group = Group {
             Ok(())
         })
         .no(&["no-bwlimit"]),
+        value("connections", "N", "Connections to each target, for long fast links [default: 1]", |d, v| {
+            d.sync.connections = parse_connections(text(v)?)?;
+            Ok(())
+        }),
         value(
             "rsh",
             "COMMAND",

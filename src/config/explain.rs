@@ -228,7 +228,9 @@ fn carried(sync: &Sync) -> String {
         Compress::Auto => "compressed where that is faster",
         Compress::Always => "compressed",
     };
-    format!("{rate}, {compress}; gives a silent connection up after {}", span(sync.timeout))
+    let connections =
+        if sync.connections > 1 { format!(", over {} connections", sync.connections) } else { String::new() };
+    format!("{rate}, {compress}{connections}; gives a silent connection up after {}", span(sync.timeout))
 }
 
 /// Returns what an administrator should think twice about. `exists` says whether a file of that name

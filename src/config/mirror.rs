@@ -11,18 +11,19 @@ use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{clean, name_targets, parse_target};
-use crate::config::units::{parse_bwlimit, parse_max_delete, split_words};
+use crate::config::units::{parse_bwlimit, parse_connections, parse_max_delete, split_words};
 use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
     Verify,
 };
 
 /// Every key of the layer.
-const KEYS: [&str; 52] = [
+const KEYS: [&str; 53] = [
     "_layer",
     "acls",
     "agent",
     "bwlimit",
+    "connections",
     "chmod",
     "chown",
     "compress",
@@ -330,6 +331,11 @@ fn working(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
         &mut sync.transport,
     )?;
     section.flag("forceRoot", &mut sync.force_root)?;
+    if let Some(given) = section.get("connections") {
+        let count = plain(given).and_then(|text| parse_connections(&text).ok());
+        sync.connections =
+            count.ok_or_else(|| section.wrong("connections", given, "a number from 1 to 16"))?;
+    }
     if let Some(given) = section.get("bwlimit").filter(|&given| *given != Raw::Bool(false)) {
         let rate = plain(given).and_then(|text| parse_bwlimit(&text).ok());
         sync.bwlimit = rate.ok_or_else(|| {

@@ -167,6 +167,8 @@ pub struct Sync {
     pub bwlimit: Option<u64>,
     /// Whether data is compressed on the way.
     pub compress: Compress,
+    /// Connections to each target, 1 to 16: one channel of OpenSSH carries 2 MiB per round trip.
+    pub connections: u8,
     /// How changes are noticed.
     pub watch: Backend,
     /// Time between two walks of the poll backend.
@@ -217,6 +219,7 @@ impl Sync {
             durability: Durability::Batch,
             bwlimit: None,
             compress: Compress::Auto,
+            connections: 1,
             watch: Backend::Auto,
             poll_interval: Duration::from_secs(10),
             transport: Transport::Ssh,

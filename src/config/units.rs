@@ -13,6 +13,9 @@ const SECONDS_MAX: f64 = 10.0 * 366.0 * 86400.0;
 /// Smallest rate that rsync takes, in bytes a second.
 const RATE_MIN: f64 = 512.0;
 
+/// Connections to one target at most, the first one included.
+pub const CONNECTIONS_MAX: u8 = 16;
+
 /// A text that is no quantity. Consequence: die; the configuration is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -31,6 +34,9 @@ pub enum UnitError {
     /// A rate too low to move anything.
     #[error("too small: at least 512 bytes a second, or 0 for no limit")]
     RateTooSmall,
+    /// No number of connections.
+    #[error("expected a number from 1 to {CONNECTIONS_MAX}")]
+    Connections,
     /// No limit on deletes.
     #[error("expected a number such as 100, a share such as 20%, or none")]
     MaxDelete,
@@ -128,6 +134,15 @@ pub fn parse_bwlimit(text: &str) -> Result<Option<u64>, UnitError> {
         return Ok(None);
     }
     if rate < RATE_MIN { Err(UnitError::RateTooSmall) } else { Ok(Some(rate.round() as u64)) }
+}
+
+/// Returns a number of connections to one target.
+///
+/// # Errors
+/// [`UnitError::Connections`] for anything but 1 to 16.
+pub fn parse_connections(text: &str) -> Result<u8, UnitError> {
+    let count = text.trim().parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+    count.ok_or(UnitError::Connections)
 }
 
 /// Returns a number times its unit; one without a unit times `plain`.

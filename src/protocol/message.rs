@@ -440,6 +440,23 @@ pub enum ToReceiver<'a> {
         /// Somebody may have been writing while it was read.
         provisional: bool,
     },
+    /// Asks for places where further connections may join, so many at most; answered by
+    /// [`ToSender::Places`]. Since [`VERSION_BUNDLE`](super::VERSION_BUNDLE), as what follows.
+    Widen {
+        /// How many.
+        connections: u8,
+    },
+    /// First message on a further connection; answered by [`ToSender::Joined`].
+    Join {
+        /// The target's directory. An agent started with `--root` takes its own.
+        #[serde(with = "serde_bytes")]
+        root: Vec<u8>,
+        /// One of the places.
+        #[serde(with = "serde_bytes")]
+        place: Vec<u8>,
+    },
+    /// To each place a connection has come; from here on everything comes in pieces over all of them.
+    Bundled,
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -586,6 +603,10 @@ pub enum ToSender<'a> {
         /// Whether this is the last piece.
         last: bool,
     },
+    /// Where further connections may join; none where there can be none.
+    Places(Vec<serde_bytes::ByteBuf>),
+    /// This connection has joined.
+    Joined,
 }
 
 #[cfg(test)]

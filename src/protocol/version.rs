@@ -7,15 +7,18 @@
 /// | 1 | everything but the following |
 /// | 2 | [`ToReceiver::State`](super::ToReceiver::State); [`Hello::terms`](super::Hello::terms), what is kept, and putting it back |
 /// | 3 | [`ToReceiver::Duplicate`](super::ToReceiver::Duplicate) |
+/// | 4 | several connections: [`ToReceiver::Widen`](super::ToReceiver::Widen) and what follows |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// First version in which the sender states how it does.
 pub const VERSION_STATE: u32 = 2;
 /// First version in which a receiver keeps what it removes and replaces.
 pub const VERSION_KEPT: u32 = 2;
 /// First version in which a receiver takes content from another file of its own.
 pub const VERSION_DUPLICATE: u32 = 3;
+/// First version in which a session may go over several connections.
+pub const VERSION_BUNDLE: u32 = 4;
 /// Oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;

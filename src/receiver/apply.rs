@@ -159,7 +159,9 @@ impl Applier {
                 super::undo::undo(&self.root, &order, &self.reply)?;
             }
             ToReceiver::Undo(_) => return Err(ReceiverError::Unexpected),
-            ToReceiver::Hello(_) | ToReceiver::Bye => return Err(ReceiverError::Unexpected),
+            ToReceiver::Hello(_) | ToReceiver::Bye | ToReceiver::Widen { .. } => {
+                return Err(ReceiverError::Unexpected);
+            }
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
             change => {
                 self.change(change)?;

@@ -12,13 +12,15 @@ use super::hello::{hello, place_of};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
-use super::replies;
+use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
+use super::widen::{First, widen};
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_KEPT, VERSION_MIN,
+    FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE, VERSION_KEPT,
+    VERSION_MIN,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
@@ -60,7 +62,7 @@ impl Session {
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
         let (greeted, greeting) = bounded(1);
-        let (handover, shared_in) = bounded::<Arc<Shared>>(1);
+        let (handover, shared_in) = bounded(1);
         let reader = link.reader;
         let thread = std::thread::Builder::new()
             .name("replies".to_owned())
@@ -99,8 +101,13 @@ impl Session {
             let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
             return Err(SessionError::Fatal(text));
         }
+        let (mut control, mut missing) = (control, None);
+        if sync.connections > 1 && reply.version >= VERSION_BUNDLE && !options.dry_run {
+            let first = First { outbox: &outbox, control, handover: &handover };
+            (control, missing) = widen(transport, first, &options.target.path, (sync.connections, limit))?;
+        }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
-        let _ = handover.send(Arc::clone(&shared));
+        let _ = handover.send(Handover::Session(Arc::clone(&shared)));
         Counters::add(&shared.status.counters.connects, 1);
         shared.status.connected(&reply.program, &reply.lacks);
         shared.notice(&Notice::Connected {
@@ -108,6 +115,10 @@ impl Session {
             lacks: reply.lacks.clone(),
             confined: reply.confinement.words(),
         });
+        if let Some(why) = missing {
+            let text = format!("fewer connections than the {} wanted: {why}", sync.connections);
+            shared.notice(&Notice::Warning { text, hint: None });
+        }
         if reply.kept > 0 {
             shared.notice(&Notice::Kept { count: reply.kept });
         }

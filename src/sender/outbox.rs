@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::bottleneck::Bottleneck;
+use super::bundle::{Bundle, Way};
 use super::packer::Place;
 use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
@@ -44,7 +45,7 @@ pub(super) struct Content<'a> {
 }
 
 /// A stream that can be closed while others hold it.
-struct Pipe(Option<Box<dyn Write + Send>>);
+struct Pipe(Option<Way>);
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -64,12 +65,7 @@ struct Limit {
 }
 
 impl Outbox {
-    pub fn new(
-        writer: Box<dyn Write + Send>,
-        compress: Compress,
-        bwlimit: Option<u64>,
-        status: Arc<TargetStatus>,
-    ) -> Self {
+    pub fn new(writer: Way, compress: Compress, bwlimit: Option<u64>, status: Arc<TargetStatus>) -> Self {
         let limit = bwlimit.filter(|&limit| limit > 0).map(|bytes_per_s| Limit {
             bytes_per_s,
             paid: Instant::now(),
@@ -182,6 +178,17 @@ impl Outbox {
 
     pub fn flush(&self) -> Result<(), FrameError> {
         self.lock().writer.flush()
+    }
+
+    /// Tells the receiver that more connections have come, and takes them into use.
+    pub fn widen(&self, further: Vec<Way>) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        inner.writer.send(&ToReceiver::Bundled)?;
+        inner.writer.flush()?;
+        let pipe = inner.writer.get_mut();
+        let ways = pipe.0.take().into_iter().chain(further).collect();
+        pipe.0 = Some(Box::new(Bundle::new(ways)?));
+        Ok(())
     }
 
     /// Closes the connection in this direction; later messages fail.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
+use serde_bytes::ByteBuf;
 
 use super::error::SessionError;
 use super::resume::Chunks;
@@ -141,11 +142,14 @@ pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
     }
 }
 
+/// Messages that may come before the session listens.
+const EARLY_MAX: usize = 16;
+
 /// Reads until the connection ends: the greeting first, then everything for the session.
 pub(super) fn run(
     mut reader: Box<dyn Read + Send>,
     greeted: &Sender<Result<ReplyHello, SessionError>>,
-    handover: &Receiver<Arc<Shared>>,
+    handover: &Receiver<Handover>,
 ) {
     if let Err(error) = read_magic(&mut reader) {
         let _ = greeted.send(Err(error.into()));
@@ -160,27 +164,69 @@ pub(super) fn run(
     };
     let refused = greeting.is_err();
     let _ = greeted.send(greeting);
-    let Ok(shared) = handover.recv() else { return };
+    let mut early = Vec::new();
+    let shared = loop {
+        match handover.recv() {
+            Ok(Handover::Places(asked)) => {
+                let _ = asked.send(places(&mut reader, &mut early));
+            }
+            Ok(Handover::Session(shared)) => break shared,
+            Err(_) => return,
+        }
+    };
     if refused {
         return;
     }
     let mut signatures = HashMap::new();
-    let error = loop {
-        let counted = reader.received_bytes();
-        match reader.read::<ToSender<'_>>() {
-            Ok(message) => {
-                if let Err(error) = deliver(message, &shared, &mut signatures) {
-                    break error;
-                }
-            }
-            Err(error) => break error.into(),
-        }
-        shared.status.counters.received_bytes.fetch_add(reader.received_bytes() - counted, Ordering::Relaxed);
-    };
+    let error = early.into_iter().try_for_each(|message| deliver(message, &shared, &mut signatures)).err();
+    let error = error.unwrap_or_else(|| listen(&mut reader, &shared, &mut signatures));
     shared.inbox().dead = Some(error);
     shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     shared.view.close();
     shared.mailbox.wake();
+}
+
+/// What the thread that hears the replies waits for.
+pub(super) enum Handover {
+    /// The next answer is of places.
+    Places(Sender<Result<Vec<Vec<u8>>, SessionError>>),
+    /// Everything is for this session from now on.
+    Session(Arc<Shared>),
+}
+
+/// Reads up to the places where connections may join; what comes before is for later.
+fn places(
+    reader: &mut FrameReader<Box<dyn Read + Send>>,
+    early: &mut Vec<ToSender<'static>>,
+) -> Result<Vec<Vec<u8>>, SessionError> {
+    loop {
+        match reader.read::<ToSender<'_>>()? {
+            ToSender::Places(places) => return Ok(places.into_iter().map(ByteBuf::into_vec).collect()),
+            ToSender::Partials(marks) if early.len() < EARLY_MAX => early.push(ToSender::Partials(marks)),
+            ToSender::Fatal(text) => return Err(SessionError::Fatal(shown(&text))),
+            _ => return Err(SessionError::Fatal("it answers what it was not asked".to_owned())),
+        }
+    }
+}
+
+/// Delivers what comes until the connection ends; returns why it did.
+fn listen(
+    reader: &mut FrameReader<Box<dyn Read + Send>>,
+    shared: &Shared,
+    signatures: &mut HashMap<StreamId, Signature>,
+) -> SessionError {
+    loop {
+        let counted = reader.received_bytes();
+        match reader.read::<ToSender<'_>>() {
+            Ok(message) => {
+                if let Err(error) = deliver(message, shared, signatures) {
+                    return error;
+                }
+            }
+            Err(error) => return error.into(),
+        }
+        shared.status.counters.received_bytes.fetch_add(reader.received_bytes() - counted, Ordering::Relaxed);
+    }
 }
 
 fn deliver(
@@ -240,7 +286,7 @@ fn deliver(
         ToSender::Partial { stream, chunk_len, hashes } => {
             Reply::Partial(stream, Chunks::new(chunk_len, &hashes))
         }
-        ToSender::Examined(_) | ToSender::Kept { .. } => {
+        ToSender::Examined(_) | ToSender::Kept { .. } | ToSender::Places(_) | ToSender::Joined => {
             return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
         }
     };

@@ -3,6 +3,7 @@
 mod allow;
 mod attack;
 mod cli;
+mod connections;
 mod contrib;
 mod cron;
 mod doctor;
