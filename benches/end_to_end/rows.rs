@@ -43,7 +43,7 @@ use Goal::{AtMost, Share};
 const NOTHING: fn(&Arena) -> Result<(), Failure> = |_| Ok(());
 
 /// Every row, in the order of the report.
-pub static ALL: [Row; 26] = [
+pub static ALL: [Row; 27] = [
     Row {
         name: "latency",
         title: "10 kB file written, until it is seen whole on the target",
@@ -115,6 +115,14 @@ pub static ALL: [Row; 26] = [
         goals: &[Share("seconds", Rsync, 0.8), Share("sent_mb", Rsync, 1.0)],
         prepare: pass::prepare_first_copy_far,
         measure: pass::first_copy_far,
+    },
+    Row {
+        name: "long-link",
+        title: "one file of 256 MiB at a round trip of 110 ms, over four connections",
+        contenders: &[Speil, Rsync],
+        goals: &[Share("seconds", Rsync, 0.5)],
+        prepare: pass::prepare_long_link,
+        measure: pass::long_link,
     },
     Row {
         name: "unchanged",

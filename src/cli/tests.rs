@@ -180,6 +180,7 @@ fn options_of_sending_and_telling_reach_their_fields() {
         (&["--compress"], |t| t.sync.compress == Compress::Always),
         (&["-z", "--compress=auto"], |t| t.sync.compress == Compress::Auto),
         (&["--bwlimit=1m"], |t| t.sync.bwlimit == Some(1 << 20)),
+        (&["--connections=16"], |t| t.sync.connections == 16),
         (&["--bwlimit=1m", "--no-bwlimit"], |t| t.sync.bwlimit.is_none()),
         (&["--bwlimit=1m", "--bwlimit=2m"], |t| t.sync.bwlimit == Some(2 << 20)),
         (&["--timeout=5"], |t| t.sync.timeout == Duration::from_secs(5)),
@@ -356,6 +357,7 @@ fn leading_words_of_rsync_path_go_before_the_agent() {
 #[test]
 fn values_that_make_no_sense_are_refused_with_option_and_value() {
     for (option, needle) in [
+        ("--connections=17", "--connections \"17\": expected a number from 1 to 16"),
         ("--bwlimit=fast", "--bwlimit \"fast\": expected a rate"),
         ("--timeout=-1", "--timeout \"-1\""),
         ("--max-delete=x", "--max-delete \"x\""),

@@ -83,7 +83,7 @@ sync {
   delete = "startup", maxDelete = "25%", deleteGuard = false, deleteExcluded = true,
   filter = { "P lost+found/" }, include = "keep/", exclude = { "*.tmp", "/cache/" },
   reconcile = { interval = "1h30m", verify = "checksum" },
-  durability = "file", bwlimit = "20M", compress = false, watch = "poll", pollInterval = 7,
+  durability = "file", bwlimit = "20M", connections = 4, compress = false, watch = "poll", pollInterval = 7,
   transport = "ssh2", agent = { "sudo", "speil" }, numericIds = true, oneFileSystem = true,
   perms = false, owner = false, group = false, times = false, dirTimes = false, linkTimes = false,
   xattrs = false, privilegedXattrs = false, acls = false, hardLinks = false, devices = false,
@@ -109,6 +109,7 @@ fn every_key_reaches_the_model() {
     sync.reconcile = Reconcile { interval: Some(Duration::from_secs(5400)), verify: Verify::Checksum };
     sync.durability = Durability::File;
     sync.bwlimit = Some(20 << 20);
+    sync.connections = 4;
     sync.compress = Compress::Never;
     sync.watch = Backend::Poll;
     sync.poll_interval = Duration::from_secs(7);

@@ -91,15 +91,9 @@ impl Session {
             }
         };
         sent?;
-        if !(VERSION_MIN..=VERSION).contains(&reply.version) {
+        if let Err(error) = suits(&reply, options) {
             control.kill();
-            let (newest, program) = (reply.version, reply.program);
-            return Err(SessionError::Refused(Refusal::Version { newest, program }));
-        }
-        if sync.trash.is_some() && reply.version < VERSION_KEPT && !options.dry_run {
-            control.kill();
-            let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
-            return Err(SessionError::Fatal(text));
+            return Err(error);
         }
         let (mut control, mut missing) = (control, None);
         if sync.connections > 1 && reply.version >= VERSION_BUNDLE && !options.dry_run {
@@ -181,4 +175,17 @@ impl Session {
             }
         })
     }
+}
+
+/// Whether a session can be had with an agent that greets like this.
+fn suits(reply: &ReplyHello, options: &SessionOptions) -> Result<(), SessionError> {
+    if !(VERSION_MIN..=VERSION).contains(&reply.version) {
+        let (newest, program) = (reply.version, reply.program.clone());
+        return Err(SessionError::Refused(Refusal::Version { newest, program }));
+    }
+    if options.sync.trash.is_some() && reply.version < VERSION_KEPT && !options.dry_run {
+        let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
+        return Err(SessionError::Fatal(text));
+    }
+    Ok(())
 }

@@ -63,6 +63,33 @@ pub fn first_copy_far(arena: &Arena, contender: Contender) -> Result<Figures, Fa
     Ok(figures)
 }
 
+/// One file of noise, which nothing can shrink.
+pub fn prepare_long_link(arena: &Arena) -> Result<(), Failure> {
+    let len = if arena.quick { 32 << 20 } else { 256 << 20 };
+    Ok(fs::write(arena.empty_dir("source")?.join("large"), Rng::new(9).bytes(len))?)
+}
+
+/// One OpenSSH channel carries 2 MiB per round trip: rsync has one, speil four, and one for comparison.
+pub fn long_link(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
+    let source = arena.path("source");
+    let proxy = arena.proxy(Link { round_trip: Duration::from_millis(110), rate: None });
+    let ssh = arena.ssh_through(proxy.address());
+    let run = |options: &[&str]| {
+        let target = arena.empty_dir("target")?;
+        let route = Route { source: &source, target: &target, ssh: &ssh };
+        let mut command = contender::pass(arena, contender, route)?;
+        command.args(options);
+        measure::run(arena, contender, command, route)
+    };
+    if contender != Contender::Speil {
+        return run(&[]);
+    }
+    let alone = run(&[])?.first().map_or(0.0, |(_, seconds)| *seconds);
+    let mut figures = run(&["--connections=4"])?;
+    figures.push(("one_connection_seconds", alone));
+    Ok(figures)
+}
+
 pub fn prepare_unchanged(arena: &Arena) -> Result<(), Failure> {
     prepare_first_copy(arena)?;
     copy_tree(&arena.path("source"), &arena.path("target"))?;
