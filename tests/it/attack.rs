@@ -393,6 +393,40 @@ fn a_second_hello_and_changes_in_a_dry_run_end_the_session() {
     assert!(!field.root().join("file").exists());
 }
 
+/// How many temporary entries stand in a root.
+fn temporary(root: &Path) -> usize {
+    let names = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with(".speil-")).count()
+}
+
+#[test]
+fn connections_that_are_none_end_the_session_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(dir.path().join(".speil-outside"), "").unwrap();
+    let mut client = Client::open(&root, &[]);
+    let _ = client.send(&ToReceiver::Bundled);
+    assert!(client.end() > 0, "there are no places");
+    // However many are asked for, and however often.
+    let mut client = Client::open(&root, &[]);
+    for _ in 0..20 {
+        client.send(&ToReceiver::Widen { connections: u8::MAX }).unwrap();
+    }
+    client.settle(1);
+    assert_eq!(temporary(&root), 15);
+    // Nobody has come; and no piece has so many bytes.
+    let _ = client.send(&ToReceiver::Bundled);
+    let _ = client.send(&ToReceiver::Mkdir { path: path("made"), attrs: attrs(Kind::Dir, 0o755) });
+    assert!(client.end() > 0);
+    assert_eq!(temporary(&root), 0);
+    assert!(!root.join("made").exists());
+    for place in [&b".speil-outside"[..], b"../.speil-outside", b"/dev/null", b"", &[b'.'; 5000]] {
+        let join = ToReceiver::Join { root: b"/".to_vec(), place: place.to_vec() };
+        assert!(feed(&root, &framed(&join)).is_some_and(|status| status > 0), "{place:?}");
+    }
+}
+
 #[test]
 fn content_is_taken_from_regular_files_of_the_tree_alone() {
     let field = Field::new();

@@ -400,7 +400,7 @@ fn sync_in_process_brings_the_agent_and_the_tree() {
 
     fs::write(source.join("second"), b"2").expect("a file");
     let agent = format!("--agent={SPEIL} agent");
-    let _ = sync(&environment, &path, &[&agent, &from, &to]).succeeded();
+    let _ = sync(&environment, &path, &["--connections=3", &agent, &from, &to]).succeeded();
     assert_eq!(fs::read(target.join("second")).expect("the copy"), b"2");
 }
 
