@@ -403,6 +403,9 @@ impl Session {
             let mut touched: Vec<RelPath> = std::mem::take(&mut self.touched).into_iter().collect();
             touched.sort_by_key(|path| std::cmp::Reverse(path.depth()));
             if self.shared.mask.keeps_time(crate::tree::Kind::Dir) {
+                // A time that cannot be read is owed since the first change that touched its directory.
+                let since = self.open.iter().map(|parcel| parcel.change.since).min();
+                self.since = since.unwrap_or(self.since);
                 for path in touched {
                     self.send_dir_time(path)?;
                 }
