@@ -133,6 +133,13 @@ impl Session {
         }
     }
 
+    /// Has the time of a path's directory set where the target has not done what was sent for the path: what
+    /// it began came and went there, and what follows may be sent to another directory, or not at all.
+    pub(super) fn touch_again(&mut self, path: &RelPath) {
+        self.touch_parent(path);
+        self.uncommitted = true;
+    }
+
     fn send_update(&mut self, parcel: Parcel) -> Done {
         let ChangeKind::Update { path, scope } = parcel.change.kind.clone() else { return Ok(()) };
         let began = Instant::now();
@@ -190,7 +197,8 @@ impl Session {
         };
         self.send(&message)?;
         self.shared.status.tried(path, self.batch);
-        if scope != Scope::Attributes {
+        // A directory is made where it is gone meanwhile.
+        if scope != Scope::Attributes || entry.attrs.meta.kind == Kind::Dir {
             self.touch_parent(path);
         }
         if scope == Scope::Absent {
@@ -454,9 +462,7 @@ impl Session {
         if self.shared.is_unmounted_above(path) {
             return Ok(());
         }
-        for stream in self.jobs.abandon_below(path) {
-            self.send(&ToReceiver::Abandon { stream })?;
-        }
+        self.abandon_jobs_below(path)?;
         let expect = match expected {
             Identity::Dir(dir) => Expect::Dir(*dir),
             Identity::Any => Expect::Any,
@@ -482,7 +488,10 @@ impl Session {
     /// Does what an answer of the target asks for.
     pub(super) fn answer(&mut self, reply: Reply) -> Done {
         match reply {
-            Reply::Problem(path, operation, errno) => self.fail(&path, &operation, errno, true),
+            Reply::Problem(path, operation, errno) => {
+                self.touch_again(&path);
+                self.fail(&path, &operation, errno, true);
+            }
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),

@@ -184,13 +184,13 @@ impl Jobs {
         std::mem::take(&mut self.renamed)
     }
 
-    /// Ends the streams of a path and everything below it, and returns them.
-    pub fn abandon_below(&mut self, path: &RelPath) -> Vec<StreamId> {
+    /// Ends the streams of a path and everything below it, and returns them with their paths.
+    pub fn abandon_below(&mut self, path: &RelPath) -> Vec<(StreamId, RelPath)> {
         let mut ended = Vec::new();
         self.jobs.retain(|job| {
             let below = job.path.is_within(path);
             if below {
-                ended.push(job.stream);
+                ended.push((job.stream, job.path.clone()));
             }
             !below
         });
@@ -343,6 +343,8 @@ impl Session {
 
     fn drop_job(&mut self, job: &Job) -> Result<bool, SessionError> {
         self.send(&ToReceiver::Abandon { stream: job.stream })?;
+        // What was begun came and went in the directory.
+        self.touch_parent(&job.path);
         Ok(false)
     }
 
@@ -470,8 +472,14 @@ impl Session {
 
     /// Gives up what is in flight.
     pub(super) fn abandon_jobs(&mut self) -> Result<(), SessionError> {
-        for stream in self.jobs.abandon_below(&RelPath::root()) {
+        self.abandon_jobs_below(&RelPath::root())
+    }
+
+    /// Gives up what is in flight of a path and everything below it.
+    pub(super) fn abandon_jobs_below(&mut self, path: &RelPath) -> Result<(), SessionError> {
+        for (stream, path) in self.jobs.abandon_below(path) {
             self.send(&ToReceiver::Abandon { stream })?;
+            self.touch_parent(&path);
         }
         Ok(())
     }

@@ -46,13 +46,18 @@ impl Session {
         if why == Why::Torn {
             self.whole.insert(path.clone());
         }
+        // What was not done may have been renamed since it was sent: its new names want a look too.
+        let renames: Vec<_> =
+            self.renames.iter().map(|Renaming { from, to, .. }| (from.clone(), to.clone())).collect();
+        let names_of = |path| names_after(path, renames.iter().map(|(from, to)| (from, to)), NAMES_MAX);
+        for name in names_of(path.clone()) {
+            self.touch_again(&name);
+        }
         let path = match why {
             Why::NoParent => path.parent().unwrap_or_default(),
             _ => path,
         };
-        // What was not done may have been renamed since it was sent: its new names want a look too.
-        let renames = self.renames.iter().map(|Renaming { from, to, .. }| (from, to));
-        for name in names_after(path, renames, NAMES_MAX) {
+        for name in names_of(path) {
             match why {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {

@@ -89,6 +89,12 @@ pub(super) fn dir_id_at(parent: impl AsFd, name: &[u8]) -> Result<FileId, Errno>
     Ok(FileId { dev: stat.st_dev, ino: stat.st_ino })
 }
 
+/// Whether `name` in `parent` is a directory; `ENOENT` if nothing stands there.
+pub(super) fn is_dir_at(parent: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
 /// Calls `visit` with each name and whether it is a directory.
 pub(super) fn list(dir: impl AsFd, mut visit: impl FnMut(&[u8], bool)) -> Result<(), Errno> {
     let dir = dir.as_fd();

@@ -70,8 +70,12 @@ pub(super) struct Inotify {
     due: Due,
     /// Directories that the last count found beyond what is watched.
     unwatched: u64,
+    /// When the kernel was last asked for more.
+    drained: Instant,
     /// The last rename, to recognise an exchange by its second half.
-    last_move: Option<root::Pair>,
+    last_move: Option<apply::Move>,
+    /// What went last to where nobody looks.
+    departed: Option<nodes::Place>,
     /// The watch on the directory of the marks.
     marks: Option<Wd>,
 }
@@ -100,7 +104,9 @@ impl Inotify {
             root: Root::default(),
             due: Due::default(),
             unwatched: 0,
+            drained: Instant::now(),
             last_move: None,
+            departed: None,
             marks: None,
         };
         // Without it, whoever asks is told that nobody knows.
@@ -114,6 +120,7 @@ impl Inotify {
 
     /// Moves what the kernel holds into the queue; says whether that was anything.
     fn drain(&mut self) -> bool {
+        self.drained = Instant::now();
         let (nodes, queue) = (&self.nodes, &mut self.queue);
         kernel::unsignal(self.setup.fence.ring());
         self.kernel.drain(DRAIN_READS, |raw| {
@@ -128,12 +135,12 @@ impl Inotify {
     fn process(&mut self) {
         self.due.queue = None;
         for _ in 0..ROUND_EVENTS {
-            match self.queue.next(Instant::now(), self.tuning.hold) {
+            match self.queue.next(self.drained, self.tuning.hold) {
                 Next::Event(raw) if Some(raw.wd) == self.marks => self.setup.fence.meet(&raw.name),
                 Next::Event(raw) => self.on_event(raw),
                 Next::Moved(raw, wd, name) => self.on_move(&raw, wd, &name),
                 Next::Wait(until) => {
-                    if !self.drain() {
+                    if !self.drain() && self.drained < until {
                         self.due.queue = Some(until);
                         return;
                     }

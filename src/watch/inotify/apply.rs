@@ -18,6 +18,14 @@ use super::super::kernel::{Raw, Wd};
 use super::Inotify;
 use super::grow::{Step, Walk};
 use super::nodes::Place;
+use super::root::Pair;
+
+/// A rename as the kernel told it.
+pub(super) struct Move {
+    from: Place,
+    to: Place,
+    dir: bool,
+}
 
 impl Inotify {
     /// Takes one event that is no rename within the tree.
@@ -46,8 +54,18 @@ impl Inotify {
     fn on_name(&mut self, raw: &Raw, place: Place, path: RelPath) {
         let dir = raw.mask.contains(ReadFlags::ISDIR);
         let skip = (self.setup.skip)(&path, dir);
-        if raw.mask.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+        if raw.mask.contains(ReadFlags::MOVED_TO)
+            && let Some(from) = self.departed.take()
+        {
+            // The kernel joins equal events that follow each other, whatever renames they belong to: if what
+            // went had changed places with what is not watched, this may have come from the same name.
+            self.last_move = Some(Move { from, to: place.clone(), dir });
+        }
+        if raw.mask.contains(ReadFlags::DELETE) {
             self.on_gone(raw.at, place, path, dir);
+        } else if raw.mask.contains(ReadFlags::MOVED_FROM) {
+            self.departed = Some(place.clone());
+            self.on_departure(raw.at, place, path, dir);
         } else if skip {
             if dir && raw.mask.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
                 self.drop_at(&place);
@@ -103,42 +121,67 @@ impl Inotify {
         }
     }
 
-    /// Takes a rename of which both names are in watched directories.
+    /// Takes a rename of which both names are, or were, in watched directories.
     pub(super) fn on_move(&mut self, raw: &Raw, to_wd: Wd, to_name: &[u8]) {
         let dir = raw.mask.contains(ReadFlags::ISDIR);
         let from = Place::new(raw.wd, &raw.name);
         let to = Place::new(to_wd, to_name);
+        let this = Move { from: from.clone(), to: to.clone(), dir };
+        let back = self.last_move.replace(this).filter(|last| last.from == to && last.to == from);
+        self.departed = None;
         let known = |this: &Self, place: &Place| {
             check_name(&place.name).ok().and_then(|()| this.nodes.path_of(place))
         };
         let (from_path, to_path) = match (known(self, &from), known(self, &to)) {
             (Some(from_path), Some(to_path)) => (from_path, to_path),
-            (Some(path), None) => return self.on_gone(raw.at, from, path, dir),
+            (Some(path), None) => return self.on_departure(raw.at, from, path, dir),
             (None, Some(path)) => return self.on_arrival(raw.at, to, path, dir),
             (None, None) => return,
         };
         match ((self.setup.skip)(&from_path, dir), (self.setup.skip)(&to_path, dir)) {
             (false, false) => {
-                self.tell_move(raw.at, from_path, to_path, dir);
+                self.tell_move(raw.at, (from_path, to_path), dir, back.is_some());
                 if dir {
                     self.move_dir(&from, &to);
                 } else {
-                    self.drop_at(&from);
                     self.drop_at(&to);
+                    self.drop_at(&from);
+                }
+                // What the first half brought there stays.
+                if back.is_some_and(|first| first.dir) {
+                    self.grow(vec![Step::at(from)], Walk::reporting());
                 }
             }
             (true, false) => {
-                self.gaps.remove(&from);
+                if !back.is_some_and(|first| first.dir) {
+                    self.gaps.remove(&from);
+                }
                 self.on_new(raw.at, to, to_path, dir);
             }
             (from_skipped, true) => {
                 if !from_skipped {
-                    self.on_gone(raw.at, from.clone(), from_path, dir);
+                    self.on_departure(raw.at, from.clone(), from_path, dir);
                 }
                 if dir {
                     self.gaps.remove(&from);
                     self.gaps.insert(to, Gap::Skipped);
                 }
+            }
+        }
+    }
+
+    /// A name went to where nobody looks. If it changed places with what is there, nothing else tells of
+    /// what stands here now: the half that brought that came first.
+    fn on_departure(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+        self.on_gone(at, place.clone(), path.clone(), dir);
+        match self.open_node(place.parent).map(|parent| dirfd::is_dir_at(parent, &place.name)) {
+            Some(Ok(dir)) => self.on_arrival(at, place, path, dir),
+            Some(Err(_)) => {}
+            // Its directory has moved on; it is looked for where that is found.
+            None if self.gaps.get(&place).is_some() || (self.setup.skip)(&path, dir) => {}
+            None => {
+                self.setup.out.push(at, EventKind::Create { path, dir: false });
+                self.gaps.insert(place, Gap::Missing);
             }
         }
     }
@@ -155,11 +198,10 @@ impl Inotify {
 
     /// Reports a rename. The kernel tells of an exchange as of two renames, there and back; both names
     /// then hold something else than those two say.
-    fn tell_move(&mut self, at: Instant, from: RelPath, to: RelPath, dir: bool) {
-        let exchange = self.last_move.as_ref().is_some_and(|(there, back)| *there == to && *back == from);
+    fn tell_move(&mut self, at: Instant, names: Pair, dir: bool, back: bool) {
+        let (from, to) = names;
         self.setup.out.push(at, EventKind::Move { from: from.clone(), to: to.clone(), dir });
-        self.last_move = if exchange { None } else { Some((from.clone(), to.clone())) };
-        if exchange {
+        if back {
             for path in [from, to] {
                 // The other one may be of another type, so a directory is asked for as a whole.
                 self.setup.out.rescan(path, RescanReason::Moved);

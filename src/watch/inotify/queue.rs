@@ -2,7 +2,7 @@
 //!
 //! **Invariants:** events leave in the order of the kernel, a rename at the place of its first half (the
 //! disk holds the new name from there on). A first half that has no second one yet holds back what
-//! follows it until `hold` has passed since it was read. Pure: time is an argument.
+//! follows it until the kernel was asked again `hold` after it was read. Pure: time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ impl Queue {
         self.events.push_back(raw);
     }
 
-    /// Takes what comes next.
-    pub(super) fn next(&mut self, now: Instant, hold: Duration) -> Next {
+    /// Takes what comes next. `drained`: when the kernel was last asked for more.
+    pub(super) fn next(&mut self, drained: Instant, hold: Duration) -> Next {
         while let Some(raw) = self.events.pop_front() {
             if raw.mask.contains(ReadFlags::MOVED_TO) {
                 if self.arrivals.remove(&raw.cookie).is_none() {
@@ -72,7 +72,7 @@ impl Queue {
                     return Next::Moved(raw, wd, name);
                 }
                 let until = raw.at + hold;
-                if now < until && !self.overflow {
+                if drained < until && !self.overflow {
                     self.events.push_front(raw);
                     return Next::Wait(until);
                 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
@@ -38,6 +40,8 @@ struct Standby {
     tree: Tree,
     dirty: BTreeSet<RelPath>,
     dirty_below: BTreeSet<RelPath>,
+    /// Whether it compares a directory that was renamed, as a session does.
+    compares: bool,
 }
 
 impl Standby {
@@ -53,7 +57,7 @@ impl Standby {
             EventKind::Delete { path, dir: true } | EventKind::Rescan { path, .. } => {
                 self.dirty_below.insert(path.clone());
             }
-            EventKind::Move { from, to, .. } => {
+            EventKind::Move { from, to, dir } => {
                 self.tree.retain(|path, _| !path.is_within(to));
                 self.tree = std::mem::take(&mut self.tree)
                     .into_iter()
@@ -64,6 +68,9 @@ impl Standby {
                         .into_iter()
                         .map(|path| path.rebase(from, to).unwrap_or(path))
                         .collect();
+                }
+                if *dir && self.compares {
+                    self.dirty_below.insert(to.clone());
                 }
             }
         }
@@ -96,7 +103,7 @@ impl Dice {
 fn meddle(dice: &mut Dice, root: &Path, outside: &Path, n: usize) {
     let (one, other) = (dice.path(root), dice.path(root));
     let away = outside.join(["x", "y"][dice.roll(2)]);
-    let _ = match dice.roll(12) {
+    let _ = match dice.roll(14) {
         0 | 1 => fs::create_dir(&one),
         2 => fs::create_dir_all(&one),
         3 | 4 => fs::write(&one, n.to_string()),
@@ -110,6 +117,7 @@ fn meddle(dice: &mut Dice, root: &Path, outside: &Path, n: usize) {
             }
         }
         10 => fs::rename(&one, &away),
+        11 | 12 => renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).map_err(Into::into),
         _ => fs::rename(&away, &one),
     };
 }
@@ -124,14 +132,17 @@ struct Case {
     backlog_max: usize,
     /// Whether the backend stands still now and then, so that the disk is far ahead of it.
     lag: bool,
+    /// Whether it stands still until all is done.
+    asleep: bool,
 }
 
 impl Case {
     fn new(backend: Backend, seed: u64, count: usize) -> Self {
-        Self { backend, seed, count, threads: 1, backlog_max: 1 << 18, lag: false }
+        Self { backend, seed, count, threads: 1, backlog_max: 1 << 18, lag: false, asleep: false }
     }
 
     fn run(&self, root: &Path, outside: &Path, log: &Log) {
+        let _gate = self.asleep.then(|| log.gate.lock().unwrap());
         std::thread::scope(|scope| {
             for thread in 0..self.threads {
                 scope.spawn(move || {
@@ -164,7 +175,8 @@ fn check(case: &Case) {
     case.run(rig.root(), &outside, &rig.log);
     rig.settle();
     let now = read_tree(rig.root());
-    let mut standby = Standby { tree, dirty: BTreeSet::new(), dirty_below: BTreeSet::new() };
+    let (dirty, dirty_below) = (BTreeSet::new(), BTreeSet::new());
+    let mut standby = Standby { tree, dirty, dirty_below, compares: case.asleep };
     rig.said().iter().for_each(|kind| standby.apply(kind));
     let all = now.keys().chain(standby.tree.keys());
     for path in all.filter(|path| now.get(*path) != standby.tree.get(*path)) {
@@ -206,6 +218,13 @@ fn operations_of_several_threads_against_a_listener_that_lags_are_all_known() {
 }
 
 #[test]
+fn whatever_is_done_before_the_listener_looks_is_all_known() {
+    for (backend, seed) in own_seeds(100) {
+        check(&Case { asleep: true, ..Case::new(backend, seed, 60) });
+    }
+}
+
+#[test]
 fn overflows_amid_random_operations_lose_nothing() {
     for (backend, seed) in own_seeds(5) {
         check(&Case { backlog_max: 40, lag: true, ..Case::new(backend, seed, 1000) });
@@ -234,5 +253,6 @@ fn seeds(usual: u64) -> std::ops::RangeInclusive<u64> {
 
 /// The same for each of the backends that are ours.
 fn own_seeds(usual: u64) -> impl Iterator<Item = (Backend, u64)> {
-    own().into_iter().flat_map(move |backend| seeds(usual).map(move |seed| (backend, seed)))
+    let own = own();
+    seeds(usual).flat_map(move |seed| own.clone().into_iter().map(move |backend| (backend, seed)))
 }
