@@ -463,11 +463,12 @@ impl Session {
             return Ok(());
         }
         self.abandon_jobs_below(path)?;
+        self.final_deletes.remove(path);
         let expect = match expected {
             Identity::Dir(dir) => Expect::Dir(*dir),
             Identity::Any => Expect::Any,
             Identity::Exactly(kind, meta) => {
-                self.final_deletes.insert(path.clone());
+                self.final_deletes.insert(path.clone(), self.batch);
                 Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }
             }
         };

@@ -103,8 +103,9 @@ pub struct Session {
     pub(super) linked: HashMap<FileId, Group>,
     /// Paths whose next sending is whole: a delta of theirs did not add up.
     pub(super) whole: HashSet<RelPath>,
-    /// Directories whose removal by a pass failed because something protected is in them.
-    pub(super) final_deletes: HashSet<RelPath>,
+    /// What a pass removes, with the batch until whose acknowledgement that may fail: something protected,
+    /// or new, is in a directory.
+    pub(super) final_deletes: HashMap<RelPath, BatchId>,
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
@@ -190,7 +191,7 @@ impl Session {
             recent: Recent::default(),
             linked: HashMap::new(),
             whole: HashSet::new(),
-            final_deletes: HashSet::new(),
+            final_deletes: HashMap::new(),
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
             links_doubtful: None,
@@ -477,6 +478,7 @@ impl Session {
             while self.renames.front().is_some_and(|rename| rename.batch <= acked) {
                 self.renames.pop_front();
             }
+            self.final_deletes.retain(|_, batch| *batch > acked);
             self.shared.status.acknowledged(acked);
             self.note_in_flight();
         }

@@ -21,7 +21,7 @@ const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 impl Session {
     /// Takes in that the target has not done what was sent for a path.
     pub(super) fn undone(&mut self, path: RelPath, why: Why) {
-        if why == Why::NotEmpty && self.final_deletes.remove(&path) {
+        if why == Why::NotEmpty && self.final_deletes.remove(&path).is_some() {
             // What is left there is protected by a filter, or new: the next pass knows.
             return;
         }

@@ -137,3 +137,17 @@ fn a_small_content_that_was_sent_before_is_not_sent_again() {
     assert_settles(&stand, "standby", "copies of what changes", &mirror);
     mirror.terminate();
 }
+
+#[test]
+fn a_directory_that_leaves_the_tree_again_goes_from_the_target_again() {
+    let stand = Stand::new();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    for round in 0..2 {
+        fs::create_dir(stand.source().join("d")).unwrap();
+        fs::write(stand.source().join("d/f"), "content").unwrap();
+        assert_settles(&stand, "standby", &format!("came, round {round}"), &mirror);
+        fs::rename(stand.source().join("d"), stand.path(&format!("away-{round}"))).unwrap();
+        assert_settles(&stand, "standby", &format!("left, round {round}"), &mirror);
+    }
+    mirror.terminate();
+}
