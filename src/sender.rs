@@ -18,6 +18,7 @@ mod debts;
 mod duplicates;
 mod ending;
 mod error;
+mod gate;
 mod gone;
 mod held;
 mod hello;
@@ -53,6 +54,7 @@ mod window;
 
 pub use ages::Ages;
 pub use error::SessionError;
+pub use gate::Gate;
 pub use held::Held;
 pub use keeper::{Ask, keeper};
 pub use latest::Latest;

@@ -10,7 +10,7 @@ use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::{
-    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
+    Feedback, Gate, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
     TargetStatus,
 };
 
@@ -31,6 +31,7 @@ pub(super) struct LinkOptions {
     pub sync: Sync,
     pub target: Target,
     pub source: Arc<Source>,
+    pub gate: Arc<Gate>,
     pub mailbox: Arc<Mailbox>,
     pub status: Arc<TargetStatus>,
     pub held: Arc<Held>,
@@ -94,6 +95,7 @@ fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
     };
     let around = Surroundings {
         source: Arc::clone(&options.source),
+        gate: Arc::clone(&options.gate),
         mailbox: Arc::clone(&options.mailbox),
         status: Arc::clone(&options.status),
         held: Arc::clone(&options.held),

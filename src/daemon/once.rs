@@ -8,8 +8,8 @@ use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
-    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
-    TargetStatus,
+    Feedback, Gate, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings,
+    TargetProblem, TargetStatus,
 };
 use crate::tree::{Mask, RelPath};
 
@@ -101,6 +101,7 @@ fn one(
     };
     let around = Surroundings {
         source,
+        gate: Arc::new(Gate::standing_open()),
         mailbox,
         status: Arc::clone(&status),
         held: Arc::clone(&held),

@@ -18,7 +18,7 @@ use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{Held, Mailbox, SessionError, Source, TargetStatus};
+use crate::sender::{Gate, Held, Mailbox, SessionError, Source, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
@@ -45,6 +45,7 @@ pub struct Pipeline {
     inlet: Arc<Inlet>,
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,
+    gate: Arc<Gate>,
     _marks: Option<MarkDir>,
 }
 
@@ -119,8 +120,8 @@ impl Settler {
 }
 
 impl Pipeline {
-    /// Builds and starts the pipeline of one sync: watch first, so that nothing is missed, then the
-    /// links, each of which begins with a pass.
+    /// Builds and starts the pipeline of one sync. The links connect and have their targets walked while
+    /// the watch is set up; nothing of the source is read before it stands, so that nothing is missed.
     ///
     /// # Errors
     /// [`SessionError`] if the source cannot be opened or watched at all.
@@ -142,13 +143,7 @@ impl Pipeline {
             one_file_system: sync.selection.one_file_system,
             marks: marks.as_ref().map(|dir| dir.path.clone()),
         };
-        let watcher = watch::start(&sync.source, options, skip, Arc::clone(&inlet) as Arc<dyn watch::Sink>)
-            .map_err(|error| fail(error.to_string()))?;
-        if let Some(note) = watcher.note() {
-            let (text, hint) = (note.text.clone(), note.hint.clone());
-            monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint });
-        }
-        let mut targets: Vec<RunningTarget> = sync
+        let targets: Vec<RunningTarget> = sync
             .targets
             .iter()
             .map(|target| RunningTarget {
@@ -165,22 +160,52 @@ impl Pipeline {
             .name("engine".to_owned())
             .spawn(move || engine.run(&inputs))
             .map_err(|error| fail(format!("start a thread: {error}")))?;
-        for running in &mut targets {
+        let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
+        let mut this =
+            Self { sync, targets, heard, input, inlet, engine, watcher: None, gate, _marks: marks };
+        this.link_up(&source, monitor)?;
+        this.watch(options, skip, monitor)?;
+        Ok(this)
+    }
+
+    fn link_up(&mut self, source: &Arc<Source>, monitor: &Arc<dyn Monitor>) -> Result<(), SessionError> {
+        for running in &mut self.targets {
             let options = LinkOptions {
-                sync: sync.clone(),
+                sync: self.sync.clone(),
                 target: running.target.clone(),
-                source: Arc::clone(&source),
+                source: Arc::clone(source),
+                gate: Arc::clone(&self.gate),
                 mailbox: Arc::clone(&running.mailbox),
                 status: Arc::clone(&running.status),
                 held: Arc::clone(&running.held),
                 monitor: Arc::clone(monitor),
-                feedback: Arc::clone(&inlet) as _,
+                feedback: Arc::clone(&self.inlet) as _,
             };
             let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
-            running.link = Some(link.map_err(|error| fail(format!("start a thread: {error}")))?);
+            let link = link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
+            running.link = Some(link);
         }
-        let watcher = Some(watcher);
-        Ok(Self { sync, targets, heard, input, inlet, engine: Some(engine), watcher, _marks: marks })
+        Ok(())
+    }
+
+    /// Lets the links read the source as soon as it is watched.
+    fn watch(
+        &mut self,
+        options: watch::Options,
+        skip: watch::Skip,
+        monitor: &Arc<dyn Monitor>,
+    ) -> Result<(), SessionError> {
+        let sink = Arc::clone(&self.inlet) as Arc<dyn watch::Sink>;
+        let watcher = watch::start(&self.sync.source, options, skip, sink)
+            .map_err(|error| SessionError::Source(error.to_string()))?;
+        if let Some(note) = watcher.note() {
+            let (text, hint) = (note.text.clone(), note.hint.clone());
+            monitor.notice(&Scope::new(&self.sync.name, ""), &Notice::Warning { text, hint });
+        }
+        self.watcher = Some(watcher);
+        self.gate.open();
+        self.targets.iter().for_each(|running| running.mailbox.wake());
+        Ok(())
     }
 
     /// Asks for a comparison of the whole tree on every target.
@@ -257,6 +282,7 @@ impl Pipeline {
     /// Stops in order: no more events, then the links finish what is in flight.
     pub fn stop(&mut self) {
         self.watcher = None;
+        self.gate.bar();
         let _ = self.input.send(Input::Stop);
         if let Some(engine) = self.engine.take() {
             let _ = engine.join();

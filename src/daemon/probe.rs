@@ -7,7 +7,8 @@ use crate::config::{Sync, Target};
 use crate::monitor::Silent;
 use crate::protocol::Refusal;
 use crate::sender::{
-    Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings, TargetStatus,
+    Gate, Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings,
+    TargetStatus,
 };
 use crate::transport::TransportError;
 
@@ -28,6 +29,7 @@ pub fn probe(sync: &Sync, target: &Target) -> Result<(), String> {
     };
     let around = Surroundings {
         source,
+        gate: Arc::new(Gate::standing_open()),
         mailbox: Mailbox::new(),
         status: Arc::new(TargetStatus::default()),
         held: Arc::new(Held::default()),

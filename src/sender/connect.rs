@@ -153,6 +153,7 @@ impl Session {
                 filter: Arc::new(filter),
                 strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),
                 source: Arc::clone(&around.source),
+                gate: Arc::clone(&around.gate),
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
                 window: Mutex::default(),

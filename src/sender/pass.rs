@@ -166,6 +166,8 @@ impl Pass {
         let options = ScanOptions { checksum: self.options.checksum, recursive: self.options.recursive };
         self.send(&ToReceiver::Scan { pass: self.id, top: self.top.clone(), options })?;
         self.flush()?;
+        // The target's walk may go on meanwhile.
+        self.began = self.shared.gate.pass().then(Instant::now).ok_or(Moot)?;
         let root = self.shared.source.root();
         let sought = self.shared.view.seeking();
         self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);

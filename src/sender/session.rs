@@ -11,6 +11,7 @@ use super::debts::Debts;
 use super::duplicates::Contents;
 use super::ending::{ended_soon, unfinished};
 use super::error::SessionError;
+use super::gate::Gate;
 use super::gone::Gone;
 use super::held::Held;
 use super::mailbox::{Lane, Mailbox, Parcel};
@@ -145,6 +146,8 @@ pub(super) struct Renaming {
 pub struct Surroundings {
     /// The source tree.
     pub source: Arc<Source>,
+    /// Whether it may be read yet.
+    pub gate: Arc<Gate>,
     /// The target's queue.
     pub mailbox: Arc<Mailbox>,
     /// What is known of the target.
@@ -244,6 +247,11 @@ impl Session {
             self.pump_passes();
             if self.shared.mailbox.is_closed() {
                 return Ok(());
+            }
+            if !self.shared.gate.is_open() {
+                let until = self.keep_alive()?;
+                self.shared.mailbox.wait_closed(&mut seen, until);
+                continue;
             }
             // Before the lane is looked at: what was heard by then is in it, or was taken.
             let heard = self.shared.mailbox.heard_until();

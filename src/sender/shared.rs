@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::Feedback;
 use super::error::SessionError;
+use super::gate::Gate;
 use super::held::Held;
 use super::mailbox::{Mailbox, Parcel};
 use super::names::Names;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     /// The target holds what nobody has said may go.
     pub strange: AtomicBool,
     pub source: Arc<Source>,
+    pub gate: Arc<Gate>,
     pub mailbox: Arc<Mailbox>,
     pub outbox: Outbox,
     /// How much of it may be on its way.

@@ -4,6 +4,7 @@
 //! the process may mark a filesystem (fanotify): a mark costs nothing per directory, and in return wakes
 //! the watcher for whatever else happens on that filesystem, so a small tree does better without.
 
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ const LARGE: u64 = 20_000;
 /// A tree is large as well if it would use up this part of the watches that a user may have.
 const SHARE: u64 = 4;
 /// Directories deeper than this do not count.
-const LEVELS_MAX: u32 = 64;
+const LEVELS_MAX: usize = 64;
 
 /// Returns the backend that `Auto` stands for on this source, large or not.
 ///
@@ -83,28 +84,29 @@ fn threshold() -> u64 {
     kernel::watch_limit().map_or(LARGE, |limit| LARGE.min(limit / SHARE))
 }
 
-/// Whether a source has more than so many directories that the rules do not leave out; counts no further.
-fn is_large(source: &Path, skip: &Skip, most: u64) -> bool {
+/// Whether a source has at least so many directories that the rules do not leave out; counts no further.
+///
+/// Level by level, since a large tree is one after few of its directories were read: mostly those at its
+/// lower end hold no others.
+fn is_large(source: &Path, skip: &Skip, least: u64) -> bool {
     let Ok(root) = dirfd::open_path(source) else { return false };
-    let mut left = most;
-    let mut levels = vec![(root, RelPath::root(), 0)];
-    while let Some((dir, path, level)) = levels.pop() {
-        let mut names = Vec::new();
+    let mut left = least;
+    let mut waiting = VecDeque::from([RelPath::root()]);
+    while let Some(path) = waiting.pop_front() {
+        let Ok(dir) = dirfd::open_below(root.as_fd(), &path) else { continue };
+        let deeper = path.depth() < LEVELS_MAX;
         let _ = dirfd::list(&dir, |name, is_dir| {
-            if is_dir && !skip(&path.join(name), true) {
-                names.push(name.to_vec());
+            let below = if is_dir { path.join(name) } else { return };
+            if skip(&below, true) {
+                return;
+            }
+            left = left.saturating_sub(1);
+            if deeper && left > 0 {
+                waiting.push_back(below);
             }
         });
-        left = left.saturating_sub(names.len() as u64);
         if left == 0 {
             return true;
-        }
-        if level < LEVELS_MAX {
-            let open = |name: Vec<u8>| {
-                let child = dirfd::open_dir(dir.as_fd(), &name).ok()?;
-                Some((child, path.join(&name), level + 1))
-            };
-            levels.extend(names.into_iter().filter_map(open));
         }
     }
     false

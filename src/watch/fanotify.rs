@@ -46,7 +46,9 @@ use queue::{Next, Queue};
 const MISSING_MAX: Duration = Duration::from_secs(1);
 /// How long the kernel is left alone while nothing but others' events come: at first, and at most.
 const FOREIGN_PAUSE: Duration = Duration::from_millis(2);
-const FOREIGN_PAUSE_MAX: Duration = Duration::from_millis(8);
+const FOREIGN_PAUSE_MAX: Duration = Duration::from_millis(16);
+/// Others are busy if their next event comes within this time.
+const FOREIGN_SOON: Duration = Duration::from_millis(16);
 
 /// When the thread must wake up although nothing is heard.
 #[derive(Default)]
@@ -290,7 +292,8 @@ impl Fanotify {
     fn pace(&mut self, drained: &Drained) {
         let now = Instant::now();
         let foreign = drained.any && !drained.ours;
-        let again = self.foreign.is_some_and(|last| now.duration_since(last) < 2 * FOREIGN_PAUSE_MAX);
+        let soon = self.pause + FOREIGN_SOON;
+        let again = self.foreign.is_some_and(|last| now.duration_since(last) < soon);
         self.pause =
             if foreign && again { (2 * self.pause).min(FOREIGN_PAUSE_MAX) } else { FOREIGN_PAUSE / 2 };
         self.due.foreign = (foreign && again).then(|| now + self.pause);
@@ -304,10 +307,11 @@ impl Listen for Fanotify {
     fn run(mut self: Box<Self>) {
         loop {
             let urgent = PollFlags::PRI | PollFlags::ERR;
-            let events = if self.due.foreign.is_some() { PollFlags::empty() } else { PollFlags::IN };
+            // Left out altogether: the kernel wakes the thread with each event, whatever is asked about it.
+            let group = if self.due.foreign.is_some() { self.setup.stop.as_fd() } else { self.group.as_fd() };
             let [_, ring, anchor, mounts, stop, asked] = kernel::wait(
                 [
-                    (self.group.as_fd(), events),
+                    (group, PollFlags::IN),
                     (self.setup.fence.ring().as_fd(), PollFlags::IN),
                     (self.anchor.as_fd(), PollFlags::IN),
                     (self.mounts.as_fd(), urgent),

@@ -11,6 +11,7 @@ mod drill;
 mod exact;
 mod explain;
 mod faults;
+mod gate;
 mod haproxy;
 mod hooks;
 mod http;

@@ -16,8 +16,8 @@ use speil::protocol::{
     read_magic,
 };
 use speil::sender::{
-    Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
-    TargetStatus,
+    Gate, Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings,
+    TargetState, TargetStatus,
 };
 use speil::transport::{Control, Ended, Link, Transport, TransportError};
 
@@ -158,6 +158,7 @@ fn connect(
     let (mailbox, status) = (Mailbox::new(), Arc::new(TargetStatus::default()));
     let around = Surroundings {
         source: Source::open(&sync.source, 1).unwrap(),
+        gate: Arc::new(Gate::standing_open()),
         mailbox: Arc::clone(&mailbox),
         status: Arc::clone(&status),
         held: Arc::new(Held::default()),

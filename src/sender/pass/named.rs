@@ -1,6 +1,7 @@
 //! A pass over the paths that `--files-from` names.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::super::status::Failure;
 use super::{Moot, Pass, PassReply};
@@ -15,6 +16,7 @@ impl Pass {
         let options = ScanOptions { checksum: self.options.checksum, recursive: false };
         self.send(&ToReceiver::Scan { pass: self.id, top: RelPath::root(), options })?;
         self.flush()?;
+        self.began = self.shared.gate.pass().then(Instant::now).ok_or(Moot)?;
         let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
         let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
         for file in files {

@@ -3,7 +3,10 @@
 //! **Invariants:** a node's parent is in the tree and knows it by name; no node is above itself. Moving a
 //! directory changes one node, whatever lies below it. Small, since there is one for each directory.
 
-use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
 
 use crate::tree::RelPath;
 
@@ -56,7 +59,9 @@ struct Node {
 
 /// The tree.
 pub(super) struct Nodes {
-    numbers: HashMap<Handle, u32>,
+    /// The numbers of the nodes, by the handles that are in these: kept once.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     nodes: Vec<Option<Node>>,
     free: Vec<u32>,
     root: u32,
@@ -65,7 +70,14 @@ pub(super) struct Nodes {
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { numbers: HashMap::new(), nodes: Vec::new(), free: Vec::new(), root: NONE, skipped: 0 }
+        Self {
+            numbers: HashTable::new(),
+            hasher: RandomState::new(),
+            nodes: Vec::new(),
+            free: Vec::new(),
+            root: NONE,
+            skipped: 0,
+        }
     }
 }
 
@@ -78,7 +90,8 @@ impl Nodes {
     /// Gives spare memory back.
     pub(super) fn shrink(&mut self) {
         self.nodes.shrink_to_fit();
-        self.numbers.shrink_to_fit();
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        self.numbers.shrink_to_fit(|&number| hash_of(nodes, hasher, number));
     }
 
     fn node(&self, number: u32) -> Option<&Node> {
@@ -90,7 +103,8 @@ impl Nodes {
     }
 
     fn number(&self, handle: Handle) -> Option<u32> {
-        self.numbers.get(&handle).copied()
+        let is = |&number: &u32| self.node(number).is_some_and(|node| node.handle == handle);
+        self.numbers.find(self.hasher.hash_one(handle), is).copied()
     }
 
     pub(super) fn root(&self) -> Option<Handle> {
@@ -98,7 +112,7 @@ impl Nodes {
     }
 
     pub(super) fn contains(&self, handle: Handle) -> bool {
-        self.numbers.contains_key(&handle)
+        self.number(handle).is_some()
     }
 
     pub(super) fn state(&self, handle: Handle) -> Option<State> {
@@ -206,7 +220,9 @@ impl Nodes {
             return;
         };
         *slot = Some(node);
-        self.numbers.insert(handle, number);
+        let (nodes, hasher) = (&self.nodes, &self.hasher);
+        let hash = hasher.hash_one(handle);
+        self.numbers.insert_unique(hash, number, |&number| hash_of(nodes, hasher, number));
         self.skipped += usize::from(state == State::Skipped);
         if place.is_root() {
             self.root = number;
@@ -269,7 +285,10 @@ impl Nodes {
             let Some(node) = slot.and_then(Option::take) else { continue };
             left.extend(node.children.into_iter().flat_map(|children| *children));
             self.skipped -= usize::from(node.state == State::Skipped);
-            self.numbers.remove(&node.handle);
+            let hash = self.hasher.hash_one(node.handle);
+            if let Ok(entry) = self.numbers.find_entry(hash, |&at| at == number) {
+                entry.remove();
+            }
             self.free.push(number);
         }
     }
@@ -290,6 +309,12 @@ impl Nodes {
         }
         all
     }
+}
+
+/// Hashes the handle of a node.
+fn hash_of(nodes: &[Option<Node>], hasher: &RandomState, number: u32) -> u64 {
+    let slot = usize::try_from(number).ok().and_then(|number| nodes.get(number));
+    slot.and_then(Option::as_ref).map_or(0, |node| hasher.hash_one(node.handle))
 }
 
 #[cfg(test)]
