@@ -401,7 +401,10 @@ mod tests {
             rustix::fs::fcntl_setfl(&fifo, OFlags::empty()).unwrap();
             let (input, mut to) = std::io::pipe().unwrap();
             let its = Arc::clone(&root);
-            let relay = std::thread::spawn(move || relay(&its, &place, &input.into(), || Ok(())));
+            let (told, joined) = crossbeam_channel::bounded(1);
+            let tell = move || told.send(()).map_err(io::Error::other);
+            let relay = std::thread::spawn(move || relay(&its, &place, &input.into(), tell));
+            joined.recv().unwrap();
             to.write_all(b"passed on").unwrap();
             let (mut from, mut heard) = (File::from(fifo), [0; 9]);
             from.read_exact(&mut heard).unwrap();
