@@ -18,6 +18,13 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
+impl Change {
+    /// Returns the change that has the content of a path read, whatever its stamps say.
+    pub fn read(path: RelPath, since: Instant) -> Self {
+        Self { since, kind: ChangeKind::Update { path, scope: Scope::Content } }
+    }
+}
+
 /// What a change asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {

@@ -19,6 +19,7 @@ mod inlet;
 mod link;
 mod listeners;
 mod lock;
+mod moved;
 mod notify;
 mod once;
 mod pipeline;

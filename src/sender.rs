@@ -23,6 +23,7 @@ mod gone;
 mod held;
 mod hello;
 mod keeper;
+mod known;
 mod latest;
 mod links;
 mod mailbox;
@@ -57,6 +58,7 @@ pub use error::SessionError;
 pub use gate::Gate;
 pub use held::Held;
 pub use keeper::{Ask, keeper};
+pub use known::Known;
 pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use scrubbed::{Mismatch, Scrubbed, Suspect};
@@ -74,11 +76,12 @@ use crate::tree::RelPath;
 pub trait Feedback: Send + Sync {
     /// A path was sent, and how long that took.
     fn sent(&self, _path: &RelPath, _took: Duration) {}
-    /// A large file, changed `since`, is still open for writing: wait for the close.
-    fn still_open(&self, _path: &RelPath, _since: Instant) {}
-    /// A path must be read once more after a while, whatever its stat says. `owed`: since when a change
-    /// waits that was not sent; `None` if what was sent may only not be the last word.
-    fn again(&self, _path: &RelPath, _after: Duration, _owed: Option<Instant>) {}
+    /// A large file, changed `since`, is still open for writing: wait for the close. `known`: when it was
+    /// known by this path; what was renamed since may be known by another.
+    fn still_open(&self, _path: &RelPath, _known: Instant, _since: Instant) {}
+    /// A path must be read once more after a while, whatever its stat says. `known`: as above. `owed`: since
+    /// when a change waits that was not sent; `None` if what was sent may only not be the last word.
+    fn again(&self, _path: &RelPath, _after: Duration, _known: Instant, _owed: Option<Instant>) {}
     /// A path was sent, with this content hash, whose stamp a later write may share: read it once more
     /// after a while. Where events tell of every write, there is nothing to do.
     fn racy(&self, _path: &RelPath, _hash: [u8; 32], _after: Duration) {}

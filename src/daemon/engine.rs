@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::heard::Heard;
 use super::inlet::{Inlet, Input};
+use super::moved::Moved;
 use super::target::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::config::Sync;
@@ -50,6 +51,7 @@ pub(super) struct Engine {
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
     heard: Arc<Heard>,
+    moved: Moved,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
 }
@@ -91,6 +93,7 @@ impl Engine {
             taken: Vec::new(),
             awaited: None,
             heard: Arc::default(),
+            moved: Moved::default(),
             counted: None,
         }
     }
@@ -177,16 +180,20 @@ impl Engine {
                 }
             }
             Input::Sent(path, at, took) => self.debounce.sent(&path, at, took),
-            Input::StillOpen(path, since) => {
+            Input::StillOpen(path, known, since) => {
                 self.taken.push(since);
-                self.debounce.still_open(&path, since, now);
+                for path in self.moved.names_of(path, known) {
+                    self.debounce.still_open(&path, since, now);
+                }
                 if self.awaited.is_some_and(|until| since <= until) {
                     self.flush();
                 }
             }
-            Input::Again(path, after, owed) => {
+            Input::Again(path, after, known, owed) => {
                 self.taken.extend(owed);
-                self.debounce.again(&path, now, after, owed);
+                for path in self.moved.names_of(path, known) {
+                    self.debounce.again(&path, now, after, owed);
+                }
             }
             Input::Gone(path) => self.debounce.gone(&path, None, now),
             Input::Reconcile(reason, since) => self.pass(reason, since),
@@ -253,6 +260,7 @@ impl Engine {
                 }
                 return self.debounce.event(Event { at, kind: EventKind::Create { path: to, dir } });
             }
+            EventKind::Move { from, to, .. } => self.moved.add(Instant::now(), from.clone(), to.clone()),
             _ => {}
         }
         self.debounce.event(event);
@@ -376,3 +384,6 @@ fn spread(interval: Duration) -> Duration {
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     interval.mul_f64(0.9 + f64::from(seed[0]) / 1280.0)
 }
+
+#[cfg(test)]
+mod tests;

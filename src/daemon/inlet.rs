@@ -18,8 +18,10 @@ use crate::watch::Sink;
 pub(super) enum Input {
     Events(Vec<Event>),
     Sent(RelPath, Instant, Duration),
-    StillOpen(RelPath, Instant),
-    Again(RelPath, Duration, Option<Instant>),
+    /// With when it was known by the path, and since when its change waits.
+    StillOpen(RelPath, Instant, Instant),
+    /// The same behind the pause.
+    Again(RelPath, Duration, Instant, Option<Instant>),
     Gone(RelPath),
     /// Compare everything, for what happened before that moment.
     Reconcile(RescanReason, Instant),
@@ -143,17 +145,17 @@ impl Feedback for Inlet {
         }
     }
 
-    fn still_open(&self, path: &RelPath, since: Instant) {
-        self.tell(Input::StillOpen(path.clone(), since), Some(since));
+    fn still_open(&self, path: &RelPath, known: Instant, since: Instant) {
+        self.tell(Input::StillOpen(path.clone(), known, since), Some(since));
     }
 
-    fn again(&self, path: &RelPath, after: Duration, owed: Option<Instant>) {
-        self.tell(Input::Again(path.clone(), after, owed), owed);
+    fn again(&self, path: &RelPath, after: Duration, known: Instant, owed: Option<Instant>) {
+        self.tell(Input::Again(path.clone(), after, known, owed), owed);
     }
 
     fn racy(&self, path: &RelPath, _hash: [u8; 32], after: Duration) {
         if self.deaf {
-            self.tell(Input::Again(path.clone(), after, None), None);
+            self.tell(Input::Again(path.clone(), after, Instant::now(), None), None);
         }
     }
 

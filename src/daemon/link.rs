@@ -1,6 +1,5 @@
 //! One target's connection, made again for ever.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint;
@@ -8,11 +7,8 @@ use super::route::transport_of;
 use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
-use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{
-    Feedback, Gate, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetState,
-    TargetStatus,
-};
+use crate::monitor::{Notice, Scope};
+use crate::sender::{Session, SessionError, SessionOptions, Surroundings, TargetState};
 
 /// First and longest pause before a connection is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -30,13 +26,7 @@ const ATTEMPTS_LIVE: u32 = 3;
 pub(super) struct LinkOptions {
     pub sync: Sync,
     pub target: Target,
-    pub source: Arc<Source>,
-    pub gate: Arc<Gate>,
-    pub mailbox: Arc<Mailbox>,
-    pub status: Arc<TargetStatus>,
-    pub held: Arc<Held>,
-    pub monitor: Arc<dyn Monitor>,
-    pub feedback: Arc<dyn Feedback>,
+    pub around: Surroundings,
 }
 
 /// Connects, works, and connects again until the mailbox is closed.
@@ -44,7 +34,7 @@ pub(super) fn run(options: &LinkOptions) {
     let scope = Scope::new(&options.sync.name, &options.target.name);
     let mut attempt = 0;
     let mut reason = RescanReason::Start;
-    while !options.mailbox.is_closed() {
+    while !options.around.mailbox.is_closed() {
         let began = Instant::now();
         let mut was_live = false;
         let ended = match connect(options) {
@@ -52,13 +42,13 @@ pub(super) fn run(options: &LinkOptions) {
                 let outcome = session.run(reason);
                 was_live = outcome.was_live;
                 reason = RescanReason::Reconnect;
-                options.mailbox.put_back(outcome.unfinished);
+                options.around.mailbox.push_first(outcome.unfinished);
                 outcome.error
             }
             Err(error) => Some(error),
         };
         let Some(error) = ended else { continue };
-        if options.mailbox.is_closed() {
+        if options.around.mailbox.is_closed() {
             return;
         }
         attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
@@ -68,17 +58,17 @@ pub(super) fn run(options: &LinkOptions) {
         let retry = pause(attempt, &error);
         let text = error.to_string();
         // Once per change of state, and once per change of reason.
-        let known = options.status.error();
-        let changed = options.status.enter(TargetState::Down, Some(text.clone()));
+        let known = options.around.status.error();
+        let changed = options.around.status.enter(TargetState::Down, Some(text.clone()));
         if changed || known.as_ref() != Some(&text) {
             let notice =
                 Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
-            options.monitor.notice(&scope, &notice);
+            options.around.monitor.notice(&scope, &notice);
         }
         let mut seen = 0;
         let until = Instant::now() + retry;
-        while !options.mailbox.is_closed() && Instant::now() < until {
-            options.mailbox.wait_closed(&mut seen, until);
+        while !options.around.mailbox.is_closed() && Instant::now() < until {
+            options.around.mailbox.wait_closed(&mut seen, until);
         }
     }
 }
@@ -93,16 +83,7 @@ fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
         dry_run: false,
         rehearsal: false,
     };
-    let around = Surroundings {
-        source: Arc::clone(&options.source),
-        gate: Arc::clone(&options.gate),
-        mailbox: Arc::clone(&options.mailbox),
-        status: Arc::clone(&options.status),
-        held: Arc::clone(&options.held),
-        monitor: Arc::clone(&options.monitor),
-        feedback: Arc::clone(&options.feedback),
-    };
-    Session::connect(&*transport, session_options, around)
+    Session::connect(&*transport, session_options, options.around.clone())
 }
 
 /// Returns the pause before the next try: doubled each time, and spread by a quarter, so that many

@@ -8,8 +8,8 @@ use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
-    Feedback, Gate, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings,
-    TargetProblem, TargetStatus,
+    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
+    TargetStatus,
 };
 use crate::tree::{Mask, RelPath};
 
@@ -100,13 +100,12 @@ fn one(
         rehearsal: options.dry_run,
     };
     let around = Surroundings {
-        source,
-        gate: Arc::new(Gate::standing_open()),
         mailbox,
         status: Arc::clone(&status),
         held: Arc::clone(&held),
         monitor,
         feedback: Arc::clone(&settling) as Arc<dyn Feedback>,
+        ..Surroundings::of(source)
     };
     let error = transport_of(sync, target)
         .map_err(SessionError::from)

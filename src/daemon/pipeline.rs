@@ -18,7 +18,7 @@ use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{Gate, Held, Mailbox, SessionError, Source, TargetStatus};
+use crate::sender::{Gate, Held, Mailbox, SessionError, Source, Surroundings, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
@@ -173,13 +173,16 @@ impl Pipeline {
             let options = LinkOptions {
                 sync: self.sync.clone(),
                 target: running.target.clone(),
-                source: Arc::clone(source),
-                gate: Arc::clone(&self.gate),
-                mailbox: Arc::clone(&running.mailbox),
-                status: Arc::clone(&running.status),
-                held: Arc::clone(&running.held),
-                monitor: Arc::clone(monitor),
-                feedback: Arc::clone(&self.inlet) as _,
+                around: Surroundings {
+                    source: Arc::clone(source),
+                    gate: Arc::clone(&self.gate),
+                    mailbox: Arc::clone(&running.mailbox),
+                    status: Arc::clone(&running.status),
+                    held: Arc::clone(&running.held),
+                    known: Arc::default(),
+                    monitor: Arc::clone(monitor),
+                    feedback: Arc::clone(&self.inlet) as _,
+                },
             };
             let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
             let link = link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;

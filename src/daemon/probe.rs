@@ -1,15 +1,9 @@
 //! Asking a target whether an agent answers there, without touching its tree.
 
-use std::sync::Arc;
-
 use super::route::transport_of;
 use crate::config::{Sync, Target};
-use crate::monitor::Silent;
 use crate::protocol::Refusal;
-use crate::sender::{
-    Gate, Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings,
-    TargetStatus,
-};
+use crate::sender::{Session, SessionError, SessionOptions, Source, Surroundings};
 use crate::transport::TransportError;
 
 /// Says whether an agent at `target` would serve `sync`. A target that an administrator has closed, or that
@@ -27,18 +21,9 @@ pub fn probe(sync: &Sync, target: &Target) -> Result<(), String> {
         dry_run: true,
         rehearsal: false,
     };
-    let around = Surroundings {
-        source,
-        gate: Arc::new(Gate::standing_open()),
-        mailbox: Mailbox::new(),
-        status: Arc::new(TargetStatus::default()),
-        held: Arc::new(Held::default()),
-        monitor: Arc::new(Silent),
-        feedback: Arc::new(NoFeedback),
-    };
     let connected = transport_of(sync, target)
         .map_err(SessionError::from)
-        .and_then(|transport| Session::connect(&*transport, options, around));
+        .and_then(|transport| Session::connect(&*transport, options, Surroundings::of(source)));
     match connected {
         Ok(session) => {
             session.close();

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::mailbox::{Lane, Parcel};
+use super::mailbox::{Lane, Parcel, counts_as_lag};
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
 use super::replies::Reply;
@@ -45,6 +45,26 @@ impl Session {
             if let Err(error) = self.send_one(parcel) {
                 self.open.push(unsent);
                 self.open.extend(parcels);
+                return Err(error);
+            }
+            if let Err(error) = self.send_soon() {
+                self.open.extend(parcels);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what follows from the change that was sent last.
+    fn send_soon(&mut self) -> Done {
+        while let Some(change) = self.soon.pop() {
+            let (issued, counts) = (Instant::now(), counts_as_lag(&change.kind));
+            let parcel = Parcel { change, issued, lane: Lane::Live, counts };
+            let unsent = parcel.change.clone();
+            // A look that was taken before is not of what follows.
+            self.way = None;
+            if let Err(error) = self.send_one(parcel) {
+                self.soon.push(unsent);
                 return Err(error);
             }
         }
@@ -147,7 +167,7 @@ impl Session {
             Ok(Some(entry)) => entry,
             Ok(None) => {
                 self.look_who(&path, None, scope);
-                self.note_vanished(&path, parcel.change.since);
+                self.note_vanished(&path, parcel.change.since, scope == Scope::Content);
                 return Ok(());
             }
             Err(error) => {
@@ -157,7 +177,9 @@ impl Session {
         };
         self.look_who(&path, Some(entry.id), scope);
         let kind = entry.attrs.meta.kind;
-        if !self.shared.mask.carries(kind) {
+        // A rename of a directory above may have taken it to where a filter leaves it out.
+        let offered = parcel.lane == Lane::Bulk || self.shared.offers(&path, kind == Kind::Dir);
+        if !offered || !self.shared.mask.carries(kind) {
             return Ok(());
         }
         let rules = &self.shared.rules;
@@ -285,7 +307,7 @@ impl Session {
 
     pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error, since: Instant) -> Done {
         if is_absence(error) {
-            self.note_vanished(path, since);
+            self.note_vanished(path, since, true);
         } else {
             self.fail(path, "read", errno_of(error), false);
         }
@@ -295,7 +317,7 @@ impl Session {
     /// Has a path looked at once more later; a single pass waits for it here and now.
     pub(super) fn send_again(&mut self, path: RelPath, parcel: &Parcel, after: Duration) -> Done {
         if self.shared.options.live {
-            self.shared.feedback.again(&path, after, Some(parcel.change.since));
+            self.shared.feedback.again(&path, after, parcel.issued, Some(parcel.change.since));
             return Ok(());
         }
         let (count, _) = self.mismatches.entry(path.clone()).or_insert((0, Instant::now()));
@@ -306,8 +328,7 @@ impl Session {
         }
         // A pass of its own has nothing else to wait on: the writer tells nobody when it is done.
         std::thread::sleep(after.min(BUSY_AGAIN));
-        let kind = ChangeKind::Update { path, scope: Scope::Content };
-        self.shared.mailbox.push_live([Change { since: parcel.change.since, kind }]);
+        self.shared.mailbox.push_live([Change::read(path, parcel.change.since)]);
         Ok(())
     }
 
@@ -337,7 +358,8 @@ impl Session {
         let racy = Duration::from_secs(if self.shared.mask.granularity_ns >= 1_000_000_000 { 2 } else { 0 })
             .max(RACY);
         if version.provisional {
-            self.shared.feedback.again(path, pause(provisional).max(file.began.elapsed() * 10), None);
+            let after = pause(provisional).max(file.began.elapsed() * 10);
+            self.shared.feedback.again(path, after, file.began, None);
         } else if is_racy(entry, racy) {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
@@ -362,7 +384,7 @@ impl Session {
         let Some(mut sent) = self.recent.get(path) else { return Ok(()) };
         if provisional {
             sent.provisional += 1;
-            self.shared.feedback.again(path, pause(sent.provisional), None);
+            self.shared.feedback.again(path, pause(sent.provisional), sent.began, None);
         } else {
             sent.provisional = 0;
             self.shared.links().mark(sent.version.id, path, false);
@@ -405,6 +427,7 @@ impl Session {
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
+        self.shared.status.rename(from, to);
         self.follow_rename(from, to, dir);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
@@ -421,21 +444,18 @@ impl Session {
             self.shared.monitor.itemized(&self.shared.about, &renamed);
         }
         let Some(entry) = now else { return Ok(()) };
-        // What was sent under the old name just before it was moved may have been the next file of
-        // that name already: then the new name needs its own content.
+        // What was sent under the old name just before it was moved may have been the next file of that
+        // name already: then the new name needs its own content. Who has a provisional version read again
+        // may know the old name alone.
         let mut again: Vec<RelPath> = Vec::new();
         for (path, sent) in moved {
             let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
-            if there.is_some_and(|there| there.id != sent.version.id) {
+            if there.is_some_and(|there| there.id != sent.version.id || sent.provisional > 0) {
                 again.push(path);
             }
         }
         let since = self.since;
-        self.shared.mailbox.push_live(
-            again
-                .into_iter()
-                .map(|path| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } }),
-        );
+        self.soon.extend(again.into_iter().map(|path| Change::read(path, since)));
         if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
             self.start_pass(to.clone(), RescanReason::Moved, self.since);
         } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
@@ -489,10 +509,7 @@ impl Session {
     /// Does what an answer of the target asks for.
     pub(super) fn answer(&mut self, reply: Reply) -> Done {
         match reply {
-            Reply::Problem(path, operation, errno) => {
-                self.touch_again(&path);
-                self.fail(&path, &operation, errno, true);
-            }
+            Reply::Problem(path, operation, errno) => self.failed(&path, &operation, errno),
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),

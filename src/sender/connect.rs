@@ -171,7 +171,7 @@ impl Session {
                 first_pass_done: AtomicBool::new(false),
                 partials: Mutex::default(),
                 found: Found::default(),
-                links: Mutex::default(),
+                known: Arc::clone(&around.known),
                 old: Mutex::default(),
             }
         })

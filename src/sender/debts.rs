@@ -26,12 +26,25 @@ const TELL_MAX: Duration = Duration::from_secs(1);
 /// Renames that are remembered.
 const RENAMED_MAX: usize = 1024;
 const RENAMED_FOR: Duration = Duration::from_secs(60);
+/// Longest time for which what vanished unread is followed where no event tells what became of it.
+const FOLLOWED_FOR: Duration = Duration::from_secs(60);
 
 /// A comparison that has ended.
 struct Ended {
     at: Instant,
     top: RelPath,
     since: Since,
+}
+
+/// A path whose change was not sent because the source has nothing there any more.
+#[derive(Clone, Copy)]
+struct Vanished {
+    /// Since when the change waits.
+    since: Instant,
+    /// When that was found.
+    at: Instant,
+    /// Whether the change asked for the content to be read: wherever the file is by now.
+    unread: bool,
 }
 
 /// What is owed besides batches and large files.
@@ -45,13 +58,20 @@ pub(super) struct Debts {
     /// Comparisons that have ended: a rename that happened meanwhile may have hidden something from them,
     /// and takes over what they stood for if it comes before everything of that time was heard.
     ended: Vec<Ended>,
-    /// Paths whose change was not sent because the source has nothing there any more, with since when it
-    /// waits and when that was found: owed until the event that says so is sent.
-    vanished: BTreeMap<RelPath, (Instant, Instant)>,
+    /// Owed until the event that says what became of it is sent.
+    vanished: BTreeMap<RelPath, Vanished>,
     /// The same for those that are not followed one by one.
     vanished_rest: Option<Instant>,
     /// What was renamed lately, oldest first.
     renamed: VecDeque<(Instant, RelPath, RelPath)>,
+}
+
+impl Debts {
+    /// Returns what vanished before it was read, to be looked for once more.
+    pub fn take_unread(&mut self) -> impl Iterator<Item = Change> {
+        let unread = std::mem::take(&mut self.vanished).into_iter().filter(|(_, vanished)| vanished.unread);
+        unread.map(|(path, vanished)| Change::read(path, vanished.since))
+    }
 }
 
 impl Session {
@@ -88,6 +108,9 @@ impl Session {
             out.changes += 1;
             out.since = out.since.older(Since::of(parcel.change.since, parcel.counts));
         }
+        for change in &self.soon {
+            out.since = out.since.older(Since::of(change.since, true));
+        }
         let waiting = self.debts.passes_waiting.values();
         for (reason, since) in waiting {
             out.since = out.since.older(Since::of(*since, is_of_events(*reason)));
@@ -98,7 +121,8 @@ impl Session {
         for ended in &self.debts.ended {
             out.since = out.since.older(Since { lag: None, ..ended.since });
         }
-        let vanished = self.debts.vanished.values().map(|(since, _)| since).chain(&self.debts.vanished_rest);
+        let vanished =
+            self.debts.vanished.values().map(|vanished| &vanished.since).chain(&self.debts.vanished_rest);
         for since in vanished.chain(&self.links_doubtful) {
             out.since = out.since.older(Since::of(*since, false));
         }
@@ -108,20 +132,29 @@ impl Session {
         self.shared.mailbox.note_out(out);
     }
 
-    /// Notes that the source has nothing where a change of this age was to be sent.
-    pub(super) fn note_vanished(&mut self, path: &RelPath, since: Instant) {
+    /// Notes that the source has nothing where a change of this age was to be sent. `unread`: the change
+    /// asked for the content. It may have kept size and time, so that no comparison sees it: the content is
+    /// read wherever the renames lead that are still to be sent.
+    pub(super) fn note_vanished(&mut self, path: &RelPath, since: Instant, unread: bool) {
         self.shared.feedback.gone(path);
-        if !self.shared.options.live || !self.shared.options.sync.delete.live() {
+        if !self.shared.options.live {
             return;
         }
+        if unread || self.shared.options.sync.delete.live() {
+            self.owe_vanished(path, since, unread);
+        }
+    }
+
+    pub(super) fn owe_vanished(&mut self, path: &RelPath, since: Instant, unread: bool) {
         if self.debts.vanished.len() >= VANISHED_MAX {
             let rest = self.debts.vanished_rest;
             self.debts.vanished_rest = Some(rest.map_or(since, |known| known.min(since)));
             return;
         }
         let now = Instant::now();
-        let known = self.debts.vanished.entry(path.clone()).or_insert((since, now));
-        *known = (since.min(known.0), now);
+        let known = self.debts.vanished.entry(path.clone());
+        let known = known.or_insert(Vanished { since, at: now, unread });
+        *known = Vanished { since: since.min(known.since), at: now, unread: unread || known.unread };
     }
 
     /// Settles what waits for events that tell of something, once there are no live changes left and
@@ -137,9 +170,13 @@ impl Session {
         }
         let mailbox = &self.shared.mailbox;
         let vanished = self.debts.vanished.iter();
-        let awaited = vanished.filter(|(_, (since, at))| told(*at) && mailbox.is_awaited(*since));
+        // What only an event can tell waits for it, however late it comes.
+        let heard = |at: Instant| heard.is_some_and(|heard| at <= heard) || at.elapsed() > FOLLOWED_FOR;
+        let awaited = vanished.filter(|(_, Vanished { since, at, unread })| {
+            (if *unread { heard(*at) } else { told(*at) }) && mailbox.is_awaited(*since)
+        });
         let awaited: Vec<(RelPath, Instant)> =
-            awaited.map(|(path, (since, _))| (path.clone(), *since)).collect();
+            awaited.map(|(path, vanished)| (path.clone(), vanished.since)).collect();
         let many = awaited.len() > NARROW_MAX;
         for (path, since) in awaited {
             self.debts.vanished.remove(&path);
@@ -147,6 +184,9 @@ impl Session {
             for top in names {
                 self.start_pass(top, RescanReason::Mismatch, since);
             }
+        }
+        if !self.shared.options.sync.delete.live() {
+            self.debts.vanished.retain(|_, vanished| vanished.at.elapsed() < FOLLOWED_FOR);
         }
     }
 
@@ -177,8 +217,7 @@ impl Session {
         if dir {
             self.since = owed.debt.map_or(self.since, |owed| owed.min(self.since));
         } else if let Some(since) = owed.lag {
-            let kind = ChangeKind::Update { path: to.clone(), scope: Scope::Content };
-            self.shared.mailbox.push_live([Change { since, kind }]);
+            self.soon.push(Change::read(to.clone(), since));
         }
         self.rename_passes(from, to);
     }
@@ -192,13 +231,26 @@ impl Session {
             other => other.path(),
         };
         let since = &mut parcel.change.since;
-        self.debts.vanished.retain(|path, (owed, _)| {
-            let covered = path.is_within(top);
+        let mut moved = Vec::new();
+        self.debts.vanished.retain(|path, vanished| {
+            let mut covered = path.is_within(top);
+            match &parcel.change.kind {
+                ChangeKind::Rename { from, to, .. } if covered && vanished.unread => {
+                    moved.extend(path.rebase(from, to).map(|path| Change::read(path, vanished.since)));
+                }
+                // Neither what is sent of a directory nor a comparison reads what was below it.
+                ChangeKind::Update { scope, .. } if vanished.unread => {
+                    covered = path == top && *scope == Scope::Content;
+                }
+                ChangeKind::Rescan { .. } => covered &= !vanished.unread,
+                _ => {}
+            }
             if covered {
-                *since = (*since).min(*owed);
+                *since = (*since).min(vanished.since);
             }
             !covered
         });
+        self.soon.extend(moved);
         if top.is_root()
             && let Some(owed) = self.debts.vanished_rest.take()
         {

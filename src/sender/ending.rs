@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::names::Names;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind};
 use crate::transport::{Control, Ended};
 use crate::tree::RelPath;
 
@@ -60,13 +60,13 @@ pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -
         .chain(names.unread().into_iter().map(|name| (name, Instant::now())))
         .collect();
     beside.into_iter().for_each(|(name, since)| note(&mut left, name, since));
-    let update = |(path, since)| Change { since, kind: ChangeKind::Update { path, scope: Scope::Content } };
-    left.into_iter().map(update).collect()
+    left.into_iter().map(|(path, since)| Change::read(path, since)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Scope;
     use crate::tree::FileId;
 
     fn path(text: &str) -> RelPath {

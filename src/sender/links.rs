@@ -180,7 +180,7 @@ impl Session {
         match names.into_iter().find(|name| self.bears(name, id)) {
             Some(path) => {
                 let kind = ChangeKind::Update { path, scope };
-                self.shared.mailbox.push_live([Change { since: self.since, kind }]);
+                self.soon.push(Change { since: self.since, kind });
             }
             None => self.seek(id),
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::queue::Queue;
-use crate::batch::{Change, ChangeKind};
+use crate::batch::{Change, ChangeKind, Scope};
 use crate::event::RescanReason;
 use crate::tree::RelPath;
 
@@ -143,15 +143,17 @@ impl Mailbox {
         self.changed.notify_all();
     }
 
-    /// Puts changes back that were taken out and not done: before all that waits, so that a rename that
-    /// waits takes them along.
-    pub fn put_back(&self, changes: impl IntoIterator<Item = Change>) {
+    /// Adds live changes that are older than all that waits, such as were taken out and not done: a rename
+    /// that waits takes them along.
+    pub fn push_first(&self, changes: Vec<Change>) {
         let issued = Instant::now();
         let mut inner = self.lock();
-        let mut waiting = std::mem::take(&mut inner.live);
-        inner.push_live(changes, issued);
-        while let Some(parcel) = waiting.pop() {
-            inner.live.push(parcel);
+        if inner.live.renames() == 0 {
+            inner.push_live(changes, issued);
+        } else {
+            let mut waiting = std::mem::take(&mut inner.live);
+            inner.push_live(changes, issued);
+            std::iter::from_fn(|| waiting.pop()).for_each(|parcel| inner.live.push(parcel));
         }
         inner.bound_live(issued);
         drop(inner);
@@ -283,10 +285,13 @@ impl Mailbox {
         self.lock().paused
     }
 
-    /// Forgets what a pass wanted: a new session compares anew.
-    pub fn clear_bulk(&self) {
-        self.lock().bulk.clear();
+    /// Forgets what a pass wanted: a new session compares anew. Returns what was to be read though it may
+    /// look the same.
+    pub fn clear_bulk(&self) -> Vec<Change> {
+        let mut bulk = std::mem::take(&mut self.lock().bulk);
         self.room.notify_all();
+        let all = std::iter::from_fn(|| bulk.pop().map(|parcel| parcel.change));
+        all.filter(|change| matches!(change.kind, ChangeKind::Update { scope: Scope::Content, .. })).collect()
     }
 
     /// Says what was taken out and is not acknowledged: all that was taken before this call.
@@ -367,14 +372,13 @@ pub(super) fn is_of_events(reason: RescanReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Scope;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()
     }
 
     fn update(text: &str) -> Change {
-        Change { since: Instant::now(), kind: ChangeKind::Update { path: path(text), scope: Scope::Content } }
+        Change::read(path(text), Instant::now())
     }
 
     fn rename(from: &str, to: &str) -> Change {
@@ -399,10 +403,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_goes_first_and_with_the_renames_that_wait() {
+    fn what_is_older_goes_first_and_with_the_renames_that_wait() {
         let mailbox = Mailbox::default();
         mailbox.push_live([rename("d", "e"), update("x")]);
-        mailbox.put_back([update("d/f"), update("x")]);
+        mailbox.push_first(vec![update("d/f"), update("x")]);
         let paths: Vec<String> = mailbox
             .take(Lane::Live, 10)
             .iter()

@@ -287,8 +287,7 @@ impl Pass {
                 }
                 Difference::Retyped { target, .. } => {
                     if self.shared.options.sync.delete.in_passes() {
-                        let kind = ChangeKind::Update { path: path.clone(), scope: Scope::Content };
-                        self.after_deletes.push(Change { since: self.since, kind });
+                        self.after_deletes.push(Change::read(path.clone(), self.since));
                         self.summary.different += 1;
                         if target.digest.is_some() {
                             tasks.push((path, Task::Empty));

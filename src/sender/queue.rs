@@ -19,6 +19,7 @@ pub(super) struct Queue {
     updates: HashMap<RelPath, u64>,
     first: u64,
     len: usize,
+    renames: usize,
     /// Of everything, and of what counts as lag.
     debts: Ages,
     lags: Ages,
@@ -73,6 +74,7 @@ impl Queue {
         if self.parcels.len() > 2 * self.len + SLACK {
             self.compact();
         }
+        self.renames += usize::from(matches!(parcel.change.kind, ChangeKind::Rename { .. }));
         self.parcels.push_back(Some(parcel));
         self.len += 1;
     }
@@ -134,6 +136,7 @@ impl Queue {
             let Some(parcel) = slot else { continue };
             self.len -= 1;
             self.uncount((parcel.change.since, parcel.counts));
+            self.renames -= usize::from(matches!(parcel.change.kind, ChangeKind::Rename { .. }));
             if let ChangeKind::Update { path, .. } = &parcel.change.kind
                 && self.updates.get(path) == Some(&position)
             {
@@ -155,6 +158,11 @@ impl Queue {
 
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns how many renames wait.
+    pub fn renames(&self) -> usize {
+        self.renames
     }
 
     /// Returns since when the oldest waits: of what counts as lag, and of everything.

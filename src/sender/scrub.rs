@@ -18,7 +18,7 @@ use super::replies::{PassInbox, PassReply, Reply};
 use super::scrubbed::{Mismatch, Suspect};
 use super::session::Session;
 use super::shared::Shared;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::Change;
 use crate::config::Scrub;
 use crate::monitor::Notice;
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver, VERSION_KEPT};
@@ -83,8 +83,7 @@ impl Session {
         self.send(&ToReceiver::KeepAside { path: path.clone(), expect: version_of(&rotten.entry) })?;
         if repaired {
             self.whole.insert(path.clone());
-            let kind = ChangeKind::Update { path: path.clone(), scope: Scope::Content };
-            self.shared.mailbox.push_live([Change { since: Instant::now(), kind }]);
+            self.shared.mailbox.push_live([Change::read(path.clone(), Instant::now())]);
         }
         if news {
             let hex = |hash: [u8; 32]| blake3::Hash::from_bytes(hash).to_hex();

@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Feedback;
 use super::debts::Debts;
 use super::duplicates::Contents;
 use super::ending::{ended_soon, unfinished};
@@ -14,6 +13,7 @@ use super::error::SessionError;
 use super::gate::Gate;
 use super::gone::Gone;
 use super::held::Held;
+use super::known::Known;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
@@ -22,11 +22,12 @@ use super::source::{Reader, Source, Way, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
-use crate::batch::{Change, ChangeKind, Scope};
+use super::{Feedback, NoFeedback};
+use crate::batch::Change;
 use crate::config;
 use crate::error::errno_of;
 use crate::event::RescanReason;
-use crate::monitor::{Monitor, Notice};
+use crate::monitor::{Monitor, Notice, Silent};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
 use crate::transport::{Control, Ended};
 use crate::tree::{FileId, Mask, RelPath};
@@ -90,6 +91,8 @@ pub struct Session {
     pub(super) batch: BatchId,
     pub(super) open: Vec<Parcel>,
     pub(super) unacked: VecDeque<(BatchId, Vec<Parcel>)>,
+    /// What follows from a change that is being sent: sent right behind it, before a rename can come between.
+    pub(super) soon: Vec<Change>,
     /// Bytes that had been sent when each of them was ended, and when the last acknowledged one was.
     unacked_bytes: VecDeque<u64>,
     committed_bytes: u64,
@@ -143,6 +146,7 @@ pub(super) struct Renaming {
 }
 
 /// Everything a session works with besides its options.
+#[derive(Clone)]
 pub struct Surroundings {
     /// The source tree.
     pub source: Arc<Source>,
@@ -154,10 +158,28 @@ pub struct Surroundings {
     pub status: Arc<TargetStatus>,
     /// Deletes held back for the target.
     pub held: Arc<Held>,
+    /// What is known of the source's names; the same for every session of a target.
+    pub known: Arc<Known>,
     /// Who hears what happens.
     pub monitor: Arc<dyn Monitor>,
     /// The stage before.
     pub feedback: Arc<dyn Feedback>,
+}
+
+impl Surroundings {
+    /// Returns what a single session of a source needs, with nobody who listens.
+    pub fn of(source: Arc<Source>) -> Self {
+        Self {
+            source,
+            gate: Arc::new(Gate::standing_open()),
+            mailbox: Mailbox::new(),
+            status: Arc::default(),
+            held: Arc::default(),
+            known: Arc::default(),
+            monitor: Arc::new(Silent),
+            feedback: Arc::new(NoFeedback),
+        }
+    }
 }
 
 impl Session {
@@ -169,13 +191,10 @@ impl Session {
     ) -> Self {
         // What was provisional when the last session ended is read again, whatever its stat says.
         let since = Instant::now();
-        let offered =
-            reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
-        shared.mailbox.push_live(offered.map(|path| Change {
-            since,
-            kind: ChangeKind::Update { path: path.clone(), scope: Scope::Content },
-        }));
+        let offered = reply.provisional.iter().filter(|path| shared.offers_whatever(path));
+        shared.mailbox.push_first(offered.map(|path| Change::read(path.clone(), since)).collect());
         shared.status.retry_all();
+        shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));
         Self {
             told: Told::new(&shared),
             stating: Stating::default(),
@@ -185,6 +204,7 @@ impl Session {
             batch: 1,
             open: Vec::new(),
             unacked: VecDeque::new(),
+            soon: Vec::new(),
             unacked_bytes: VecDeque::new(),
             committed_bytes: 0,
             acked_bytes: 0,
@@ -244,6 +264,7 @@ impl Session {
             self.tell_progress(Instant::now());
             self.state(Instant::now())?;
             self.look_at_answers()?;
+            self.hand_soon();
             self.pump_passes();
             if self.shared.mailbox.is_closed() {
                 return Ok(());
@@ -295,10 +316,8 @@ impl Session {
                         return Ok(());
                     }
                     let since = Instant::now();
-                    self.shared.mailbox.push_live(again.into_iter().map(|path| Change {
-                        since,
-                        kind: ChangeKind::Update { path, scope: Scope::Content },
-                    }));
+                    let again = again.into_iter().map(|path| Change::read(path, since));
+                    self.shared.mailbox.push_live(again);
                     continue;
                 }
                 self.tell_live();
@@ -358,6 +377,7 @@ impl Session {
             && self.debts.passes_waiting.is_empty()
             && self.shared.mailbox.queued() == 0
             && self.jobs.is_empty()
+            && self.soon.is_empty()
             && self.unacked.is_empty()
             && self.shared.inbox().replies.is_empty()
     }
@@ -403,7 +423,16 @@ impl Session {
                 until = until.min(retry);
             }
         }
+        self.hand_soon();
         Ok(until.max(now + Duration::from_millis(1)))
+    }
+
+    /// Has what follows from answers and failures sent before all that waits.
+    fn hand_soon(&mut self) {
+        if !self.soon.is_empty() {
+            self.shared.mailbox.push_first(std::mem::take(&mut self.soon));
+            self.note_in_flight();
+        }
     }
 
     /// Ends the batch: the times of the directories that it touched, deepest first, and the commit.
@@ -523,13 +552,17 @@ impl Session {
             self.control.kill();
         }
         self.shared.view.close();
-        self.shared.mailbox.clear_bulk();
+        let unread = self.shared.mailbox.clear_bulk();
         self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let replies = self.replies.take();
         let ended = ended_soon(&self.control, || drop(replies.map(std::thread::JoinHandle::join)));
         let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
         let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
-        let left = unfinished(left.map(|parcel| parcel.change), &self.shared.links());
+        // These are known by the names that they had after every rename.
+        let left = left.map(|parcel| parcel.change).chain(self.debts.take_unread());
+        let left = left.chain(unread).chain(self.soon.drain(..));
+        let left = unfinished(left, &self.shared.links());
+        self.shared.known.leave_sought(self.shared.view.seeking());
         (left, ended)
     }
 }

@@ -9,6 +9,7 @@ use super::Feedback;
 use super::error::SessionError;
 use super::gate::Gate;
 use super::held::Held;
+use super::known::Known;
 use super::mailbox::{Mailbox, Parcel};
 use super::names::Names;
 use super::outbox::Outbox;
@@ -60,8 +61,7 @@ pub(super) struct Shared {
     /// Files of which the target has something from before, by their marks, once it has said so.
     pub partials: Mutex<Option<HashSet<[u8; 16]>>>,
     pub found: Found,
-    /// Names of files that have several, as far as passes and changes have shown them.
-    pub links: Mutex<Names>,
+    pub known: Arc<Known>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
 }
@@ -107,9 +107,14 @@ impl Shared {
             && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
     }
 
+    /// Whether a path is offered whether or not it is a directory.
+    pub fn offers_whatever(&self, path: &RelPath) -> bool {
+        self.offers(path, false) && self.offers(path, true)
+    }
+
     /// Returns which names belong to one file, as far as that is known.
     pub fn links(&self) -> MutexGuard<'_, Names> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.links()
     }
 
     pub fn notice(&self, notice: &Notice) {

@@ -254,6 +254,18 @@ impl TargetStatus {
         }
     }
 
+    /// Follows a rename with the Problems of what was renamed: its next try is of the new name.
+    pub fn rename(&self, from: &RelPath, to: &RelPath) {
+        let mut inner = self.lock();
+        let moved: Vec<RelPath> =
+            inner.problems.keys().filter(|path| path.is_within(from)).cloned().collect();
+        for path in moved {
+            if let (Some(problem), Some(new)) = (inner.problems.remove(&path), path.rebase(from, to)) {
+                inner.problems.insert(new, problem);
+            }
+        }
+    }
+
     /// Forgets the Problems of a path and everything below it: a new session tries anew.
     pub fn retry_all(&self) {
         for problem in self.lock().problems.values_mut() {
@@ -317,5 +329,32 @@ impl TargetStatus {
     /// Returns when the target last acknowledged.
     pub fn last_ack(&self) -> Option<SystemTime> {
         self.lock().last_ack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::try_from(text).unwrap()
+    }
+
+    #[test]
+    fn a_path_that_failed_is_tried_again_under_the_name_that_it_has_by_then() {
+        let (status, now) = (TargetStatus::default(), Instant::now());
+        let failure =
+            Failure { operation: "write", errno: libc::ENOSPC, on_target: true, unseen: false, since: now };
+        for name in ["d/f", "d0", "e"] {
+            assert!(status.problem(&path(name), &failure));
+        }
+        status.rename(&path("d"), &path("e/g"));
+        let later = now + RETRY_LONGEST;
+        let due: Vec<RelPath> = status.due(later, 7).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(due, [path("d0"), path("e"), path("e/g/f")]);
+        // What is tried as it is renamed counts as solved all the same.
+        status.rename(&path("e"), &path("h"));
+        status.acknowledged(7);
+        assert_eq!(status.problems(), []);
     }
 }

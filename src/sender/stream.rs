@@ -164,11 +164,14 @@ impl Jobs {
             if job.path == *from || job.path.is_within(to) {
                 renamed.push(job.stream);
                 let path = job.path.rebase(from, to).unwrap_or_else(|| job.path.clone());
-                let kind = ChangeKind::Update { path, scope: Scope::Content };
-                begin_anew.push(Change { since: job.parcel.change.since, kind });
+                begin_anew.push(Change::read(path, job.parcel.change.since));
                 return false;
             }
             if let Some(new) = job.path.rebase(from, to) {
+                // Should the session end, it is handed back under the name that it has then.
+                if let ChangeKind::Update { path, .. } = &mut job.parcel.change.kind {
+                    path.clone_from(&new);
+                }
                 job.path = new;
             }
             true
@@ -268,7 +271,8 @@ impl Session {
             }
         };
         if self.must_wait(&file, &job.parcel) {
-            self.shared.feedback.still_open(&job.path, job.parcel.change.since);
+            let (issued, since) = (job.parcel.issued, job.parcel.change.since);
+            self.shared.feedback.still_open(&job.path, issued, since);
             return self.drop_job(job);
         }
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::debts::names_after;
 use super::session::{Renaming, Session};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::Change;
 use crate::event::RescanReason;
 use crate::protocol::Why;
 use crate::tree::{Kind, Mask, RelPath};
@@ -12,6 +12,8 @@ use crate::tree::{Kind, Mask, RelPath};
 /// Mismatches of one path after which it counts as a Problem, within [`MISMATCH_SPAN`] or the time that
 /// so many sendings take.
 const MISMATCHES_MAX: u32 = 16;
+/// Pause after which a file is sent again whose directory the target did not have.
+const PARENT_AGAIN: Duration = Duration::from_secs(1);
 /// Names that something undone may bear by now; more are not followed one by one.
 const NAMES_MAX: usize = 16;
 /// Paths with mismatches that are remembered for longer.
@@ -47,17 +49,23 @@ impl Session {
             self.whole.insert(path.clone());
         }
         // What was not done may have been renamed since it was sent: its new names want a look too.
-        let renames: Vec<_> =
-            self.renames.iter().map(|Renaming { from, to, .. }| (from.clone(), to.clone())).collect();
-        let names_of = |path| names_after(path, renames.iter().map(|(from, to)| (from, to)), NAMES_MAX);
-        for name in names_of(path.clone()) {
-            self.touch_again(&name);
+        let names = self.names_since_sent(path.clone());
+        names.iter().for_each(|name| self.touch_again(name));
+        if why != Why::NotEmpty {
+            self.follow_undone(&path, since);
         }
         let path = match why {
-            Why::NoParent => path.parent().unwrap_or_default(),
+            Why::NoParent => {
+                // Its directory may come by a rename, with what it held before.
+                let offered = |name: &&RelPath| self.shared.offers_whatever(name);
+                for name in names.iter().filter(|_| self.shared.options.live).filter(offered) {
+                    self.shared.feedback.again(name, PARENT_AGAIN, since, Some(since));
+                }
+                path.parent().unwrap_or_default()
+            }
             _ => path,
         };
-        for name in names_of(path) {
+        for name in self.names_since_sent(path) {
             match why {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {
@@ -66,6 +74,33 @@ impl Session {
                 _ => self.look_again(name, RescanReason::Mismatch, since),
             }
         }
+    }
+
+    /// Takes in that what was sent for a path has failed on the target.
+    pub(super) fn failed(&mut self, path: &RelPath, operation: &str, errno: i32) {
+        self.touch_again(path);
+        self.fail(path, operation, errno, true);
+        // Under the old name nothing is tried again.
+        let since = self.sent_since(path);
+        for name in self.names_since_sent(path.clone()).into_iter().filter(|name| name != path) {
+            self.look_again(name, RescanReason::Problem, since);
+        }
+    }
+
+    /// Has what was not done for a path read where a rename leads that is still to be sent.
+    fn follow_undone(&mut self, path: &RelPath, since: Instant) {
+        let follow = |name: RelPath, step: &Renaming| name.rebase(&step.from, &step.to).unwrap_or(name);
+        let name = self.renames.iter().fold(path.clone(), follow);
+        let offered = self.shared.offers_whatever(&name);
+        if offered && matches!(self.shared.source.entry(&name, &Mask::nothing()), Ok(None)) {
+            self.owe_vanished(&name, since, true);
+        }
+    }
+
+    /// Returns a path and the names that what was sent for it may bear by now.
+    fn names_since_sent(&self, path: RelPath) -> Vec<RelPath> {
+        let renames = self.renames.iter().map(|Renaming { from, to, .. }| (from, to));
+        names_after(path, renames, NAMES_MAX)
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
@@ -78,8 +113,7 @@ impl Session {
         match kind {
             Some(Kind::Dir) | None => self.start_pass(path, reason, since),
             Some(_) => {
-                let kind = ChangeKind::Update { path, scope: Scope::Content };
-                self.shared.mailbox.push_live([Change { since, kind }]);
+                self.soon.push(Change::read(path, since));
             }
         }
     }

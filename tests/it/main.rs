@@ -32,6 +32,7 @@ mod ssh2;
 mod support;
 mod systemd;
 mod torn;
+mod unread;
 mod unseen;
 mod verify;
 mod version;

@@ -8,20 +8,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use speil::config::{self, Config};
 use speil::event::RescanReason;
-use speil::monitor::Silent;
 use speil::protocol::{
     FrameReader, FrameWriter, MAGIC, Refusal, ToReceiver, ToSender, VERSION, VERSION_MIN, VERSION_STATE,
     read_magic,
 };
-use speil::sender::{
-    Gate, Held, Mailbox, NoFeedback, Session, SessionError, SessionOptions, Source, Surroundings,
-    TargetState, TargetStatus,
-};
 use speil::transport::{Control, Ended, Link, Transport, TransportError};
 
 use crate::support::command::{SPEIL, eventually};
+use crate::support::session::Scene;
 
 /// What stands between the sender and the agent.
 #[derive(Clone)]
@@ -136,53 +131,25 @@ fn answer(mut from: UnixStream, mut to: UnixStream, between: &Between) {
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-fn config(dir: &Path) -> Config {
-    let file = dir.join("speil.lua");
-    let (source, target) = (dir.join("source"), dir.join("target"));
-    std::fs::create_dir_all(&source).unwrap();
-    std::fs::write(source.join("file"), b"content").unwrap();
-    let text = format!("sync {{ default.mirror, source = {source:?}, target = {target:?} }}");
-    std::fs::write(&file, text).unwrap();
-    config::load_all(&[file]).unwrap().config
-}
-
-/// Connects through `between`; returns the session and what surrounds it.
-fn connect(
-    dir: &Path,
-    between: Between,
-) -> (Result<Session, SessionError>, Arc<Mailbox>, Arc<TargetStatus>, Arc<AtomicUsize>) {
-    let sync = config(dir).syncs.remove(0);
-    let target = sync.targets[0].clone();
-    let stated = Arc::new(AtomicUsize::new(0));
-    let shim = Shim { between, stated: Arc::clone(&stated) };
-    let (mailbox, status) = (Mailbox::new(), Arc::new(TargetStatus::default()));
-    let around = Surroundings {
-        source: Source::open(&sync.source, 1).unwrap(),
-        gate: Arc::new(Gate::standing_open()),
-        mailbox: Arc::clone(&mailbox),
-        status: Arc::clone(&status),
-        held: Arc::new(Held::default()),
-        monitor: Arc::new(Silent),
-        feedback: Arc::new(NoFeedback),
-    };
-    let options =
-        SessionOptions { sync, target, mirror: [7; 16], live: true, dry_run: false, rehearsal: false };
-    (Session::connect(&shim, options, around), mailbox, status, stated)
+/// A scene with a file, and a way through `between`.
+fn scene(dir: &Path, between: Between) -> (Scene, Shim) {
+    let scene = Scene::new(dir);
+    std::fs::write(scene.source("file"), b"content").unwrap();
+    (scene, Shim { between, stated: Arc::default() })
 }
 
 /// Mirrors through `between` until it is live; returns how often the sender stated how it does.
 fn statements_until_live(between: Between, at_least: usize) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let (session, mailbox, status, stated) = connect(dir.path(), between);
-    let session = session.unwrap_or_else(|error| panic!("refused: {error}"));
-    let running =
-        std::thread::spawn(move || session.run(RescanReason::Start).error.map(|error| error.to_string()));
-    eventually("the target is live", || status.state().0 == TargetState::Live);
-    eventually("enough was stated", || stated.load(Ordering::Relaxed) >= at_least);
-    assert_eq!(std::fs::read(dir.path().join("target/file")).unwrap(), b"content");
-    mailbox.close();
-    assert_eq!(running.join().unwrap(), None);
-    stated.load(Ordering::Relaxed)
+    let (scene, shim) = scene(dir.path(), between);
+    let session = scene.connect(&shim).unwrap_or_else(|error| panic!("refused: {error}"));
+    let running = std::thread::spawn(move || session.run(RescanReason::Start));
+    scene.until_live();
+    let stated = || shim.stated.load(Ordering::Relaxed);
+    eventually("enough was stated", || stated() >= at_least);
+    assert_eq!(std::fs::read(scene.target("file")).unwrap(), b"content");
+    scene.end(running);
+    stated()
 }
 
 #[test]
@@ -219,8 +186,8 @@ fn without_a_common_version_it_is_said_which_side_to_upgrade() {
         (refusal(VERSION + 7, "9.0\u{1b}[2J"), ["\"9.0\\u{1b}[2J\"", "upgrade speil here"]),
         (Between::Greeting(VERSION + 1), ["speaks protocol", "upgrade speil here"]),
     ] {
-        let (refused, _, _, _) = connect(dir.path(), between);
-        let Err(error) = refused else { panic!("a session without a common version") };
+        let (scene, shim) = scene(dir.path(), between);
+        let Err(error) = scene.connect(&shim) else { panic!("a session without a common version") };
         let text = error.to_string();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Moot, Pass};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::Change;
 use crate::tree::FileId;
 
 impl Pass {
@@ -11,8 +11,7 @@ impl Pass {
     /// is gone by now shows neither in a size nor, where somebody has put it back, in a time.
     pub(super) fn look_at_sought(&mut self, ids: &HashSet<FileId>) -> Result<(), Moot> {
         for path in std::mem::take(&mut self.local.sought) {
-            let kind = ChangeKind::Update { path, scope: Scope::Content };
-            self.push(Change { since: self.since, kind })?;
+            self.push(Change::read(path, self.since))?;
         }
         if self.top.is_root() && !ids.is_empty() && !self.local.ended {
             self.shared.view.found(ids);

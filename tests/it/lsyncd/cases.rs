@@ -264,9 +264,16 @@ impl Case {
             return Err("the watches".to_owned());
         }
         count(self.number("start").unwrap_or(1))?;
-        // What is at work when its path changes again is worked on again, by both, but not at the same moment.
-        let idle =
-            || holds_within(STEP, || process::descendants(guard.pid()).is_empty() || !guard.is_running());
+        // What is at work when its path changes again is worked on again, by both, but not at the same moment;
+        // and it is at work until its child's end is noted, which is after the child is gone.
+        let idle = || {
+            let mut last = None;
+            holds_within(STEP, || {
+                let rest = process::rest(guard.pid());
+                let rests = rest.is_some() && std::mem::replace(&mut last, rest) == rest;
+                rests && process::descendants(guard.pid()).is_empty() || !guard.is_running()
+            })
+        };
         for (at, edit) in self.edits.iter().enumerate() {
             if !idle() {
                 return Err("the children's end".to_owned());

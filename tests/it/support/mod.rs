@@ -14,6 +14,7 @@ pub mod faults;
 pub mod process;
 pub mod proxy;
 pub mod rng;
+pub mod session;
 pub mod source_text;
 pub mod sshd;
 pub mod stand;

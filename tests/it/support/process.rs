@@ -77,6 +77,23 @@ pub fn descendants(root: u32) -> Vec<Process> {
     found
 }
 
+/// Returns how often the threads of a process have given a processor up, while all of them sleep: where two
+/// looks find the same, nothing is under way between them.
+pub fn rest(pid: u32) -> Option<u64> {
+    let mut switches = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if !field("State:")?.starts_with('S') {
+            return None;
+        }
+        for name in ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"] {
+            switches += field(name)?.parse::<u64>().ok()?;
+        }
+    }
+    Some(switches)
+}
+
 /// Returns the seconds that `root`, its descendants and what they waited for have computed.
 pub fn cpu_seconds(root: u32) -> f64 {
     seconds(tree(root).iter().map(|p| p.ticks).sum())

@@ -1,0 +1,67 @@
+use super::*;
+use crate::monitor::Silent;
+use crate::sender::{Feedback, Lane};
+use crate::watch::Sink;
+
+fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+/// An engine at work, with one target that nobody serves.
+struct Stage {
+    _dir: tempfile::TempDir,
+    mailbox: Arc<Mailbox>,
+    inlet: Arc<Inlet>,
+    input: crossbeam_channel::Sender<Input>,
+    engine: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+        std::fs::create_dir(&source).unwrap();
+        let file = dir.path().join("speil.lua");
+        let text = format!("sync {{ default.mirror, source = {source:?}, target = {target:?} }}");
+        std::fs::write(&file, text).unwrap();
+        let sync = crate::config::load_all(&[file]).unwrap().config.syncs.remove(0);
+        let mailbox = Mailbox::new();
+        let running = RunningTarget {
+            target: sync.targets[0].clone(),
+            mailbox: Arc::clone(&mailbox),
+            status: Arc::default(),
+            held: Arc::default(),
+            link: None,
+        };
+        let (input, inputs) = crossbeam_channel::bounded(16);
+        let inlet = Arc::new(Inlet::new(input.clone(), false));
+        let source = Source::open(&sync.source, 1).unwrap();
+        let engine = Engine::new(&sync, &source, &[running], Arc::new(Silent), Arc::clone(&inlet));
+        let engine = Some(std::thread::spawn(move || engine.run(&inputs)));
+        Self { _dir: dir, mailbox, inlet, input, engine }
+    }
+
+    /// Ends the engine, and returns the paths of the updates that it has handed out.
+    fn updates(mut self) -> Vec<RelPath> {
+        self.input.send(Input::Stop).unwrap();
+        self.engine.take().unwrap().join().unwrap();
+        let parcels = self.mailbox.take(Lane::Live, 100).into_iter();
+        let updates = parcels.filter(|parcel| matches!(parcel.change.kind, ChangeKind::Update { .. }));
+        updates.map(|parcel| parcel.change.kind.path().clone()).collect()
+    }
+}
+
+#[test]
+fn what_comes_back_under_a_name_that_was_renamed_meanwhile_is_looked_at_under_the_new_one() {
+    let stage = Stage::new();
+    let known = Instant::now();
+    let (from, to) = (path("d"), path("e"));
+    stage.inlet.events(vec![Event { at: known, kind: EventKind::Move { from, to, dir: true } }]);
+    stage.inlet.again(&path("d/busy"), Duration::from_secs(60), known, Some(known));
+    stage.inlet.still_open(&path("d/open"), known, known);
+    let updates = stage.updates();
+    let has = |name: &str| updates.contains(&path(name));
+    assert!(has("e/busy") && has("e/open"), "{updates:?}");
+    // Nobody knows whether something else stands there by now.
+    assert!(has("d/busy") && has("d/open"), "{updates:?}");
+}

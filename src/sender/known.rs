@@ -1,0 +1,35 @@
+//! What a target's sessions, one after the other, know of the source's names.
+//!
+//! **Invariant:** all of it is of the source alone, so it holds whatever becomes of a connection. The next
+//! session needs it for changes that the one before had begun to follow: the pass that it begins with
+//! compares stamps, and sees no edit that kept size and time.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::names::Names;
+use crate::tree::FileId;
+
+/// What is known of the source's names.
+#[derive(Debug, Default)]
+pub struct Known {
+    links: Mutex<Names>,
+    sought: Mutex<HashSet<FileId>>,
+}
+
+impl Known {
+    /// Returns the names of files that have several, as far as passes and changes have shown them.
+    pub(super) fn links(&self) -> MutexGuard<'_, Names> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves to the next session which files were still to be found under all their names, and read.
+    pub(super) fn leave_sought(&self, ids: HashSet<FileId>) {
+        self.sought.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    /// Takes what the session before has left.
+    pub(super) fn take_sought(&self) -> HashSet<FileId> {
+        std::mem::take(&mut *self.sought.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,198 @@
+//! Edits that keep size and time, of files that are renamed before anybody has read them, step by step:
+//! only the change that an event has made tells of them, and it must not be lost on the way.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use speil::batch::{Change, ChangeKind, Identity};
+use speil::event::RescanReason;
+use speil::sender::Feedback;
+use speil::tree::RelPath;
+
+use crate::support::command::eventually;
+use crate::support::process::{holder_of, send};
+use crate::support::session::Scene;
+
+fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+fn rename(from: &str, to: &str, dir: bool) -> Change {
+    let kind = ChangeKind::Rename { from: path(from), to: path(to), dir };
+    Change { since: Instant::now(), kind }
+}
+
+/// The stage before, as far as it hears what is to be sent again.
+#[derive(Default)]
+struct Again(Mutex<Vec<RelPath>>);
+
+impl Feedback for Again {
+    fn again(&self, path: &RelPath, _after: Duration, _known: Instant, _owed: Option<Instant>) {
+        self.0.lock().unwrap().push(path.clone());
+    }
+}
+
+/// Changes what a file holds, and puts its time back.
+fn edit_unseen(path: &Path, content: &[u8]) {
+    let meta = path.symlink_metadata().unwrap();
+    assert_eq!(meta.len(), content.len() as u64);
+    std::fs::write(path, content).unwrap();
+    let times = std::fs::FileTimes::new().set_modified(meta.modified().unwrap());
+    std::fs::File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+}
+
+/// A directory with a small and a large file in it, to be mirrored with some keys.
+fn scene(dir: &Path, keys: &str) -> Scene {
+    let scene = Scene::with(dir, keys);
+    std::fs::create_dir_all(scene.source("d/sub")).unwrap();
+    std::fs::write(scene.source("d/sub/f"), b"before").unwrap();
+    std::fs::write(scene.source("d/sub/large"), vec![1; 1 << 20]).unwrap();
+    scene
+}
+
+impl Scene {
+    /// Waits until everything that was handed over is done, or waits for events.
+    fn until_taken(&self) {
+        eventually("what was handed over is taken", || self.around.mailbox.pending().queued == 0);
+        // One more, whose own batch is behind.
+        std::fs::write(self.source("mark"), b"").unwrap();
+        self.around.mailbox.push_live([Change::read(path("mark"), Instant::now())]);
+        eventually("the mark is there", || self.target("mark").exists());
+        std::fs::remove_file(self.source("mark")).unwrap();
+        std::fs::remove_file(self.target("mark")).unwrap();
+    }
+
+    fn until_holds(&self, name: &str, content: &[u8]) {
+        eventually(name, || std::fs::read(self.target(name)).is_ok_and(|now| now == content));
+    }
+}
+
+#[test]
+fn a_file_whose_directory_is_renamed_before_it_is_read_is_read_under_the_new_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "");
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/f"), b"behind");
+    edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
+    std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live(["d/sub/f", "d/sub/large"].map(|name| Change::read(path(name), since)));
+    // What is sent of a directory does not stand for what is in it.
+    mailbox.push_live([Change::read(path("d"), since)]);
+    scene.until_taken();
+    mailbox.push_live([rename("d", "e", true)]);
+    scene.until_holds("e/sub/f", b"behind");
+    scene.until_holds("e/sub/large", &vec![2; 1 << 20]);
+    scene.end(running);
+}
+
+#[test]
+fn what_was_not_read_when_a_connection_breaks_is_read_by_the_next_session_under_its_new_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "");
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/f"), b"behind");
+    std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/f"), since)]);
+    scene.until_taken();
+    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    send(agent, Signal::KILL);
+    let outcome = running.join().unwrap();
+    assert!(outcome.error.is_some());
+    // The event comes while there is no connection.
+    mailbox.push_live([rename("d", "e", true)]);
+    mailbox.push_first(outcome.unfinished);
+    let running = scene.run(RescanReason::Reconnect);
+    scene.until_live();
+    scene.until_holds("e/sub/f", b"behind");
+    scene.end(running);
+}
+
+#[test]
+fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_by_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scene = scene(dir.path(), "");
+    let again = Arc::new(Again::default());
+    scene.around.feedback = Arc::clone(&again) as _;
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    // It does not answer what is asked before a large file is sent.
+    send(agent, Signal::STOP);
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/large"), since)]);
+    let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
+    eventually("the change is taken", taken);
+    std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
+    mailbox.push_live([rename("d", "e", true)]);
+    eventually("the rename is sent", || mailbox.pending().out.changes > 1);
+    send(agent, Signal::KILL);
+    let outcome = running.join().unwrap();
+    assert_eq!(
+        outcome.unfinished.iter().map(|change| change.kind.path()).collect::<Vec<_>>(),
+        [&path("e/sub/large")]
+    );
+    mailbox.push_first(outcome.unfinished);
+    let running = scene.run(RescanReason::Reconnect);
+    // The pass brings the directory, by a rename and with what it held: what came before it comes again.
+    eventually("it is to be sent again", || again.0.lock().unwrap().contains(&path("e/sub/large")));
+    scene.until_live();
+    assert!(scene.target("e/sub/large").exists());
+    mailbox.push_live([Change::read(path("e/sub/large"), since)]);
+    scene.until_holds("e/sub/large", &vec![2; 1 << 20]);
+    scene.end(running);
+}
+
+#[test]
+fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the_next_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "hardLinks = true");
+    std::fs::hard_link(scene.source("d/sub/f"), scene.source("other")).unwrap();
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    send(agent, Signal::STOP);
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/f"), b"behind");
+    std::fs::remove_file(scene.source("d/sub/f")).unwrap();
+    std::fs::rename(scene.source("other"), scene.source("new")).unwrap();
+    let mailbox = &scene.around.mailbox;
+    let kind = ChangeKind::Delete { path: path("d/sub/f"), expected: Identity::Dir(false) };
+    mailbox.push_live([Change::read(path("d/sub/f"), since), Change { since, kind }]);
+    mailbox.push_live([rename("other", "new", false)]);
+    eventually("both are sent", || mailbox.pending().out.changes > 1);
+    // It does what it was told, and dies before it can say so.
+    std::fs::rename(scene.target("other"), scene.target("new")).unwrap();
+    std::fs::remove_file(scene.target("d/sub/f")).unwrap();
+    send(agent, Signal::KILL);
+    mailbox.push_first(running.join().unwrap().unfinished);
+    let running = scene.run(RescanReason::Reconnect);
+    scene.until_live();
+    scene.until_holds("new", b"behind");
+    scene.end(running);
+}
+
+#[test]
+fn a_change_that_a_rename_takes_to_where_a_filter_leaves_it_out_is_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "exclude = { \"/e/sub/f\" }");
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let since = Instant::now();
+    std::fs::write(scene.source("d/sub/f"), b"private").unwrap();
+    std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/f"), since), rename("d", "e", true)]);
+    scene.until_taken();
+    assert!(std::fs::read(scene.target("e/sub/f")).is_ok_and(|now| now == b"before"));
+    scene.end(running);
+}
