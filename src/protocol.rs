@@ -14,6 +14,7 @@ mod bundle;
 mod confinement;
 mod examination;
 mod frame;
+mod handshake;
 mod keeping;
 mod message;
 mod owners;
@@ -25,11 +26,9 @@ pub use bundle::{PIECE_HEADER_LEN, PIECE_LEN_MAX, parse_piece_header, piece_head
 pub use confinement::Confinement;
 pub use examination::{Examination, Stated};
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
+pub use handshake::{Hello, Identified, Limits, NESTING_MAX, Refusal, ReplyHello, StateMode};
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
-pub use message::{
-    BatchId, Expect, Hello, Identified, Limits, Listing, NESTING_MAX, PassId, Refusal, ReplyHello,
-    ScanOptions, StateMode, StreamId, ToReceiver, ToSender, Why,
-};
+pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToReceiver, ToSender, Why};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE};

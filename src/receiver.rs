@@ -68,6 +68,13 @@ pub struct Options {
     pub fold_case: bool,
 }
 
+impl Options {
+    /// Returns the root that a sender gets who asks for one.
+    fn root_for(&self, asked: &[u8]) -> PathBuf {
+        self.root.clone().unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(asked)))
+    }
+}
+
 /// What an agent never makes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Refused {
@@ -177,7 +184,7 @@ fn join(
     options: &Options,
 ) -> Result<(), ReceiverError> {
     let own = |what| move |error| ReceiverError::Own { what, error };
-    let path = options.root.clone().unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(root)));
+    let path = options.root_for(root);
     let root = crate::disk::Root::open(&path).map_err(own("open root"))?;
     if options.confine {
         confine::confine(root.as_fd());

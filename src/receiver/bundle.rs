@@ -4,8 +4,7 @@
 //! further connections. Each of those has an agent of its own on this host, which passes on what it hears
 //! through a FIFO in the root: [`relay`]. **In → Out:** numbered pieces → [`Input`].
 //! **Invariants:** nothing listens on the network; a FIFO is the agent's own user's alone, and its name is
-//! gone before data comes; few pieces wait in memory; a piece that is
-//! missing ends the session.
+//! gone before data comes; few pieces wait in memory; a piece that is missing ends the session.
 
 use std::collections::BTreeMap;
 use std::fs::File;

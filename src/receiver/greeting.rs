@@ -102,7 +102,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     if hello.version < VERSION_MIN || hello.version_min > VERSION {
         return Err(Refusal::Version { newest: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() });
     }
-    let path = options.root.clone().unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(&hello.root)));
+    let path = options.root_for(&hello.root);
     let fail = |error: io::Error| Refusal::Root { path: shown(&path), errno: errno_of(&error) };
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
     if !hello.force_root && is_dangerous(&path) {

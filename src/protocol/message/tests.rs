@@ -37,9 +37,15 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Undo(order), 32),
         (ToReceiver::Resume { stream: 1, path: RelPath::root() }, 35),
         (duplicate, 37),
+        (ToReceiver::Widen { connections: 1 }, 38),
+        (ToReceiver::Join { root: Default::default(), place: Default::default() }, 39),
+        (ToReceiver::Bundled, 40),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
-    let answer = postcard::to_stdvec(&ToSender::Fatal("".into())).unwrap()[0];
-    assert_eq!(answer, 15);
+    for (answer, expected) in
+        [(ToSender::Fatal("".into()), 15), (ToSender::Places(Vec::new()), 20), (ToSender::Joined, 21)]
+    {
+        assert_eq!(postcard::to_stdvec(&answer).unwrap()[0], expected, "{answer:?}");
+    }
 }

@@ -1,0 +1,153 @@
+//! What both sides say first, and why a session is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::confinement::{Confinement, told_or_not};
+use super::keeping::{Terms, terms_or_none};
+use super::place::Place;
+use crate::config::Durability;
+use crate::tree::{Mask, RelPath};
+
+/// Most ancestors of a root that the handshake carries.
+pub const NESTING_MAX: usize = 256;
+
+/// Whether the receiver keeps state in the target's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateMode {
+    /// `.speil/` in the root: the live modes.
+    Keep,
+    /// Nothing is left behind: one pass.
+    Traceless,
+}
+
+/// What the sender says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Newest protocol version that the sender speaks.
+    pub version: u32,
+    /// Oldest protocol version that the sender speaks.
+    pub version_min: u32,
+    /// Version of the program, for messages.
+    pub program: String,
+    /// Which mirror this is: the same for every session of one sync and target.
+    pub mirror: [u8; 16],
+    /// What people call the mirror, for messages on the target.
+    pub label: String,
+    /// The target's directory. An agent started with `--root` takes its own.
+    #[serde(with = "serde_bytes")]
+    pub root: Vec<u8>,
+    /// Where the source stands.
+    pub source: Place,
+    /// What the user wants kept.
+    pub mask: Mask,
+    /// Filter rules, applied on both sides.
+    pub filters: Vec<serde_bytes::ByteBuf>,
+    /// Excluded entries of the target are not protected.
+    pub delete_excluded: bool,
+    /// Stay on the root's filesystem.
+    pub one_file_system: bool,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Whether state is kept in the root.
+    pub state: StateMode,
+    /// Nothing may be changed.
+    pub dry_run: bool,
+    /// Dangerous roots (`/`, `/etc`, …) are meant.
+    pub force_root: bool,
+    /// Silence in milliseconds after which the receiver gives the connection up.
+    pub idle_limit_ms: u64,
+    /// What is asked for besides. Since [`VERSION_KEPT`](super::VERSION_KEPT).
+    #[serde(deserialize_with = "terms_or_none")]
+    pub terms: Terms,
+}
+
+/// The receiver's limits, which the sender keeps to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Files in flight at once.
+    pub streams: u32,
+    /// Longest name in bytes.
+    pub name_len: u32,
+}
+
+/// Whether the target's tree is known to belong to this mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Identified {
+    /// It carries this mirror's identity.
+    Ours,
+    /// It carries none, and holds entries.
+    Stranger,
+    /// It carries none, and holds nothing.
+    Empty,
+}
+
+/// What the receiver says first, if it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyHello {
+    /// The version that both will speak.
+    pub version: u32,
+    /// Version of the receiver's program.
+    pub program: String,
+    /// What the target can hold.
+    pub profile: Mask,
+    /// What it cannot hold, in words, for one line at connect.
+    pub lacks: Vec<String>,
+    /// Whether the tree is known.
+    pub identified: Identified,
+    /// The receiver's limits.
+    pub limits: Limits,
+    /// Number of this session in the target's life.
+    pub session: u64,
+    /// Last commit of the session before this one that was acknowledged, 0 if unknown.
+    pub last_batch: u64,
+    /// Boot id of the target's host.
+    pub boot_id: String,
+    /// Paths whose installed version was read while somebody may have been writing it.
+    pub provisional: Vec<RelPath>,
+    /// Directories of the source that were mount points, as the sender said last.
+    pub mounts: Vec<RelPath>,
+    /// Entries of strangers that are kept in `.speil/strangers/`.
+    pub kept: u64,
+    /// Free bytes on the target's filesystem, without those that the agent keeps free.
+    pub free_bytes: u64,
+    /// How far the agent has confined itself. An older one does not say.
+    #[serde(deserialize_with = "told_or_not")]
+    pub confinement: Confinement,
+}
+
+/// Why the receiver refuses a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No version in common.
+    Version {
+        /// Newest version of the receiver.
+        newest: u32,
+        /// Its program's version.
+        program: String,
+    },
+    /// The root cannot be opened or created.
+    Root {
+        /// The path as the receiver took it.
+        path: String,
+        /// The errno.
+        errno: i32,
+    },
+    /// Source and target are one tree, or one lies within the other.
+    Nested,
+    /// Another agent holds the root.
+    Busy {
+        /// Who holds it, as far as it can be told.
+        holder: String,
+    },
+    /// The root belongs to another mirror.
+    Foreign {
+        /// The mirror that it belongs to.
+        label: String,
+    },
+    /// `.speil/refuse` stands on the target; with its text.
+    Refused(String),
+    /// The root is one of the directories that need `--force-root`.
+    Dangerous(String),
+    /// A filter rule does not parse on this version.
+    Filter(String),
+}
