@@ -513,7 +513,13 @@ impl Session {
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
-            Reply::Stopped(stream) => self.jobs.stop(stream),
+            Reply::Stopped(stream) => {
+                // Owed until it is known why: that is said next.
+                if let Some(parcel) = self.jobs.stop(stream) {
+                    self.open.push(parcel);
+                    self.uncommitted = true;
+                }
+            }
             Reply::Partial(stream, chunks) => self.jobs.told(stream, chunks),
             Reply::Rotten(rotten) => self.rotten(&rotten)?,
             Reply::Undone(path, why) => self.undone(path, why),

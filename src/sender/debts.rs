@@ -81,12 +81,22 @@ impl Session {
     /// Not always the oldest of all: while paths are answered for all the time, each would hand the age
     /// of the first on to the next, for ever.
     pub(super) fn sent_since(&self, path: &RelPath) -> Instant {
-        let sent = || {
-            let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-            unacked.chain(&self.open).chain(self.jobs.parcels()).map(|parcel| &parcel.change)
-        };
+        let sent = || self.sent().map(|parcel| &parcel.change);
         let of_path = sent().filter(|change| concerns(&change.kind, path)).map(|change| change.since).min();
         of_path.or_else(|| sent().map(|change| change.since).min()).unwrap_or_else(Instant::now)
+    }
+
+    /// Whether a content was read for a path, of what the target has not acknowledged.
+    pub(super) fn has_read(&self, path: &RelPath) -> bool {
+        self.sent().any(|parcel| match &parcel.change.kind {
+            ChangeKind::Update { path: sent, scope: Scope::Content } => sent == path,
+            _ => false,
+        })
+    }
+
+    /// Returns what was taken out and is not acknowledged.
+    fn sent(&self) -> impl Iterator<Item = &Parcel> {
+        self.unacked.iter().flat_map(|(_, parcels)| parcels).chain(&self.open).chain(self.jobs.parcels())
     }
 
     /// Tells the mailbox what became of everything that was taken out of it.
@@ -103,8 +113,7 @@ impl Session {
         });
         drop(running);
         let mut out = Out::default();
-        let unacked = self.unacked.iter().flat_map(|(_, parcels)| parcels);
-        for parcel in unacked.chain(&self.open).chain(self.jobs.parcels()) {
+        for parcel in self.sent() {
             out.changes += 1;
             out.since = out.since.older(Since::of(parcel.change.since, parcel.counts));
         }

@@ -191,7 +191,8 @@ impl Session {
     ) -> Self {
         // What was provisional when the last session ended is read again, whatever its stat says.
         let since = Instant::now();
-        let offered = reply.provisional.iter().filter(|path| shared.offers_whatever(path));
+        let offered =
+            reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
         shared.mailbox.push_first(offered.map(|path| Change::read(path.clone(), since)).collect());
         shared.status.retry_all();
         shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));

@@ -107,11 +107,6 @@ impl Shared {
             && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
     }
 
-    /// Whether a path is offered whether or not it is a directory.
-    pub fn offers_whatever(&self, path: &RelPath) -> bool {
-        self.offers(path, false) && self.offers(path, true)
-    }
-
     /// Returns which names belong to one file, as far as that is known.
     pub fn links(&self) -> MutexGuard<'_, Names> {
         self.known.links()

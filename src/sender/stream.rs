@@ -96,6 +96,10 @@ impl Jobs {
             job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
             job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
+            if scope == Scope::Content {
+                // What a comparison misses, an event may have told of as well.
+                job.parcel.change.kind = parcel.change.kind;
+            }
             return;
         }
         let stream = self.next;
@@ -150,9 +154,10 @@ impl Jobs {
         }
     }
 
-    /// Ends a stream that the target takes no more of.
-    pub fn stop(&mut self, stream: StreamId) {
-        self.jobs.retain(|job| job.stream != stream);
+    /// Ends a stream that the target takes no more of, and returns what it was for.
+    pub fn stop(&mut self, stream: StreamId) -> Option<Parcel> {
+        let at = self.jobs.iter().position(|job| job.stream == stream)?;
+        self.jobs.remove(at).map(|job| job.parcel)
     }
 
     /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own

@@ -51,18 +51,11 @@ impl Session {
         // What was not done may have been renamed since it was sent: its new names want a look too.
         let names = self.names_since_sent(path.clone());
         names.iter().for_each(|name| self.touch_again(name));
-        if why != Why::NotEmpty {
-            self.follow_undone(&path, since);
+        if self.shared.options.live && self.has_read(&path) {
+            self.follow_undone(&path, why, since);
         }
         let path = match why {
-            Why::NoParent => {
-                // Its directory may come by a rename, with what it held before.
-                let offered = |name: &&RelPath| self.shared.offers_whatever(name);
-                for name in names.iter().filter(|_| self.shared.options.live).filter(offered) {
-                    self.shared.feedback.again(name, PARENT_AGAIN, since, Some(since));
-                }
-                path.parent().unwrap_or_default()
-            }
+            Why::NoParent => path.parent().unwrap_or_default(),
             _ => path,
         };
         for name in self.names_since_sent(path) {
@@ -87,13 +80,19 @@ impl Session {
         }
     }
 
-    /// Has what was not done for a path read where a rename leads that is still to be sent.
-    fn follow_undone(&mut self, path: &RelPath, since: Instant) {
+    /// Has a content that the target has not taken read where a comparison would not see that it is new.
+    fn follow_undone(&mut self, path: &RelPath, why: Why, since: Instant) {
         let follow = |name: RelPath, step: &Renaming| name.rebase(&step.from, &step.to).unwrap_or(name);
         let name = self.renames.iter().fold(path.clone(), follow);
-        let offered = self.shared.offers_whatever(&name);
-        if offered && matches!(self.shared.source.entry(&name, &Mask::nothing()), Ok(None)) {
-            self.owe_vanished(&name, since, true);
+        let there = self.shared.source.entry(&name, &Mask::nothing());
+        match there.map(|there| there.map(|entry| entry.attrs.meta.kind)) {
+            // A rename is still to be sent.
+            Ok(None) => self.owe_vanished(&name, since, true),
+            // Its directory may come by a rename, with what it held before.
+            Ok(Some(kind)) if kind != Kind::Dir && why == Why::NoParent => {
+                self.shared.feedback.again(&name, PARENT_AGAIN, since, Some(since));
+            }
+            _ => {}
         }
     }
 

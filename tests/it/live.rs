@@ -84,13 +84,16 @@ fn a_target_that_is_cut_off_killed_or_filled_at_random_converges_and_so_does_the
         churn.close();
         // Reconnecting and trying again back off: the time to settle begins when both are in step again.
         let control = format!("--control={}", stand.control().display());
+        let mut said = String::new();
         let in_step = holds_within(Duration::from_secs(120), || {
-            stand.environment.run(["wait", "--timeout=1s", &control]).code() == 0
+            let wait = stand.environment.run(["wait", "--timeout=1s", &control]);
+            said.clone_from(&wait.stderr);
+            wait.code() == 0
         });
         let status = stand.environment.run(["status", &control]);
         let context = format!("seed {seed}: {deeds:?}");
         println!("{context}");
-        assert!(in_step, "{context}: not in step: {:?}\n{}", mirror.stderr(), status.stdout);
+        assert!(in_step, "{context}: not in step: {said}{}{:?}", status.stdout, mirror.stderr());
         for name in names {
             assert_settles(&stand, name, &context, &mirror);
         }

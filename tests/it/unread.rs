@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use speil::batch::{Change, ChangeKind, Identity};
 use speil::event::RescanReason;
-use speil::sender::Feedback;
+use speil::sender::{Feedback, Pending};
 use speil::tree::RelPath;
 
 use crate::support::command::eventually;
@@ -194,5 +194,25 @@ fn a_change_that_a_rename_takes_to_where_a_filter_leaves_it_out_is_not_sent() {
     mailbox.push_live([Change::read(path("d/sub/f"), since), rename("d", "e", true)]);
     scene.until_taken();
     assert!(std::fs::read(scene.target("e/sub/f")).is_ok_and(|now| now == b"before"));
+    scene.end(running);
+}
+
+#[test]
+fn a_delete_of_what_the_target_has_not_even_a_directory_for_is_done_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut scene = scene(dir.path(), "");
+    let again = Arc::new(Again::default());
+    scene.around.feedback = Arc::clone(&again) as _;
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let kind = ChangeKind::Delete { path: path("none/at/all"), expected: Identity::Any };
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change { since: Instant::now(), kind }]);
+    scene.until_taken();
+    eventually("nothing is owed", || {
+        mailbox.heard(Instant::now());
+        mailbox.pending() == Pending::default()
+    });
+    assert_eq!(*again.0.lock().unwrap(), []);
     scene.end(running);
 }
