@@ -9,6 +9,10 @@ use std::time::Instant;
 use crate::event::RescanReason;
 use crate::tree::{FileId, Kind, Meta, RelPath};
 
+mod renames;
+
+pub use renames::{Renames, name_after, names_after};
+
 /// One thing to bring to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {

@@ -19,7 +19,6 @@ mod inlet;
 mod link;
 mod listeners;
 mod lock;
-mod moved;
 mod notify;
 mod once;
 mod pipeline;

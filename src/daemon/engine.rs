@@ -7,9 +7,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::heard::Heard;
 use super::inlet::{Inlet, Input};
-use super::moved::Moved;
 use super::target::RunningTarget;
-use crate::batch::{Change, ChangeKind, Identity};
+use crate::batch::{Change, ChangeKind, Identity, Renames, name_after, names_after};
 use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
@@ -24,6 +23,10 @@ const PATHS_MAX: usize = 28_000;
 const PASS_REST: u32 = 10;
 /// Fewer deletes than this do not wait for more.
 const FEW_DELETES: usize = 10;
+/// Renames that are remembered: sessions send back within a moment.
+const RENAMES_MAX: usize = 4096;
+/// Names that what is sent back may have by now; of more, the likeliest is followed.
+const NAMES_MAX: usize = 16;
 /// A root that is gone is looked for this often.
 const ROOT_RETRY: Duration = Duration::from_secs(1);
 
@@ -51,7 +54,8 @@ pub(super) struct Engine {
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
     heard: Arc<Heard>,
-    moved: Moved,
+    /// What sessions send back may come under a name that is old by now.
+    renames: Renames,
     /// Entries that the last pass counted, as taken into the population.
     counted: Option<u64>,
 }
@@ -93,7 +97,7 @@ impl Engine {
             taken: Vec::new(),
             awaited: None,
             heard: Arc::default(),
-            moved: Moved::default(),
+            renames: Renames::new(RENAMES_MAX),
             counted: None,
         }
     }
@@ -182,7 +186,7 @@ impl Engine {
             Input::Sent(path, at, took) => self.debounce.sent(&path, at, took),
             Input::StillOpen(path, known, since) => {
                 self.taken.push(since);
-                for path in self.moved.names_of(path, known) {
+                for path in self.names_of(path, known) {
                     self.debounce.still_open(&path, since, now);
                 }
                 if self.awaited.is_some_and(|until| since <= until) {
@@ -191,7 +195,7 @@ impl Engine {
             }
             Input::Again(path, after, known, owed) => {
                 self.taken.extend(owed);
-                for path in self.moved.names_of(path, known) {
+                for path in self.names_of(path, known) {
                     self.debounce.again(&path, now, after, owed);
                 }
             }
@@ -214,6 +218,14 @@ impl Engine {
             Input::Stop => return true,
         }
         false
+    }
+
+    /// Returns a path that a session sends back, and the names that what was `known` by it may have by now:
+    /// the session may have followed some of the renames since.
+    fn names_of(&self, path: RelPath, known: Instant) -> Vec<RelPath> {
+        let renames = || self.renames.since(known);
+        let all = names_after(path.clone(), renames(), NAMES_MAX);
+        all.unwrap_or_else(|| vec![path.clone(), name_after(path, renames())])
     }
 
     fn flush(&mut self) {
@@ -260,7 +272,7 @@ impl Engine {
                 }
                 return self.debounce.event(Event { at, kind: EventKind::Create { path: to, dir } });
             }
-            EventKind::Move { from, to, .. } => self.moved.add(Instant::now(), from.clone(), to.clone()),
+            EventKind::Move { from, to, .. } => self.renames.add(Instant::now(), from.clone(), to.clone()),
             _ => {}
         }
         self.debounce.event(event);

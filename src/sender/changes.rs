@@ -419,9 +419,9 @@ impl Session {
     }
 
     fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {
-        self.jobs.rename(from, to, &self.shared.mailbox);
-        let abandoned = self.jobs.abandon_renamed();
-        for stream in abandoned {
+        let (ended, anew) = self.jobs.rename(from, to);
+        self.soon.extend(anew);
+        for stream in ended {
             self.send(&ToReceiver::Abandon { stream })?;
         }
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();

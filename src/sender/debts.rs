@@ -3,14 +3,14 @@
 //! **Invariant:** nothing that was taken out of the mailbox is ever missing here before it is
 //! acknowledged, handed back to the stage before, or covered by something as old: a comparison, a delete.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::mailbox::{Out, Parcel, Since, is_of_events};
 use super::session::Session;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Renames, Scope, names_after};
 use crate::event::RescanReason;
 use crate::protocol::PassId;
 use crate::tree::RelPath;
@@ -25,7 +25,6 @@ const VANISHED_MAX: usize = 10_000;
 const TELL_MAX: Duration = Duration::from_secs(1);
 /// Renames that are remembered.
 const RENAMED_MAX: usize = 1024;
-const RENAMED_FOR: Duration = Duration::from_secs(60);
 /// Longest time for which what vanished unread is followed where no event tells what became of it.
 const FOLLOWED_FOR: Duration = Duration::from_secs(60);
 
@@ -48,7 +47,6 @@ struct Vanished {
 }
 
 /// What is owed besides batches and large files.
-#[derive(Default)]
 pub(super) struct Debts {
     /// Subtrees that are to be compared.
     pub passes_waiting: BTreeMap<RelPath, (RescanReason, Instant)>,
@@ -62,8 +60,22 @@ pub(super) struct Debts {
     vanished: BTreeMap<RelPath, Vanished>,
     /// The same for those that are not followed one by one.
     vanished_rest: Option<Instant>,
-    /// What was renamed lately, oldest first.
-    renamed: VecDeque<(Instant, RelPath, RelPath)>,
+    /// What was renamed lately.
+    renamed: Renames,
+}
+
+impl Default for Debts {
+    fn default() -> Self {
+        Self {
+            passes_waiting: BTreeMap::new(),
+            passes: BTreeMap::new(),
+            passes_begun: 0,
+            ended: Vec::new(),
+            vanished: BTreeMap::new(),
+            vanished_rest: None,
+            renamed: Renames::new(RENAMED_MAX),
+        }
+    }
 }
 
 impl Debts {
@@ -201,23 +213,16 @@ impl Session {
 
     /// Returns a path and the names that it, or what lay there, may bear by now.
     fn names_since(&self, path: RelPath) -> Vec<RelPath> {
-        // Too long ago.
-        if self.debts.renamed.len() >= RENAMED_MAX {
-            return vec![RelPath::root()];
-        }
-        names_after(path, self.debts.renamed.iter().map(|(_, from, to)| (from, to)), NARROW_MAX)
+        let renamed = &self.debts.renamed;
+        // What was too long ago, or is too much to follow, is looked for everywhere.
+        let names = if renamed.is_full() { None } else { names_after(path, renamed.iter(), NARROW_MAX) };
+        names.unwrap_or_else(|| vec![RelPath::root()])
     }
 
     /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
     /// name, so what it stands for is owed by the new name as well.
     pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) {
-        let now = Instant::now();
-        let renamed = &mut self.debts.renamed;
-        renamed.push_back((now, from.clone(), to.clone()));
-        while renamed.len() > RENAMED_MAX || renamed.front().is_some_and(|(at, _, _)| now - *at > RENAMED_FOR)
-        {
-            renamed.pop_front();
-        }
+        self.debts.renamed.add(Instant::now(), from.clone(), to.clone());
         let touched = |top: &RelPath| top.is_within(from) || from.is_within(top);
         let running = self.debts.passes.values().map(|(top, since)| (top, since));
         let ended = self.debts.ended.iter().map(|ended| (&ended.top, &ended.since));
@@ -321,22 +326,4 @@ fn concerns(change: &ChangeKind, path: &RelPath) -> bool {
         ChangeKind::Rename { from, to, .. } => path.is_within(from) || path.is_within(to),
         other => other.path() == path,
     }
-}
-
-/// Returns a path and the names that it, or what lay there, may bear after some renames. Renamed to and fro
-/// too often to follow, each time doubling them, it is the root alone: everything is looked at.
-pub(super) fn names_after<'a>(
-    path: RelPath,
-    renames: impl Iterator<Item = (&'a RelPath, &'a RelPath)>,
-    most: usize,
-) -> Vec<RelPath> {
-    let mut names = vec![path];
-    for (from, to) in renames {
-        let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
-        names.extend(moved.into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>());
-        if names.len() > most {
-            return vec![RelPath::root()];
-        }
-    }
-    names
 }

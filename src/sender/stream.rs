@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use super::error::SessionError;
-use super::mailbox::{Lane, Mailbox, Parcel};
+use super::mailbox::{Lane, Parcel};
 use super::outbox::Content;
 use super::recent::Delivered;
 use super::resume::{Chunks, Matching, RESUME_LEN_MIN};
@@ -79,13 +79,12 @@ pub(super) struct Jobs {
     jobs: VecDeque<Job>,
     next: StreamId,
     ahead: usize,
-    renamed: Vec<StreamId>,
 }
 
 impl Jobs {
     pub fn new(streams_max: u32) -> Self {
         let ahead = AHEAD.min(usize::try_from(streams_max).unwrap_or(1)).max(1);
-        Self { jobs: VecDeque::new(), next: 1, ahead, renamed: Vec::new() }
+        Self { jobs: VecDeque::new(), next: 1, ahead }
     }
 
     /// Adds a file; one that was not opened yet takes the newer change. Twice it would be begun twice, and
@@ -161,15 +160,14 @@ impl Jobs {
     }
 
     /// Follows a rename. A transfer below a renamed directory moves along on both sides; one whose own
-    /// name changed begins anew under the new name.
-    pub fn rename(&mut self, from: &RelPath, to: &RelPath, mailbox: &Mailbox) {
-        let mut begin_anew = Vec::new();
-        let mut renamed = Vec::new();
+    /// name changed ends. Returns the streams that have ended, and what is to be read in their place.
+    pub fn rename(&mut self, from: &RelPath, to: &RelPath) -> (Vec<StreamId>, Vec<Change>) {
+        let (mut ended, mut anew) = (Vec::new(), Vec::new());
         self.jobs.retain_mut(|job| {
             if job.path == *from || job.path.is_within(to) {
-                renamed.push(job.stream);
+                ended.push(job.stream);
                 let path = job.path.rebase(from, to).unwrap_or_else(|| job.path.clone());
-                begin_anew.push(Change::read(path, job.parcel.change.since));
+                anew.push(Change::read(path, job.parcel.change.since));
                 return false;
             }
             if let Some(new) = job.path.rebase(from, to) {
@@ -181,15 +179,7 @@ impl Jobs {
             }
             true
         });
-        self.renamed.extend(renamed);
-        if !begin_anew.is_empty() {
-            mailbox.push_live(begin_anew);
-        }
-    }
-
-    /// Returns the streams that renames have ended.
-    pub fn abandon_renamed(&mut self) -> Vec<StreamId> {
-        std::mem::take(&mut self.renamed)
+        (ended, anew)
     }
 
     /// Ends the streams of a path and everything below it, and returns them with their paths.

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::debts::names_after;
 use super::session::{Renaming, Session};
-use crate::batch::Change;
+use crate::batch::{Change, name_after, names_after};
 use crate::event::RescanReason;
 use crate::protocol::Why;
 use crate::tree::{Kind, Mask, RelPath};
@@ -82,8 +81,7 @@ impl Session {
 
     /// Has a content that the target has not taken read where a comparison would not see that it is new.
     fn follow_undone(&mut self, path: &RelPath, why: Why, since: Instant) {
-        let follow = |name: RelPath, step: &Renaming| name.rebase(&step.from, &step.to).unwrap_or(name);
-        let name = self.renames.iter().fold(path.clone(), follow);
+        let name = name_after(path.clone(), self.unacked_renames());
         let there = self.shared.source.entry(&name, &Mask::nothing());
         match there.map(|there| there.map(|entry| entry.attrs.meta.kind)) {
             // A rename is still to be sent.
@@ -98,8 +96,12 @@ impl Session {
 
     /// Returns a path and the names that what was sent for it may bear by now.
     fn names_since_sent(&self, path: RelPath) -> Vec<RelPath> {
-        let renames = self.renames.iter().map(|Renaming { from, to, .. }| (from, to));
-        names_after(path, renames, NAMES_MAX)
+        let names = names_after(path, self.unacked_renames(), NAMES_MAX);
+        names.unwrap_or_else(|| vec![RelPath::root()])
+    }
+
+    fn unacked_renames(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
+        self.renames.iter().map(|Renaming { from, to, .. }| (from, to))
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.

@@ -153,6 +153,30 @@ fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_
 }
 
 #[test]
+fn a_large_file_that_waits_and_is_renamed_twice_is_read_under_the_last_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "");
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    // It does not answer what is asked before a large file is sent.
+    send(agent, Signal::STOP);
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/large"), since)]);
+    let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
+    eventually("the change is taken", taken);
+    std::fs::rename(scene.source("d/sub/large"), scene.source("h")).unwrap();
+    // The second waits already when the first is sent.
+    mailbox.push_live([rename("d/sub/large", "g", false), rename("g", "h", false)]);
+    eventually("the renames are sent", || mailbox.pending().out.changes > 1);
+    send(agent, Signal::CONT);
+    scene.until_holds("h", &vec![2; 1 << 20]);
+    scene.end(running);
+}
+
+#[test]
 fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the_next_session() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "hardLinks = true");

@@ -65,3 +65,16 @@ fn what_comes_back_under_a_name_that_was_renamed_meanwhile_is_looked_at_under_th
     // Nobody knows whether something else stands there by now.
     assert!(has("d/busy") && has("d/open"), "{updates:?}");
 }
+
+#[test]
+fn what_comes_back_when_its_session_has_followed_some_of_the_renames_is_looked_at_under_the_last_name() {
+    let stage = Stage::new();
+    let known = Instant::now();
+    // The session sent the first two, and knows the file by the name that the second gave it.
+    let renames = [("e", "z"), ("d", "e"), ("e", "y")].map(|(from, to)| (path(from), path(to)));
+    let events = renames.map(|(from, to)| Event { at: known, kind: EventKind::Move { from, to, dir: true } });
+    stage.inlet.events(events.into());
+    stage.inlet.still_open(&path("e/open"), known, known);
+    let updates = stage.updates();
+    assert!(updates.contains(&path("y/open")), "{updates:?}");
+}
