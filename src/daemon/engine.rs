@@ -13,7 +13,7 @@ use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::reconcile::{Population, Verdict, judge};
+use crate::reconcile::{Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -45,7 +45,6 @@ pub(super) struct Engine {
     monitor: Arc<dyn Monitor>,
     inlet: Arc<Inlet>,
     debounce: Debounce,
-    population: Population,
     next_pass: Option<Instant>,
     /// Since when the root is not where it was.
     root_lost: Option<Instant>,
@@ -56,8 +55,6 @@ pub(super) struct Engine {
     heard: Arc<Heard>,
     /// What sessions send back may come under a name that is old by now.
     renames: Renames,
-    /// Entries that the last pass counted, as taken into the population.
-    counted: Option<u64>,
 }
 
 impl Engine {
@@ -91,14 +88,12 @@ impl Engine {
             monitor,
             inlet,
             debounce,
-            population: Population::default(),
             next_pass,
             root_lost: None,
             taken: Vec::new(),
             awaited: None,
             heard: Arc::default(),
             renames: Renames::new(RENAMES_MAX),
-            counted: None,
         }
     }
 
@@ -254,7 +249,7 @@ impl Engine {
                 }
             }
             EventKind::Create { path, dir } => {
-                self.population.add(1, event.at);
+                self.outs.iter().for_each(|out| out.status.came(1, event.at));
                 // A directory has one name.
                 let joined = if *dir { None } else { self.file_of(path).map(|file| (path.clone(), file)) };
                 let at = event.at;
@@ -341,21 +336,12 @@ impl Engine {
             return;
         }
         let now = Instant::now();
-        let known = self
-            .outs
-            .iter()
-            .filter_map(|out| out.status.last_pass())
-            .map(|(_, summary)| summary.entries)
-            .max();
-        if let Some(known) = known.filter(|known| self.counted != Some(*known)) {
-            // A pass has counted since.
-            self.counted = Some(known);
-            self.population.set(usize::try_from(known).unwrap_or(usize::MAX), now);
-        }
-        let (current, most) = self.population.counts(now);
+        // All targets are to hold the same; one that never connected knows of nothing.
+        let populations = self.outs.iter().map(|out| out.status.population(now));
+        let (current, most) = populations.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
         // Where lsyncd was before, a tree that runs empty file by file (a spool) is nothing unusual.
         let usual = self.sync.adopted && burst.len() < FEW_DELETES;
-        let empties = !usual && self.root_is_empty();
+        let empties = !usual && self.source.is_empty();
         let verdict = if self.source.is_in_place() {
             None
         } else {
@@ -374,19 +360,11 @@ impl Engine {
             }
             return;
         }
-        self.population.remove(burst.len(), now);
+        self.outs.iter().for_each(|out| out.status.went(burst.len(), now));
         let mut burst = burst;
         // What a directory held when it was moved out of the tree is known to the target alone.
         burst.retain(|change| !matches!(&change.kind, ChangeKind::Delete { path, expected: Identity::Dir(_) } if path.is_root()));
         self.give(&mut burst);
-    }
-
-    fn root_is_empty(&self) -> bool {
-        use std::os::fd::AsFd;
-        let root = self.source.root();
-        let Ok(fd) = root.dir(&RelPath::root()) else { return true };
-        crate::disk::names(fd.as_fd())
-            .map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
     }
 }
 

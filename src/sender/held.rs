@@ -12,9 +12,12 @@ pub struct Held {
 }
 
 impl Held {
-    /// Holds deletes back; a later pass knows better than an earlier one and replaces what it held.
-    pub fn hold(&self, reason: String, deletes: Vec<Change>) {
-        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason, deletes));
+    /// Holds back what a comparison of a subtree has found; it knows better than what was held there before.
+    pub fn hold(&self, top: &RelPath, reason: String, mut deletes: Vec<Change>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = inner.take().map(|(_, held)| held).unwrap_or_default();
+        deletes.extend(before.into_iter().filter(|held| !held.kind.path().is_within(top)));
+        *inner = Some((reason, deletes));
     }
 
     /// Adds to what is held.
@@ -43,5 +46,27 @@ impl Held {
     pub fn summary(&self) -> Option<(usize, String)> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.as_ref().map(|(reason, deletes)| (deletes.len(), reason.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{ChangeKind, Identity};
+
+    #[test]
+    fn a_comparison_of_a_subtree_replaces_what_was_held_there_and_nothing_else() {
+        let path = |text: &str| RelPath::try_from(text).unwrap();
+        let delete = |text: &str| {
+            let kind = ChangeKind::Delete { path: path(text), expected: Identity::Any };
+            Change { since: std::time::Instant::now(), kind }
+        };
+        let held = Held::default();
+        held.hold_more("a burst".into(), vec![delete("a/b"), delete("c/d")]);
+        held.hold(&path("a"), "a pass".into(), vec![delete("a/e")]);
+        assert_eq!(held.summary(), Some((2, "a pass".into())));
+        assert!(held.reason_for(&path("c/d")).is_some() && held.reason_for(&path("a/b")).is_none());
+        held.hold(&RelPath::root(), "all".into(), vec![delete("x")]);
+        assert_eq!(held.take().len(), 1);
     }
 }

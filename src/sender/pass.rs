@@ -549,11 +549,12 @@ impl Pass {
             deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
             if let Some(reason) = self.objection(count, target_entries) {
                 self.summary.held = count as u64;
-                self.shared.held.hold(reason.clone(), deletes);
+                self.shared.held.hold(&self.top, reason.clone(), deletes);
                 self.shared.notice(&Notice::Held { count: count as u64, reason });
                 return Ok(());
             }
             self.summary.deletes = count as u64;
+            self.shared.status.went(count, Instant::now());
             for change in deletes {
                 self.push(change)?;
             }
@@ -587,8 +588,14 @@ impl Pass {
             );
         }
         let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
-        let empties = self.top.is_root() && self.local.entries == 0;
-        match judge(guard, count, all, all, empties) {
+        let (current, most, empties) = if self.top.is_root() {
+            (all, all, self.local.entries == 0)
+        } else {
+            // The whole tree is judged, of which this is a part.
+            let (current, most) = self.shared.status.population(Instant::now());
+            (current.max(all), most.max(all), self.shared.source.is_empty())
+        };
+        match judge(guard, count, current, most, empties) {
             Verdict::Go => None,
             Verdict::Hold(reason) => Some(reason.to_string()),
         }

@@ -74,6 +74,14 @@ impl Source {
         }))
     }
 
+    /// Whether the root holds nothing but what is speil's own, or cannot be read.
+    pub fn is_empty(&self) -> bool {
+        let root = self.root();
+        let Ok(fd) = root.dir(&RelPath::root()) else { return true };
+        crate::disk::names(fd.as_fd())
+            .map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
+    }
+
     /// Opens the path anew, after the root was replaced. `Ok(true)` if it is another inode now.
     ///
     /// # Errors

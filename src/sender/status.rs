@@ -9,6 +9,7 @@ use super::scrubbed::Scrubbed;
 use crate::batch::{ChangeKind, Scope};
 use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
+use crate::reconcile::Population;
 use crate::tree::RelPath;
 
 /// Problems that are kept one by one; more collapse into a count.
@@ -114,6 +115,7 @@ pub struct TargetStatus {
     deeds: Mutex<Latest<Deed>>,
     /// What reading everything again has told.
     pub scrubbed: Scrubbed,
+    population: Mutex<Population>,
 }
 
 impl TargetStatus {
@@ -313,8 +315,29 @@ impl TargetStatus {
         self.lock().problems.iter().map(|(path, problem)| (path.clone(), problem.clone())).collect()
     }
 
+    fn people(&self) -> MutexGuard<'_, Population> {
+        self.population.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that entries have come to the tree.
+    pub fn came(&self, entries: usize, at: Instant) {
+        self.people().add(entries, at);
+    }
+
+    /// Notes that entries are removed from the target.
+    pub fn went(&self, entries: usize, at: Instant) {
+        self.people().remove(entries, at);
+    }
+
+    /// Returns about how many entries the tree holds, and the most that it held within ten minutes. Passes
+    /// count, events tell of some of what comes and goes in between.
+    pub fn population(&self, now: Instant) -> (usize, usize) {
+        self.people().counts(now)
+    }
+
     /// Notes the end of a pass over the whole tree.
     pub fn passed(&self, summary: PassSummary) {
+        self.people().set(usize::try_from(summary.entries).unwrap_or(usize::MAX), Instant::now());
         let mut inner = self.lock();
         inner.last_pass = Some((SystemTime::now(), summary));
         // What is not kept one by one is found again by the next pass, or is solved.

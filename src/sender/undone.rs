@@ -61,7 +61,8 @@ impl Session {
             match why {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {
-                    self.start_pass(name, RescanReason::Mismatch, since);
+                    let top = self.missing_top(name);
+                    self.start_pass(top, RescanReason::Mismatch, since);
                 }
                 _ => self.look_again(name, RescanReason::Mismatch, since),
             }
@@ -112,10 +113,24 @@ impl Session {
             return;
         }
         match kind {
-            Some(Kind::Dir) | None => self.start_pass(path, reason, since),
+            Some(Kind::Dir) => self.start_pass(path, reason, since),
+            None => {
+                let top = self.missing_top(path);
+                self.start_pass(top, reason, since);
+            }
             Some(_) => {
                 self.soon.push(Change::read(path, since));
             }
         }
+    }
+
+    /// Returns the highest directory at or above a path of which the source has nothing, or the path itself.
+    /// As long as something is left below them on the target, its directories there do not go either.
+    fn missing_top(&self, path: RelPath) -> RelPath {
+        let lacks = |path: &RelPath| {
+            !path.is_root() && matches!(self.shared.source.entry(path, &Mask::nothing()), Ok(None))
+        };
+        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+        above.take_while(lacks).last().unwrap_or(path)
     }
 }

@@ -49,6 +49,27 @@ fn an_emptied_source_root_deletes_nothing_until_somebody_approves() {
     mirror.terminate();
 }
 
+/// A directory that is moved out of the tree is one event, and what it held is found by comparing it.
+#[test]
+fn what_leaves_the_tree_with_its_directory_is_judged_as_a_part_of_the_whole_tree() {
+    let stand = Stand::new();
+    for dir in ["one", "two", "rest"] {
+        fs::create_dir(stand.source().join(dir)).unwrap();
+        (0..150).for_each(|at| fs::write(stand.source().join(dir).join(at.to_string()), "content").unwrap());
+    }
+    let mirror = stand.guarded_mirror(&["standby"], &["--reconcile-interval=never"]);
+    fs::rename(stand.source().join("one"), stand.path("one")).unwrap();
+    assert_settles(&stand, "standby", "a third has left", &mirror);
+    // With this one it would be two thirds within ten minutes.
+    fs::rename(stand.source().join("two"), stand.path("two")).unwrap();
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    assert_eq!(fs::read_dir(stand.target("standby").join("two")).unwrap().count(), 150);
+    let control = format!("--control={}", stand.control().display());
+    stand.environment.run(["approve", &control]).succeeded();
+    assert_settles(&stand, "standby", "after approve", &mirror);
+    mirror.terminate();
+}
+
 #[test]
 fn a_source_that_is_a_link_which_a_deployment_switches_is_followed() {
     let stand = Stand::new();

@@ -11,7 +11,9 @@ use rustix::fs::{CWD, RenameFlags, Timespec};
 use rustix::process::Signal;
 
 use crate::support::churn::Churn;
-use crate::support::command::{Background, holds_within};
+use crate::support::command::{Background, eventually, holds_within};
+use crate::support::process;
+use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, differences, settled_within, told};
 use crate::support::tree::{Comparison, set_times};
 
@@ -212,17 +214,62 @@ fn a_change_is_mirrored_wherever_its_file_has_gone_meanwhile() {
     });
 }
 
+/// The seed and the number of rounds of a random test.
+fn seed_and_rounds(rounds: usize) -> (u64, usize) {
+    let wish = |name| std::env::var(name).ok();
+    let seed = wish("SPEIL_SEEDS").and_then(|seeds| seeds.split("..").next()?.parse().ok());
+    (seed.unwrap_or(1), wish("SPEIL_ROUNDS").and_then(|rounds| rounds.parse().ok()).unwrap_or(rounds))
+}
+
 #[test]
 fn whatever_is_done_at_once_converges() {
-    let seed = std::env::var("SPEIL_SEEDS").ok().and_then(|seeds| seeds.split("..").next()?.parse().ok());
-    let rounds = std::env::var("SPEIL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10);
+    let (seed, rounds) = seed_and_rounds(10);
     let stand = Stand::new();
-    let mut churn = Churn::new(3000 + seed.unwrap_or(1), &stand.source());
+    let mut churn = Churn::new(3000 + seed, &stand.source());
     churn.run(300);
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
     for round in 0..rounds {
         at_once(&mirror, || churn.run(30));
         assert_settles(&stand, "standby", &format!("round {round}"), &mirror);
+    }
+    mirror.terminate();
+}
+
+/// Waits until everything that a process has heard of is done, or waits for others.
+fn until_it_rests(pid: u32) {
+    let mut before = None;
+    eventually("the daemon rests", || {
+        let now = process::rest(pid);
+        std::mem::replace(&mut before, now).is_some_and(|before| Some(before) == now)
+    });
+}
+
+/// An agent that sleeps answers nothing, so that renames overtake what was begun before them.
+#[test]
+fn whatever_is_done_while_the_agent_sleeps_or_before_it_dies_converges() {
+    let (seed, rounds) = seed_and_rounds(10);
+    let stand = Stand::new();
+    let mut rng = Rng::new(seed);
+    let mut churn = Churn::of_few(4000 + seed, &stand.source());
+    churn.run(80);
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    let agent = || process::holder_of(stand.sshd.pid(), &stand.target("standby"));
+    for round in 0..rounds {
+        eventually("there is an agent", || agent().is_some());
+        let agent = agent().unwrap();
+        process::send(agent, Signal::STOP);
+        let steps = 1 + rng.below(5);
+        for _ in 0..steps {
+            at_once(&mirror, || churn.run(1 + rng.below(6)));
+            if rng.one_in(2) {
+                until_it_rests(mirror.pid());
+            }
+        }
+        let dies = rng.one_in(4);
+        process::send(agent, if dies { Signal::KILL } else { Signal::CONT });
+        let context =
+            format!("seed {seed}, round {round}, {steps} steps{}", if dies { ", dies" } else { "" });
+        assert_settles(&stand, "standby", &context, &mirror);
     }
     mirror.terminate();
 }

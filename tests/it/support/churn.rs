@@ -12,6 +12,7 @@ mod names;
 mod shape;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -35,8 +36,11 @@ const PATH_LEN_MAX: usize = 2500;
 
 type Operation = fn(&mut Churn) -> io::Result<()>;
 
-/// Every operation, with its name and how often it comes compared with the others.
-const OPERATIONS: &[(&str, usize, Operation)] = &[
+/// An operation, with its name and how often it comes compared with the others.
+type Weighted = (&'static str, usize, Operation);
+
+/// Every operation on files that travel in one message.
+const OPERATIONS: &[Weighted] = &[
     ("write a new file", 8, content::write_new),
     ("write a file anew", 4, content::rewrite),
     ("append", 4, content::append),
@@ -72,6 +76,53 @@ const OPERATIONS: &[(&str, usize, Operation)] = &[
     ("change an ACL", 1, shape::change_acl),
 ];
 
+/// What makes names meet, and contents change that nothing but an event tells of; with large files.
+const FEW_OPERATIONS: &[Weighted] = &[
+    ("write a new file", 3, content::write_new),
+    ("write a large file", 5, content::write_large),
+    ("edit in place, size and time kept", 14, content::edit_unseen),
+    ("edit in place", 2, content::edit_in_place),
+    ("append", 2, content::append),
+    ("save as editors do", 2, content::save_by_rename),
+    ("rename a file", 5, shape::rename_file),
+    ("rename a file over another", 3, shape::rename_over_file),
+    ("rename a directory", 5, shape::rename_dir),
+    ("rename a directory over an empty one", 2, shape::rename_over_dir),
+    ("rename and make again", 2, shape::rename_and_make_again),
+    ("swap by a third name", 3, shape::swap_by_third_name),
+    ("swap at once", 3, shape::swap_at_once),
+    ("hard link", 3, shape::hard_link),
+    ("rename a link over its fellow", 1, shape::rename_over_fellow),
+    ("make a directory", 2, shape::make_dir),
+    ("make a chain of directories and a file", 2, shape::make_chain),
+    ("remove a file", 2, shape::remove_file),
+    ("remove a tree", 1, shape::remove_tree),
+    ("change the type", 1, shape::change_type),
+];
+
+/// What an editor does, and to what.
+struct Manner {
+    operations: &'static [Weighted],
+    /// Above this many entries, removals come first.
+    entries_max: usize,
+    file_name: fn(&mut Rng) -> OsString,
+    dir_name: fn(&mut Rng) -> OsString,
+}
+
+const WILD: Manner = Manner {
+    operations: OPERATIONS,
+    entries_max: ENTRIES_MAX,
+    file_name: names::file_name,
+    dir_name: names::dir_name,
+};
+
+const FEW: Manner = Manner {
+    operations: FEW_OPERATIONS,
+    entries_max: 40,
+    file_name: |rng| names::one_of("f", 8, rng),
+    dir_name: |rng| names::one_of("d", 5, rng),
+};
+
 /// What stands at a path, as the last listing saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -93,6 +144,7 @@ pub struct Tally {
 pub struct Churn {
     root: PathBuf,
     rng: Rng,
+    manner: &'static Manner,
     /// Sorted, so that the order does not hang on the filesystem.
     entries: Vec<(PathBuf, Kind)>,
     steps: usize,
@@ -104,9 +156,19 @@ pub struct Churn {
 impl Churn {
     /// Returns an editor of the tree below `root`, which must stand.
     pub fn new(seed: u64, root: &Path) -> Self {
+        Self::with(seed, root, &WILD)
+    }
+
+    /// The same for a small tree of few names and large files, which are edited, mostly unseen, and renamed.
+    pub fn of_few(seed: u64, root: &Path) -> Self {
+        Self::with(seed, root, &FEW)
+    }
+
+    fn with(seed: u64, root: &Path, manner: &'static Manner) -> Self {
         Self {
             root: root.to_path_buf(),
             rng: Rng::new(seed),
+            manner,
             entries: Vec::new(),
             steps: 0,
             kept: Vec::new(),
@@ -149,11 +211,11 @@ impl Churn {
     }
 
     fn choose(&mut self) -> (&'static str, Operation) {
-        if self.entries.len() > ENTRIES_MAX {
+        if self.entries.len() > self.manner.entries_max {
             return ("remove a tree", shape::remove_tree);
         }
-        let mut draw = self.rng.below(OPERATIONS.iter().map(|(_, weight, _)| weight).sum());
-        for &(name, weight, operation) in OPERATIONS {
+        let mut draw = self.rng.below(self.manner.operations.iter().map(|(_, weight, _)| weight).sum());
+        for &(name, weight, operation) in self.manner.operations {
             if draw < weight {
                 return (name, operation);
             }
@@ -207,7 +269,15 @@ impl Churn {
     /// Returns a path at which a file may be made; something may stand there.
     fn some_place(&mut self) -> PathBuf {
         let parent = self.some_parent();
-        parent.join(names::file_name(&mut self.rng))
+        parent.join(self.file_name())
+    }
+
+    fn file_name(&mut self) -> OsString {
+        (self.manner.file_name)(&mut self.rng)
+    }
+
+    fn dir_name(&mut self) -> OsString {
+        (self.manner.dir_name)(&mut self.rng)
     }
 
     /// Returns whether everything below `from` would still have a usable path below `to`.

@@ -9,7 +9,7 @@ use std::ptr;
 
 use rustix::fs::{FallocateFlags, Timespec};
 
-use super::{Churn, names};
+use super::Churn;
 use crate::support::rng::Rng;
 use crate::support::tree::set_times;
 
@@ -42,6 +42,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn write_new(churn: &mut Churn) -> io::Result<()> {
     let (path, bytes) = (churn.some_place(), some_bytes(&mut churn.rng));
     write(&path, &bytes)
+}
+
+/// A file that travels in pieces, and whose signature is asked for first.
+pub fn write_large(churn: &mut Churn) -> io::Result<()> {
+    let (path, len) = (churn.some_place(), 300_000 + churn.rng.below(400_000));
+    write(&path, &churn.rng.bytes(len))
 }
 
 pub fn rewrite(churn: &mut Churn) -> io::Result<()> {
@@ -173,7 +179,7 @@ pub fn write_kept(churn: &mut Churn) -> io::Result<()> {
 
 pub fn burst(churn: &mut Churn) -> io::Result<()> {
     let parent = churn.some_parent();
-    let name = names::dir_name(&mut churn.rng);
+    let name = churn.dir_name();
     for number in 0..10 {
         let mut name = name.clone();
         name.push(format!(".{number}"));

@@ -47,7 +47,7 @@ pub fn file_name(rng: &mut Rng) -> OsString {
     match rng.below(24) {
         0 => long(rng, 255),
         1..=4 => odd(rng),
-        _ => OsString::from(format!("f{}", rng.below(60))),
+        _ => one_of("f", 60, rng),
     }
 }
 
@@ -56,8 +56,13 @@ pub fn dir_name(rng: &mut Rng) -> OsString {
     match rng.below(24) {
         0 => long(rng, 100),
         1..=4 => odd(rng),
-        _ => OsString::from(format!("d{}", rng.below(20))),
+        _ => one_of("d", 20, rng),
     }
+}
+
+/// Returns one of so many plain names.
+pub fn one_of(prefix: &str, count: usize, rng: &mut Rng) -> OsString {
+    OsString::from(format!("{prefix}{}", rng.below(count)))
 }
 
 fn odd(rng: &mut Rng) -> OsString {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, Timespec, XattrFlags, makedev};
 
 use super::content::write;
-use super::{Churn, Kind, names};
+use super::{Churn, Kind};
 use crate::support::tree::set_times;
 
 /// What symlinks point to; the same for every root, so that a seed makes one tree.
@@ -56,13 +56,13 @@ pub fn rename_over_file(churn: &mut Churn) -> io::Result<()> {
 
 pub fn rename_dir(churn: &mut Churn) -> io::Result<()> {
     let from = churn.some_dir()?;
-    let to = churn.some_parent().join(names::dir_name(&mut churn.rng));
+    let to = churn.some_parent().join(churn.dir_name());
     if churn.fits(&from, &to) { fs::rename(from, to) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 pub fn rename_over_dir(churn: &mut Churn) -> io::Result<()> {
     let from = churn.some_dir()?;
-    let to = churn.some_parent().join(names::dir_name(&mut churn.rng));
+    let to = churn.some_parent().join(churn.dir_name());
     let _ = fs::create_dir(&to);
     if !churn.fits(&from, &to) || from == to {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -73,11 +73,11 @@ pub fn rename_over_dir(churn: &mut Churn) -> io::Result<()> {
 /// `write d/f; mv d e; mkdir d; write d/f`: two files of one path, the first of which moved on.
 pub fn rename_and_make_again(churn: &mut Churn) -> io::Result<()> {
     let dir = churn.some_dir()?;
-    let to = churn.some_parent().join(names::dir_name(&mut churn.rng));
+    let to = churn.some_parent().join(churn.dir_name());
     if !churn.fits(&dir, &to) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let name = names::file_name(&mut churn.rng);
+    let name = churn.file_name();
     write(&dir.join(&name), b"first")?;
     fs::rename(&dir, to)?;
     fs::create_dir(&dir)?;
@@ -135,17 +135,17 @@ pub fn symlink(churn: &mut Churn) -> io::Result<()> {
 
 pub fn make_dir(churn: &mut Churn) -> io::Result<()> {
     let parent = churn.some_parent();
-    fs::create_dir(parent.join(names::dir_name(&mut churn.rng)))
+    fs::create_dir(parent.join(churn.dir_name()))
 }
 
 /// `mkdir -p` with a file at the end at once: the lower levels stand before anyone can watch them.
 pub fn make_chain(churn: &mut Churn) -> io::Result<()> {
     let mut dir = churn.some_parent();
     for _ in 0..1 + churn.rng.below(4) {
-        dir.push(names::dir_name(&mut churn.rng));
+        dir.push(churn.dir_name());
     }
     fs::create_dir_all(&dir)?;
-    write(&dir.join(names::file_name(&mut churn.rng)), b"at the end of a chain")
+    write(&dir.join(churn.file_name()), b"at the end of a chain")
 }
 
 pub fn make_special(churn: &mut Churn) -> io::Result<()> {
