@@ -105,7 +105,7 @@ impl Session {
         Ok(())
     }
 
-    fn keep(&mut self, parcel: Parcel) {
+    pub(super) fn keep(&mut self, parcel: Parcel) {
         if self.uncommitted {
             self.open.push(parcel);
         }

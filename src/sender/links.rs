@@ -4,6 +4,8 @@
 //! anew after its content was sent. No event tells which file a new name joined: what is not known is
 //! found by a pass once the session is quiet.
 
+use std::time::Instant;
+
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
 use super::names::Parted;
@@ -101,6 +103,9 @@ impl Session {
         for name in names.iter().filter(|name| *name != path) {
             if self.bears(name, entry.id) {
                 self.send_link(name, path, entry)?;
+                // On its way under each name: the one that was read may be another file's before it arrives.
+                let change = Change::read(name.clone(), self.since);
+                self.keep(Parcel { change, issued: Instant::now(), lane: Lane::Live, counts: false });
             } else {
                 self.shared.links().remove(entry.id, name);
                 self.part_group(entry.id, name);

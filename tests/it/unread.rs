@@ -206,6 +206,34 @@ fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the
 }
 
 #[test]
+fn a_file_whose_name_another_takes_before_it_has_arrived_is_read_by_the_next_session_under_its_other_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "hardLinks = true");
+    std::fs::hard_link(scene.source("d/sub/f"), scene.source("other")).unwrap();
+    std::fs::write(scene.source("new"), b"new").unwrap();
+    let running = scene.run(RescanReason::Start);
+    scene.until_live();
+    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    send(agent, Signal::STOP);
+    let since = Instant::now();
+    edit_unseen(&scene.source("d/sub/f"), b"behind");
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/f"), since)]);
+    eventually("it is sent", || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0);
+    std::fs::rename(scene.source("new"), scene.source("d/sub/f")).unwrap();
+    let before = mailbox.pending().out.changes;
+    mailbox.push_live([rename("new", "d/sub/f", false)]);
+    eventually("the rename is sent", || mailbox.pending().out.changes > before);
+    send(agent, Signal::KILL);
+    mailbox.push_first(running.join().unwrap().unfinished);
+    let running = scene.run(RescanReason::Reconnect);
+    scene.until_live();
+    scene.until_holds("other", b"behind");
+    scene.until_holds("d/sub/f", b"new");
+    scene.end(running);
+}
+
+#[test]
 fn a_change_that_a_rename_takes_to_where_a_filter_leaves_it_out_is_not_sent() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "exclude = { \"/e/sub/f\" }");
