@@ -3,12 +3,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use speil::batch::{Change, ChangeKind, Identity};
 use speil::event::RescanReason;
-use speil::sender::{Feedback, Pending};
+use speil::sender::{Feedback, Outcome, Pending};
 use speil::tree::RelPath;
 
 use crate::support::command::eventually;
@@ -53,6 +54,28 @@ fn scene(dir: &Path, keys: &str) -> Scene {
 }
 
 impl Scene {
+    /// Runs a session, and waits until its target is live.
+    fn live(&self, reason: RescanReason) -> JoinHandle<Outcome> {
+        let running = self.run(reason);
+        self.until_live();
+        running
+    }
+
+    /// Sends the agent a signal; returns which process it is.
+    fn agent(&self, signal: Signal) -> u32 {
+        let agent = holder_of(std::process::id(), &self.target("")).unwrap();
+        send(agent, signal);
+        agent
+    }
+
+    /// Hands a change of a path over and waits until the session has taken it, with the agent asleep.
+    fn until_under_way(&self, name: &str, since: Instant) {
+        let mailbox = &self.around.mailbox;
+        mailbox.push_live([Change::read(path(name), since)]);
+        let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
+        eventually("the change is taken", taken);
+    }
+
     /// Waits until everything that was handed over is done, or waits for events.
     fn until_taken(&self) {
         eventually("what was handed over is taken", || self.around.mailbox.pending().queued == 0);
@@ -73,8 +96,7 @@ impl Scene {
 fn a_file_whose_directory_is_renamed_before_it_is_read_is_read_under_the_new_name() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "");
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
+    let running = scene.live(RescanReason::Start);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/f"), b"behind");
     edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
@@ -94,23 +116,20 @@ fn a_file_whose_directory_is_renamed_before_it_is_read_is_read_under_the_new_nam
 fn what_was_not_read_when_a_connection_breaks_is_read_by_the_next_session_under_its_new_name() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "");
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
+    let running = scene.live(RescanReason::Start);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/f"), b"behind");
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
     let mailbox = &scene.around.mailbox;
     mailbox.push_live([Change::read(path("d/sub/f"), since)]);
     scene.until_taken();
-    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
-    send(agent, Signal::KILL);
+    scene.agent(Signal::KILL);
     let outcome = running.join().unwrap();
     assert!(outcome.error.is_some());
     // The event comes while there is no connection.
     mailbox.push_live([rename("d", "e", true)]);
     mailbox.push_first(outcome.unfinished);
-    let running = scene.run(RescanReason::Reconnect);
-    scene.until_live();
+    let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("e/sub/f", b"behind");
     scene.end(running);
 }
@@ -121,17 +140,13 @@ fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_
     let mut scene = scene(dir.path(), "");
     let again = Arc::new(Again::default());
     scene.around.feedback = Arc::clone(&again) as _;
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
-    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    let running = scene.live(RescanReason::Start);
     // It does not answer what is asked before a large file is sent.
-    send(agent, Signal::STOP);
+    let agent = scene.agent(Signal::STOP);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
+    scene.until_under_way("d/sub/large", since);
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/large"), since)]);
-    let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
-    eventually("the change is taken", taken);
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
     mailbox.push_live([rename("d", "e", true)]);
     eventually("the rename is sent", || mailbox.pending().out.changes > 1);
@@ -156,17 +171,13 @@ fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_
 fn a_large_file_that_waits_and_is_renamed_twice_is_read_under_the_last_name() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "");
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
-    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
+    let running = scene.live(RescanReason::Start);
     // It does not answer what is asked before a large file is sent.
-    send(agent, Signal::STOP);
+    let agent = scene.agent(Signal::STOP);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
+    scene.until_under_way("d/sub/large", since);
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/large"), since)]);
-    let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
-    eventually("the change is taken", taken);
     std::fs::rename(scene.source("d/sub/large"), scene.source("h")).unwrap();
     // The second waits already when the first is sent.
     mailbox.push_live([rename("d/sub/large", "g", false), rename("g", "h", false)]);
@@ -181,10 +192,8 @@ fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "hardLinks = true");
     std::fs::hard_link(scene.source("d/sub/f"), scene.source("other")).unwrap();
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
-    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
-    send(agent, Signal::STOP);
+    let running = scene.live(RescanReason::Start);
+    let agent = scene.agent(Signal::STOP);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/f"), b"behind");
     std::fs::remove_file(scene.source("d/sub/f")).unwrap();
@@ -199,8 +208,7 @@ fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the
     std::fs::remove_file(scene.target("d/sub/f")).unwrap();
     send(agent, Signal::KILL);
     mailbox.push_first(running.join().unwrap().unfinished);
-    let running = scene.run(RescanReason::Reconnect);
-    scene.until_live();
+    let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("new", b"behind");
     scene.end(running);
 }
@@ -211,23 +219,19 @@ fn a_file_whose_name_another_takes_before_it_has_arrived_is_read_by_the_next_ses
     let scene = scene(dir.path(), "hardLinks = true");
     std::fs::hard_link(scene.source("d/sub/f"), scene.source("other")).unwrap();
     std::fs::write(scene.source("new"), b"new").unwrap();
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
-    let agent = holder_of(std::process::id(), &scene.target("")).unwrap();
-    send(agent, Signal::STOP);
+    let running = scene.live(RescanReason::Start);
+    let agent = scene.agent(Signal::STOP);
     let since = Instant::now();
     edit_unseen(&scene.source("d/sub/f"), b"behind");
+    scene.until_under_way("d/sub/f", since);
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/f"), since)]);
-    eventually("it is sent", || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0);
     std::fs::rename(scene.source("new"), scene.source("d/sub/f")).unwrap();
     let before = mailbox.pending().out.changes;
     mailbox.push_live([rename("new", "d/sub/f", false)]);
     eventually("the rename is sent", || mailbox.pending().out.changes > before);
     send(agent, Signal::KILL);
     mailbox.push_first(running.join().unwrap().unfinished);
-    let running = scene.run(RescanReason::Reconnect);
-    scene.until_live();
+    let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("other", b"behind");
     scene.until_holds("d/sub/f", b"new");
     scene.end(running);
@@ -237,8 +241,7 @@ fn a_file_whose_name_another_takes_before_it_has_arrived_is_read_by_the_next_ses
 fn a_change_that_a_rename_takes_to_where_a_filter_leaves_it_out_is_not_sent() {
     let dir = tempfile::tempdir().unwrap();
     let scene = scene(dir.path(), "exclude = { \"/e/sub/f\" }");
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
+    let running = scene.live(RescanReason::Start);
     let since = Instant::now();
     std::fs::write(scene.source("d/sub/f"), b"private").unwrap();
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
@@ -255,8 +258,7 @@ fn a_delete_of_what_the_target_has_not_even_a_directory_for_is_done_with() {
     let mut scene = scene(dir.path(), "");
     let again = Arc::new(Again::default());
     scene.around.feedback = Arc::clone(&again) as _;
-    let running = scene.run(RescanReason::Start);
-    scene.until_live();
+    let running = scene.live(RescanReason::Start);
     let kind = ChangeKind::Delete { path: path("none/at/all"), expected: Identity::Any };
     let mailbox = &scene.around.mailbox;
     mailbox.push_live([Change { since: Instant::now(), kind }]);
