@@ -233,6 +233,13 @@ impl Filter {
                 .is_some_and(|rule| rule.verdict() == Verdict::Exclude)
     }
 
+    /// Whether the rules say the same of whatever is below two directories. If not, what was below one may be
+    /// left out once that has become the other, or the other way round.
+    pub fn is_same_below(&self, one: &RelPath, other: &RelPath) -> bool {
+        let [one, other] = [one, other].map(|dir| [dir.as_bytes(), b"/"].concat());
+        self.rules.iter().all(|rule| rule.is_same_below(&one, &other))
+    }
+
     /// Returns the rule that decides for the sender, canonically spelled: the one that hides the topmost
     /// hidden directory above `path`, else the one that matches `path` itself; `None` if none does.
     pub fn which(&self, path: &RelPath, dir: bool) -> Option<(Verdict, &[u8])> {

@@ -10,6 +10,8 @@ use super::FilterError;
 
 /// Longest pattern in bytes: what rsync accepts, one path.
 const PATTERN_LEN_MAX: usize = 4096;
+/// Words of the states of the longest.
+const WIDTH_MAX: usize = PATTERN_LEN_MAX / 64 + 1;
 
 /// Checks what every pattern must hold, whoever wrote it.
 pub(super) fn check_pattern(pattern: &[u8]) -> Result<(), FilterError> {
@@ -178,7 +180,7 @@ impl Glob {
         match self.runs.len() {
             1 => self.simulate::<1>(pieces, starts, ends),
             2..=4 => self.simulate::<4>(pieces, starts, ends),
-            _ => self.simulate::<{ PATTERN_LEN_MAX / 64 + 1 }>(pieces, starts, ends),
+            _ => self.simulate::<WIDTH_MAX>(pieces, starts, ends),
         }
     }
 
@@ -205,6 +207,24 @@ impl Glob {
             }
         }
         self.accepts(&now)
+    }
+
+    /// Returns how far the pattern has come after a beginning of the text, and whether it has matched by then.
+    /// Where two beginnings agree in both, they do with whatever follows.
+    pub(super) fn after(&self, beginning: [&[u8]; 3], starts: Starts, ends: Ends) -> (Vec<u64>, bool) {
+        let mut start = [0; WIDTH_MAX];
+        set_bit(&mut start, 0);
+        self.close(&mut start);
+        let (mut now, mut matched) = (start, false);
+        for &byte in beginning.iter().copied().flatten() {
+            matched |= ends == Ends::BeforeSlash && byte == b'/' && self.accepts(&now);
+            now = self.step(&now, byte);
+            if starts == Starts::AfterSlash && byte == b'/' {
+                now.iter_mut().zip(start).for_each(|(word, begin)| *word |= begin);
+            }
+            matched |= ends == Ends::Anywhere && self.accepts(&now);
+        }
+        (now.to_vec(), matched)
     }
 
     /// Returns the states after `byte`, closed over runs that match nothing more.

@@ -47,6 +47,12 @@ impl Pattern {
         self.glob.matches([b"", path, if dir { b"/" } else { b"" }], self.starts, self.ends)
     }
 
+    /// Whether the pattern says the same of whatever is below two directories, given with a slash behind.
+    pub(super) fn is_same_below(&self, one: &[u8], other: &[u8]) -> bool {
+        let after = |dir| self.glob.after([b"", dir, b""], self.starts, self.ends);
+        after(one) == after(other)
+    }
+
     fn rule(&self) -> Vec<u8> {
         let prefix: &[u8] = if self.verdict == Verdict::Include { b"+ " } else { b"- " };
         [prefix, &self.text].concat()

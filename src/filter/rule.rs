@@ -170,6 +170,15 @@ impl Rule {
         self.modifiers.xattr && self.has_side(side) && self.takes_effect(subject)
     }
 
+    /// Whether the rule says the same of whatever is below two directories, given with a slash behind.
+    pub(super) fn is_same_below(&self, one: &[u8], other: &[u8]) -> bool {
+        self.modifiers.xattr
+            || match &self.matcher {
+                Matcher::Rsync(pattern) => pattern.is_same_below(one, other),
+                Matcher::Lsyncd(pattern) => pattern.is_same_below(one, other),
+            }
+    }
+
     fn has_side(&self, side: Side) -> bool {
         match self.modifiers.sides {
             Sides::Unsaid | Sides::Both => true,
@@ -365,6 +374,25 @@ impl Rsync {
                 let starts = if self.scope == Scope::AnyStart { Starts::AfterSlash } else { Starts::First };
                 glob.matches([before, text, after], starts, Ends::Last)
             }
+        }
+    }
+
+    fn is_same_below(&self, one: &[u8], other: &[u8]) -> bool {
+        let (before, starts): (&[u8], Starts) = match self.scope {
+            Scope::Last(1) => return true,
+            // So many slashes are in the pattern itself.
+            Scope::Last(_) | Scope::AnyStart => (b"", Starts::AfterSlash),
+            Scope::Whole => (b"", Starts::First),
+            Scope::Rooted => (b"/", Starts::First),
+        };
+        let same = |glob: &Glob| {
+            let after = |dir| glob.after([before, dir, b""], starts, Ends::Last);
+            after(one) == after(other)
+        };
+        match &self.shape {
+            // Without wildcards, whoever reads it.
+            Shape::Exact(literal) | Shape::Suffix(literal) => same(&Glob::lsyncd(literal)),
+            Shape::Glob(glob) => same(glob),
         }
     }
 }

@@ -6,6 +6,9 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Command, Output, Stdio};
 
+use proptest::prelude::{Strategy, prop_assert_eq};
+use proptest::proptest;
+
 use super::*;
 
 fn path(text: &str) -> RelPath {
@@ -584,4 +587,57 @@ fn random_sided_rule(dice: &mut Dice) -> Vec<u8> {
         dice.pick(&["-", "-", "-p", "-p", "+", "+s", "+r", "-s", "-r", "-sr", "H", "S", "P", "Pp", "R"]);
     let negate = dice.pick(&["", "", "", "", "", "", "!"]);
     [name.as_bytes(), negate.as_bytes(), b" ", &random_pattern(dice)].concat()
+}
+
+#[test]
+fn rules_that_go_by_names_alone_say_the_same_below_every_directory() {
+    let same = |rule: &str, one: &str, other: &str| filter(&[rule]).is_same_below(&path(one), &path(other));
+    for (rule, one, other) in [
+        ("- *.tmp", "a", "b/c"),
+        ("- cache/", "a", "cache"),
+        ("- /cache/", "a", "b"),
+        ("- d/*", "a/d", "b/d"),
+        ("- /*/cache/", "a", "b"),
+        ("- /a/b/*.o", "c", "d/e"),
+        ("lsyncd- /x/", "a", "b"),
+    ] {
+        assert!(same(rule, one, other), "{rule}: {one}, {other}");
+    }
+    for (rule, one, other) in [
+        ("- d/*", "a", "d"),
+        ("- /a/b", "a", "c"),
+        ("- /*/cache/", "a", "a/b"),
+        ("- a/**/x", "a", "b"),
+        ("- **/a/x", "a", "b"),
+        ("lsyncd- a/x", "a", "b"),
+    ] {
+        assert!(!same(rule, one, other), "{rule}: {one}, {other}");
+    }
+}
+
+fn any_text(alphabet: &'static [&'static str]) -> impl Strategy<Value = String> {
+    proptest::collection::vec(proptest::sample::select(alphabet), 1..7).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn below_directories_that_are_the_same_to_the_rules_every_path_is(
+        pattern in any_text(&["a", "b", "/", "*", "**", "?", "[ab]"]),
+        kind in proptest::sample::select(&["- ", "+ ", "-! ", "lsyncd- "][..]),
+        names in proptest::collection::vec(any_text(&["a", "b", "a/b", "/"]), 3),
+        dir: bool,
+    ) {
+        let paths: Vec<Option<RelPath>> =
+            names.iter().map(|name| RelPath::try_from(name.trim_matches('/')).ok()).collect();
+        let rules = Filter::new(&[format!("{kind}{pattern}")]);
+        if let ([Some(one), Some(other), Some(below)], Ok(rules)) = (&paths[..], rules)
+            && [one, other, below].iter().all(|path| !path.is_root())
+            && rules.is_same_below(one, other)
+        {
+            for side in [Side::Sender, Side::Receiver] {
+                let says = |top: &RelPath| rules.which_entry(&below.components().fold(top.clone(), |path, name| path.join(name)), dir, side);
+                prop_assert_eq!(says(one), says(other));
+            }
+        }
+    }
 }

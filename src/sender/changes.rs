@@ -84,8 +84,12 @@ impl Session {
             ChangeKind::Update { .. } => self.send_update(parcel)?,
             ChangeKind::Rename { from, to, dir } => {
                 let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                if parcel.lane == Lane::Live && self.shared.rules.selects() {
+                // Neither what the target keeps of its own nor what is left out is to move along.
+                let parts = dir && !self.shared.filter.is_same_below(&from, &to);
+                if parcel.lane == Lane::Live && (parts || self.shared.rules.selects()) {
                     self.send_move_by_rules(&from, to, dir, parcel)?;
+                } else if parts {
+                    self.look_at_both(from, to);
                 } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
                     self.send_rename(&from, &to, dir, parcel.lane)?;
                     self.keep(parcel);
@@ -399,14 +403,19 @@ impl Session {
         let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
         let holds = there && self.shared.source.vanished(from).unwrap_or(false);
         if !holds {
-            self.look_again(from.clone(), RescanReason::Mismatch, self.since);
-            self.look_again(to.clone(), RescanReason::Mismatch, self.since);
+            self.look_at_both(from.clone(), to.clone());
         }
         holds
     }
 
-    /// Follows a rename where options choose what the target takes: the old name goes, and whether the new
-    /// one comes is found by a comparison.
+    /// Has both names of a rename that is not done brought up to date.
+    fn look_at_both(&mut self, from: RelPath, to: RelPath) {
+        self.look_again(from, RescanReason::Mismatch, self.since);
+        self.look_again(to, RescanReason::Mismatch, self.since);
+    }
+
+    /// Follows a rename where options choose what the target takes, or rules what is left out: the old name
+    /// goes, and what comes of the new one is found by a comparison.
     fn send_move_by_rules(&mut self, from: &RelPath, to: RelPath, dir: bool, mut parcel: Parcel) -> Done {
         self.start_pass(to, RescanReason::Mismatch, parcel.change.since);
         if self.shared.options.sync.delete.live() {

@@ -8,20 +8,8 @@ use std::process::Command;
 use crate::support::churn::Churn;
 use crate::support::command::{Background, agent_command};
 use crate::support::rng::Rng;
-use crate::support::stand::Stand;
+use crate::support::stand::{Stand, judged};
 use crate::support::tree::Upload;
-
-/// What rsync would change to make `target` what `source` is.
-fn judged(source: &Path, target: &Path) -> String {
-    let output = Command::new("rsync")
-        .args(["-aHAXn", "--delete", "--checksum", "--itemize-changes", "--modify-window=-1"])
-        .arg("--exclude=/.speil")
-        .args([format!("{}/", source.display()), format!("{}/", target.display())])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
@@ -83,7 +71,7 @@ fn judge(name: &str, plant: &dyn Fn(&Path)) {
     let mirror = stand.mirror(&["live"], &["--reconcile-interval=never"]);
     plant(&source);
     wait(&stand, &mirror);
-    assert_eq!(judged(&source, &live), "", "{name}, live");
+    assert_eq!(judged(&source, &live, &[]), "", "{name}, live");
     let pass = || {
         let mut arguments =
             vec!["sync".to_owned(), "-aHAXS".to_owned(), "--delete".to_owned(), "-i".to_owned()];
@@ -97,7 +85,7 @@ fn judge(name: &str, plant: &dyn Fn(&Path)) {
         stand.environment.run(arguments).succeeded().stdout
     };
     pass();
-    assert_eq!(judged(&source, &once), "", "{name}, in one pass");
+    assert_eq!(judged(&source, &once, &[]), "", "{name}, in one pass");
     assert_eq!(pass(), "", "{name}: a second pass changes nothing");
     mirror.terminate();
     println!("{name}: {} entries", walkdir::WalkDir::new(&source).into_iter().count());

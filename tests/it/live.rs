@@ -12,7 +12,7 @@ use crate::support::command::holds_within;
 use crate::support::faults::{Mount, is_root};
 use crate::support::process::{holder_of, send};
 use crate::support::rng::Rng;
-use crate::support::stand::{Stand, assert_settles, settled_within};
+use crate::support::stand::{Stand, assert_settles, judged, settled_within};
 
 fn seeds() -> Vec<u64> {
     let wish = std::env::var("SPEIL_SEEDS").ok();
@@ -131,6 +131,33 @@ fn adversarial_edits_converge_without_the_periodic_pass() {
         churn.run(operations());
         churn.close();
         assert_settles(&stand, "standby", &format!("seed {seed}"), &mirror);
+        mirror.terminate();
+    }
+}
+
+/// What is renamed into what a filter leaves out goes from the target, and what comes out of it is sent whole.
+#[test]
+fn edits_across_the_borders_of_filters_converge_without_the_periodic_pass() {
+    const RULES: [&str; 5] =
+        ["--exclude=f3", "--include=d2/f1", "--exclude=d2/*", "--exclude=/d1/d3/", "--exclude=*.swp"];
+    for seed in seeds() {
+        let stand = Stand::new();
+        let mirror = stand.mirror(&["standby"], &[&["--reconcile-interval=never"][..], &RULES].concat());
+        let mut churn = Churn::of_few(5000 + seed, &stand.source());
+        for round in 0..operations() / 50 {
+            churn.run(50);
+            let mut said = String::new();
+            let same = holds_within(settled_within(), || {
+                // What comes and goes there and is left out makes no batch, and so sets no directory's time.
+                said = judged(
+                    &stand.source(),
+                    &stand.target("standby"),
+                    &[&["--omit-dir-times"][..], &RULES].concat(),
+                );
+                said.is_empty()
+            });
+            assert!(same, "seed {seed}, round {round}: {said}\n{:?}", mirror.stderr());
+        }
         mirror.terminate();
     }
 }

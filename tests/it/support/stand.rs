@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::command::{Background, Environment, agent_command, holds_within};
@@ -164,6 +165,19 @@ pub fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Backgro
         told(&differences(&source, &target)),
         mirror.stderr().join("\n")
     );
+}
+
+/// Returns what rsync would change to make `target` what `source` is, with further options.
+pub fn judged(source: &Path, target: &Path, options: &[&str]) -> String {
+    let output = Command::new("rsync")
+        .args(["-aHAXn", "--delete", "--checksum", "--itemize-changes", "--modify-window=-1"])
+        .arg("--exclude=/.speil")
+        .args(options)
+        .args([format!("{}/", source.display()), format!("{}/", target.display())])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Says differences, a line each.
