@@ -105,6 +105,25 @@ fn a_file_of_the_same_size_and_time_but_other_content_is_no_move() {
     mirror.terminate();
 }
 
+/// The copy is found first, and a name for it that moves along with the whole in the end.
+#[test]
+fn a_copy_of_a_part_of_what_moved_as_a_whole_is_removed() {
+    let stand = Stand::new();
+    let (album, copy) = (stand.source().join("old/album"), stand.source().join("copy"));
+    fs::create_dir_all(album.join("beach")).unwrap();
+    fs::write(album.join("beach/1.jpg"), "a picture").unwrap();
+    fs::write(album.join("2.jpg"), "another").unwrap();
+    let copied =
+        std::process::Command::new("cp").arg("-a").args([album.join("beach"), copy.clone()]).status();
+    assert!(copied.unwrap().success());
+    stand.mirror(&["standby"], &[]).terminate();
+    fs::remove_dir_all(copy).unwrap();
+    fs::rename(album, stand.source().join("new")).unwrap();
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    assert_settles(&stand, "standby", "after the start", &mirror);
+    mirror.terminate();
+}
+
 #[test]
 fn a_small_content_that_was_sent_before_is_not_sent_again() {
     let stand = Stand::new();

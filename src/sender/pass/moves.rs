@@ -31,6 +31,8 @@ pub(super) struct Moves {
     /// New name, and what it is on the target now.
     found: HashMap<RelPath, (RelPath, Entry)>,
     taken: HashSet<RelPath>,
+    /// Spare directories whose new name moves along with one above it.
+    left: Vec<(RelPath, Entry)>,
 }
 
 impl Moves {
@@ -66,7 +68,7 @@ impl Moves {
                 }
                 let alike = names.iter().position(|name| name.name() == path.name()).unwrap_or(0);
                 let to = names.swap_remove(alike);
-                self.found.retain(|other, _| !other.is_within(&to));
+                self.leave(|other| other.is_within(&to));
                 self.take(to, path, entry);
                 true
             }
@@ -77,6 +79,20 @@ impl Moves {
             }
             _ => false,
         }
+    }
+
+    /// Makes spare again what was found some names.
+    fn leave(&mut self, is_one: impl Fn(&RelPath) -> bool) {
+        for (_, (from, entry)) in self.found.extract_if(|to, _| is_one(to)) {
+            self.taken.remove(&from);
+            self.left.push((from, entry));
+        }
+    }
+
+    /// Makes spare again what has not moved, and looks for no more names.
+    fn end(&mut self) {
+        self.wanted.clear();
+        self.leave(|_| true);
     }
 
     /// Whether files were spared that may have moved.
@@ -159,6 +175,7 @@ impl Pass {
             tasks.extend(self.extra(path, entry)?);
         }
         self.descend(tasks)?;
+        self.settle_left()?;
         if possible {
             self.match_files(&missing)?;
         }
@@ -166,7 +183,19 @@ impl Pass {
         for (path, entry) in &missing {
             self.missing(path, entry)?;
         }
+        // Some of it may be missing no more: the source goes on.
+        self.moves.iter_mut().for_each(Moves::end);
+        self.settle_left()?;
         Ok(news)
+    }
+
+    /// Notes as spare what was found a name and does not move to it.
+    fn settle_left(&mut self) -> Result<(), Moot> {
+        while let Some((path, entry)) = self.moves.as_mut().and_then(|moves| moves.left.pop()) {
+            let tasks = self.extra(&path, &entry)?;
+            self.descend(tasks)?;
+        }
+        Ok(())
     }
 
     /// Notes the digest of every missing directory that holds anything and could be read whole.
@@ -262,6 +291,20 @@ mod tests {
         assert!(moves.is_taken(&path("old")) && !moves.is_taken(&path("copy of sub")));
         assert_eq!(Moves::renamed(&moves.news(), &path("old/sub/f")), Some(path("new/sub/f")));
         assert_eq!(moves.of(&path("new")).unwrap().0, path("old"));
+    }
+
+    #[test]
+    fn what_was_to_move_below_a_directory_that_moves_as_a_whole_is_spare_again() {
+        let mut moves = Moves::default();
+        moves.want(&path("new/sub"), [2; 32]);
+        moves.want(&path("new"), [1; 32]);
+        assert!(moves.offer(&path("copy of sub"), &entry(Kind::Dir, 0, Some([2; 32]))));
+        assert!(moves.offer(&path("old"), &entry(Kind::Dir, 0, Some([1; 32]))));
+        assert!(moves.is_taken(&path("old")) && !moves.is_taken(&path("copy of sub")));
+        assert_eq!(moves.left.pop().unwrap().0, path("copy of sub"));
+        moves.end();
+        assert_eq!(moves.left.pop().unwrap().0, path("old"), "nobody asked for its new name");
+        assert!(!moves.is_taken(&path("old")) && moves.of(&path("new")).is_none());
     }
 
     #[test]
