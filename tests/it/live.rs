@@ -143,7 +143,8 @@ fn edits_across_the_borders_of_filters_converge_without_the_periodic_pass() {
     for seed in seeds() {
         let stand = Stand::new();
         let mirror = stand.mirror(&["standby"], &[&["--reconcile-interval=never"][..], &RULES].concat());
-        let mut churn = Churn::of_few(5000 + seed, &stand.source());
+        // Of a link under a name that is left out nothing is heard: what is changed through it is a limit.
+        let mut churn = Churn::of_few(5000 + seed, &stand.source()).without("link");
         for round in 0..operations() / 50 {
             churn.run(50);
             let mut said = String::new();

@@ -145,6 +145,7 @@ pub struct Churn {
     root: PathBuf,
     rng: Rng,
     manner: &'static Manner,
+    without: Option<&'static str>,
     /// Sorted, so that the order does not hang on the filesystem.
     entries: Vec<(PathBuf, Kind)>,
     steps: usize,
@@ -164,11 +165,18 @@ impl Churn {
         Self::with(seed, root, &FEW)
     }
 
+    /// Leaves out the operations whose names hold a word.
+    pub fn without(mut self, word: &'static str) -> Self {
+        self.without = Some(word);
+        self
+    }
+
     fn with(seed: u64, root: &Path, manner: &'static Manner) -> Self {
         Self {
             root: root.to_path_buf(),
             rng: Rng::new(seed),
             manner,
+            without: None,
             entries: Vec::new(),
             steps: 0,
             kept: Vec::new(),
@@ -214,8 +222,11 @@ impl Churn {
         if self.entries.len() > self.manner.entries_max {
             return ("remove a tree", shape::remove_tree);
         }
-        let mut draw = self.rng.below(self.manner.operations.iter().map(|(_, weight, _)| weight).sum());
-        for &(name, weight, operation) in self.manner.operations {
+        let (operations, without) = (self.manner.operations, self.without);
+        let kept = |(name, ..): &&Weighted| without.is_none_or(|word| !name.contains(word));
+        let all = || operations.iter().filter(kept);
+        let mut draw = self.rng.below(all().map(|(_, weight, _)| weight).sum());
+        for &(name, weight, operation) in all() {
             if draw < weight {
                 return (name, operation);
             }
