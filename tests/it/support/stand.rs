@@ -167,7 +167,8 @@ pub fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Backgro
     );
 }
 
-/// Returns what rsync would change to make `target` what `source` is, with further options.
+/// Returns what rsync would change to make `target` what `source` is, with further options; or that something
+/// went while it looked.
 pub fn judged(source: &Path, target: &Path, options: &[&str]) -> String {
     let output = Command::new("rsync")
         .args(["-aHAXn", "--delete", "--checksum", "--itemize-changes", "--modify-window=-1"])
@@ -176,8 +177,13 @@ pub fn judged(source: &Path, target: &Path, options: &[&str]) -> String {
         .args([format!("{}/", source.display()), format!("{}/", target.display())])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let said = if output.status.code() == Some(24) {
+        [output.stdout, output.stderr].concat()
+    } else {
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Says differences, a line each.
