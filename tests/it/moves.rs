@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::churn::Churn;
 use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, differences, told};
 
@@ -169,4 +170,26 @@ fn a_directory_that_leaves_the_tree_again_goes_from_the_target_again() {
         assert_settles(&stand, "standby", &format!("left, round {round}"), &mirror);
     }
     mirror.terminate();
+}
+
+/// Names that meet, copies, links and swaps: whatever a pass takes for a move, both trees are equal after it.
+#[test]
+fn after_one_pass_both_trees_are_equal_whatever_was_done() {
+    let wish = std::env::var("SPEIL_SEEDS").ok();
+    let seed = wish.and_then(|seeds| seeds.split("..").next()?.parse().ok()).unwrap_or(1);
+    let stand = Stand::new();
+    let (source, target) = (stand.source(), stand.target("copy"));
+    for (number, mut churn) in
+        [Churn::of_few(6000 + seed, &source), Churn::new(7000 + seed, &source)].into_iter().enumerate()
+    {
+        for round in 0..15 {
+            churn.run(1 + 10 * (round % 6));
+            let paths = [format!("{}/", source.display()), format!("{}/", target.display())];
+            let options =
+                ["sync", "-aHAX", "--delete", "--no-delete-guard", "--checksum", "--durability=none"];
+            stand.environment.run(options.map(String::from).into_iter().chain(paths)).succeeded();
+            let left = told(&differences(&source, &target));
+            assert_eq!(left, "", "seed {seed}, editor {number}, round {round}");
+        }
+    }
 }
