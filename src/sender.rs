@@ -27,6 +27,7 @@ mod known;
 mod latest;
 mod links;
 mod mailbox;
+mod moving;
 mod names;
 mod outbox;
 mod owners;

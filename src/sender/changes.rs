@@ -4,11 +4,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
+use super::links::By;
 use super::mailbox::{Lane, Parcel, counts_as_lag};
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
 use super::replies::Reply;
-use super::session::{Renaming, Session};
+use super::session::Session;
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Identity, Scope};
@@ -17,7 +18,7 @@ use crate::event::RescanReason;
 use crate::monitor::{Counters, Itemized, Notice};
 use crate::protocol::{Expect, ToReceiver};
 use crate::scan::View;
-use crate::tree::{Entry, Kind, Mask, RelPath};
+use crate::tree::{Entry, Kind, RelPath};
 
 /// Files up to this size in bytes travel in one message: a round trip for a signature costs more.
 const SMALL_LEN: u64 = PIECE_LEN as u64;
@@ -83,17 +84,8 @@ impl Session {
         match &parcel.change.kind {
             ChangeKind::Update { .. } => self.send_update(parcel)?,
             ChangeKind::Rename { from, to, dir } => {
-                let (from, to, dir) = (from.clone(), to.clone(), *dir);
-                // Neither what the target keeps of its own nor what is left out is to move along.
-                let parts = dir && !self.shared.filter.is_same_below(&from, &to);
-                if parcel.lane == Lane::Live && (parts || self.shared.rules.selects()) {
-                    self.send_move_by_rules(&from, to, dir, parcel)?;
-                } else if parts {
-                    self.look_at_both(from, to);
-                } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
-                    self.send_rename(&from, &to, dir, parcel.lane)?;
-                    self.keep(parcel);
-                }
+                let (names, dir) = ((from.clone(), to.clone()), *dir);
+                self.send_move(names, dir, parcel)?;
             }
             ChangeKind::Delete { path, expected } => {
                 let (path, expected) = (path.clone(), expected.clone());
@@ -196,7 +188,7 @@ impl Session {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
             if !self.send_as_link(&path, &entry, &parcel)? {
-                self.send_entry(&path, entry, scope, began)?;
+                self.send_entry(&path, entry, (parcel.lane, scope), began)?;
             }
             self.keep(parcel);
         }
@@ -205,7 +197,8 @@ impl Session {
     }
 
     /// Sends what is no regular file.
-    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope, began: Instant) -> Done {
+    fn send_entry(&mut self, path: &RelPath, entry: Entry, by: By, began: Instant) -> Done {
+        let (_, scope) = by;
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
@@ -232,7 +225,7 @@ impl Session {
         }
         if entry.nlink > 1 && self.shared.mask.hard_links && scope != Scope::Attributes {
             let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
-            self.begin_group(path, &entry, sent)?;
+            self.begin_group(path, &entry, sent, by)?;
         }
         self.itemize(path, entry, scope);
         Ok(())
@@ -262,7 +255,7 @@ impl Session {
         self.send_small(path, scope, parcel)
     }
 
-    fn send_attrs(&mut self, path: &RelPath, entry: Entry) -> Done {
+    pub(super) fn send_attrs(&mut self, path: &RelPath, entry: Entry) -> Done {
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
         let rules = &self.shared.rules;
@@ -304,7 +297,7 @@ impl Session {
         self.put(&path, attrs, (hash, provisional, entry.nlink == 1), (&file, &content))?;
         self.buffer = content;
         let version = Delivered { entry: &entry, hash, provisional };
-        self.sent_content(&path, &file, scope, &version)?;
+        self.sent_content(&path, &file, (parcel.lane, scope), &version)?;
         self.keep(parcel);
         Ok(())
     }
@@ -341,10 +334,10 @@ impl Session {
         &mut self,
         path: &RelPath,
         file: &SourceFile,
-        scope: Scope,
+        by: By,
         version: &Delivered<'_>,
     ) -> Done {
-        let entry = version.entry;
+        let ((_, scope), entry) = (by, version.entry);
         let counters = &self.shared.status.counters;
         Counters::add(&counters.files, 1);
         Counters::add(&counters.file_bytes, entry.attrs.meta.size);
@@ -368,7 +361,7 @@ impl Session {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
         if entry.nlink > 1 && self.shared.mask.hard_links {
-            self.begin_group(path, entry, sent)?;
+            self.begin_group(path, entry, sent, by)?;
         }
         let mut shown = entry.clone();
         shown.name = path.name().to_vec();
@@ -398,82 +391,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a move that a pass has found holds now; if not, both names are looked at anew.
-    fn still_moved(&mut self, from: &RelPath, to: &RelPath) -> bool {
-        let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
-        let holds = there && self.shared.source.vanished(from).unwrap_or(false);
-        if !holds {
-            self.look_at_both(from.clone(), to.clone());
-        }
-        holds
-    }
-
-    /// Has both names of a rename that is not done brought up to date.
-    fn look_at_both(&mut self, from: RelPath, to: RelPath) {
-        self.look_again(from, RescanReason::Mismatch, self.since);
-        self.look_again(to, RescanReason::Mismatch, self.since);
-    }
-
-    /// Follows a rename where options choose what the target takes, or rules what is left out: the old name
-    /// goes, and what comes of the new one is found by a comparison.
-    fn send_move_by_rules(&mut self, from: &RelPath, to: RelPath, dir: bool, mut parcel: Parcel) -> Done {
-        self.start_pass(to, RescanReason::Mismatch, parcel.change.since);
-        if self.shared.options.sync.delete.live() {
-            let expected = Identity::Dir(dir);
-            self.send_delete(from, &expected)?;
-            parcel.change.kind = ChangeKind::Delete { path: from.clone(), expected };
-            self.keep(parcel);
-        }
-        Ok(())
-    }
-
-    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {
-        let (ended, anew) = self.jobs.rename(from, to);
-        self.soon.extend(anew);
-        for stream in ended {
-            self.send(&ToReceiver::Abandon { stream })?;
-        }
-        let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
-        let moved = self.recent.rename(from, to);
-        self.rename_links(from, to);
-        self.shared.status.rename(from, to);
-        self.follow_rename(from, to, dir);
-        let expect = match &now {
-            Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
-            _ => Expect::Dir(dir),
-        };
-        Counters::add(&self.shared.status.counters.renames, 1);
-        self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
-        let (batch, old, new) = (self.batch, from.clone(), to.clone());
-        self.renames.push_back(Renaming { batch, from: old, to: new });
-        self.touch_parent(from);
-        self.touch_parent(to);
-        if self.shared.monitor.itemizes() {
-            let renamed = Itemized::Renamed { from: from.clone(), to: to.clone() };
-            self.shared.monitor.itemized(&self.shared.about, &renamed);
-        }
-        let Some(entry) = now else { return Ok(()) };
-        // What was sent under the old name just before it was moved may have been the next file of that
-        // name already: then the new name needs its own content. Who has a provisional version read again
-        // may know the old name alone.
-        let mut again: Vec<RelPath> = Vec::new();
-        for (path, sent) in moved {
-            let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
-            if there.is_some_and(|there| there.id != sent.version.id || sent.provisional > 0) {
-                again.push(path);
-            }
-        }
-        let since = self.since;
-        self.soon.extend(again.into_iter().map(|path| Change::read(path, since)));
-        if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
-            self.start_pass(to.clone(), RescanReason::Moved, self.since);
-        } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
-            self.send_attrs(to, entry)?;
-        }
-        Ok(())
-    }
-
-    fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
+    pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
             // Of an exchange with a name that nobody watches, the half that takes away comes last.

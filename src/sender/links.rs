@@ -18,6 +18,9 @@ use crate::tree::{Entry, FileId, Mask, RelPath};
 
 use super::changes::{Done, version_of};
 
+/// By which lane a change came, and how much of its path it sends.
+pub(super) type By = (Lane, Scope);
+
 impl Session {
     /// Makes a name of a file with several a link on the target, if the target is known to hold the
     /// current version under another of them.
@@ -71,10 +74,17 @@ impl Session {
         self.shared.view.seek(id);
     }
 
-    pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
+    /// Takes in that a file with several names was sent under one of them.
+    pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent, by: By) -> Done {
         let mut names = self.linked.remove(&entry.id).map(|group| group.names).unwrap_or_default();
         names.insert(path.clone());
         self.linked.insert(entry.id, Group { first: path.clone(), sent, names });
+        if by == (Lane::Bulk, Scope::Absent) {
+            // Nobody has changed it: what the comparison has found for the other names follows, and until then
+            // the target may not even have their directories.
+            self.note_link(path, entry);
+            return Ok(());
+        }
         self.relink_others(path, entry)
     }
 
@@ -103,8 +113,10 @@ impl Session {
         for name in names.iter().filter(|name| *name != path) {
             if self.bears(name, entry.id) {
                 self.send_link(name, path, entry)?;
-                // On its way under each name: the one that was read may be another file's before it arrives.
-                let change = Change::read(name.clone(), self.since);
+                // On its way under each name: the one that was read may be another file's before it arrives. If
+                // the link cannot be made, a comparison finds that.
+                let kind = ChangeKind::Update { path: name.clone(), scope: Scope::Absent };
+                let change = Change { since: self.since, kind };
                 self.keep(Parcel { change, issued: Instant::now(), lane: Lane::Live, counts: false });
             } else {
                 self.shared.links().remove(entry.id, name);

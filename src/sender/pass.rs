@@ -1,11 +1,12 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
+mod linked;
 mod mounts;
 mod moves;
 mod named;
 mod sought;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -70,6 +71,8 @@ struct Pass {
     /// The whole source was.
     root_unmounted: bool,
     summary: PassSummary,
+    /// Names of files with several that the target lacks.
+    new_links: HashSet<RelPath>,
 }
 
 /// Starts a pass on a thread of its own.
@@ -107,6 +110,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         unmounted: Vec::new(),
         root_unmounted: false,
         summary: PassSummary::default(),
+        new_links: HashSet::new(),
     };
     let kept = Arc::clone(shared);
     let started = std::thread::Builder::new()
@@ -196,17 +200,6 @@ impl Pass {
             self.link_differences(&news)?;
         }
         self.send_deletes(entries)
-    }
-
-    /// Remembers which names are links of one file, for changes to any of them.
-    fn note_links(&self) {
-        if !self.options.mask.hard_links {
-            return;
-        }
-        let mut links = self.shared.links();
-        for (id, names) in self.local.links.by_id() {
-            names.iter().for_each(|name| links.add(*id, name));
-        }
     }
 
     fn reply(&self) -> Result<PassReply, Moot> {
@@ -331,8 +324,7 @@ impl Pass {
         if self.moved(path, entry)? {
             return Ok(());
         }
-        self.expect(entry, Scope::Absent);
-        self.update(path.clone(), Scope::Absent, None)?;
+        self.absent(path, entry)?;
         self.missing_below(path, entry)
     }
 
@@ -363,14 +355,22 @@ impl Pass {
                 if self.moved(&path, &entry)? {
                     continue;
                 }
-                self.expect(&entry, Scope::Absent);
-                self.update(path.clone(), Scope::Absent, None)?;
+                self.absent(&path, &entry)?;
                 if entry.attrs.meta.kind == Kind::Dir && self.local.digests.contains_key(&path) {
                     waiting.push(path);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Hands one entry on that the target lacks.
+    fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        if entry.nlink > 1 && entry.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
+            self.new_links.insert(path.clone());
+        }
+        self.expect(entry, Scope::Absent);
+        self.update(path.clone(), Scope::Absent, None)
     }
 
     /// Notes for the progress what is about to be handed on.
@@ -493,48 +493,6 @@ impl Pass {
         let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
         theirs.retain(|entry| !unreadable.contains(&entry.name));
         self.differences(Some(dir), &entries, &theirs)
-    }
-
-    /// Has the names of one file joined, and the names of different files parted.
-    fn link_differences(&mut self, news: &HashMap<RelPath, RelPath>) -> Result<(), Moot> {
-        self.send(&ToReceiver::Links { pass: self.id })?;
-        self.flush()?;
-        let mut theirs: HashMap<RelPath, usize> = HashMap::new();
-        let mut sizes = Vec::new();
-        loop {
-            let PassReply::Links(groups, last) = self.reply()? else { return Err(Moot) };
-            for group in groups {
-                sizes.push(group.len());
-                let group = group.into_iter().map(|name| Moves::renamed(news, &name).unwrap_or(name));
-                theirs.extend(group.map(|name| (name, sizes.len() - 1)));
-            }
-            if last {
-                break;
-            }
-        }
-        let ours = self.local.links.groups();
-        let mut wrong: Vec<RelPath> = Vec::new();
-        for group in &ours {
-            let first = group.first().and_then(|name| theirs.get(name)).copied();
-            let same = first.is_some_and(|first| {
-                sizes.get(first) == Some(&group.len())
-                    && group.iter().all(|name| theirs.get(name) == Some(&first))
-            });
-            for name in group {
-                theirs.remove(name);
-            }
-            if !same {
-                wrong.extend(group.iter().cloned());
-            }
-        }
-        // What is left are links on the target that the source does not have; what it lacks altogether is
-        // deleted or stays.
-        let source = &self.shared.source;
-        wrong.extend(theirs.into_keys().filter(|name| !source.vanished(name).unwrap_or(false)));
-        for path in wrong {
-            self.update(path, Scope::Content, None)?;
-        }
-        Ok(())
     }
 
     /// Judges the deletes as one burst, and sends or holds them.

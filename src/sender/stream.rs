@@ -94,6 +94,9 @@ impl Jobs {
         if let Some(job) = waiting {
             job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
+            if parcel.lane == Lane::Live {
+                job.parcel.lane = Lane::Live;
+            }
             job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
             if scope == Scope::Content {
                 // What a comparison misses, an event may have told of as well.
@@ -268,6 +271,11 @@ impl Session {
         if self.must_wait(&file, &job.parcel) {
             let (issued, since) = (job.parcel.issued, job.parcel.change.since);
             self.shared.feedback.still_open(&job.path, issued, since);
+            return self.drop_job(job);
+        }
+        // One of its other names may have been sent since this one was put in line.
+        if self.send_as_link(&job.path, &file.entry, &job.parcel)? {
+            self.keep(job.parcel.clone());
             return self.drop_job(job);
         }
         let differ = index.as_ref().map(|index| Box::new(Differ::new(Arc::clone(index))));
@@ -459,7 +467,7 @@ impl Session {
         }
         let path = job.path.clone();
         let version = Delivered { entry: &entry, hash, provisional };
-        self.sent_content(&path, file, job.scope, &version)?;
+        self.sent_content(&path, file, (job.parcel.lane, job.scope), &version)?;
         self.shared.feedback.sent(&path, file.began.elapsed());
         self.open.push(job.parcel.clone());
         // A batch of a pass goes on: each commit costs the target a flush.

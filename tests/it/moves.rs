@@ -126,6 +126,31 @@ fn a_copy_of_a_part_of_what_moved_as_a_whole_is_removed() {
 }
 
 #[test]
+fn a_file_with_several_names_is_sent_once_to_a_target_that_has_none_of_them() {
+    let stand = Stand::new();
+    fs::create_dir_all(stand.source().join("backup.0")).unwrap();
+    for at in 0..20 {
+        let path = stand.source().join("backup.0").join(at.to_string());
+        // In one message, and in pieces.
+        fs::write(&path, vec![at; if at % 2 == 0 { 5000 } else { 300_000 }]).unwrap();
+    }
+    // As hard-linked backups are: the names come directory by directory.
+    for copy in ["backup.1", "backup.2/deeper"] {
+        fs::create_dir_all(stand.source().join(copy)).unwrap();
+        for at in 0..20 {
+            let name = at.to_string();
+            fs::hard_link(stand.source().join("backup.0").join(&name), stand.source().join(copy).join(&name))
+                .unwrap();
+        }
+    }
+    let paths = [format!("{}/", stand.source().display()), format!("{}/", stand.target("copy").display())];
+    let options = ["sync", "-aHAX", "--stats"].map(String::from);
+    let said = stand.environment.run(options.into_iter().chain(paths)).succeeded().stdout;
+    assert_eq!(number(&said, "Literal data: "), 10 * 305_000, "{said}");
+    assert_eq!(told(&differences(&stand.source(), &stand.target("copy"))), "");
+}
+
+#[test]
 fn a_small_content_that_was_sent_before_is_not_sent_again() {
     let stand = Stand::new();
     let content = Rng::new(4).bytes(200_000);

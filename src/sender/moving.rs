@@ -1,0 +1,102 @@
+//! Renames: what the target holds under the old name gets the new one, where that is right.
+
+use super::changes::{Done, version_of};
+use super::mailbox::{Lane, Parcel};
+use super::session::{Renaming, Session};
+use crate::batch::{Change, ChangeKind, Identity};
+use crate::event::RescanReason;
+use crate::monitor::{Counters, Itemized};
+use crate::protocol::{Expect, ToReceiver};
+use crate::tree::{Kind, Mask, RelPath};
+
+impl Session {
+    /// Sends a rename, or has both names compared.
+    pub(super) fn send_move(&mut self, (from, to): (RelPath, RelPath), dir: bool, parcel: Parcel) -> Done {
+        // Neither what the target keeps of its own nor what is left out is to move along.
+        let parts = dir && !self.shared.filter.is_same_below(&from, &to);
+        if parcel.lane == Lane::Live && (parts || self.shared.rules.selects()) {
+            self.send_move_by_rules(&from, to, dir, parcel)?;
+        } else if parts {
+            self.look_at_both(from, to);
+        } else if parcel.lane == Lane::Live || self.still_moved(&from, &to) {
+            self.send_rename(&from, &to, dir, parcel.lane)?;
+            self.keep(parcel);
+        }
+        Ok(())
+    }
+
+    /// Whether a move that a pass has found holds now; if not, both names are looked at anew.
+    fn still_moved(&mut self, from: &RelPath, to: &RelPath) -> bool {
+        let there = self.shared.source.entry(to, &Mask::nothing()).is_ok_and(|entry| entry.is_some());
+        let holds = there && self.shared.source.vanished(from).unwrap_or(false);
+        if !holds {
+            self.look_at_both(from.clone(), to.clone());
+        }
+        holds
+    }
+
+    /// Has both names of a rename that is not done brought up to date.
+    fn look_at_both(&mut self, from: RelPath, to: RelPath) {
+        self.look_again(from, RescanReason::Mismatch, self.since);
+        self.look_again(to, RescanReason::Mismatch, self.since);
+    }
+
+    /// Follows a rename where options choose what the target takes, or rules what is left out: the old name
+    /// goes, and what comes of the new one is found by a comparison.
+    fn send_move_by_rules(&mut self, from: &RelPath, to: RelPath, dir: bool, mut parcel: Parcel) -> Done {
+        self.start_pass(to, RescanReason::Mismatch, parcel.change.since);
+        if self.shared.options.sync.delete.live() {
+            let expected = Identity::Dir(dir);
+            self.send_delete(from, &expected)?;
+            parcel.change.kind = ChangeKind::Delete { path: from.clone(), expected };
+            self.keep(parcel);
+        }
+        Ok(())
+    }
+
+    fn send_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool, lane: Lane) -> Done {
+        let (ended, anew) = self.jobs.rename(from, to);
+        self.soon.extend(anew);
+        for stream in ended {
+            self.send(&ToReceiver::Abandon { stream })?;
+        }
+        let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
+        let moved = self.recent.rename(from, to);
+        self.rename_links(from, to);
+        self.shared.status.rename(from, to);
+        self.follow_rename(from, to, dir);
+        let expect = match &now {
+            Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
+            _ => Expect::Dir(dir),
+        };
+        Counters::add(&self.shared.status.counters.renames, 1);
+        self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
+        let (batch, old, new) = (self.batch, from.clone(), to.clone());
+        self.renames.push_back(Renaming { batch, from: old, to: new });
+        self.touch_parent(from);
+        self.touch_parent(to);
+        if self.shared.monitor.itemizes() {
+            let renamed = Itemized::Renamed { from: from.clone(), to: to.clone() };
+            self.shared.monitor.itemized(&self.shared.about, &renamed);
+        }
+        let Some(entry) = now else { return Ok(()) };
+        // What was sent under the old name just before it was moved may have been the next file of that
+        // name already: then the new name needs its own content. Who has a provisional version read again
+        // may know the old name alone.
+        let mut again: Vec<RelPath> = Vec::new();
+        for (path, sent) in moved {
+            let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
+            if there.is_some_and(|there| there.id != sent.version.id || sent.provisional > 0) {
+                again.push(path);
+            }
+        }
+        let since = self.since;
+        self.soon.extend(again.into_iter().map(|path| Change::read(path, since)));
+        if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
+            self.start_pass(to.clone(), RescanReason::Moved, self.since);
+        } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
+            self.send_attrs(to, entry)?;
+        }
+        Ok(())
+    }
+}
