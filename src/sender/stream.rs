@@ -275,6 +275,7 @@ impl Session {
         }
         // One of its other names may have been sent since this one was put in line.
         if self.send_as_link(&job.path, &file.entry, &job.parcel)? {
+            self.shared.links().mark(file.entry.id, &job.path, false);
             self.keep(job.parcel.clone());
             return self.drop_job(job);
         }
