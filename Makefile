@@ -19,7 +19,8 @@ test: packages
 	$(CARGO) test --locked --lib --bins --test it
 
 # Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
-# it on, with two targets that are cut off at random, and with the daemon killed. About half an hour.
+# it on, with two targets that are cut off at random, with the daemon killed, and across filters. Quarter of
+# an hour.
 seeds: packages
 	SPEIL_SEEDS=1..51 SPEIL_OPERATIONS=3000 $(CARGO) test --locked --test it live::
 
