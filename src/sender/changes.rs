@@ -18,7 +18,7 @@ use crate::event::RescanReason;
 use crate::monitor::{Counters, Itemized, Notice};
 use crate::protocol::{Expect, ToReceiver};
 use crate::scan::View;
-use crate::tree::{Entry, Kind, RelPath};
+use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// Files up to this size in bytes travel in one message: a round trip for a signature costs more.
 const SMALL_LEN: u64 = PIECE_LEN as u64;
@@ -391,9 +391,23 @@ impl Session {
         Ok(())
     }
 
+    /// Whether what is to be deleted has made way for something of another type, which the rules leave out (as
+    /// `- d/` does a directory): the target is offered nothing in its place.
+    fn is_another(&self, path: &RelPath, expected: &Identity) -> bool {
+        let (source, was_dir) = (&self.shared.source, expected.is_dir());
+        let is_dir = source.entry(path, &Mask::nothing()).ok().flatten();
+        let is_dir = is_dir.map(|entry| entry.attrs.meta.kind == Kind::Dir);
+        *expected != Identity::Any
+            && is_dir == Some(!was_dir)
+            && self.shared.offers(path, was_dir)
+            && !self.shared.offers(path, !was_dir)
+            && source.is_in_place()
+    }
+
     pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
+            Ok(false) if self.is_another(path, expected) => {}
             // Of an exchange with a name that nobody watches, the half that takes away comes last.
             Ok(false) => {
                 if self.shared.source.is_in_place() {

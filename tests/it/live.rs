@@ -164,6 +164,38 @@ fn edits_across_the_borders_of_filters_converge_without_the_periodic_pass() {
 }
 
 #[test]
+fn what_makes_way_for_something_that_is_left_out_goes_live_and_in_a_pass() {
+    const RULES: [&str; 3] = ["--exclude=/d/", "--include=/e/", "--exclude=/e"];
+    let stand = Stand::new();
+    let (d, e) = (stand.source().join("d"), stand.source().join("e"));
+    let turn = |to_dir: &Path, to_file: &Path| {
+        let _ = std::fs::remove_file(to_dir);
+        let _ = std::fs::remove_dir_all(to_file);
+        std::fs::create_dir(to_dir).unwrap();
+        std::fs::write(to_dir.join("inside"), "inside").unwrap();
+        std::fs::write(to_file, "a file").unwrap();
+    };
+    turn(&e, &d);
+    let mirror = stand.mirror(&["standby"], &[&["--reconcile-interval=never"][..], &RULES].concat());
+    let there = |target: &Path| [target.join("d").exists(), target.join("e/inside").exists()];
+    let copy = stand.target("copy");
+    let sync = || {
+        let paths = [format!("{}/", stand.source().display()), format!("{}/", copy.display())];
+        let options =
+            ["sync", "-a", "--delete", "--no-delete-guard"].into_iter().chain(RULES).map(String::from);
+        stand.environment.run(options.chain(paths)).succeeded();
+    };
+    sync();
+    assert_eq!([there(&stand.target("standby")), there(&copy)], [[true; 2]; 2]);
+    turn(&d, &e);
+    let gone = || std::fs::read_dir(stand.target("standby")).unwrap().count() == 1;
+    assert!(holds_within(settled_within(), gone), "{:?}", mirror.stderr());
+    sync();
+    assert_eq!(std::fs::read_dir(&copy).unwrap().count(), 0);
+    mirror.terminate();
+}
+
+#[test]
 fn every_rewrite_of_the_same_size_within_one_second_is_mirrored() {
     let stand = Stand::new();
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
