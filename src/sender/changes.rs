@@ -4,7 +4,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::links::By;
 use super::mailbox::{Lane, Parcel, counts_as_lag};
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
@@ -188,7 +187,7 @@ impl Session {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
             if !self.send_as_link(&path, &entry, &parcel)? {
-                self.send_entry(&path, entry, (parcel.lane, scope), began)?;
+                self.send_entry(&path, entry, scope, began)?;
             }
             self.keep(parcel);
         }
@@ -197,8 +196,7 @@ impl Session {
     }
 
     /// Sends what is no regular file.
-    fn send_entry(&mut self, path: &RelPath, entry: Entry, by: By, began: Instant) -> Done {
-        let (_, scope) = by;
+    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope, began: Instant) -> Done {
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
@@ -225,7 +223,7 @@ impl Session {
         }
         if entry.nlink > 1 && self.shared.mask.hard_links && scope != Scope::Attributes {
             let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
-            self.begin_group(path, &entry, sent, by)?;
+            self.begin_group(path, &entry, sent)?;
         }
         self.itemize(path, entry, scope);
         Ok(())
@@ -297,7 +295,7 @@ impl Session {
         self.put(&path, attrs, (hash, provisional, entry.nlink == 1), (&file, &content))?;
         self.buffer = content;
         let version = Delivered { entry: &entry, hash, provisional };
-        self.sent_content(&path, &file, (parcel.lane, scope), &version)?;
+        self.sent_content(&path, &file, scope, &version)?;
         self.keep(parcel);
         Ok(())
     }
@@ -334,10 +332,10 @@ impl Session {
         &mut self,
         path: &RelPath,
         file: &SourceFile,
-        by: By,
+        scope: Scope,
         version: &Delivered<'_>,
     ) -> Done {
-        let ((_, scope), entry) = (by, version.entry);
+        let entry = version.entry;
         let counters = &self.shared.status.counters;
         Counters::add(&counters.files, 1);
         Counters::add(&counters.file_bytes, entry.attrs.meta.size);
@@ -361,7 +359,7 @@ impl Session {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
         if entry.nlink > 1 && self.shared.mask.hard_links {
-            self.begin_group(path, entry, sent, by)?;
+            self.begin_group(path, entry, sent)?;
         }
         let mut shown = entry.clone();
         shown.name = path.name().to_vec();

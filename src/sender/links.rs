@@ -18,9 +18,6 @@ use crate::tree::{Entry, FileId, Mask, RelPath};
 
 use super::changes::{Done, version_of};
 
-/// By which lane a change came, and how much of its path it sends.
-pub(super) type By = (Lane, Scope);
-
 impl Session {
     /// Makes a name of a file with several a link on the target, if the target is known to hold the
     /// current version under another of them.
@@ -75,16 +72,10 @@ impl Session {
     }
 
     /// Takes in that a file with several names was sent under one of them.
-    pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent, by: By) -> Done {
+    pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
         let mut names = self.linked.remove(&entry.id).map(|group| group.names).unwrap_or_default();
         names.insert(path.clone());
         self.linked.insert(entry.id, Group { first: path.clone(), sent, names });
-        if by == (Lane::Bulk, Scope::Absent) {
-            // Nobody has changed it: what the comparison has found for the other names follows, and until then
-            // the target may not even have their directories.
-            self.note_link(path, entry);
-            return Ok(());
-        }
         self.relink_others(path, entry)
     }
 

@@ -94,9 +94,6 @@ impl Jobs {
         if let Some(job) = waiting {
             job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
-            if parcel.lane == Lane::Live {
-                job.parcel.lane = Lane::Live;
-            }
             job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
             if scope == Scope::Content {
                 // What a comparison misses, an event may have told of as well.
@@ -468,7 +465,7 @@ impl Session {
         }
         let path = job.path.clone();
         let version = Delivered { entry: &entry, hash, provisional };
-        self.sent_content(&path, file, (job.parcel.lane, job.scope), &version)?;
+        self.sent_content(&path, file, job.scope, &version)?;
         self.shared.feedback.sent(&path, file.began.elapsed());
         self.open.push(job.parcel.clone());
         // A batch of a pass goes on: each commit costs the target a flush.
