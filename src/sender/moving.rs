@@ -61,6 +61,9 @@ impl Session {
             self.send(&ToReceiver::Abandon { stream })?;
         }
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
+        // Of what is there by now the new name may have been sent ahead; what follows it takes that away.
+        let ahead = now.as_ref().filter(|entry| entry.nlink > 1 && self.shared.mask.hard_links);
+        let ahead = ahead.is_some_and(|entry| self.shared.links().of(entry.id).contains(to));
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
         self.shared.status.rename(from, to);
@@ -83,7 +86,7 @@ impl Session {
         // What was sent under the old name just before it was moved may have been the next file of that
         // name already: then the new name needs its own content. Who has a provisional version read again
         // may know the old name alone.
-        let mut again: Vec<RelPath> = Vec::new();
+        let mut again: Vec<RelPath> = ahead.then(|| to.clone()).into_iter().collect();
         for (path, sent) in moved {
             let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
             if there.is_some_and(|there| there.id != sent.version.id || sent.provisional > 0) {

@@ -1,6 +1,7 @@
 //! Edits that keep size and time, of files that are renamed before anybody has read them, step by step:
 //! only the change that an event has made tells of them, and it must not be lost on the way.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -237,6 +238,24 @@ fn a_file_whose_name_another_takes_before_it_has_arrived_is_read_by_the_next_ses
     let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("other", b"behind");
     scene.until_holds("d/sub/f", b"new");
+    scene.end(running);
+}
+
+#[test]
+fn a_file_that_is_sent_under_a_name_before_the_rename_to_it_stays_joined_to_its_other_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let scene = scene(dir.path(), "hardLinks = true");
+    std::fs::write(scene.source("old"), b"linked").unwrap();
+    std::fs::hard_link(scene.source("old"), scene.source("other")).unwrap();
+    let running = scene.live(RescanReason::Start);
+    std::fs::rename(scene.source("old"), scene.source("d/sub/f")).unwrap();
+    let mailbox = &scene.around.mailbox;
+    mailbox.push_live([Change::read(path("d/sub/f"), Instant::now())]);
+    scene.until_taken();
+    mailbox.push_live([rename("old", "d/sub/f", false)]);
+    let inode = |name: &str| std::fs::metadata(scene.target(name)).unwrap().ino();
+    eventually("the old name is gone", || !scene.target("old").exists());
+    eventually("both are one file", || inode("d/sub/f") == inode("other"));
     scene.end(running);
 }
 
