@@ -16,7 +16,7 @@ mod listing;
 mod read;
 mod root;
 
-pub use attrs::{Handle, apply_attrs, apply_attrs_to_file, read_entry, read_open, set_times};
+pub use attrs::{Handle, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times};
 pub use lease::{Writers, writers};
 pub use limits::raise_limits;
 pub use read::{hash_zeros, read_fully, read_range};

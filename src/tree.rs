@@ -6,12 +6,14 @@
 //! nothing here opens a file or reads a clock.
 //! **Not here:** reading entries from a disk (`disk`), walking (`scan`), comparing trees (`reconcile`).
 
+mod acl;
 mod chmod;
 mod civil;
 mod digest;
 mod entry;
 mod path;
 
+pub use acl::{ACL_ACCESS, ACL_DEFAULT, Acl};
 pub use chmod::{Chmod, ChmodError};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::c_string;
 use super::listing::list_at;
-use crate::tree::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Xattr};
+use crate::tree::{ACL_ACCESS, ACL_DEFAULT, Acl, Attrs, Entry, FileId, Kind, Mask, Meta, Time, Xattr};
 
 /// Reads the entry `name` of an open directory, without following a symlink; `None` if there is none.
 ///
@@ -104,6 +104,12 @@ fn magic_path(dir: BorrowedFd<'_>, name: &[u8]) -> Vec<u8> {
         path.extend_from_slice(name);
     }
     path
+}
+
+/// Returns the ACL that a directory gives to what is made in it, if it has one.
+pub fn default_acl(dir: BorrowedFd<'_>) -> Option<Acl> {
+    let value = read_xattr(&c_string(&magic_path(dir, b"")), ACL_DEFAULT, true).ok().flatten()?;
+    Acl::parse(&value)
 }
 
 /// Reads the xattrs of a file that is open for reading or writing.
@@ -258,7 +264,7 @@ fn apply_to(
 }
 
 fn has_acl(attrs: &Attrs) -> bool {
-    attrs.xattrs.iter().any(|xattr| xattr.name == b"system.posix_acl_access")
+    attrs.xattrs.iter().any(|xattr| xattr.name == ACL_ACCESS)
 }
 
 fn apply_xattrs(

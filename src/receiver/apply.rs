@@ -1,6 +1,7 @@
 //! One message after the other.
 
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::access::Access;
@@ -45,6 +46,8 @@ pub(super) struct Applier {
     pub(super) passes: Passes,
     pub(super) policy: Policy,
     pub(super) way: Option<Way>,
+    /// This session has made the root, which has no attributes of the source's yet.
+    pub(super) fresh: Arc<AtomicBool>,
     names: Names,
     boot_id: String,
 }
@@ -68,10 +71,11 @@ impl Applier {
             filter,
             tag,
             policy,
-            boot_id,
             reply: greeting,
+            fresh,
             ..
         } = session;
+        let fresh = Arc::new(AtomicBool::new(fresh));
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
         if let Some(state) = &state {
@@ -92,6 +96,7 @@ impl Applier {
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
             .one_file_system(hello.one_file_system)
+            .fresh(Arc::clone(&fresh))
             .alone(!hello.dry_run);
         Ok(Self {
             root,
@@ -112,7 +117,8 @@ impl Applier {
             names,
             policy,
             way: None,
-            boot_id,
+            fresh,
+            boot_id: greeting.boot_id,
         })
     }
 

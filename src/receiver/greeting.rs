@@ -48,13 +48,13 @@ pub(super) struct Session {
     pub memory: Memory,
     pub filter: Filter,
     pub policy: Policy,
-    /// The running kernel.
-    pub boot_id: String,
     /// Part of every temporary name of this session.
     pub tag: u32,
     pub reply: ReplyHello,
     /// What a dry run compares with.
     pub stand_in: Option<StandIn>,
+    /// The root was not there.
+    pub fresh: bool,
 }
 
 /// An empty directory in the place of a root that a dry run does not make; gone with its session.
@@ -80,20 +80,31 @@ fn parent_stands(path: &Path) -> bool {
     path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
 }
 
+/// A root as it was found.
+enum Found {
+    /// It was there, or opening it will say why not.
+    There,
+    /// It was made.
+    Made,
+    /// It is missing, and stays so.
+    Missing(StandIn),
+}
+
 /// Makes a root that is not there yet, or for a dry run what stands for it.
-fn provide(path: &Path, hello: &Hello) -> io::Result<Option<StandIn>> {
+fn provide(path: &Path, hello: &Hello) -> io::Result<Found> {
     let missing = || {
         path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
             && parent_stands(path)
     };
     match hello.terms.errand {
-        Errand::Rehearsal => return missing().then(StandIn::new).transpose(),
+        Errand::Rehearsal if missing() => return StandIn::new().map(Found::Missing),
         Errand::Mirror if !hello.dry_run => {}
-        Errand::Mirror | Errand::Keeper => return Ok(None),
+        _ => return Ok(Found::There),
     }
     match std::fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found::There),
+        Err(error) => Err(error),
+        Ok(()) => Ok(Found::Made),
     }
 }
 
@@ -111,7 +122,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     if !hello.dry_run {
         refuse_inside(&path, &hello.source)?;
     }
-    let stand_in = provide(&path, hello).map_err(fail)?;
+    let found = provide(&path, hello).map_err(fail)?;
+    let fresh = !matches!(found, Found::There);
+    let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
     let root = Arc::new(Root::open(path).map_err(fail)?);
     // What is tried in the root must not show in its time: a second run would find it changed.
@@ -160,15 +173,14 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         limits: Limits { streams: STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
         session,
         last_batch,
-        boot_id: place.boot_id.clone(),
+        boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
         mounts: memory.mounts.clone(),
         kept: strangers.as_ref().map_or(0, Strangers::kept),
         free_bytes: policy.leaves(free_bytes(&root).unwrap_or(0)),
         confinement,
     };
-    let boot_id = place.boot_id;
-    Ok(Session { root, state, strangers, trash, memory, filter, policy, boot_id, tag, reply, stand_in })
+    Ok(Session { root, state, strangers, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }
 
 /// A root that this session holds alone.

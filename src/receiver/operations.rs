@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -16,7 +17,7 @@ use super::apply::{Applied, Applier};
 use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
 use super::streams::{Stream, create_temp};
 use super::trash::Trash;
-use crate::disk::{Handle, Parent, apply_attrs, apply_attrs_to_file};
+use crate::disk::{Handle, Parent, apply_attrs, apply_attrs_to_file, default_acl};
 use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, ToSender, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
 
@@ -224,7 +225,7 @@ impl Applier {
             dressed.map_err(Undone::os("set attributes"))?;
         } else {
             let handle = Handle::open(dir, temp).map_err(Undone::os("open"))?;
-            self.dress(&handle, attrs, dir, name)?;
+            self.dress(&handle, attrs, (dir, Some(name)))?;
         }
         let flush = || rustix::fs::fdatasync(&file).map_err(|error| Undone::os("fsync")(error.into()));
         let early = self.durable.before_rename(false);
@@ -253,16 +254,25 @@ impl Applier {
         Ok(())
     }
 
-    /// Sets the metadata of something new. Without `-p` a file keeps the mode of what it replaces, or
-    /// takes the source's under the target's umask, as rsync does.
-    fn dress(&self, handle: &Handle, attrs: &Attrs, dir: BorrowedFd<'_>, name: &[u8]) -> Applied {
+    /// Sets the metadata of something new. Without `-p` it keeps the mode of what it replaces, which has the
+    /// given name in the directory; else it gets the source's mode under the target's umask, or under the
+    /// directory's default ACL where there is one, as with rsync.
+    fn dress(&self, handle: &Handle, attrs: &Attrs, place: (BorrowedFd<'_>, Option<&[u8]>)) -> Applied {
         let fail = Undone::os("set attributes");
         if self.mask.perms || attrs.meta.kind == Kind::Symlink {
             return apply_attrs(handle, attrs, &self.mask).map_err(fail);
         }
-        let old = look(dir, name)?.filter(|old| old.attrs.meta.kind == attrs.meta.kind);
-        let mode =
-            old.map_or(attrs.meta.mode & 0o777 & !umask(), |old| self.policy.mode(old.attrs.meta.mode));
+        let (dir, name) = place;
+        let old = name.map(|name| look(dir, name)).transpose()?.flatten();
+        let mode = match old.filter(|old| old.attrs.meta.kind == attrs.meta.kind) {
+            Some(old) => self.policy.mode(old.attrs.meta.mode),
+            None => {
+                let allowed = default_acl(dir).map_or(!umask(), |acl| acl.mode());
+                // The kernel has made it in the group of a set-gid directory.
+                let now = handle.read(&Mask::nothing()).map_err(Undone::os("stat"))?;
+                attrs.meta.mode & 0o777 & allowed | self.policy.mode(now.attrs.meta.mode & 0o2000)
+            }
+        };
         let mut attrs = attrs.clone();
         attrs.meta.mode = mode;
         apply_attrs(handle, &attrs, &Mask { perms: true, acls: false, ..self.mask }).map_err(fail)
@@ -293,6 +303,12 @@ impl Applier {
         let fail = Undone::os("set attributes");
         if path.is_root() {
             let handle = Handle::open(self.root.as_fd(), b"").map_err(Undone::os("open"))?;
+            if self.fresh.load(Ordering::Acquire) {
+                // Made where a default ACL holds, the root has it as well.
+                self.dress(&handle, attrs, (self.root.as_fd(), None))?;
+                self.fresh.store(false, Ordering::Release);
+                return Ok(());
+            }
             return apply_attrs(&handle, attrs, &self.mask).map_err(fail);
         }
         let parent = self.root.parent(path).map_err(Undone::parent)?;
@@ -307,7 +323,7 @@ impl Applier {
                     .map_err(|error| Undone::os("create directory")(error.into()))?;
                 self.durable.dir(dir);
                 let handle = Handle::open(dir, parent.name).map_err(Undone::os("open"))?;
-                return self.dress(&handle, attrs, dir, b".");
+                return self.dress(&handle, attrs, (dir, None));
             }
             Some(_) => {}
         }
@@ -348,7 +364,7 @@ impl Applier {
         make(&temp).map_err(|error| Undone::os("create")(error.into()))?;
         let done = Handle::open(dir, &temp)
             .map_err(Undone::os("open"))
-            .and_then(|handle| self.dress(&handle, attrs, dir, parent.name))
+            .and_then(|handle| self.dress(&handle, attrs, (dir, Some(parent.name))))
             .and_then(|()| self.install(dir, &temp, path, is_dir));
         if done.is_err() {
             let _ = remove(dir, &temp, false);

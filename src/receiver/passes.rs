@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -42,18 +43,27 @@ pub(super) struct Passes {
     tag: u32,
     /// No other session works on the root.
     alone: bool,
+    /// The root was made by this session and is still to be made like the source's.
+    fresh: Arc<AtomicBool>,
     orders: HashMap<PassId, Sender<Order>>,
 }
 
 impl Passes {
     pub fn new(root: Arc<Root>, reply: Arc<Reply>, filter: Filter, mask: Mask, tag: u32) -> Self {
         let filter = Arc::new(filter);
-        Self { root, reply, filter, mask, one_file_system: false, tag, alone: true, orders: HashMap::new() }
+        let (fresh, orders) = (Arc::default(), HashMap::new());
+        Self { root, reply, filter, mask, one_file_system: false, tag, alone: true, fresh, orders }
     }
 
     /// Stays on the root's filesystem.
     pub fn one_file_system(mut self, on: bool) -> Self {
         self.one_file_system = on;
+        self
+    }
+
+    /// Says whether the root is still to be made like the source's: until then it counts as missing.
+    pub fn fresh(mut self, fresh: Arc<AtomicBool>) -> Self {
+        self.fresh = fresh;
         self
     }
 
@@ -80,6 +90,7 @@ impl Passes {
             },
             tag: self.tag,
             alone: self.alone,
+            fresh: Arc::clone(&self.fresh),
         };
         let refused = top.clone();
         let started = self.orders.len() < PASSES_MAX
@@ -138,6 +149,7 @@ struct Pass {
     options: Options,
     tag: u32,
     alone: bool,
+    fresh: Arc<AtomicBool>,
 }
 
 impl View for Pass {
@@ -161,7 +173,11 @@ impl Pass {
         problems.truncate(PROBLEMS_MAX);
         let answer = ToSender::Scanned {
             pass: self.pass,
-            top: scan.top.take().map(Box::new),
+            top: scan
+                .top
+                .take()
+                .filter(|_| !(top.is_root() && self.fresh.load(Ordering::Acquire)))
+                .map(Box::new),
             links: scan.links.finish(),
             entries: scan.entries,
             problems,

@@ -217,6 +217,10 @@ impl Pass {
             (None, Some(theirs)) => {
                 self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks))
             }
+            // A root that the target has just made is like the source's, whatever stays away from it.
+            (Some(ours), None) if self.shared.rules.existing && self.top.is_root() => {
+                self.absent(&self.top.clone(), &ours)
+            }
             (Some(_), None) if self.shared.rules.existing => Ok(()),
             (Some(ours), None) => self.missing(&self.top.clone(), &ours),
             (Some(mut ours), Some(mut theirs)) => {

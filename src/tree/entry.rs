@@ -324,7 +324,7 @@ impl Mask {
     /// Whether the extended attribute `name` is mirrored. `security.selinux` never is: labels belong
     /// to the host's policy.
     pub fn carries_xattr(&self, name: &[u8]) -> bool {
-        if name == b"system.posix_acl_access" || name == b"system.posix_acl_default" {
+        if name == super::ACL_ACCESS || name == super::ACL_DEFAULT {
             self.acls
         } else if name.starts_with(b"user.") {
             self.xattrs

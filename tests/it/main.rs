@@ -2,6 +2,7 @@
 
 mod allow;
 mod attack;
+mod attributes;
 mod cli;
 mod connections;
 mod contrib;
