@@ -4,6 +4,7 @@ mod linked;
 mod mounts;
 mod moves;
 mod named;
+mod proof;
 mod sought;
 
 use std::collections::{HashSet, VecDeque};

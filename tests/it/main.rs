@@ -30,6 +30,7 @@ mod resume;
 mod roots;
 mod service;
 mod ssh2;
+mod stamps;
 mod support;
 mod systemd;
 mod torn;

@@ -1,19 +1,20 @@
 //! Moves that nobody watched: what a pass misses under one name and finds spare under another.
 //!
-//! A directory that is missing on the target and a spare one there with an equal digest are one
-//! rename (a directory's digest does not hold its own name). A single file is looked for by size and
-//! time, and is the same only if BLAKE3 says so on both sides. No content is sent for either.
+//! A directory that is missing on the target and a spare one there with an equal digest may be one
+//! rename (a directory's digest does not hold its own name); a single file is looked for by size and
+//! time. Names, sizes and times only name candidates: both have moved only if BLAKE3 of every file says
+//! so on both sides (`proof`). No content is sent for either.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 
-use super::{Moot, Pass, PassReply};
+use super::proof::Proof;
+use super::{Moot, Pass};
 use crate::protocol::ToReceiver;
-use crate::scan;
 use crate::tree::{Digest, Entry, Kind, RelPath, Time};
 
 /// Hashes that are asked for ahead.
-const HASHES_AHEAD: usize = 64;
+pub(super) const HASHES_AHEAD: usize = 64;
 /// Entries that are looked at for moves; beyond, content is sent instead.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -33,6 +34,8 @@ pub(super) struct Moves {
     taken: HashSet<RelPath>,
     /// Spare directories whose new name moves along with one above it.
     left: Vec<(RelPath, Entry)>,
+    /// Whether the directories that were found names hold the same bytes.
+    pub proof: Proof,
 }
 
 impl Moves {
@@ -69,6 +72,7 @@ impl Moves {
                 let alike = names.iter().position(|name| name.name() == path.name()).unwrap_or(0);
                 let to = names.swap_remove(alike);
                 self.leave(|other| other.is_within(&to));
+                self.proof.want(to.clone());
                 self.take(to, path, entry);
                 true
             }
@@ -82,7 +86,7 @@ impl Moves {
     }
 
     /// Makes spare again what was found some names.
-    fn leave(&mut self, is_one: impl Fn(&RelPath) -> bool) {
+    pub fn leave(&mut self, is_one: impl Fn(&RelPath) -> bool) {
         for (_, (from, entry)) in self.found.extract_if(|to, _| is_one(to)) {
             self.taken.remove(&from);
             self.left.push((from, entry));
@@ -100,7 +104,13 @@ impl Moves {
         !self.files.is_empty()
     }
 
-    /// Returns a spare file that may be the one that is missing at `path`, and keeps it for that.
+    /// Returns what the target holds of a missing path under another name, so far.
+    pub fn origin(&self, to: &RelPath) -> Option<&RelPath> {
+        self.found.get(to).map(|(from, _)| from)
+    }
+
+    /// Returns a spare file that may be the one that is missing at `path`, and keeps it for that. One that
+    /// was compared with another already is not compared once more.
     pub fn candidate(
         &mut self,
         path: &RelPath,
@@ -112,6 +122,10 @@ impl Moves {
             return None;
         }
         let spare = self.files.get_mut(&(meta.size, meta.mtime.truncated(granularity_ns)))?;
+        if let Some((from, same)) = self.proof.of(path) {
+            let at = spare.iter().position(|(spare, _)| same && *spare == from)?;
+            return Some(spare.swap_remove(at));
+        }
         let alike = spare.iter().position(|(from, _)| from.name() == path.name());
         let at = alike.or_else(|| spare.len().checked_sub(1))?;
         Some(spare.swap_remove(at))
@@ -176,6 +190,7 @@ impl Pass {
         }
         self.descend(tasks)?;
         self.settle_left()?;
+        self.prove_moves()?;
         if possible {
             self.match_files(&missing)?;
         }
@@ -190,7 +205,7 @@ impl Pass {
     }
 
     /// Notes as spare what was found a name and does not move to it.
-    fn settle_left(&mut self) -> Result<(), Moot> {
+    pub(super) fn settle_left(&mut self) -> Result<(), Moot> {
         while let Some((path, entry)) = self.moves.as_mut().and_then(|moves| moves.left.pop()) {
             let tasks = self.extra(&path, &entry)?;
             self.descend(tasks)?;
@@ -232,7 +247,12 @@ impl Pass {
             }
             let step = self.options.mask.granularity_ns;
             let candidate = self.moves.as_mut().and_then(|moves| moves.candidate(&path, &entry, step));
+            let Some(moves) = &mut self.moves else { return Ok(()) };
             if let Some((from, old)) = candidate {
+                if moves.proof.of(&path).is_some() {
+                    moves.take(path, &from, &old);
+                    continue;
+                }
                 self.send(&ToReceiver::Hash { pass: self.id, path: from.clone() })?;
                 asked.push_back((path, from, old));
             }
@@ -248,10 +268,8 @@ impl Pass {
 
     fn settle_file(&mut self, asked: &mut VecDeque<(RelPath, RelPath, Entry)>) -> Result<(), Moot> {
         let Some((to, from, old)) = asked.pop_front() else { return Ok(()) };
-        self.flush()?;
-        let ours = scan::hash(&self.shared.source.root(), &to).ok();
-        let PassReply::Hashed(theirs) = self.reply()? else { return Err(Moot) };
-        if let (Some(moves), true) = (&mut self.moves, ours.is_some() && ours == theirs) {
+        let same = self.hashed_alike(&to)?;
+        if let Some(moves) = self.moves.as_mut().filter(|_| same) {
             moves.take(to, &from, &old);
         }
         Ok(())

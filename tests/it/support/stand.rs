@@ -103,6 +103,15 @@ impl Stand {
         self.environment.spawn(arguments)
     }
 
+    /// Waits with `speil wait` until everything is mirrored that has happened so far.
+    ///
+    /// # Panics
+    /// If it says otherwise, or not within a minute.
+    pub fn wait(&self) {
+        let control = format!("--control={}", self.control().display());
+        self.environment.run(["wait", "--timeout=60s", &control]).succeeded();
+    }
+
     /// Starts a daemon with a Lua configuration of one sync, `keys` among its own and `settings` among the
     /// daemon's, and waits until each target is live. The agents run on this host, without ssh.
     ///
