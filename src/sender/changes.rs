@@ -8,6 +8,7 @@ use super::mailbox::{Lane, Parcel, counts_as_lag};
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
 use super::replies::Reply;
+use super::room::Need;
 use super::session::Session;
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use super::status::Failure;
@@ -94,6 +95,10 @@ impl Session {
             ChangeKind::Name { path, naming } => self.take_name(path, naming),
             ChangeKind::Rescan { path, reason } => {
                 let (path, reason) = (path.clone(), *reason);
+                if reason == RescanReason::Request {
+                    // Somebody may have made room on the target.
+                    self.shared.status.hurry(Instant::now());
+                }
                 self.start_pass(path, reason, parcel.change.since);
             }
         }
@@ -139,7 +144,21 @@ impl Session {
     /// Records a failure of what was sent, or of the change that is being sent.
     pub(super) fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
         let since = if on_target { self.sent_since(path) } else { self.since };
-        self.shared.problem(path, Failure { operation, errno, on_target, unseen: false, since });
+        let need = self.need_of(path, errno).filter(|_| on_target);
+        self.shared.problem(path, Failure { operation, errno, on_target, unseen: false, since, need });
+    }
+
+    /// Returns what a path needs on the target, where its failure may be for lack of that. A single pass
+    /// tries each path once and waits for none.
+    fn need_of(&self, path: &RelPath, errno: i32) -> Option<Need> {
+        let speaks_of_room = matches!(errno, libc::ENOSPC | libc::EDQUOT) && self.shared.options.live;
+        let entry = speaks_of_room.then(|| self.shared.source.entry(path, &self.shared.mask).ok().flatten());
+        entry.flatten().map(|entry| self.shared.need(&entry))
+    }
+
+    /// Whether what is to be sent waits for room on the target.
+    fn waits_for_room(&self, path: &RelPath, entry: &Entry, since: Instant) -> bool {
+        self.shared.options.live && self.shared.status.waits_for_room(path, self.shared.need(entry), since)
     }
 
     pub(super) fn touch_parent(&mut self, path: &RelPath) {
@@ -186,7 +205,11 @@ impl Session {
         if kind == Kind::File {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
+            let made = scope == Scope::Absent || (kind != Kind::Dir && scope != Scope::Attributes);
             if !self.send_as_link(&path, &entry, &parcel)? {
+                if made && self.waits_for_room(&path, &entry, parcel.change.since) {
+                    return Ok(());
+                }
                 self.send_entry(&path, entry, scope, began)?;
             }
             self.keep(parcel);
@@ -245,6 +268,9 @@ impl Session {
         if several {
             // Until it was: should the name go before, another one is read.
             self.shared.links().mark(entry.id, &path, true);
+        }
+        if self.waits_for_room(&path, &entry, parcel.change.since) {
+            return Ok(());
         }
         if entry.attrs.meta.size > SMALL_LEN {
             self.jobs.add(path, parcel, scope);

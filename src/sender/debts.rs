@@ -106,6 +106,22 @@ impl Session {
         })
     }
 
+    /// Whether a path is still to be looked at or sent, as far as is known here.
+    pub(super) fn is_under_way(&self, path: &RelPath) -> bool {
+        let covers = |top: &RelPath| path.is_within(top);
+        let compared = {
+            let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut passes = self.debts.passes.iter();
+            passes.any(|(pass, (top, _))| covers(top) && running.contains_key(pass))
+        };
+        // In this order: what a comparison finds is in the mailbox before it ends.
+        compared
+            || self.debts.passes_waiting.keys().any(covers)
+            || self.shared.mailbox.holds(path)
+            || self.soon.iter().any(|change| change.kind.path() == path)
+            || self.jobs.holds(path)
+    }
+
     /// Returns what was taken out and is not acknowledged.
     fn sent(&self) -> impl Iterator<Item = &Parcel> {
         self.unacked.iter().flat_map(|(_, parcels)| parcels).chain(&self.open).chain(self.jobs.parcels())

@@ -152,7 +152,8 @@ impl Pass {
     }
 
     fn unreadable(&self, path: &RelPath, errno: i32, on_target: bool) {
-        let failure = Failure { operation: "read", errno, on_target, unseen: true, since: self.since };
+        let failure =
+            Failure { operation: "read", errno, on_target, unseen: true, since: self.since, need: None };
         self.shared.problem(path, failure);
     }
 

@@ -23,7 +23,7 @@ use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use super::{Feedback, NoFeedback};
-use crate::batch::Change;
+use crate::batch::{Change, ChangeKind};
 use crate::config;
 use crate::error::errno_of;
 use crate::event::RescanReason;
@@ -414,7 +414,7 @@ impl Session {
             until = until.min(now + TELL_EVERY);
         }
         if self.shared.options.live {
-            for (path, since) in self.shared.status.due(now, self.batch) {
+            for (path, since) in self.shared.status.due(now) {
                 self.look_again(path, RescanReason::Problem, since);
             }
             if let Some(scrub) = self.scrub(now) {
@@ -508,6 +508,10 @@ impl Session {
         while self.unacked.front().is_some_and(|(batch, _)| *batch <= acked) {
             if let Some((batch, parcels)) = self.unacked.pop_front() {
                 self.shared.delivered(batch, &parcels);
+                let mut changes = parcels.iter().map(|parcel| &parcel.change.kind);
+                if changes.any(|change| matches!(change, ChangeKind::Delete { .. })) {
+                    self.shared.status.freed();
+                }
             }
             self.acked_bytes = self.unacked_bytes.pop_front().unwrap_or(self.acked_bytes);
             moved = true;
@@ -517,6 +521,7 @@ impl Session {
                 self.renames.pop_front();
             }
             self.final_deletes.retain(|_, batch| *batch > acked);
+            self.shared.status.settle(self.batch, |path| self.is_under_way(path));
             self.shared.status.acknowledged(acked);
             self.note_in_flight();
         }

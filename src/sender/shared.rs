@@ -16,6 +16,7 @@ use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
 use super::replies::{PassInbox, Reply};
+use super::room::Need;
 use super::session::SessionOptions;
 use super::source::Source;
 use super::status::{Failure, TargetStatus};
@@ -24,7 +25,7 @@ use crate::filter::Filter;
 use crate::monitor::{Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
-use crate::tree::{Entry, Mask, RelPath};
+use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// What a session's threads share.
 pub(super) struct Shared {
@@ -130,6 +131,14 @@ impl Shared {
         let mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut above = mounts.iter().filter(|mount| !mount.is_root() && path.is_within(mount));
         above.any(|mount| mount != path && self.source.is_mounted(mount) == Some(false))
+    }
+
+    /// Returns what an entry needs on the target.
+    pub fn need(&self, entry: &Entry) -> Need {
+        let meta = &entry.attrs.meta;
+        let size = if meta.kind == Kind::File { meta.size } else { 0 };
+        // Who receives without the right to give files away owns them all.
+        Need { size, owner: if self.mask.owner { meta.uid } else { 0 } }
     }
 
     /// Records a failure of a path, and tells of it once.

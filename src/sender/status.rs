@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::latest::Latest;
+use super::room::{Need, Room, Shortage, pause};
 use super::scrubbed::Scrubbed;
 use crate::batch::{ChangeKind, Scope};
 use crate::event::RescanReason;
@@ -14,9 +15,6 @@ use crate::tree::RelPath;
 
 /// Problems that are kept one by one; more collapse into a count.
 const PROBLEMS_MAX: usize = 1000;
-/// First and longest time between two tries of a path with a Problem.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LONGEST: Duration = Duration::from_secs(600);
 
 /// What a target is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -48,6 +46,17 @@ pub struct Failure<'a> {
     pub unseen: bool,
     /// Since when the change waits that failed.
     pub since: Instant,
+    /// What it needs on the target, where that may be why.
+    pub need: Option<Need>,
+}
+
+/// How far the next try of a path with a Problem has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trying {
+    /// It is to be looked at, or is being sent.
+    Asked,
+    /// It counts as solved after this commit.
+    Sent(u64),
 }
 
 /// A path that could not be mirrored.
@@ -73,9 +82,12 @@ pub struct TargetProblem {
     /// Whether only another comparison can solve it.
     #[serde(skip)]
     unseen: bool,
-    /// The commit after which it counts as solved, while a try is under way.
+    /// While a try is under way.
     #[serde(skip)]
-    trying: Option<u64>,
+    trying: Option<Trying>,
+    /// What the target lacks for it, if that is why it waits.
+    #[serde(skip)]
+    short: Option<Shortage>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +95,7 @@ struct Inner {
     state: TargetState,
     since: Option<SystemTime>,
     problems: BTreeMap<RelPath, TargetProblem>,
+    room: Room,
     last_pass: Option<(SystemTime, PassSummary)>,
     last_ack: Option<SystemTime>,
     /// Whether it was live once.
@@ -93,6 +106,56 @@ struct Inner {
     /// Failures of paths that were not kept one by one.
     more_problems: u64,
     error: Option<String>,
+}
+
+impl Inner {
+    /// Counts a failure that is not kept as one of a path.
+    fn leave_out(&mut self, short: Option<Shortage>, since: Instant) {
+        self.more_problems += 1;
+        if let Some(short) = short {
+            self.room.more(short, since);
+        }
+    }
+
+    /// Whether a path of this size is being tried.
+    fn is_tried(&self, short: Shortage) -> bool {
+        self.problems.values().any(|p| p.short == Some(short) && p.trying.is_some())
+    }
+
+    /// Returns the paths that are to find out whether there is room by now.
+    fn probes(&mut self, now: Instant) -> Vec<RelPath> {
+        let mut found = Vec::new();
+        loop {
+            let before = found.len();
+            let mut unwanted = Vec::new();
+            for (short, until) in self.room.probes() {
+                let mut waiting = self.problems.iter().filter(|(_, p)| p.short == Some(short));
+                match waiting.clone().max_by_key(|(_, p)| p.attempts) {
+                    None => unwanted.push(short),
+                    Some(_) if until > now || waiting.any(|(_, p)| p.trying.is_some()) => {}
+                    Some((path, _)) if found.contains(path) => {}
+                    Some((path, _)) => found.push(path.clone()),
+                }
+            }
+            // Sizes that nothing waits with any more keep nobody waiting.
+            let ended = unwanted.is_empty() && found.len() == before;
+            unwanted.into_iter().for_each(|short| self.room.solved(short));
+            if ended {
+                return found;
+            }
+        }
+    }
+
+    fn solve(&mut self, solved: impl Fn(Trying) -> bool) {
+        let room = &mut self.room;
+        self.problems.retain(|_, problem| {
+            let solved = problem.trying.is_some_and(&solved);
+            if let Some(short) = problem.short.filter(|_| solved) {
+                room.solved(short);
+            }
+            !solved
+        });
+    }
 }
 
 /// What was last done for a path.
@@ -181,79 +244,152 @@ impl TargetStatus {
 
     /// Notes a failure of a path; `true` if it is a new one or another one.
     pub fn problem(&self, path: &RelPath, failure: &Failure<'_>) -> bool {
-        let Failure { operation, errno, on_target, unseen, since } = *failure;
-        let mut inner = self.lock();
-        let attempts = inner.problems.get(path).map_or(0, |old| old.attempts);
-        let new = inner.problems.get(path).is_none_or(|old| old.errno != errno);
-        if attempts == 0 && inner.problems.len() >= PROBLEMS_MAX {
-            inner.more_problems += 1;
+        let Failure { operation, errno, on_target, unseen, since, need } = *failure;
+        let (mut inner, now) = (self.lock(), Instant::now());
+        let old = inner.problems.get(path);
+        let attempts = old.map_or(0, |old| old.attempts) + 1;
+        let new = old.is_none_or(|old| old.errno != errno);
+        let first = old.map_or_else(SystemTime::now, |old| old.first);
+        let since = old.map_or(since, |old| old.since.min(since));
+        let full = old.is_none() && inner.problems.len() >= PROBLEMS_MAX;
+        let short = need.filter(|_| on_target).and_then(|need| Shortage::of(errno, need));
+        let retry_at = match short {
+            Some(short) => inner.room.failed(short, attempts, now),
+            None => now + pause(attempts),
+        };
+        if full {
+            inner.leave_out(short, since);
             return false;
         }
-        let first = inner.problems.get(path).map_or_else(SystemTime::now, |old| old.first);
-        let since = inner.problems.get(path).map_or(since, |old| old.since.min(since));
-        let pause = RETRY_FIRST.saturating_mul(1 << attempts.min(10)).min(RETRY_LONGEST);
+        let operation = operation.to_owned();
         let problem = TargetProblem {
-            operation: operation.to_owned(),
+            operation,
             errno,
             on_target,
-            attempts: attempts + 1,
+            attempts,
             first,
             since,
-            retry_at: Instant::now() + pause,
+            retry_at,
             unseen,
             trying: None,
+            short,
         };
         inner.problems.insert(path.clone(), problem);
         new
     }
 
+    /// Whether a change that needs room had better wait: something that needs no more did not fit. It is
+    /// kept as a Problem then, and tried once there is room.
+    pub fn waits_for_room(&self, path: &RelPath, need: Need, since: Instant) -> bool {
+        let mut inner = self.lock();
+        let Some((short, retry_at)) = inner.room.lacks(need) else { return false };
+        let full = inner.problems.len() >= PROBLEMS_MAX;
+        match inner.problems.get_mut(path) {
+            Some(problem) if problem.trying.is_some() => return false,
+            Some(problem) => {
+                problem.since = problem.since.min(since);
+                (problem.errno, problem.short) = (short.errno(), Some(short));
+                return true;
+            }
+            None if full => inner.leave_out(Some(short), since),
+            None => {
+                let problem = TargetProblem {
+                    operation: "write".to_owned(),
+                    errno: short.errno(),
+                    on_target: true,
+                    attempts: 0,
+                    first: SystemTime::now(),
+                    since,
+                    retry_at,
+                    unseen: false,
+                    trying: None,
+                    short: Some(short),
+                };
+                inner.problems.insert(path.clone(), problem);
+            }
+        }
+        true
+    }
+
+    /// Takes in that the target has deleted something.
+    pub fn freed(&self) {
+        self.lock().room.freed();
+    }
+
     /// Notes that a path was sent once more under `commit`, whatever the reason.
     pub fn tried(&self, path: &RelPath, commit: u64) {
         if let Some(problem) = self.lock().problems.get_mut(path).filter(|problem| !problem.unseen) {
-            problem.trying = Some(commit);
+            problem.trying = Some(Trying::Sent(commit));
+        }
+    }
+
+    /// Takes in that of the paths that are tried those that are not `under_way` needed nothing, or nothing
+    /// more than what goes out under `commit`.
+    pub fn settle(&self, commit: u64, under_way: impl Fn(&RelPath) -> bool) {
+        let mut inner = self.lock();
+        let asked = inner.problems.iter_mut().filter(|(_, problem)| problem.trying == Some(Trying::Asked));
+        for (_, problem) in asked.filter(|(path, _)| !under_way(path)) {
+            problem.trying = Some(Trying::Sent(commit));
         }
     }
 
     /// Has every path tried at once that failed with a change up to `until`, and is not being tried:
     /// somebody waits.
     pub fn hurry(&self, until: Instant) {
-        let now = Instant::now();
-        for problem in self.lock().problems.values_mut().filter(|p| p.trying.is_none() && p.since <= until) {
+        let (now, mut inner) = (Instant::now(), self.lock());
+        for problem in inner.problems.values_mut().filter(|p| p.trying.is_none() && p.since <= until) {
             problem.retry_at = problem.retry_at.min(now);
         }
+        inner.room.hurry(now);
     }
 
     /// Returns the paths whose next try is due, with since when their change waits, and marks them as being
-    /// tried under `commit`.
-    pub fn due(&self, now: Instant, commit: u64) -> Vec<(RelPath, Instant)> {
+    /// tried.
+    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant)> {
         let mut inner = self.lock();
-        let due = inner.problems.iter_mut().filter(|(_, p)| p.trying.is_none() && p.retry_at <= now);
-        due.map(|(path, problem)| {
-            problem.trying = Some(commit);
-            (path.clone(), problem.since)
-        })
-        .collect()
+        let probes = inner.probes(now);
+        let Inner { problems, room, .. } = &mut *inner;
+        let due = problems.iter_mut().filter(|(path, problem)| {
+            problem.trying.is_none()
+                && match problem.short {
+                    Some(short) => probes.contains(path) || !room.waits(short),
+                    None => problem.retry_at <= now,
+                }
+        });
+        let mut due: Vec<(RelPath, Instant)> = due
+            .map(|(path, problem)| {
+                problem.trying = Some(Trying::Asked);
+                (path.clone(), problem.since)
+            })
+            .collect();
+        due.extend(room.take_released().map(|since| (RelPath::root(), since)));
+        due
     }
 
     /// When the next try of a path is due.
     pub fn next_retry(&self) -> Option<Instant> {
-        self.lock().problems.values().filter(|p| p.trying.is_none()).map(|p| p.retry_at).min()
+        let inner = self.lock();
+        let ready = inner.problems.values().filter(|p| p.trying.is_none() && p.short.is_none());
+        let tries = inner.room.probes().into_iter();
+        // A try that is under way ends by an answer, which wakes the session.
+        let tries = tries.filter(|(short, _)| !inner.is_tried(*short)).map(|(_, until)| until);
+        ready.map(|p| p.retry_at).chain(tries).min()
     }
 
     /// Counts as solved what was tried up to `commit` and did not fail again.
     pub fn acknowledged(&self, commit: u64) {
         let mut inner = self.lock();
         inner.last_ack = Some(SystemTime::now());
-        inner.problems.retain(|_, problem| problem.trying.is_none_or(|trying| trying > commit));
+        inner.solve(|trying| matches!(trying, Trying::Sent(sent) if sent <= commit));
     }
 
     /// Counts as solved what was looked at again up to `commit` and needed nothing to be sent: nothing will
     /// be acknowledged for it.
     pub fn looked(&self, commit: u64) {
-        let mut inner = self.lock();
-        if !inner.problems.is_empty() {
-            inner.problems.retain(|_, problem| problem.trying.is_none_or(|trying| trying > commit));
-        }
+        self.lock().solve(|trying| match trying {
+            Trying::Asked => true,
+            Trying::Sent(sent) => sent <= commit,
+        });
     }
 
     /// Follows a rename with the Problems of what was renamed: its next try is of the new name.
@@ -270,10 +406,12 @@ impl TargetStatus {
 
     /// Forgets the Problems of a path and everything below it: a new session tries anew.
     pub fn retry_all(&self) {
-        for problem in self.lock().problems.values_mut() {
+        let mut inner = self.lock();
+        for problem in inner.problems.values_mut() {
             problem.trying = None;
             problem.retry_at = Instant::now();
         }
+        inner.room.hurry(Instant::now());
     }
 
     /// Notes what an acknowledged batch did.
@@ -312,7 +450,13 @@ impl TargetStatus {
 
     /// Returns the standing Problems.
     pub fn problems(&self) -> Vec<(RelPath, TargetProblem)> {
-        self.lock().problems.iter().map(|(path, problem)| (path.clone(), problem.clone())).collect()
+        let inner = self.lock();
+        let until: BTreeMap<Shortage, Instant> = inner.room.probes().into_iter().collect();
+        let told = inner.problems.iter().map(|(path, problem)| {
+            let probe = problem.short.and_then(|short| until.get(&short)).copied();
+            (path.clone(), TargetProblem { retry_at: probe.unwrap_or(problem.retry_at), ..problem.clone() })
+        });
+        told.collect()
     }
 
     fn people(&self) -> MutexGuard<'_, Population> {
@@ -356,28 +500,4 @@ impl TargetStatus {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> RelPath {
-        RelPath::try_from(text).unwrap()
-    }
-
-    #[test]
-    fn a_path_that_failed_is_tried_again_under_the_name_that_it_has_by_then() {
-        let (status, now) = (TargetStatus::default(), Instant::now());
-        let failure =
-            Failure { operation: "write", errno: libc::ENOSPC, on_target: true, unseen: false, since: now };
-        for name in ["d/f", "d0", "e"] {
-            assert!(status.problem(&path(name), &failure));
-        }
-        status.rename(&path("d"), &path("e/g"));
-        let later = now + RETRY_LONGEST;
-        let due: Vec<RelPath> = status.due(later, 7).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(due, [path("d0"), path("e"), path("e/g/f")]);
-        // What is tried as it is renamed counts as solved all the same.
-        status.rename(&path("e"), &path("h"));
-        status.acknowledged(7);
-        assert_eq!(status.problems(), []);
-    }
-}
+mod tests;

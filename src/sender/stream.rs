@@ -111,6 +111,11 @@ impl Jobs {
         self.jobs.is_empty()
     }
 
+    /// Whether a file is still to be sent, or its end.
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.jobs.iter().any(|job| job.path == *path)
+    }
+
     pub fn has_room(&self) -> bool {
         self.jobs.len() < WAITING_MAX
     }

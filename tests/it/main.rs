@@ -12,6 +12,7 @@ mod drill;
 mod exact;
 mod explain;
 mod faults;
+mod full;
 mod gate;
 mod haproxy;
 mod hooks;

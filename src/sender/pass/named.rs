@@ -24,7 +24,14 @@ impl Pass {
                 file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
             let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
                 let (operation, errno) = ("read name from --files-from", libc::EINVAL);
-                let failure = Failure { operation, errno, on_target: false, unseen: true, since: self.since };
+                let failure = Failure {
+                    operation,
+                    errno,
+                    on_target: false,
+                    unseen: true,
+                    since: self.since,
+                    need: None,
+                };
                 self.shared.problem(&RelPath::root(), failure);
                 continue;
             };

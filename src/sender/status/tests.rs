@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use super::*;
+
+fn path(text: &str) -> RelPath {
+    RelPath::try_from(text).unwrap()
+}
+
+const LATER: Duration = Duration::from_secs(600);
+
+fn full(size: u64, since: Instant) -> Failure<'static> {
+    let need = Some(Need { size, owner: 0 });
+    Failure { operation: "write", errno: libc::ENOSPC, on_target: true, unseen: false, since, need }
+}
+
+fn due(status: &TargetStatus, now: Instant) -> Vec<RelPath> {
+    status.due(now).into_iter().map(|(path, _)| path).collect()
+}
+
+#[test]
+fn a_path_that_failed_is_tried_again_under_the_name_that_it_has_by_then() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    let failure = Failure { errno: libc::EPERM, ..full(0, now) };
+    for name in ["d/f", "d0", "e"] {
+        assert!(status.problem(&path(name), &failure));
+    }
+    status.rename(&path("d"), &path("e/g"));
+    assert_eq!(due(&status, now + LATER), [path("d0"), path("e"), path("e/g/f")]);
+    // What is tried as it is renamed counts as solved all the same.
+    status.rename(&path("e"), &path("h"));
+    status.settle(7, |_| false);
+    status.acknowledged(7);
+    assert_eq!(status.problems(), []);
+}
+
+#[test]
+fn a_try_is_not_over_before_its_file_is_sent_whole() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    status.problem(&path("large"), &full(1 << 20, now));
+    assert_eq!(due(&status, now + LATER), [path("large")]);
+    // Batches of other changes come and go meanwhile.
+    status.settle(7, |_| true);
+    status.acknowledged(7);
+    assert_eq!(status.problems().len(), 1);
+    status.problem(&path("large"), &full(1 << 20, now));
+    let attempts: Vec<u32> = status.problems().into_iter().map(|(_, problem)| problem.attempts).collect();
+    assert_eq!(attempts, [2]);
+}
+
+#[test]
+fn one_path_finds_out_whether_there_is_room_and_then_all_that_wait_go() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    let need = |size| Need { size, owner: 0 };
+    status.problem(&path("failed"), &full(9000, now));
+    assert!(status.waits_for_room(&path("like"), need(9000), now));
+    assert!(status.waits_for_room(&path("larger"), need(1 << 20), now));
+    assert!(!status.waits_for_room(&path("smaller"), need(10), now));
+    assert_eq!(due(&status, now), [], "the pause is not over");
+    assert_eq!(due(&status, now + LATER), [path("failed")]);
+    assert!(!status.waits_for_room(&path("failed"), need(9000), now), "it is being tried");
+    assert_eq!(due(&status, now + LATER), []);
+    status.tried(&path("failed"), 3);
+    status.acknowledged(3);
+    assert_eq!(due(&status, now + LATER), [path("larger"), path("like")]);
+}
+
+#[test]
+fn what_waits_and_is_not_kept_one_by_one_is_compared_once_there_is_room() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    for at in 0..=PROBLEMS_MAX {
+        assert!(at == 0 || status.waits_for_room(&path(&at.to_string()), Need { size: 0, owner: 0 }, now));
+        if at == 0 {
+            status.problem(&path("0"), &full(0, now));
+        }
+    }
+    assert_eq!((status.problems().len(), status.more_problems()), (PROBLEMS_MAX, 1));
+    assert_eq!(due(&status, now + LATER), [path("0")]);
+    status.looked(1);
+    assert!(due(&status, now + LATER).contains(&RelPath::root()));
+}

@@ -1,0 +1,60 @@
+//! A target without room.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::command::eventually;
+use crate::support::faults::{Mount, is_root};
+use crate::support::stand::{Stand, assert_settles};
+
+/// Returns a number that the status tells of the only target.
+fn told(stand: &Stand, key: &str) -> u64 {
+    let control = format!("--control={}", stand.control().display());
+    let status = stand.environment.run(["status", "--json", &control]).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("a status");
+    let target = &status["syncs"][0]["targets"][0];
+    let value = &target[key];
+    value.as_array().map_or_else(|| value.as_u64().expect(key), |list| list.len() as u64)
+}
+
+#[test]
+fn a_full_target_is_sent_what_needs_no_room_and_the_rest_once_something_is_deleted_there() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let _mount = Mount::tmpfs(&stand.target("standby"), "1m");
+    let source = stand.source();
+    for name in ["ballast", "old", "plain"] {
+        let len = if name == "ballast" { 600 << 10 } else { 10 };
+        fs::write(source.join(name), vec![7; len]).unwrap();
+    }
+    let daemon = stand.run(&["standby"], "deleteGuard = false, reconcile = { interval = \"never\" }", "");
+    let (source, target) = (&source, stand.target("standby"));
+    // More than fits, from the size up that most have.
+    for at in 0..80 {
+        fs::write(source.join(format!("f{at}")), vec![at; 12_000]).unwrap();
+    }
+    eventually("the target is full", || told(&stand, "problems") > 20);
+    let before = told(&stand, "sent_bytes");
+    for at in 80..180 {
+        fs::write(source.join(format!("f{at}")), vec![at; 100_000]).unwrap();
+    }
+    eventually("they wait", || told(&stand, "problems") > 100);
+    let sent = told(&stand, "sent_bytes") - before;
+    assert!(sent < 1_000_000, "{sent} bytes of 10,000,000 were sent to a full target");
+    // What needs no room is done.
+    fs::rename(source.join("old"), source.join("new")).unwrap();
+    fs::set_permissions(source.join("plain"), PermissionsExt::from_mode(0o640)).unwrap();
+    eventually("a rename and a mode", || {
+        let mode = fs::metadata(target.join("plain")).unwrap().permissions().mode() & 0o777;
+        mode == 0o640 && target.join("new").exists() && !target.join("old").exists()
+    });
+    for at in 20..180 {
+        fs::remove_file(source.join(format!("f{at}"))).unwrap();
+    }
+    fs::remove_file(source.join("ballast")).unwrap();
+    assert_settles(&stand, "standby", "with room again", &daemon);
+    eventually("no problem is left", || told(&stand, "problems") == 0);
+    daemon.terminate();
+}
