@@ -10,6 +10,7 @@ mod allow;
 mod deploy;
 mod process;
 mod remote;
+mod shell;
 mod ssh;
 mod ssh2;
 mod tail;

@@ -9,6 +9,9 @@ use crate::support::command::Environment;
 use crate::support::proxy::{Link, Proxy};
 use crate::support::sshd::Sshd;
 
+/// Why a run gives no figures.
+pub type Failure = Box<dyn std::error::Error>;
+
 /// One row's place; everything in it ends and is removed with it.
 pub struct Arena {
     /// The daemon that every contender logs in to.

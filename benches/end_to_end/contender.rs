@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::arena::Arena;
-use crate::measure::Failure;
+use crate::arena::{Arena, Failure};
 use crate::support::command::{Background, SPEIL, agent_command};
 
 /// One way to get a tree to another host.

@@ -13,14 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
 use crate::support::command::{Background, holds_within};
 use crate::support::process;
 use crate::support::tree::Comparison;
-
-/// Why a run gives no figures.
-pub type Failure = Box<dyn std::error::Error>;
 
 /// Figures of one run by name; the name ends with the unit.
 pub type Figures = Vec<(&'static str, f64)>;

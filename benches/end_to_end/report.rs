@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::arena::Failure;
 use crate::contender::Contender;
-use crate::measure::{Failure, Figures};
+use crate::measure::Figures;
 use crate::rows::{Goal, Row};
 use crate::support::command::SPEIL;
 use crate::support::statistics::median;

@@ -10,9 +10,9 @@ mod pass;
 mod targets;
 mod watching;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::Contender::{self, Lsyncd, Rsync, Speil, Tar};
-use crate::measure::{Failure, Figures};
+use crate::measure::Figures;
 
 /// One piece of work that several contenders do.
 pub struct Row {

@@ -19,7 +19,38 @@ impl ToReceiver<'_> {
             Self::Duplicate { path, like, .. } => [Some(path), Some(like)],
             Self::Link { path, existing, .. } => [Some(path), Some(existing)],
             Self::Rename { from, to, .. } => [Some(from), Some(to)],
-            _ => [None, None],
+            // Named one by one, so that a new message does not compile before somebody has decided whether
+            // its path may be below `.speil/`.
+            Self::DirTime { .. }
+            | Self::Close { .. }
+            | Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Data { .. }
+            | Self::Copy { .. }
+            | Self::Hole { .. }
+            | Self::Abandon { .. }
+            | Self::Commit { .. }
+            | Self::Scan { .. }
+            | Self::List { .. }
+            | Self::Links { .. }
+            | Self::Hash { .. }
+            | Self::Prove { .. }
+            | Self::EndPass { .. }
+            | Self::Hello(_)
+            | Self::Owners(_)
+            | Self::Ping(_)
+            | Self::Mounts(_)
+            | Self::Adopt
+            | Self::Confirm(_)
+            | Self::Bye
+            | Self::Examine
+            | Self::Discard(_)
+            | Self::State(_)
+            | Self::Kept(_)
+            | Self::Undo(_)
+            | Self::Widen { .. }
+            | Self::Join { .. }
+            | Self::Bundled => [None, None],
         }
     }
 }

@@ -36,30 +36,20 @@ impl Access {
             return access;
         }
         match message {
-            ToReceiver::Open { path, .. }
-            | ToReceiver::OpenKept { path, .. }
-            | ToReceiver::Mkdir { path, .. }
-            | ToReceiver::Node { path, .. }
-            | ToReceiver::Link { path, .. }
-            | ToReceiver::Delete { path, .. }
-            | ToReceiver::Put { path, .. } => access.parent_of(root, path),
-            ToReceiver::Duplicate { path, like, .. } => {
-                access.parent_of(root, path);
-                access.parent_of(root, like);
-            }
-            ToReceiver::Rename { from, to, .. } => {
-                access.parent_of(root, from);
-                access.parent_of(root, to);
-                // A directory's own `..` changes with it.
-                if let Ok(dir) = root.place(from) {
-                    access.widen(dir);
-                }
-            }
             ToReceiver::Close { stream, .. } => {
                 let dir = streams.open.get(stream).and_then(|stream| stream.dir.try_clone().ok());
                 dir.into_iter().for_each(|dir| access.widen(dir));
             }
-            _ => {}
+            // Every other operation reaches its paths through their directories. A directory that is moved
+            // changes as well: its own `..`.
+            operation => {
+                operation.paths().into_iter().flatten().for_each(|path| access.parent_of(root, path));
+                if let ToReceiver::Rename { from, .. } = operation
+                    && let Ok(dir) = root.place(from)
+                {
+                    access.widen(dir);
+                }
+            }
         }
         access
     }

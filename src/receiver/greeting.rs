@@ -36,8 +36,6 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// Roots that need `force_root`.
 const DANGEROUS: [&str; 12] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/sys", "/usr", "/var"];
-/// Files in flight at once.
-pub(super) const STREAMS_MAX: u32 = 64;
 
 /// An accepted session.
 pub(super) struct Session {
@@ -170,7 +168,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         profile: profile.mask,
         lacks: profile.lacks,
         identified,
-        limits: Limits { streams: STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
+        limits: Limits { streams: super::streams::STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
         session,
         last_batch,
         boot_id: place.boot_id,

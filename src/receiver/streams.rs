@@ -13,6 +13,8 @@ use crate::disk::{Root, hash_zeros};
 use crate::protocol::{StreamId, Why};
 use crate::tree::RelPath;
 
+/// Files in flight at once.
+pub(super) const STREAMS_MAX: u32 = 64;
 /// Bytes copied from a basis at once: they are read, hashed and written while they are in the cache.
 const COPY_LEN: usize = 256 << 10;
 /// What has arrived of a file is kept from this many bytes on.
@@ -183,7 +185,7 @@ impl Streams {
 
     /// Whether there are as many as the sender was told it may have.
     pub fn is_full(&self) -> bool {
-        self.open.len().saturating_add(self.bases.len()) >= super::greeting::STREAMS_MAX as usize * 2
+        self.open.len().saturating_add(self.bases.len()) >= STREAMS_MAX as usize * 2
     }
 
     /// Gives a stream up, in whatever state it is.

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::TransportError;
-use super::remote::{self, Shell};
+use super::shell::{self, Shell};
 
 /// Directory below the remote user's home that holds deployed agents.
 const DIR: &str = ".cache/speil";
@@ -32,7 +32,7 @@ pub(super) fn remote_path() -> String {
 
 /// Uploads this executable into a folder of the remote user's that nobody else may enter, and has
 /// the remote copy state its own hash before it gets its name.
-pub(super) fn upload(shell: &impl Shell, remote_system: &str) -> Result<(), TransportError> {
+pub(super) fn upload(target: &impl Shell, remote_system: &str) -> Result<(), TransportError> {
     let fail = |text: String| TransportError::Deploy(text);
     let hash = own_hash().map_err(|text| fail(text.to_owned()))?;
     let own_system = own_system();
@@ -49,7 +49,7 @@ pub(super) fn upload(shell: &impl Shell, remote_system: &str) -> Result<(), Tran
     );
     let program = std::fs::read("/proc/self/exe")
         .map_err(|error| fail(format!("read own executable: {}", crate::error::io_text(&error))))?;
-    let ended = remote::run(shell, &format!("exec sh -c '{script}'"), &program)?;
+    let ended = shell::run(target, &format!("exec sh -c '{script}'"), &program)?;
     if ended.status == Some(0) {
         return Ok(());
     }

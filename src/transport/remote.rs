@@ -1,21 +1,14 @@
 //! What every way over SSH has in common: the line for the remote shell, and mending a target that
 //! has no agent.
 
-use std::io::Write;
-
-use super::{Ended, Link, TransportError, deploy};
+use super::shell::Shell;
+use super::{Ended, TransportError, deploy};
 use crate::config::AgentSource;
 
 /// Exit status of the remote line when no agent was found.
 const NO_AGENT_STATUS: i32 = 127;
 /// What the remote line prints on standard error then, before the system's name.
 const NO_AGENT_MARK: &str = "speil-agent-missing";
-
-/// Runs lines in the remote user's shell.
-pub(super) trait Shell {
-    /// Starts `line` there and returns the link to it.
-    fn open(&self, line: &str) -> Result<Link, TransportError>;
-}
 
 /// Returns `host` if nothing can take it for an option.
 pub(super) fn checked_host(host: &str) -> Result<&str, TransportError> {
@@ -61,17 +54,6 @@ pub(super) fn mend(shell: &impl Shell, agent: &AgentSource, ended: &Ended) -> Re
     }
 }
 
-/// Runs `line` with `input` as its standard input, to its end.
-pub(super) fn run(shell: &impl Shell, line: &str, input: &[u8]) -> Result<Ended, TransportError> {
-    let Link { reader, mut writer, control } = shell.open(line)?;
-    // A refusal shows in the exit status, with its reason.
-    let _ = writer.write_all(input).and_then(|()| writer.flush());
-    drop(writer);
-    let ended = control.ended();
-    drop(reader);
-    Ok(ended)
-}
-
 /// Joins words for a shell, quoting where a word needs it.
 fn join(words: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
@@ -93,6 +75,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::transport::Link;
 
     #[test]
     fn the_remote_line_survives_any_login_shell() {

@@ -7,7 +7,8 @@
 use std::process::Command;
 
 use super::process::spawn;
-use super::remote::{self, Shell};
+use super::remote;
+use super::shell::Shell;
 use super::{Ended, Link, Transport, TransportError, allow};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 

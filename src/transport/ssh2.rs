@@ -11,7 +11,8 @@ mod login;
 mod settings;
 mod shuttle;
 
-use super::remote::{self, Shell};
+use super::remote;
+use super::shell::Shell;
 use super::{Ended, Link, Transport, TransportError};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 use crate::error::io_text;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::live::write_and_wait;
 use super::pass::SLOW;
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE};
+use crate::measure::{Figures, Meter, RUN_DEADLINE};
 use crate::support::command::holds_within;
 use crate::support::rng::Rng;
 use crate::support::statistics::{median, quantile};

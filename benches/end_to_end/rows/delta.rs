@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::fs::Timespec;
 
 use super::pass::counted_pass;
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::Contender;
-use crate::measure::{Failure, Figures};
+use crate::measure::Figures;
 use crate::support::rng::Rng;
 use crate::support::tree::{copy_tree, set_times};
 

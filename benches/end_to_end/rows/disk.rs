@@ -6,9 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::live::write_and_wait;
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, verify_live};
+use crate::measure::{Figures, verify_live};
 use crate::support::rng::Rng;
 use crate::support::statistics::{median, quantile};
 

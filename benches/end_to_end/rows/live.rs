@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE, verify_live};
+use crate::measure::{Figures, Meter, RUN_DEADLINE, verify_live};
 use crate::support::proxy::Link;
 use crate::support::rng::Rng;
 use crate::support::statistics::{median, quantile};

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use super::live::write_and_wait;
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::Contender;
-use crate::measure::{Failure, Figures, verify_live};
+use crate::measure::{Figures, verify_live};
 use crate::support::command::{Background, SPEIL};
 use crate::support::rng::Rng;
 use crate::support::statistics::median;

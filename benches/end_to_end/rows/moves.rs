@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::live::wait_for_files;
 use super::pass::counted_pass;
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE, verify_live};
+use crate::measure::{Figures, Meter, RUN_DEADLINE, verify_live};
 use crate::support::proxy::Link;
 use crate::support::rng::Rng;
 use crate::support::tree::copy_tree;

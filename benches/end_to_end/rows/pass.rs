@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{self, Failure, Figures, Meter, RUN_DEADLINE};
+use crate::measure::{self, Figures, Meter, RUN_DEADLINE};
 use crate::support::command::holds_within;
 use crate::support::proxy::Link;
 use crate::support::rng::Rng;

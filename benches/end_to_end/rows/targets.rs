@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE};
+use crate::measure::{Figures, Meter, RUN_DEADLINE};
 use crate::support::command::{Background, holds_within};
 use crate::support::rng::Rng;
 use crate::support::tree::Upload;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Failure};
 use crate::contender::{self, Contender, Route};
-use crate::measure::{Failure, Figures, Meter, RUN_DEADLINE};
+use crate::measure::{Figures, Meter, RUN_DEADLINE};
 use crate::support::command::{Background, holds_within};
 use crate::support::process;
 use crate::support::tree::copy_tree;

@@ -1,0 +1,22 @@
+//! The remote user's shell: what runs a line there.
+
+use std::io::Write;
+
+use super::{Ended, Link, TransportError};
+
+/// Runs lines in the remote user's shell.
+pub(super) trait Shell {
+    /// Starts `line` there and returns the link to it.
+    fn open(&self, line: &str) -> Result<Link, TransportError>;
+}
+
+/// Runs `line` with `input` as its standard input, to its end.
+pub(super) fn run(shell: &impl Shell, line: &str, input: &[u8]) -> Result<Ended, TransportError> {
+    let Link { reader, mut writer, control } = shell.open(line)?;
+    // A refusal shows in the exit status, with its reason.
+    let _ = writer.write_all(input).and_then(|()| writer.flush());
+    drop(writer);
+    let ended = control.ended();
+    drop(reader);
+    Ok(ended)
+}
