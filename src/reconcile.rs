@@ -7,8 +7,10 @@
 //! **Not here:** fetching listings and sending (`sender`).
 
 mod guard;
+mod order;
 
-pub use guard::{Population, Reason, Verdict, judge};
+pub use guard::{Doubt, Facts, Population, Reason, Verdict, judge};
+pub use order::in_rsyncs_order;
 
 use std::time::Duration;
 

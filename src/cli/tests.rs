@@ -166,7 +166,7 @@ fn options_of_what_takes_part_reach_their_fields() {
         (&["--del"], |t| t.sync.delete == DeleteMode::Always),
         (&[], |t| t.sync.delete == DeleteMode::Never),
         (&["--delete-excluded"], |t| t.sync.delete == DeleteMode::Always && t.sync.guard.delete_excluded),
-        (&["--delete", "--max-delete=-1"], |t| t.sync.guard.max_delete == MaxDelete::Unlimited),
+        (&["--delete", "--max-delete=-1"], |t| t.sync.guard.max_delete == MaxDelete::Count(0)),
         (&["--max-delete", "7"], |t| t.sync.guard.max_delete == MaxDelete::Count(7)),
         (&["--no-delete-guard"], |t| !t.sync.guard.enabled),
     ]);

@@ -54,7 +54,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         }
         Notice::Held { count, reason } => {
             let hint = if live {
-                "speil approve lets them go, speil discard forgets them".to_owned()
+                "speil approve carries them out, speil discard forgets them".to_owned()
             } else {
                 "--no-delete-guard or --max-delete=N allows it".to_owned()
             };

@@ -94,13 +94,13 @@ pub(super) fn parse_window(text: &str) -> Result<Duration, ValueError> {
 }
 
 /// Parses `--max-delete`: as [`config::parse_max_delete`](crate::config::parse_max_delete), and a negative
-/// number for no limit, as in rsync.
+/// number for 0, as in rsync.
 ///
 /// # Errors
 /// [`UnitError::MaxDelete`] for anything else.
 pub(super) fn parse_max_delete(text: &str) -> Result<MaxDelete, ValueError> {
     if text.parse::<i64>().is_ok_and(i64::is_negative) {
-        return Ok(MaxDelete::Unlimited);
+        return Ok(MaxDelete::Count(0));
     }
     Ok(config::parse_max_delete(text)?)
 }
@@ -181,9 +181,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn max_delete_zero_is_a_limit_and_a_negative_one_is_none() {
+    fn max_delete_zero_is_a_limit_and_a_negative_one_is_zero() {
         assert_eq!(parse_max_delete("0"), Ok(MaxDelete::Count(0)));
-        assert_eq!(parse_max_delete("-1"), Ok(MaxDelete::Unlimited));
+        assert_eq!(parse_max_delete("-1"), Ok(MaxDelete::Count(0)));
         assert_eq!(parse_max_delete("12.5%"), Ok(MaxDelete::Percent(12.5)));
         for bad in ["", "101%", "x", "-1%", "nan%"] {
             assert_eq!(parse_max_delete(bad), Err(UnitError::MaxDelete.into()), "{bad}");

@@ -13,7 +13,7 @@ use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::reconcile::{Verdict, judge};
+use crate::reconcile::{Doubt, Facts, Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -341,18 +341,16 @@ impl Engine {
         let (current, most) = populations.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
         // Where lsyncd was before, a tree that runs empty file by file (a spool) is nothing unusual.
         let usual = self.sync.adopted && burst.len() < FEW_DELETES;
-        let empties = !usual && self.source.is_empty();
-        let verdict = if self.source.is_in_place() {
-            None
-        } else {
-            Some("the source root is gone or was replaced".to_owned())
+        let facts = Facts {
+            deletes: burst.len(),
+            current,
+            most,
+            empties_root: !usual && self.source.is_empty(),
+            doubt: (!self.source.is_in_place()).then_some(Doubt::RootReplaced),
+            in_part: false,
         };
-        let objection =
-            verdict.or_else(|| match judge(&self.sync.guard, burst.len(), current, most, empties) {
-                Verdict::Go => None,
-                Verdict::Hold(reason) => Some(reason.to_string()),
-            });
-        if let Some(reason) = objection {
+        if let Verdict::Hold(reason) | Verdict::Part(_, reason) = judge(&self.sync.guard, &facts) {
+            let reason = reason.to_string();
             for out in &self.outs {
                 out.held.hold_more(reason.clone(), burst.clone());
                 let notice = Notice::Held { count: burst.len() as u64, reason: reason.clone() };

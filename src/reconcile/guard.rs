@@ -63,18 +63,50 @@ impl Population {
     }
 }
 
-/// Whether a burst of deletes may go.
+/// Whether a burst of deletes is carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may.
+    /// It is.
     Go,
+    /// So many of them are, and the others are not.
+    Part(usize, Reason),
     /// It is held until somebody approves it.
     Hold(Reason),
+}
+
+/// Something other than the number of deletes that speaks against them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The source's path does not lead to the directory that was opened.
+    RootReplaced,
+    /// The source was a mounted filesystem.
+    RootUnmounted,
+    /// Nobody has said yet that what the target holds may be deleted.
+    NewTarget,
+}
+
+/// What a burst of deletes is judged by. The callers gather it, [`judge`] decides.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// Entries that would be deleted, at least 1.
+    pub deletes: usize,
+    /// Entries in the tree before.
+    pub current: usize,
+    /// The most entries within the last ten minutes.
+    pub most: usize,
+    /// The source's root holds nothing any more.
+    pub empties_root: bool,
+    /// What else speaks against the burst.
+    pub doubt: Option<Doubt>,
+    /// As many as `--max-delete` allows are carried out, as in rsync, instead of all or none.
+    pub in_part: bool,
 }
 
 /// Why a burst is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
+    /// Something other than the number of deletes.
+    Doubt(Doubt),
     /// Nothing would be left.
     EmptiesRoot {
         /// Entries that would go.
@@ -101,6 +133,13 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Doubt(Doubt::RootReplaced) => f.write_str("the source root is gone or was replaced"),
+            Self::Doubt(Doubt::RootUnmounted) => {
+                f.write_str("the source was a mounted filesystem and is not mounted")
+            }
+            Self::Doubt(Doubt::NewTarget) => {
+                f.write_str("the target is new to this mirror and holds entries that the source lacks")
+            }
             Self::EmptiesRoot { deletes } => write!(f, "{deletes} deletes would leave the tree empty"),
             Self::BelowHalf { deletes, left, most } => {
                 write!(f, "{deletes} deletes would leave {left} of {most} entries, less than half")
@@ -112,28 +151,34 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Judges a burst of `deletes` in a tree that holds `current` entries before it and held `most` within
-/// the last ten minutes. `empties_root` says that the source's root holds nothing any more.
-pub fn judge(guard: &Guard, deletes: usize, current: usize, most: usize, empties_root: bool) -> Verdict {
-    if !guard.enabled || deletes == 0 || guard.max_delete == MaxDelete::Unlimited {
+/// Judges a burst of deletes.
+pub fn judge(guard: &Guard, facts: &Facts) -> Verdict {
+    let Facts { deletes, current, empties_root, .. } = *facts;
+    match facts.doubt {
+        Some(Doubt::NewTarget) if !guard.enabled => {}
+        Some(doubt) => return Verdict::Hold(Reason::Doubt(doubt)),
+        None => {}
+    }
+    if !guard.enabled {
         return Verdict::Go;
     }
+    let most = facts.most.max(current);
     let over = |max: usize| {
-        if deletes > max { Verdict::Hold(Reason::OverMax { deletes, max }) } else { Verdict::Go }
+        let reason = Reason::OverMax { deletes, max };
+        match deletes <= max {
+            true => Verdict::Go,
+            false if facts.in_part => Verdict::Part(max, reason),
+            false => Verdict::Hold(reason),
+        }
     };
     match guard.max_delete {
+        MaxDelete::Unlimited => Verdict::Go,
         MaxDelete::Count(max) => over(usize::try_from(max).unwrap_or(usize::MAX)),
-        MaxDelete::Percent(share) => {
-            let max = current.max(most) as f64 * share.clamp(0.0, 100.0) / 100.0;
-            // Saturating, and never negative: the share is clamped.
-            over(max as usize)
-        }
-        MaxDelete::Half | MaxDelete::Unlimited => {
-            if empties_root {
-                return Verdict::Hold(Reason::EmptiesRoot { deletes });
-            }
+        // Saturating, and never negative: the share is clamped.
+        MaxDelete::Percent(share) => over((most as f64 * share.clamp(0.0, 100.0) / 100.0) as usize),
+        MaxDelete::Half if empties_root => Verdict::Hold(Reason::EmptiesRoot { deletes }),
+        MaxDelete::Half => {
             let left = current.saturating_sub(deletes);
-            let most = most.max(current);
             if deletes >= FEW && most >= SMALL_TREE && left < most.div_ceil(2) {
                 return Verdict::Hold(Reason::BelowHalf { deletes, left, most });
             }
@@ -150,8 +195,12 @@ mod tests {
         Guard { max_delete, ..Guard::default() }
     }
 
+    fn facts(deletes: usize, current: usize, most: usize, empties_root: bool) -> Facts {
+        Facts { deletes, current, most, empties_root, doubt: None, in_part: false }
+    }
+
     fn goes(deletes: usize, current: usize, most: usize, empties: bool) -> bool {
-        judge(&guard(MaxDelete::Half), deletes, current, most, empties) == Verdict::Go
+        judge(&guard(MaxDelete::Half), &facts(deletes, current, most, empties)) == Verdict::Go
     }
 
     #[test]
@@ -174,12 +223,35 @@ mod tests {
 
     #[test]
     fn explicit_limits_and_switches_are_obeyed() {
-        assert_eq!(judge(&guard(MaxDelete::Count(5)), 5, 9, 9, false), Verdict::Go);
-        assert!(matches!(judge(&guard(MaxDelete::Count(5)), 6, 9, 9, false), Verdict::Hold(_)));
-        assert!(matches!(judge(&guard(MaxDelete::Percent(10.0)), 11, 100, 100, false), Verdict::Hold(_)));
-        assert_eq!(judge(&guard(MaxDelete::Unlimited), 100, 100, 100, true), Verdict::Go);
+        let judged = |max, deletes, current| judge(&guard(max), &facts(deletes, current, current, false));
+        assert_eq!(judged(MaxDelete::Count(5), 5, 9), Verdict::Go);
+        assert!(matches!(judged(MaxDelete::Count(5), 6, 9), Verdict::Hold(_)));
+        assert!(matches!(judged(MaxDelete::Percent(10.0), 11, 100), Verdict::Hold(_)));
+        assert_eq!(judge(&guard(MaxDelete::Unlimited), &facts(100, 100, 100, true)), Verdict::Go);
         let off = Guard { enabled: false, ..Guard::default() };
-        assert_eq!(judge(&off, 100, 100, 100, true), Verdict::Go);
+        assert_eq!(judge(&off, &facts(100, 100, 100, true)), Verdict::Go);
+    }
+
+    #[test]
+    fn a_single_pass_carries_out_as_many_as_a_limit_allows() {
+        let part =
+            |max, deletes| judge(&guard(max), &Facts { in_part: true, ..facts(deletes, 100, 100, true) });
+        assert!(matches!(part(MaxDelete::Count(0), 1), Verdict::Part(0, Reason::OverMax { .. })));
+        assert!(matches!(part(MaxDelete::Percent(10.0), 11), Verdict::Part(10, _)));
+        assert_eq!(part(MaxDelete::Count(11), 11), Verdict::Go);
+        assert!(matches!(part(MaxDelete::Half, 100), Verdict::Hold(Reason::EmptiesRoot { .. })));
+    }
+
+    #[test]
+    fn a_doubt_holds_what_no_limit_would() {
+        let judged =
+            |doubt, guard: &Guard| judge(guard, &Facts { doubt: Some(doubt), ..facts(1, 1000, 1000, false) });
+        let off = Guard { enabled: false, ..Guard::default() };
+        for doubt in [Doubt::RootReplaced, Doubt::RootUnmounted] {
+            assert_eq!(judged(doubt, &off), Verdict::Hold(Reason::Doubt(doubt)));
+        }
+        assert!(matches!(judged(Doubt::NewTarget, &guard(MaxDelete::Unlimited)), Verdict::Hold(_)));
+        assert_eq!(judged(Doubt::NewTarget, &off), Verdict::Go);
     }
 
     #[test]

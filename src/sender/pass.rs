@@ -27,7 +27,7 @@ use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
-use crate::reconcile::{Difference, Verdict, compare, judge};
+use crate::reconcile::{Difference, Doubt, Facts, Verdict, compare, in_rsyncs_order, judge};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
@@ -507,24 +507,36 @@ impl Pass {
         if let Some(moves) = &self.moves {
             deletes.retain(|change| !moves.is_taken(change.kind.path()));
         }
-        let count = deletes.len();
-        if count > 0 {
-            // Children before their parents.
-            deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
-            if let Some(reason) = self.objection(count, target_entries) {
-                self.summary.held = count as u64;
-                self.shared.held.hold(&self.top, reason.clone(), deletes);
-                self.shared.notice(&Notice::Held { count: count as u64, reason });
+        // Children before their parents.
+        deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
+        let verdict = match deletes.len() {
+            0 => Verdict::Go,
+            count => judge(&self.shared.options.sync.guard, &self.facts(count, target_entries)),
+        };
+        match verdict {
+            Verdict::Go => {}
+            Verdict::Hold(reason) => {
+                self.hold(deletes, reason.to_string());
                 return Ok(());
             }
-            self.summary.deletes = count as u64;
-            self.shared.status.went(count, Instant::now());
+            Verdict::Part(most, reason) => {
+                deletes = in_rsyncs_order(deletes, is_of_dir);
+                let rest = deletes.split_off(most.min(deletes.len()));
+                self.leave_in_the_way(&rest);
+                self.hold(rest, reason.to_string());
+            }
+        }
+        if !deletes.is_empty() {
+            self.summary.deletes = deletes.len() as u64;
+            self.shared.status.went(deletes.len(), Instant::now());
             for change in deletes {
                 self.push(change)?;
             }
         }
         if self.top.is_root() {
-            self.shared.held.take();
+            if self.summary.held == 0 {
+                self.shared.held.take();
+            }
             let options = &self.shared.options;
             let keeps = options.live && !options.dry_run;
             if self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
@@ -537,31 +549,53 @@ impl Pass {
         Ok(())
     }
 
-    fn objection(&self, count: usize, target_entries: u64) -> Option<String> {
+    fn hold(&mut self, deletes: Vec<Change>, reason: String) {
+        let count = deletes.len() as u64;
+        self.summary.held = count;
+        self.shared.held.hold(&self.top, reason.clone(), deletes);
+        self.shared.notice(&Notice::Held { count, reason });
+    }
+
+    /// Gives up what is to take the place of directories that are not emptied.
+    fn leave_in_the_way(&mut self, stay: &[Change]) {
+        let shared = &self.shared;
+        let since = self.since;
+        self.after_deletes.retain(|change| {
+            let path = change.kind.path();
+            let full = stay.iter().any(|stays| stays.kind.path().is_within(path));
+            if full {
+                let (operation, errno) = ("replace", libc::ENOTEMPTY);
+                let failure = Failure { operation, errno, on_target: true, unseen: false, since };
+                shared.problem(path, failure);
+            }
+            !full
+        });
+    }
+
+    /// Gathers what the guard judges by.
+    fn facts(&self, deletes: usize, target_entries: u64) -> Facts {
         let options = &self.shared.options;
-        let guard = &options.sync.guard;
-        if !self.shared.source.is_in_place() {
-            return Some("the source root is gone or was replaced".to_owned());
-        }
-        if self.root_unmounted {
-            return Some("the source was a mounted filesystem and is not mounted".to_owned());
-        }
-        if options.live && self.shared.strange.load(Ordering::Acquire) && guard.enabled {
-            return Some(
-                "the target is new to this mirror and holds entries that the source lacks".to_owned(),
-            );
-        }
+        let doubt = if !self.shared.source.is_in_place() {
+            Some(Doubt::RootReplaced)
+        } else if self.root_unmounted {
+            Some(Doubt::RootUnmounted)
+        } else if options.live && self.shared.strange.load(Ordering::Acquire) {
+            Some(Doubt::NewTarget)
+        } else {
+            None
+        };
         let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
-        let (current, most, empties) = if self.top.is_root() {
+        let (current, most, empties_root) = if self.top.is_root() {
             (all, all, self.local.entries == 0)
         } else {
             // The whole tree is judged, of which this is a part.
             let (current, most) = self.shared.status.population(Instant::now());
             (current.max(all), most.max(all), self.shared.source.is_empty())
         };
-        match judge(guard, count, current, most, empties) {
-            Verdict::Go => None,
-            Verdict::Hold(reason) => Some(reason.to_string()),
-        }
+        Facts { deletes, current, most, empties_root, doubt, in_part: !options.live }
     }
+}
+
+fn is_of_dir(change: &Change) -> bool {
+    matches!(&change.kind, ChangeKind::Delete { expected, .. } if expected.is_dir())
 }

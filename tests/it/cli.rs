@@ -320,15 +320,39 @@ fn listed_path_that_is_missing_is_told_and_the_others_are_sent() {
 }
 
 #[test]
-fn more_deletes_than_allowed_delete_nothing_and_name_the_option() {
-    let trees = Trees::with_differences();
-    let outcome = trees.sync(&["-a", "--delete", "--max-delete=1"]);
-    assert_eq!(outcome.code(), 25, "{outcome:?}");
-    assert!(outcome.stderr.contains("--max-delete"), "{outcome:?}");
-    for kept in ["extra", "extra.tmp", "gone/file"] {
-        assert!(trees.target().join(kept).exists(), "{kept}");
+fn of_more_deletes_than_allowed_the_same_are_carried_out_as_in_rsync() {
+    for (limit, code) in
+        [("-1", 25), ("-7", 25), ("0", 25), ("1", 25), ("3", 25), ("7", 25), ("11", 25), ("12", 0)]
+    {
+        let trees = Trees::new();
+        write(&trees.source().join("kept/new"), "new", OLD);
+        for name in ["a", "b", "d/x", "d/y", "d/e/z", "kept/x", "kept/y/f", "kept.d/g"] {
+            write(&trees.target().join(name), "the source lacks it", OLD);
+        }
+        copy_tree(&trees.target(), &trees.beside()).unwrap();
+        let options = ["-r", "--delete", &format!("--max-delete={limit}")];
+        let rsync = trees.rsync(&options, &trees.beside());
+        let speil = trees.sync(&options);
+        assert_eq!((speil.code(), rsync.code()), (code, code), "{limit}: {speil:?} {rsync:?}");
+        let contents = Comparison { times: false, ..Comparison::default() };
+        let differences = contents.compare(&trees.target(), &trees.beside());
+        assert!(differences.is_empty(), "{limit}: {differences:?} {speil:?} {rsync:?}");
+        assert_eq!(speil.stderr.contains("--max-delete"), code == 25, "{speil:?}");
     }
-    assert!(trees.target().join("new.txt").exists(), "all else is done");
+}
+
+#[test]
+fn a_directory_that_a_limit_leaves_full_is_not_replaced() {
+    let trees = Trees::new();
+    write(&trees.source().join("d"), "a file", OLD);
+    write(&trees.target().join("d/x"), "in the way", OLD);
+    copy_tree(&trees.target(), &trees.beside()).unwrap();
+    let options = ["-a", "--delete", "--max-delete=0"];
+    assert_eq!(trees.rsync(&options, &trees.beside()).code(), 23);
+    let speil = trees.sync(&options);
+    assert_eq!(speil.code(), 23, "{speil:?}");
+    assert!(speil.stderr.contains("replace \"d\": directory not empty"), "{speil:?}");
+    assert!(trees.target().join("d/x").exists());
 }
 
 #[test]
