@@ -270,6 +270,11 @@ fn permissions(mode: u32) -> String {
     text
 }
 
+/// Returns this moment as log lines begin: local time, `2026/01/31 23:59:59`.
+pub(super) fn log_stamp() -> String {
+    stamp(Time::now(), ' ')
+}
+
 /// Returns local time as `2026/01/31`, `separator`, `23:59:59`.
 fn stamp(time: Time, separator: char) -> String {
     // SAFETY: `tm` is plain numbers and a pointer that nobody reads; zeroes are a value of it.

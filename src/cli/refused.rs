@@ -83,7 +83,7 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),
     refuse(&["server", "sender", "daemon", "config", "dparam", "detach"], DAEMON),
     refuse(&["no-motd", "motd", "password-file", "early-input"], DAEMON),
-    refuse(&["log-file-format"], "the log has the lines of --out-format"),
+    refuse(&["log-file-format"], "the log has the lines of -i, or of --out-format"),
     refuse(&["list-only"], "use --dry-run --itemize-changes"),
     refuse(&["stop-after", "time-limit", "stop-at"], STOP),
     refuse(&["write-batch", "only-write-batch", "read-batch"], BATCH),

@@ -41,7 +41,7 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
             print(&format!("mirroring {} to {target}\n", transfer.sync.source.display()));
         }
     }
-    let printer = match Printer::new(&transfer.output, &transfer.sync, true) {
+    let printer = match Printer::new(&transfer.output, &transfer.sync, (true, false)) {
         Ok(printer) => printer,
         Err(error) => {
             complain_text(&format!("log file: {}", io_text(&error)), None);

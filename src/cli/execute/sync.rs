@@ -58,10 +58,11 @@ fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
         return Err(error.exit().code());
     }
     let locks = take_locks(transfer)?;
-    let printer = Printer::new(&transfer.output, &transfer.sync, false).map_err(|error| {
-        complain_text(&format!("log file: {}", crate::error::io_text(&error)), None);
-        Exit::Syntax.code()
-    })?;
+    let printer =
+        Printer::new(&transfer.output, &transfer.sync, (false, transfer.dry_run)).map_err(|error| {
+            complain_text(&format!("log file: {}", crate::error::io_text(&error)), None);
+            Exit::Syntax.code()
+        })?;
     Ok((Arc::new(printer), locks))
 }
 
@@ -113,6 +114,10 @@ fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit
     let exit = exit_of_target(target);
     let summary = summary(transfer, printer, target);
     let output = &transfer.output;
+    printer.log_end(&format!(
+        "sent {} bytes  received {} bytes  total size {}",
+        summary.sent_bytes, summary.received_bytes, summary.total_bytes
+    ));
     let mut text = String::new();
     if output.json {
         let record = Record::Summary(TargetSummary {
