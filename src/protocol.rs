@@ -31,4 +31,6 @@ pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, 
 pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToReceiver, ToSender, Why};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
-pub use version::{VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE};
+pub use version::{
+    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE, VERSION_STAYS,
+};

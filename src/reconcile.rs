@@ -9,7 +9,7 @@
 mod guard;
 mod order;
 
-pub use guard::{Doubt, Facts, Population, Reason, Verdict, judge};
+pub use guard::{Count, Doubt, Facts, Population, Reason, Verdict, judge};
 pub use order::in_rsyncs_order;
 
 use std::time::Duration;

@@ -32,8 +32,11 @@ const READ_LEN: usize = 256 * 1024;
 pub enum Role {
     /// The source.
     Source,
-    /// A target.
+    /// A target, for a sender that is told of nothing that stays there.
     Target,
+    /// A target, for a sender that is told of it: what a filter protects is listed, though it is no part of
+    /// digests, and so is what this mirror does not keep, such as symlinks without `-l`.
+    WholeTarget,
 }
 
 /// What a walk takes in.
@@ -111,6 +114,8 @@ pub struct DirEntries {
     pub entries: Vec<Entry>,
     /// Names that could not be read, by errno. Nothing may be concluded about them.
     pub problems: Vec<(Vec<u8>, i32)>,
+    /// Names of entries of types that are not kept: what a target has under them stays.
+    pub not_kept: Vec<Vec<u8>>,
 }
 
 /// Whether `name` is that of a temporary file of speil's own.
@@ -133,13 +138,21 @@ pub fn walk(root: &Root, top: &RelPath, options: &Options, view: &dyn View) -> S
     walk.scan
 }
 
+/// Whether nothing below an entry belongs to the tree: a directory on another filesystem than the root, where
+/// the walk stays on one. The directory itself does.
+pub fn stops_at(root: &Root, options: &Options, entry: &Entry) -> bool {
+    options.one_file_system
+        && entry.attrs.meta.kind == Kind::Dir
+        && root.id().is_ok_and(|home| home.dev != entry.id.dev)
+}
+
 /// Lists one directory, without digests.
 ///
 /// # Errors
 /// What opening or reading the directory says. Consequence: nothing is known of what is below.
 pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
     let fd = root.dir(dir)?;
-    read_dir(fd.as_fd(), dir, options, view)
+    read_dir(fd.as_fd(), dir, options, (view, true))
 }
 
 /// Returns BLAKE3 of the regular file at `path`.
@@ -169,7 +182,14 @@ pub fn prove(root: &Root, path: &RelPath, rate: u64, stop: &dyn Fn() -> bool) ->
     })
 }
 
-fn read_dir(fd: BorrowedFd<'_>, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
+/// Reads a directory for a walk, or for a listing.
+fn read_dir(
+    fd: BorrowedFd<'_>,
+    dir: &RelPath,
+    options: &Options,
+    (view, lists): (&dyn View, bool),
+) -> io::Result<DirEntries> {
+    let whole = options.role == Role::WholeTarget;
     let mut names = names(fd)?;
     names.sort_unstable();
     let mut found = DirEntries::default();
@@ -185,7 +205,11 @@ fn read_dir(fd: BorrowedFd<'_>, dir: &RelPath, options: &Options, view: &dyn Vie
         match read_entry(fd, &name, &options.mask) {
             Ok(Some(mut entry)) => {
                 let kind = entry.attrs.meta.kind;
-                if !options.mask.carries(kind) || hidden(options, &dir.join(&name), kind == Kind::Dir) {
+                if !(whole && lists) && hidden(options, &dir.join(&name), kind == Kind::Dir) {
+                    continue;
+                }
+                if !whole && !options.mask.carries(kind) {
+                    found.not_kept.push(name);
                     continue;
                 }
                 if options.checksum && kind == Kind::File {
@@ -211,7 +235,9 @@ fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
     match options.role {
         Role::Source => options.filter.excludes_entry(path, dir),
         // What the source shows is compared even where it may not be deleted.
-        Role::Target => options.filter.excludes_entry(path, dir) && options.filter.protects_entry(path, dir),
+        Role::Target | Role::WholeTarget => {
+            options.filter.excludes_entry(path, dir) && options.filter.protects_entry(path, dir)
+        }
     }
 }
 
@@ -276,6 +302,9 @@ impl Walk<'_> {
         }
         self.root_dev = Some(root.id()?.dev);
         self.view.adjust(&mut entry.attrs);
+        if stops_at(root, self.options, &entry) {
+            return Ok(Some(entry));
+        }
         if entry.attrs.meta.kind == Kind::Dir {
             let fd = root.dir(top)?;
             self.devs.push(entry.id.dev);
@@ -289,7 +318,7 @@ impl Walk<'_> {
 
     /// Folds one open directory and everything below it.
     fn dir(&mut self, fd: BorrowedFd<'_>, path: &RelPath) -> io::Result<Digest> {
-        let found = read_dir(fd, path, self.options, self.view)?;
+        let found = read_dir(fd, path, self.options, (self.view, false))?;
         let mut digest = DirDigest::new(self.options.mask);
         self.scan.entries += found.entries.len() as u64;
         if !self.view.progress(self.scan.entries) {
@@ -310,7 +339,8 @@ impl Walk<'_> {
                     if self.view.seeks(entry.id) {
                         self.scan.sought.push(path.join(&entry.name));
                     }
-                    if entry.nlink > 1 && self.options.mask.hard_links {
+                    let mask = &self.options.mask;
+                    if entry.nlink > 1 && mask.hard_links && mask.carries(kind) {
                         self.scan.links.add(entry.id, path.join(&entry.name));
                     }
                 }
@@ -323,13 +353,15 @@ impl Walk<'_> {
     }
 
     fn enter(&mut self, fd: BorrowedFd<'_>, path: &RelPath, entry: &mut Entry) {
-        let other = self.options.one_file_system && Some(entry.id.dev) != self.root_dev;
-        if other || !self.options.recursive || self.scan.ended {
+        if !self.options.recursive || self.scan.ended {
             return;
         }
         let below = path.join(&entry.name);
         if self.devs.last() != Some(&entry.id.dev) {
             self.scan.mounts.push(below.clone());
+        }
+        if self.options.one_file_system && Some(entry.id.dev) != self.root_dev {
+            return;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let digest = rustix::fs::openat(fd, entry.name.as_slice(), flags, Mode::empty())

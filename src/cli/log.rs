@@ -114,9 +114,10 @@ impl Monitor for Log {
             Told::Detail(text) | Told::Fine(text) => (Level::Debug, text, None),
         };
         let path = match notice {
-            Notice::Problem { path, .. } | Notice::SetAside { path } | Notice::Rescan { path, .. } => {
-                Some(path)
-            }
+            Notice::Problem { path, .. }
+            | Notice::SetAside { path }
+            | Notice::Rescan { path, .. }
+            | Notice::Stays { path } => Some(path),
             Notice::PassBegan { top, .. } | Notice::PassDone { top, .. } => Some(top),
             _ => None,
         };

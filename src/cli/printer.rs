@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::describe::{Described, Describer};
-use super::format::{Format, Line, Operation, escape_name};
+use super::format::{Format, Line, Operation, escape_name, log_stamp};
 use super::itemize::Update;
 use super::output::Output;
 use super::progress::{Meter, Passed};
@@ -27,6 +27,8 @@ use crate::tree::Time;
 pub(super) struct Printer {
     output: Output,
     format: Option<Format>,
+    /// The line for each change in the log file, whatever is printed.
+    log_format: Option<Format>,
     source: PathBuf,
     describer: Describer,
     live: bool,
@@ -73,11 +75,11 @@ impl FirstPass {
 }
 
 impl Printer {
-    /// Prints for one sync as its options say.
+    /// Prints for one sync, `(live, dry_run)` or not, as its options say.
     ///
     /// # Errors
     /// What opening the log file says.
-    pub fn new(output: &Output, sync: &Sync, live: bool) -> io::Result<Self> {
+    pub fn new(output: &Output, sync: &Sync, (live, dry_run): (bool, bool)) -> io::Result<Self> {
         let log = output.log_file.as_ref().map(|path| File::options().create(true).append(true).open(path));
         let remote = sync.targets.iter().any(|target| target.host.is_some());
         let first_pass = FirstPass {
@@ -88,6 +90,9 @@ impl Printer {
         };
         Ok(Self {
             format: output.line_format(),
+            // The log of a dry run has the changes that are printed, and else none: they were not made.
+            log_format: (log.is_some() && (!dry_run || output.line_format().is_some()))
+                .then(|| output.out_format.clone().unwrap_or_else(Format::itemized)),
             output: output.clone(),
             source: sync.source.clone(),
             describer: Describer {
@@ -127,6 +132,11 @@ impl Printer {
         });
     }
 
+    /// Writes how a single pass has ended into the log file.
+    pub fn log_end(&self, text: &str) {
+        self.log(format!("{text}\n").as_bytes());
+    }
+
     fn say(&self, bytes: &[u8]) {
         let mut line = bytes.to_vec();
         line.push(b'\n');
@@ -143,7 +153,7 @@ impl Printer {
     fn log(&self, line: &[u8]) {
         let Some(log) = &self.log else { return };
         let mut file = log.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stamped = format!("{} [{}] ", stamp(), std::process::id()).into_bytes();
+        let mut stamped = format!("{} [{}] ", log_stamp(), std::process::id()).into_bytes();
         stamped.extend_from_slice(line);
         let _ = file.write_all(&stamped);
     }
@@ -181,7 +191,7 @@ impl Printer {
         }
     }
 
-    fn render(&self, format: &Format, change: &Described) -> Vec<u8> {
+    fn render(&self, format: &Format, change: &Described, logs: bool) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = Line {
             item: change.item,
@@ -198,7 +208,7 @@ impl Printer {
             pid: std::process::id(),
         };
         let rendered = format.render(&line, self.output.eight_bit);
-        let by_name = self.output.itemize == 0 && self.output.out_format.is_none();
+        let by_name = !logs && self.output.itemize == 0 && self.output.out_format.is_none();
         // A bare name says that something came; rsync puts a word before what went.
         if by_name && line.operation == Operation::Delete {
             [b"deleting ".as_slice(), &rendered].concat()
@@ -226,7 +236,10 @@ impl Monitor for Printer {
         match line(scope, notice, self.live) {
             Told::Trouble(text, None) => self.warn(&text),
             Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
-            Told::News(text) if self.live && !quiet => self.say(text.as_bytes()),
+            // Of a single pass rsync says this one unasked.
+            Told::News(text) if !quiet && (self.live || matches!(notice, Notice::Stays { .. })) => {
+                self.say(text.as_bytes());
+            }
             Told::Detail(text) if self.output.verbose > 1 || (self.live && self.output.verbose > 0) => {
                 self.say(text.as_bytes());
             }
@@ -236,8 +249,14 @@ impl Monitor for Printer {
 
     fn itemized(&self, scope: &Scope, entry: &Itemized) {
         self.count(&scope.target, entry);
-        let Some(format) = &self.format else { return };
+        if self.format.is_none() && self.log_format.is_none() {
+            return;
+        }
         let change = self.describer.describe(entry);
+        if let Some(format) = &self.log_format {
+            self.log(&[self.render(format, &change, true).as_slice(), b"\n"].concat());
+        }
+        let Some(format) = &self.format else { return };
         if self.output.json {
             return self.record(&Record::Change {
                 target: scope.target.to_string(),
@@ -246,11 +265,12 @@ impl Monitor for Printer {
                 link: change.link.as_deref().map(escaped),
             });
         }
-        self.say(&self.render(format, &change));
+        let line = [self.render(format, &change, false).as_slice(), b"\n"].concat();
+        self.write(io::stdout(), &line);
     }
 
     fn itemizes(&self) -> bool {
-        self.format.is_some() || self.output.table() || self.output.json
+        self.format.is_some() || self.log_format.is_some() || self.output.table() || self.output.json
     }
 
     fn progress(&self, scope: &Scope, progress: &Progress) {
@@ -267,11 +287,4 @@ impl Monitor for Printer {
 /// Returns a name as JSON has it.
 fn escaped(name: &[u8]) -> String {
     String::from_utf8_lossy(&escape_name(name, false)).into_owned()
-}
-
-/// Returns the time as `2026/11/21 10:16:00`, in UTC, as rsync's log files have it.
-fn stamp() -> String {
-    let now = Time::now();
-    let ((year, month, day), rest) = (now.date(), now.secs.rem_euclid(86_400));
-    format!("{year}/{month:02}/{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
 }

@@ -178,7 +178,7 @@ pub(super) const REMOVED: Group = Group {
         value(
             "max-delete",
             "NUM|SHARE%",
-            "Remove no more than this; exit code 25 if there is more",
+            "Remove no more than this, exit code 25 if there is more; a live mirror holds all of it",
             |d, v| {
                 d.sync.guard.max_delete = parse_max_delete(text(v)?)?;
                 d.asked.max_delete = true;
@@ -318,7 +318,8 @@ pub(super) const SENT: Group = Group {
 pub(super) const TOLD: Group = Group {
     heading: "What is told",
     options: &[
-        switch("dry-run", "Say what would be done, change nothing", |d, on| d.dry_run = on).short('n'),
+        switch("dry-run", "Say what would be done; change nothing, read no file", |d, on| d.dry_run = on)
+            .short('n'),
         count("verbose", "Name what is done; twice and three times for more", |d, n| d.output.verbose = n)
             .short('v')
             .no(&["no-verbose", "no-v"]),
@@ -338,7 +339,7 @@ pub(super) const TOLD: Group = Group {
             },
         )
         .also(&["log-format"]),
-        value("log-file", "FILE", "Append these lines and all messages to FILE", |d, v| {
+        value("log-file", "FILE", "Append each change and all messages to FILE, as rsync does", |d, v| {
             d.output.log_file = Some(PathBuf::from(v));
             Ok(())
         }),

@@ -1,5 +1,6 @@
 //! Notices as lines.
 
+use super::format::escape_name;
 use crate::error::errno_text;
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
@@ -59,6 +60,13 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
                 "--no-delete-guard or --max-delete=N allows it".to_owned()
             };
             trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
+        }
+        Notice::Stays { path } if live => {
+            Told::Detail(format!("{scope}: cannot delete non-empty directory: {path}"))
+        }
+        Notice::Stays { path } => {
+            let name = escape_name(path.as_bytes(), false);
+            Told::News(format!("cannot delete non-empty directory: {}", String::from_utf8_lossy(&name)))
         }
         Notice::Kept { count } => trouble(
             format!(

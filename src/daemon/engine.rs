@@ -13,7 +13,7 @@ use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::reconcile::{Doubt, Facts, Verdict, judge};
+use crate::reconcile::{Count, Doubt, Facts, Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus};
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -249,7 +249,7 @@ impl Engine {
                 }
             }
             EventKind::Create { path, dir } => {
-                self.outs.iter().for_each(|out| out.status.came(1, event.at));
+                self.outs.iter().for_each(|out| out.status.came(1));
                 // A directory has one name.
                 let joined = if *dir { None } else { self.file_of(path).map(|file| (path.clone(), file)) };
                 let at = event.at;
@@ -338,18 +338,29 @@ impl Engine {
         let now = Instant::now();
         // All targets are to hold the same; one that never connected knows of nothing.
         let populations = self.outs.iter().map(|out| out.status.population(now));
-        let (current, most) = populations.fold((0, 0), |(a, b), (c, d)| (a.max(c), b.max(d)));
+        let tree = populations.fold(Count::UNKNOWN, Count::or);
         // Where lsyncd was before, a tree that runs empty file by file (a spool) is nothing unusual.
         let usual = self.sync.adopted && burst.len() < FEW_DELETES;
-        let facts = Facts {
+        let mut facts = Facts {
             deletes: burst.len(),
-            current,
-            most,
+            tree,
             empties_root: !usual && self.source.is_empty(),
             doubt: (!self.source.is_in_place()).then_some(Doubt::RootReplaced),
             in_part: false,
         };
-        if let Verdict::Hold(reason) | Verdict::Part(_, reason) = judge(&self.sync.guard, &facts) {
+        let mut verdict = judge(&self.sync.guard, &facts);
+        if verdict == Verdict::Unknown && self.sync.delete.in_passes() {
+            // A pass finds the same deletes, and how many entries there are.
+            let since = burst.iter().map(|change| change.since).min().unwrap_or(now);
+            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
+            self.give(&mut vec![Change { since, kind }]);
+            return;
+        }
+        if verdict == Verdict::Unknown {
+            facts.tree = Count::exactly(tree.low, tree.peak);
+            verdict = judge(&self.sync.guard, &facts);
+        }
+        if let Verdict::Hold(reason) | Verdict::Part(_, reason) = verdict {
             let reason = reason.to_string();
             for out in &self.outs {
                 out.held.hold_more(reason.clone(), burst.clone());

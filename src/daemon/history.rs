@@ -100,8 +100,8 @@ pub(super) struct Recorder {
 
 impl Monitor for Recorder {
     fn notice(&self, scope: &Scope, notice: &Notice) {
-        // Batches are too many to be remembered, and the samples tell of them.
-        if !matches!(notice, Notice::Batch { .. }) {
+        // Batches are too many to be remembered, and the samples tell of them. What stays is told by each pass.
+        if !matches!(notice, Notice::Batch { .. } | Notice::Stays { .. }) {
             self.activity.add(happening(scope, notice));
         }
         self.next.notice(scope, notice);
@@ -138,6 +138,7 @@ fn happening(scope: &Scope, notice: &Notice) -> Happening {
         }
         Notice::Held { count, reason } => (reason.clone(), *count, true),
         Notice::Kept { count } => (String::new(), *count, true),
+        Notice::Stays { path } => (path.to_string(), 0, false),
         Notice::SetAside { path } => (path.to_string(), 0, true),
         Notice::Rescan { path, reason } => (format!("{path} ({})", reason.word()), 0, false),
         Notice::Batch { changes, .. } => (String::new(), *changes, false),

@@ -30,6 +30,16 @@ impl Counts {
         *count = count.saturating_add(1);
     }
 
+    /// Adds what others have counted.
+    pub fn add_all(&mut self, other: &Self) {
+        let sum = |a: &mut u64, b: u64| *a = a.saturating_add(b);
+        sum(&mut self.files, other.files);
+        sum(&mut self.dirs, other.dirs);
+        sum(&mut self.symlinks, other.symlinks);
+        sum(&mut self.devices, other.devices);
+        sum(&mut self.specials, other.specials);
+    }
+
     /// Returns the number of all entries.
     pub fn total(&self) -> u64 {
         [self.files, self.dirs, self.symlinks, self.devices, self.specials]

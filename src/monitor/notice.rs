@@ -115,6 +115,11 @@ pub enum Notice {
         /// Why, as a clause.
         reason: String,
     },
+    /// A directory that the source lacks stays on the target, since something in it stays.
+    Stays {
+        /// The directory.
+        path: RelPath,
+    },
     /// Entries that strangers wrote on the target are kept there.
     Kept {
         /// How many.
@@ -169,6 +174,7 @@ impl Notice {
             Self::PassDone { .. } => "pass_done",
             Self::Problem { .. } => "problem",
             Self::Held { .. } => "held",
+            Self::Stays { .. } => "stays",
             Self::Kept { .. } => "kept",
             Self::SetAside { .. } => "set_aside",
             Self::Rescan { .. } => "rescan",

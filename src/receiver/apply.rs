@@ -24,6 +24,7 @@ use super::{ReceiverError, policy};
 use crate::disk::Root;
 use crate::protocol::{
     BatchId, Errand, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender, VERSION_KEPT,
+    VERSION_STAYS,
 };
 use crate::tree::{Mask, RelPath};
 
@@ -96,6 +97,7 @@ impl Applier {
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
             .one_file_system(hello.one_file_system)
+            .whole(greeting.version >= VERSION_STAYS)
             .fresh(Arc::clone(&fresh))
             .alone(!hello.dry_run);
         Ok(Self {

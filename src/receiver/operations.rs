@@ -481,6 +481,9 @@ impl Applier {
         keep_strangers: bool,
     ) -> Applied {
         let name = path.name();
+        if !self.passes.may_delete_in(dir) {
+            return Ok(());
+        }
         let Some(now) = look(dir, name)? else { return Ok(()) };
         if !self.fits(&now, expect) {
             return Err(Undone::Why(Why::Differs));
@@ -501,6 +504,8 @@ impl Applier {
         match rustix::fs::unlinkat(dir, name, flags) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Undone::Why(Why::NotEmpty)),
+            // A mount point.
+            Err(Errno::BUSY) if self.passes.stays_on_one() => Err(Undone::Why(Why::NotEmpty)),
             Err(error) => Err(Undone::os("delete")(error.into())),
         }
     }

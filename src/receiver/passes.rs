@@ -40,6 +40,7 @@ pub(super) struct Passes {
     filter: Arc<Filter>,
     mask: Mask,
     one_file_system: bool,
+    role: Role,
     tag: u32,
     /// No other session works on the root.
     alone: bool,
@@ -52,7 +53,8 @@ impl Passes {
     pub fn new(root: Arc<Root>, reply: Arc<Reply>, filter: Filter, mask: Mask, tag: u32) -> Self {
         let filter = Arc::new(filter);
         let (fresh, orders) = (Arc::default(), HashMap::new());
-        Self { root, reply, filter, mask, one_file_system: false, tag, alone: true, fresh, orders }
+        let (one_file_system, role, alone) = (false, Role::Target, true);
+        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, orders }
     }
 
     /// Stays on the root's filesystem.
@@ -65,6 +67,24 @@ impl Passes {
     pub fn fresh(mut self, fresh: Arc<AtomicBool>) -> Self {
         self.fresh = fresh;
         self
+    }
+
+    /// Lists what stays on the target as well.
+    pub fn whole(mut self, on: bool) -> Self {
+        self.role = if on { Role::WholeTarget } else { Role::Target };
+        self
+    }
+
+    /// Whether the session stays on the root's filesystem.
+    pub fn stays_on_one(&self) -> bool {
+        self.one_file_system
+    }
+
+    /// Whether entries of a directory may be deleted: not on another filesystem than
+    /// the root's, where the session stays on that.
+    pub fn may_delete_in(&self, dir: BorrowedFd<'_>) -> bool {
+        let dev = |dir| rustix::fs::fstat(dir).map(|stat| stat.st_dev);
+        !self.one_file_system || dev(dir).is_ok_and(|dev| self.root.id().is_ok_and(|home| home.dev == dev))
     }
 
     /// Says whether this session holds the root: without, what lies there may be another's at work.
@@ -83,7 +103,7 @@ impl Passes {
             options: Options {
                 mask: Mask { checksum: options.checksum, ..self.mask },
                 filter: Arc::clone(&self.filter),
-                role: Role::Target,
+                role: self.role,
                 one_file_system: self.one_file_system,
                 recursive: options.recursive,
                 checksum: options.checksum,

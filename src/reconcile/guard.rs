@@ -18,33 +18,78 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// Steps in which the memory forgets.
 const STEP: Duration = Duration::from_secs(10);
 
-/// How many entries a tree holds, and the most that it held within the last ten minutes.
-#[derive(Debug, Default)]
+/// How many entries a tree holds. A walk counts them; between two walks events give bounds: a file that is
+/// saved by a rename is created again and again, and one that nobody heard of may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// At least so many.
+    pub low: usize,
+    /// At most so many.
+    pub high: usize,
+    /// The most that are known to have been there within the last ten minutes.
+    pub peak: usize,
+}
+
+impl Count {
+    /// Nobody has counted.
+    pub const UNKNOWN: Self = Self { low: 0, high: usize::MAX, peak: 0 };
+
+    /// Returns what a walk has counted.
+    pub fn exactly(entries: usize, peak: usize) -> Self {
+        Self { low: entries, high: entries, peak: peak.max(entries) }
+    }
+
+    /// Returns what is known of one tree from two who have followed it.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let high = match (self.high, other.high) {
+            // Who has not counted knows nothing.
+            (usize::MAX, high) | (high, usize::MAX) => high,
+            (a, b) => a.max(b),
+        };
+        Self { low: self.low.max(other.low), high, peak: self.peak.max(other.peak) }
+    }
+}
+
+/// Follows how many entries a tree holds.
+#[derive(Debug)]
 pub struct Population {
-    now: usize,
+    low: usize,
+    high: usize,
     /// The most entries of each step, oldest first.
     peaks: VecDeque<(Instant, usize)>,
 }
 
+impl Default for Population {
+    fn default() -> Self {
+        Self { low: Count::UNKNOWN.low, high: Count::UNKNOWN.high, peaks: VecDeque::new() }
+    }
+}
+
 impl Population {
-    /// Notes that entries came.
-    pub fn add(&mut self, entries: usize, at: Instant) {
-        self.set(self.now.saturating_add(entries), at);
+    /// Notes that so many entries came, at most.
+    pub fn add(&mut self, entries: usize) {
+        self.high = self.high.saturating_add(entries);
     }
 
-    /// Notes that entries went.
+    /// Notes that so many entries went, at most.
     pub fn remove(&mut self, entries: usize, at: Instant) {
-        self.set(self.now.saturating_sub(entries), at);
+        self.note(self.low, at);
+        self.low = self.low.saturating_sub(entries);
     }
 
     /// Notes how many entries there are: a walk has counted them.
     pub fn set(&mut self, entries: usize, at: Instant) {
-        let before = self.now;
-        self.now = entries;
-        let most = before.max(entries);
+        self.note(self.low.max(entries), at);
+        (self.low, self.high) = (entries, entries);
+    }
+
+    fn note(&mut self, entries: usize, at: Instant) {
         match self.peaks.back_mut() {
-            Some((since, peak)) if at.saturating_duration_since(*since) < STEP => *peak = (*peak).max(most),
-            _ => self.peaks.push_back((at, most)),
+            Some((since, peak)) if at.saturating_duration_since(*since) < STEP => {
+                *peak = (*peak).max(entries)
+            }
+            _ => self.peaks.push_back((at, entries)),
         }
         while self
             .peaks
@@ -55,11 +100,12 @@ impl Population {
         }
     }
 
-    /// Returns how many entries there are, and the most that there were within the last ten minutes.
-    pub fn counts(&self, at: Instant) -> (usize, usize) {
+    /// Returns what is known at a moment.
+    pub fn count(&self, at: Instant) -> Count {
         let recent =
             self.peaks.iter().filter(|(since, _)| at.saturating_duration_since(*since) <= MEMORY + STEP);
-        (self.now, recent.map(|(_, peak)| *peak).max().unwrap_or(0).max(self.now))
+        let peak = recent.map(|(_, peak)| *peak).max().unwrap_or(0).max(self.low);
+        Count { low: self.low, high: self.high, peak }
     }
 }
 
@@ -72,6 +118,8 @@ pub enum Verdict {
     Part(usize, Reason),
     /// It is held until somebody approves it.
     Hold(Reason),
+    /// What is known of the tree does not say: somebody must count.
+    Unknown,
 }
 
 /// Something other than the number of deletes that speaks against them.
@@ -90,10 +138,8 @@ pub enum Doubt {
 pub struct Facts {
     /// Entries that would be deleted, at least 1.
     pub deletes: usize,
-    /// Entries in the tree before.
-    pub current: usize,
-    /// The most entries within the last ten minutes.
-    pub most: usize,
+    /// The tree before.
+    pub tree: Count,
     /// The source's root holds nothing any more.
     pub empties_root: bool,
     /// What else speaks against the burst.
@@ -153,7 +199,7 @@ impl fmt::Display for Reason {
 
 /// Judges a burst of deletes.
 pub fn judge(guard: &Guard, facts: &Facts) -> Verdict {
-    let Facts { deletes, current, empties_root, .. } = *facts;
+    let Facts { deletes, tree, empties_root, .. } = *facts;
     match facts.doubt {
         Some(Doubt::NewTarget) if !guard.enabled => {}
         Some(doubt) => return Verdict::Hold(Reason::Doubt(doubt)),
@@ -162,7 +208,7 @@ pub fn judge(guard: &Guard, facts: &Facts) -> Verdict {
     if !guard.enabled {
         return Verdict::Go;
     }
-    let most = facts.most.max(current);
+    let counted = tree.low == tree.high;
     let over = |max: usize| {
         let reason = Reason::OverMax { deletes, max };
         match deletes <= max {
@@ -174,15 +220,22 @@ pub fn judge(guard: &Guard, facts: &Facts) -> Verdict {
     match guard.max_delete {
         MaxDelete::Unlimited => Verdict::Go,
         MaxDelete::Count(max) => over(usize::try_from(max).unwrap_or(usize::MAX)),
-        // Saturating, and never negative: the share is clamped.
-        MaxDelete::Percent(share) => over((most as f64 * share.clamp(0.0, 100.0) / 100.0) as usize),
+        MaxDelete::Percent(share) => {
+            // Saturating, and never negative: the share is clamped.
+            let max = (tree.peak as f64 * share.clamp(0.0, 100.0) / 100.0) as usize;
+            if deletes > max && !counted { Verdict::Unknown } else { over(max) }
+        }
         MaxDelete::Half if empties_root => Verdict::Hold(Reason::EmptiesRoot { deletes }),
         MaxDelete::Half => {
-            let left = current.saturating_sub(deletes);
-            if deletes >= FEW && most >= SMALL_TREE && left < most.div_ceil(2) {
-                return Verdict::Hold(Reason::BelowHalf { deletes, left, most });
+            let left = tree.low.saturating_sub(deletes);
+            let most = tree.high.max(tree.peak);
+            if deletes < FEW || most < SMALL_TREE || left >= most.div_ceil(2) {
+                Verdict::Go
+            } else if counted {
+                Verdict::Hold(Reason::BelowHalf { deletes, left, most })
+            } else {
+                Verdict::Unknown
             }
-            Verdict::Go
         }
     }
 }
@@ -195,8 +248,9 @@ mod tests {
         Guard { max_delete, ..Guard::default() }
     }
 
-    fn facts(deletes: usize, current: usize, most: usize, empties_root: bool) -> Facts {
-        Facts { deletes, current, most, empties_root, doubt: None, in_part: false }
+    fn facts(deletes: usize, current: usize, peak: usize, empties_root: bool) -> Facts {
+        let tree = Count::exactly(current, peak);
+        Facts { deletes, tree, empties_root, doubt: None, in_part: false }
     }
 
     fn goes(deletes: usize, current: usize, most: usize, empties: bool) -> bool {
@@ -255,16 +309,52 @@ mod tests {
     }
 
     #[test]
-    fn files_that_come_and_go_do_not_count_and_peaks_are_forgotten() {
+    fn what_events_tell_between_two_walks_never_lets_more_than_half_go_and_holds_nothing() {
+        let start = Instant::now();
+        let mut population = Population::default();
+        let judged = |population: &Population, deletes| {
+            let tree = population.count(start);
+            judge(&guard(MaxDelete::Half), &Facts { tree, ..facts(deletes, 0, 0, false) })
+        };
+        assert_eq!(judged(&population, 10), Verdict::Unknown, "nobody has counted");
+        population.set(1000, start);
+        assert_eq!(judged(&population, 500), Verdict::Go);
+        assert_eq!(
+            judged(&population, 900),
+            Verdict::Hold(Reason::BelowHalf { deletes: 900, left: 100, most: 1000 })
+        );
+        // Saved by a rename ten thousand times: there are a thousand entries still.
+        population.add(10_000);
+        assert_eq!(judged(&population, 900), Verdict::Unknown);
+        population.set(1000, start);
+        assert_eq!(judged(&population, 20), Verdict::Go, "what never was there is no peak");
+        // Came and went in bursts, five hundred at a time.
+        population.add(500);
+        population.remove(500, start);
+        population.add(500);
+        population.remove(500, start);
+        assert_eq!(judged(&population, 20), Verdict::Unknown);
+    }
+
+    #[test]
+    fn the_most_entries_are_remembered_for_ten_minutes() {
         let start = Instant::now();
         let mut population = Population::default();
         population.set(1000, start);
-        for second in 0..60 {
-            population.add(500, start + Duration::from_secs(second));
-            population.remove(500, start + Duration::from_secs(second));
-        }
-        assert_eq!(population.counts(start + Duration::from_secs(60)), (1000, 1500));
-        population.set(1000, start + Duration::from_secs(900));
-        assert_eq!(population.counts(start + Duration::from_secs(900)), (1000, 1000));
+        population.remove(400, start + Duration::from_secs(1));
+        population.set(600, start + Duration::from_secs(2));
+        let at = |secs| population.count(start + Duration::from_secs(secs));
+        assert_eq!(at(60), Count { low: 600, high: 600, peak: 1000 });
+        assert_eq!(at(900), Count { low: 600, high: 600, peak: 600 });
+    }
+
+    #[test]
+    fn of_two_targets_the_one_that_knows_more_is_believed() {
+        let one = Count { low: 400, high: 1000, peak: 900 };
+        assert_eq!(one.or(Count::UNKNOWN), one);
+        assert_eq!(
+            one.or(Count { low: 500, high: 2000, peak: 800 }),
+            Count { low: 500, high: 2000, peak: 900 }
+        );
     }
 }

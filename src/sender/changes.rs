@@ -193,7 +193,7 @@ impl Session {
         let kind = entry.attrs.meta.kind;
         // A rename of a directory above may have taken it to where a filter leaves it out.
         let offered = parcel.lane == Lane::Bulk || self.shared.offers(&path, kind == Kind::Dir);
-        if !offered || !self.shared.mask.carries(kind) {
+        if !offered || !self.shared.mask.carries(kind) || self.shared.is_beyond(&path) {
             return Ok(());
         }
         let rules = &self.shared.rules;
@@ -265,6 +265,9 @@ impl Session {
             self.keep(parcel);
             return Ok(());
         }
+        if self.shared.options.dry_run {
+            return self.would_send(&path, &entry, scope);
+        }
         if several {
             // Until it was: should the name go before, another one is read.
             self.shared.links().mark(entry.id, &path, true);
@@ -277,6 +280,21 @@ impl Session {
             return Ok(());
         }
         self.send_small(path, scope, parcel)
+    }
+
+    /// Tells of a file that would be sent, and reads none of it.
+    fn would_send(&mut self, path: &RelPath, entry: &Entry, scope: Scope) -> Done {
+        let counters = &self.shared.status.counters;
+        Counters::add(&counters.files, 1);
+        Counters::add(&counters.file_bytes, entry.attrs.meta.size);
+        Counters::add(&counters.created, u64::from(scope == Scope::Absent));
+        if entry.nlink > 1 && self.shared.mask.hard_links {
+            let sent =
+                Sent { version: entry.version(), began: Instant::now(), hash: [0; 32], provisional: 0 };
+            self.begin_group(path, entry, sent)?;
+        }
+        self.itemize(path, entry.clone(), scope);
+        Ok(())
     }
 
     pub(super) fn send_attrs(&mut self, path: &RelPath, entry: Entry) -> Done {
@@ -428,10 +446,21 @@ impl Session {
             && source.is_in_place()
     }
 
+    /// Whether a pass has found that what the target has may be deleted though the source has the same: the
+    /// rules hide it (`H`, `--delete-excluded`).
+    fn is_hidden(&self, path: &RelPath, expected: &Identity) -> bool {
+        let source = &self.shared.source;
+        let there = source.entry(path, &Mask::nothing()).ok().flatten();
+        let hidden = |is_dir| self.shared.filter.excludes(path, is_dir);
+        matches!(expected, Identity::Exactly(..))
+            && there.is_some_and(|entry| hidden(entry.attrs.meta.kind == Kind::Dir))
+            && source.is_in_place()
+    }
+
     pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
-            Ok(false) if self.is_another(path, expected) => {}
+            Ok(false) if self.is_another(path, expected) || self.is_hidden(path, expected) => {}
             // Of an exchange with a name that nobody watches, the half that takes away comes last.
             Ok(false) => {
                 if self.shared.source.is_in_place() {
@@ -444,7 +473,7 @@ impl Session {
                 return Ok(());
             }
         }
-        if self.shared.is_unmounted_above(path) {
+        if self.shared.is_unmounted_above(path) || self.shared.is_beyond(path) {
             return Ok(());
         }
         self.abandon_jobs_below(path)?;

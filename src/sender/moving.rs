@@ -12,6 +12,10 @@ use crate::tree::{Kind, Mask, RelPath};
 impl Session {
     /// Sends a rename, or has both names compared.
     pub(super) fn send_move(&mut self, (from, to): (RelPath, RelPath), dir: bool, parcel: Parcel) -> Done {
+        // A rename never crosses filesystems: both names lie on the other one.
+        if self.shared.is_beyond(&to) {
+            return Ok(());
+        }
         // Neither what the target keeps of its own nor what is left out is to move along.
         let parts = dir && !self.shared.filter.is_same_below(&from, &to);
         if parcel.lane == Lane::Live && (parts || self.shared.rules.selects()) {

@@ -1,5 +1,6 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
+mod deletes;
 mod linked;
 mod mounts;
 mod moves;
@@ -21,13 +22,13 @@ use super::replies::{PassInbox, PassReply};
 use super::shared::Shared;
 use super::source::is_absence;
 use super::status::Failure;
-use crate::batch::{Change, ChangeKind, Identity, Scope};
+use crate::batch::{Change, ChangeKind, Scope};
 use crate::config::Verify;
 use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
-use crate::reconcile::{Difference, Doubt, Facts, Verdict, compare, in_rsyncs_order, judge};
+use crate::reconcile::{Difference, compare};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
@@ -44,6 +45,9 @@ struct Moot;
 enum Task {
     /// Both sides have it.
     Compare,
+    /// As [`Task::Compare`], and on the target it lies on another filesystem (`-x`): what the source lacks
+    /// there stays.
+    Keep,
     /// The source lacks it, or has something else there: all of it goes.
     Empty,
 }
@@ -65,6 +69,8 @@ struct Pass {
     deletes: Vec<Change>,
     /// What takes the place of directories once they are empty.
     after_deletes: Vec<Change>,
+    /// Directories of the target that cannot be deleted, since something in them stays.
+    staying: HashSet<RelPath>,
     /// Moves are looked for, among these.
     moves: Option<Moves>,
     /// What was mounted and is not: nothing is known of what belongs there.
@@ -107,6 +113,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         local: Scan::default(),
         deletes: Vec::new(),
         after_deletes: Vec::new(),
+        staying: HashSet::new(),
         moves: None,
         unmounted: Vec::new(),
         root_unmounted: false,
@@ -169,17 +176,26 @@ impl Pass {
         if let Some(files) = self.shared.options.sync.selection.files_from.clone() {
             return self.only(&files);
         }
+        let entries = self.compare_top()?;
+        self.send_deletes(entries)
+    }
+
+    /// Compares the subtree at the top, and returns how many entries the target has there. Deletes are noted.
+    fn compare_top(&mut self) -> Result<u64, Moot> {
         let options = ScanOptions { checksum: self.options.checksum, recursive: self.options.recursive };
         self.send(&ToReceiver::Scan { pass: self.id, top: self.top.clone(), options })?;
         self.flush()?;
         // The target's walk may go on meanwhile.
         self.began = self.shared.gate.pass().then(Instant::now).ok_or(Moot)?;
+        if self.shared.is_beyond(&self.top) {
+            return self.reply().map(|_| 0);
+        }
         let root = self.shared.source.root();
         let sought = self.shared.view.seeking();
         self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
-        self.summary.entries = self.local.entries;
-        self.summary.kinds = self.local.kinds;
-        self.summary.bytes = self.local.bytes;
+        self.summary.entries += self.local.entries;
+        self.summary.kinds.add_all(&self.local.kinds);
+        self.summary.bytes += self.local.bytes;
         self.note_links();
         self.look_at_sought(&sought)?;
         self.look_at_mounts()?;
@@ -190,6 +206,9 @@ impl Pass {
         }
         let PassReply::Scanned { top, links, entries, problems } = self.reply()? else { return Err(Moot) };
         for (path, errno) in &problems {
+            // Nobody knows whether it can be deleted.
+            self.staying.insert(path.clone());
+            self.stays(path);
             if !is_absence(&std::io::Error::from_raw_os_error(*errno)) {
                 self.unreadable(path, *errno, true);
             }
@@ -201,7 +220,10 @@ impl Pass {
         if links_differ {
             self.link_differences(&news)?;
         }
-        self.send_deletes(entries)
+        if let Some(moves) = self.moves.take() {
+            self.deletes.retain(|change| !moves.is_taken(change.kind.path()));
+        }
+        Ok(entries)
     }
 
     fn reply(&self) -> Result<PassReply, Moot> {
@@ -217,7 +239,7 @@ impl Pass {
             (None, None) => Ok(()),
             (None, Some(_)) if unreadable || self.top.is_root() => Ok(()),
             (None, Some(theirs)) => {
-                self.extra(&self.top.clone(), &theirs).and_then(|tasks| self.descend(tasks))
+                self.extra(&self.top.clone(), &theirs, false).and_then(|tasks| self.descend(tasks))
             }
             // A root that the target has just made is like the source's, whatever stays away from it.
             (Some(ours), None) if self.shared.rules.existing && self.top.is_root() => {
@@ -279,9 +301,11 @@ impl Pass {
                         self.missing_below(&path, source)?;
                     }
                 }
-                Difference::Below(..) => {
-                    if self.options.recursive || path == self.top {
-                        tasks.push((path, Task::Compare));
+                Difference::Below(source, target) => {
+                    let enters = self.options.recursive || path == self.top;
+                    if enters && !scan::stops_at(&self.shared.source.root(), &self.options, source) {
+                        let task = if self.is_mount(target) { Task::Keep } else { Task::Compare };
+                        tasks.push((path, task));
                     }
                 }
                 Difference::Retyped { target, .. } => {
@@ -295,34 +319,11 @@ impl Pass {
                 }
                 Difference::Extra(entry) => match &mut self.moves {
                     Some(moves) if moves.has_room() => moves.spare.push((path, entry.clone())),
-                    _ => tasks.extend(self.extra(&path, entry)?),
+                    _ => tasks.extend(self.extra(&path, entry, false)?),
                 },
             }
         }
         Ok(tasks)
-    }
-
-    /// Notes that the source lacks an entry; a directory is to be emptied first.
-    fn extra(&mut self, path: &RelPath, entry: &Entry) -> Result<Vec<(RelPath, Task)>, Moot> {
-        if !self.shared.options.sync.delete.in_passes() {
-            return Ok(Vec::new());
-        }
-        let meta = &entry.attrs.meta;
-        if self.options.filter.protects_entry(path, meta.kind == Kind::Dir) {
-            return Ok(Vec::new());
-        }
-        if self.unmounted.iter().any(|lost| path.is_within(lost) || lost.is_within(path)) {
-            return Ok(Vec::new());
-        }
-        if self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {
-            return Ok(Vec::new());
-        }
-        let kind = ChangeKind::Delete {
-            path: path.clone(),
-            expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
-        };
-        self.deletes.push(Change { since: self.since, kind });
-        Ok(if meta.kind == Kind::Dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
     }
 
     /// Hands an entry on that the target lacks, and everything below it.
@@ -441,7 +442,7 @@ impl Pass {
     }
 
     /// Takes in the pieces of one listing.
-    fn listing(&self, dir: &RelPath) -> Result<Vec<Entry>, Moot> {
+    fn listing(&mut self, dir: &RelPath) -> Result<Vec<Entry>, Moot> {
         let mut entries = Vec::new();
         loop {
             let PassReply::Listing(Listing { dir: of, entries: piece, last, errno, .. }) = self.reply()?
@@ -453,6 +454,8 @@ impl Pass {
             }
             if errno != 0 && !is_absence(&std::io::Error::from_raw_os_error(errno)) {
                 self.unreadable(dir, errno, true);
+                self.staying.insert(dir.clone());
+                self.stays(dir);
             }
             entries.extend(piece);
             if entries.len() > LISTING_MAX {
@@ -477,12 +480,12 @@ impl Pass {
         if matches!(task, Task::Empty) {
             let mut tasks = Vec::new();
             for entry in &theirs {
-                tasks.extend(self.extra(&dir.join(&entry.name), entry)?);
+                tasks.extend(self.extra(&dir.join(&entry.name), entry, true)?);
             }
             return Ok(tasks);
         }
         let root = self.shared.source.root();
-        let ours = match scan::list(&root, dir, &self.options, &self.shared.view) {
+        let mut ours = match scan::list(&root, dir, &self.options, &self.shared.view) {
             Ok(ours) => ours,
             // Gone since: the event that says so has come or will.
             Err(error) if is_absence(&error) => return Ok(Vec::new()),
@@ -492,110 +495,15 @@ impl Pass {
                 return Ok(Vec::new());
             }
         };
-        let mut entries = ours.entries;
+        let mut entries = std::mem::take(&mut ours.entries);
         for entry in &mut entries {
             entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
         }
         let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
-        theirs.retain(|entry| !unreadable.contains(&entry.name));
+        theirs.retain(|entry| !unreadable.contains(&entry.name) && !ours.not_kept.contains(&entry.name));
+        if matches!(task, Task::Keep) {
+            theirs.retain(|entry| entries.binary_search_by(|ours| ours.name.cmp(&entry.name)).is_ok());
+        }
         self.differences(Some(dir), &entries, &theirs)
     }
-
-    /// Judges the deletes as one burst, and sends or holds them.
-    fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
-        let mut deletes = std::mem::take(&mut self.deletes);
-        if let Some(moves) = &self.moves {
-            deletes.retain(|change| !moves.is_taken(change.kind.path()));
-        }
-        // Children before their parents.
-        deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
-        let verdict = match deletes.len() {
-            0 => Verdict::Go,
-            count => judge(&self.shared.options.sync.guard, &self.facts(count, target_entries)),
-        };
-        match verdict {
-            Verdict::Go => {}
-            Verdict::Hold(reason) => {
-                self.hold(deletes, reason.to_string());
-                return Ok(());
-            }
-            Verdict::Part(most, reason) => {
-                deletes = in_rsyncs_order(deletes, is_of_dir);
-                let rest = deletes.split_off(most.min(deletes.len()));
-                self.leave_in_the_way(&rest);
-                self.hold(rest, reason.to_string());
-            }
-        }
-        if !deletes.is_empty() {
-            self.summary.deletes = deletes.len() as u64;
-            self.shared.status.went(deletes.len(), Instant::now());
-            for change in deletes {
-                self.push(change)?;
-            }
-        }
-        if self.top.is_root() {
-            if self.summary.held == 0 {
-                self.shared.held.take();
-            }
-            let options = &self.shared.options;
-            let keeps = options.live && !options.dry_run;
-            if self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
-                self.send(&ToReceiver::Adopt)?;
-            }
-        }
-        for change in std::mem::take(&mut self.after_deletes) {
-            self.push(change)?;
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, deletes: Vec<Change>, reason: String) {
-        let count = deletes.len() as u64;
-        self.summary.held = count;
-        self.shared.held.hold(&self.top, reason.clone(), deletes);
-        self.shared.notice(&Notice::Held { count, reason });
-    }
-
-    /// Gives up what is to take the place of directories that are not emptied.
-    fn leave_in_the_way(&mut self, stay: &[Change]) {
-        let shared = &self.shared;
-        let since = self.since;
-        self.after_deletes.retain(|change| {
-            let path = change.kind.path();
-            let full = stay.iter().any(|stays| stays.kind.path().is_within(path));
-            if full {
-                let (operation, errno) = ("replace", libc::ENOTEMPTY);
-                let failure = Failure { operation, errno, on_target: true, unseen: false, since };
-                shared.problem(path, failure);
-            }
-            !full
-        });
-    }
-
-    /// Gathers what the guard judges by.
-    fn facts(&self, deletes: usize, target_entries: u64) -> Facts {
-        let options = &self.shared.options;
-        let doubt = if !self.shared.source.is_in_place() {
-            Some(Doubt::RootReplaced)
-        } else if self.root_unmounted {
-            Some(Doubt::RootUnmounted)
-        } else if options.live && self.shared.strange.load(Ordering::Acquire) {
-            Some(Doubt::NewTarget)
-        } else {
-            None
-        };
-        let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
-        let (current, most, empties_root) = if self.top.is_root() {
-            (all, all, self.local.entries == 0)
-        } else {
-            // The whole tree is judged, of which this is a part.
-            let (current, most) = self.shared.status.population(Instant::now());
-            (current.max(all), most.max(all), self.shared.source.is_empty())
-        };
-        Facts { deletes, current, most, empties_root, doubt, in_part: !options.live }
-    }
-}
-
-fn is_of_dir(change: &Change) -> bool {
-    matches!(&change.kind, ChangeKind::Delete { expected, .. } if expected.is_dir())
 }

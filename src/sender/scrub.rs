@@ -163,7 +163,9 @@ impl Reader {
             let root = self.shared.source.root();
             // What cannot be read is told by the passes.
             let Ok(ours) = scan::list(&root, &dir, &options, &self.shared.view) else { continue };
-            let dirs = ours.entries.iter().filter(|entry| entry.attrs.meta.kind == Kind::Dir);
+            let dirs = ours.entries.iter().filter(|entry| {
+                entry.attrs.meta.kind == Kind::Dir && !scan::stops_at(&root, &options, entry)
+            });
             waiting.extend(dirs.rev().map(|entry| dir.join(&entry.name)));
             if done.is_none_or(|done| dir.components().gt(done.components())) {
                 let files = self.prove_dir(&dir, &ours.entries)?;

@@ -100,7 +100,9 @@ impl Shared {
         let named = |file: &Vec<u8>| {
             let names: Vec<&[u8]> =
                 file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
-            RelPath::new(names.join(&b'/')).is_ok_and(|file| file.is_within(path))
+            let is_listed =
+                |file: RelPath| file.is_within(path) || (selection.recursive && path.is_within(&file));
+            RelPath::new(names.join(&b'/')).is_ok_and(is_listed)
         };
         !crate::scan::is_own(path)
             && !self.filter.excludes(path, dir)
@@ -139,6 +141,11 @@ impl Shared {
         let size = if meta.kind == Kind::File { meta.size } else { 0 };
         // Who receives without the right to give files away owns them all.
         Need { size, owner: if self.mask.owner { meta.uid } else { 0 } }
+    }
+
+    /// Whether a path lies on another filesystem than the source's root and is left out for it (`-x`).
+    pub fn is_beyond(&self, path: &RelPath) -> bool {
+        self.options.sync.selection.one_file_system && self.source.is_beyond(path)
     }
 
     /// Records a failure of a path, and tells of it once.

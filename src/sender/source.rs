@@ -183,6 +183,22 @@ impl Source {
         Some(dev(path)? != dev(&path.parent()?)?)
     }
 
+    /// Whether a path lies below a mount point, on another filesystem than the root. The mount point itself
+    /// does not.
+    pub(super) fn is_beyond(&self, path: &RelPath) -> bool {
+        let root = self.root();
+        let Ok(home) = root.id() else { return false };
+        let mut above = path.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            match root.place(&dir) {
+                Ok(fd) => return rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_dev != home.dev),
+                Err(error) if is_absence(&error) => above = dir.parent(),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// Opens the current version of a regular file. A version whose reading began after `issued` has
     /// seen every event behind a change of that moment and is shared between targets.
     ///

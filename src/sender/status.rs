@@ -10,7 +10,7 @@ use super::scrubbed::Scrubbed;
 use crate::batch::{ChangeKind, Scope};
 use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
-use crate::reconcile::Population;
+use crate::reconcile::{Count, Population};
 use crate::tree::RelPath;
 
 /// Problems that are kept one by one; more collapse into a count.
@@ -464,8 +464,8 @@ impl TargetStatus {
     }
 
     /// Notes that entries have come to the tree.
-    pub fn came(&self, entries: usize, at: Instant) {
-        self.people().add(entries, at);
+    pub fn came(&self, entries: usize) {
+        self.people().add(entries);
     }
 
     /// Notes that entries are removed from the target.
@@ -473,10 +473,9 @@ impl TargetStatus {
         self.people().remove(entries, at);
     }
 
-    /// Returns about how many entries the tree holds, and the most that it held within ten minutes. Passes
-    /// count, events tell of some of what comes and goes in between.
-    pub fn population(&self, now: Instant) -> (usize, usize) {
-        self.people().counts(now)
+    /// Returns how many entries the tree holds, as far as that is known.
+    pub fn population(&self, now: Instant) -> Count {
+        self.people().count(now)
     }
 
     /// Notes the end of a pass over the whole tree.

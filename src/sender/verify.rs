@@ -238,23 +238,38 @@ impl Both<'_> {
         }
         let mut findings = Vec::new();
         let ours = if sides == Sides::Target { Vec::new() } else { self.list(dir, &mut findings) };
-        let theirs = if sides == Sides::Source { Vec::new() } else { self.listing(dir, &mut findings)? };
+        let mut theirs = if sides == Sides::Source { Vec::new() } else { self.listing(dir, &mut findings)? };
+        // What a filter protects and what the mirror does not keep is no part of it.
+        let options = &self.options;
+        theirs.retain(|entry| {
+            let (kind, path) = (entry.attrs.meta.kind, dir.join(&entry.name));
+            let stays = options.filter.protects_entry(&path, kind == Kind::Dir);
+            let here = ours.binary_search_by(|ours| ours.name.cmp(&entry.name)).is_ok();
+            options.mask.carries(kind) && (here || !stays)
+        });
         let mut below = Vec::new();
+        // Below a mount point neither side has anything that is compared.
+        let root = self.source.root();
+        let ours_stops = |entry: &Entry| scan::stops_at(&root, &self.options, entry);
+        let theirs_stops = |entry: &Entry| self.options.one_file_system && entry.digest.is_none();
         for difference in compare(&ours, &theirs, &self.options.mask, &Rules::default()) {
             let (entry, nature, more) = match difference {
                 Difference::Missing(entry) => (
                     entry,
                     Some(Nature::Missing(entry.attrs.meta.kind)),
-                    is_dir(entry).then_some(Sides::Source),
+                    (is_dir(entry) && !ours_stops(entry)).then_some(Sides::Source),
                 ),
+                Difference::Extra(entry) if is_dir(entry) && theirs_stops(entry) => continue,
                 Difference::Extra(entry) => (
                     entry,
                     Some(Nature::Extra(entry.attrs.meta.kind)),
                     is_dir(entry).then_some(Sides::Target),
                 ),
+                Difference::Below(ours, theirs) if ours_stops(ours) || theirs_stops(theirs) => continue,
                 Difference::Below(entry, _) => (entry, None, Some(Sides::Both)),
                 Difference::Changed { source, target, .. } => {
-                    let more = is_dir(source).then_some(Sides::Source).filter(|_| !is_dir(target));
+                    let enters = is_dir(source) && !is_dir(target) && !ours_stops(source);
+                    let more = enters.then_some(Sides::Source);
                     (source, Some(nature(source, target)), more)
                 }
                 Difference::Retyped { source, target } => {

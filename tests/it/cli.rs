@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use crate::support::command::{Background, Environment, Outcome};
 use crate::support::tree::{Comparison, Upload, assert_same, copy_tree, set_times};
 
+mod removal;
+
 /// A time long past, so that no rule about fresh stamps applies.
 const OLD: i64 = 1_600_000_000;
 
@@ -241,6 +243,85 @@ fn dry_run_changes_nothing_and_prints_what_rsync_would() {
     assert!(speil.iter().any(|line| line.starts_with("*deleting")), "{speil:?}");
 }
 
+/// What is read of the entries of a directory while this lives.
+struct Reads(std::os::fd::OwnedFd);
+
+impl Reads {
+    fn of(dir: &Path) -> Self {
+        use rustix::fs::inotify;
+        let queue = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&queue, dir, inotify::WatchFlags::ACCESS).unwrap();
+        Self(queue)
+    }
+
+    fn names(self) -> Vec<String> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = rustix::fs::inotify::Reader::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Ok(event) = events.next() {
+            let of_dir = event.events().contains(rustix::fs::inotify::ReadFlags::ISDIR);
+            names.extend(
+                event.file_name().filter(|_| !of_dir).map(|name| name.to_string_lossy().into_owned()),
+            );
+        }
+        names
+    }
+}
+
+#[test]
+fn a_dry_run_reads_no_file_and_tells_the_figures_of_rsync() {
+    let trees = Trees::with_differences();
+    fs::write(trees.source().join("large"), vec![b'x'; 3 << 20]).unwrap();
+    // What a pass would take for the same file under another name.
+    write(&trees.source().join("renamed"), "the source lacks it", OLD);
+    let figures = |outcome: &Outcome| -> Vec<String> {
+        let lines = outcome.stdout.lines().filter(|line| line.contains("file") && !line.contains("list"));
+        lines.map(str::to_owned).collect()
+    };
+    let options = ["-aHn", "--delete", "--stats"];
+    let reads = Reads::of(&trees.source());
+    let speil = trees.sync(&options);
+    assert_eq!(reads.names(), Vec::<String>::new(), "{speil:?}");
+    assert_eq!(figures(&speil), figures(&trees.rsync(&options, &trees.target())));
+    let reads = Reads::of(&trees.source());
+    assert_eq!(trees.sync(&["-aH"]).code(), 0);
+    assert!(reads.names().contains(&"large".to_owned()), "the watch sees what is read");
+}
+
+#[test]
+fn the_log_file_has_each_change_and_local_times_as_rsyncs() {
+    let trees = Trees::with_differences();
+    let before = trees.dir.path().join("before");
+    copy_tree(&trees.target(), &before).unwrap();
+    for options in [&["-a", "--delete"][..], &["-av", "--delete"]] {
+        let logged = |program: &str, target: &Path| -> Vec<String> {
+            fs::remove_dir_all(target).unwrap_or_default();
+            copy_tree(&before, target).unwrap();
+            let log = trees.dir.path().join(format!("log of {program}"));
+            let _ = fs::remove_file(&log);
+            let mut command =
+                if program == "rsync" { trees.env.command(program) } else { trees.env.speil(["sync"]) };
+            command.env("TZ", "XXX-11:30").args(options).arg(format!("--log-file={}", log.display()));
+            command.arg(format!("{}/", trees.source().display())).arg(target);
+            let outcome = Background::spawn(command).wait();
+            assert_eq!(outcome.code(), 0, "{outcome:?}");
+            fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect()
+        };
+        let changes = |log: &[String]| {
+            let texts = log.iter().filter_map(|line| line.split_once("] ").map(|(_, text)| text.to_owned()));
+            let mut texts: Vec<String> = texts.filter(|text| text.get(11..12) == Some(" ")).collect();
+            texts.sort();
+            texts
+        };
+        let hour = |log: &[String]| log[0].split_once(':').unwrap().0.to_owned();
+        let (first, speil) = (logged("rsync", &trees.beside()), logged("speil", &trees.target()));
+        let last = logged("rsync", &trees.beside());
+        assert_eq!(changes(&speil), changes(&first), "{options:?}");
+        assert!([hour(&first), hour(&last)].contains(&hour(&speil)), "{first:?} {speil:?}");
+        assert!(speil.iter().any(|line| line.contains("] sent ")), "{speil:?}");
+    }
+}
+
 #[test]
 fn a_dry_run_onto_what_does_not_exist_yet_says_what_would_come() {
     let trees = Trees::with_differences();
@@ -317,42 +398,6 @@ fn listed_path_that_is_missing_is_told_and_the_others_are_sent() {
     assert_eq!(outcome.code(), 23, "{outcome:?}");
     assert!(outcome.stderr.contains("missing"), "{outcome:?}");
     assert!(trees.target().join("new.txt").exists());
-}
-
-#[test]
-fn of_more_deletes_than_allowed_the_same_are_carried_out_as_in_rsync() {
-    for (limit, code) in
-        [("-1", 25), ("-7", 25), ("0", 25), ("1", 25), ("3", 25), ("7", 25), ("11", 25), ("12", 0)]
-    {
-        let trees = Trees::new();
-        write(&trees.source().join("kept/new"), "new", OLD);
-        for name in ["a", "b", "d/x", "d/y", "d/e/z", "kept/x", "kept/y/f", "kept.d/g"] {
-            write(&trees.target().join(name), "the source lacks it", OLD);
-        }
-        copy_tree(&trees.target(), &trees.beside()).unwrap();
-        let options = ["-r", "--delete", &format!("--max-delete={limit}")];
-        let rsync = trees.rsync(&options, &trees.beside());
-        let speil = trees.sync(&options);
-        assert_eq!((speil.code(), rsync.code()), (code, code), "{limit}: {speil:?} {rsync:?}");
-        let contents = Comparison { times: false, ..Comparison::default() };
-        let differences = contents.compare(&trees.target(), &trees.beside());
-        assert!(differences.is_empty(), "{limit}: {differences:?} {speil:?} {rsync:?}");
-        assert_eq!(speil.stderr.contains("--max-delete"), code == 25, "{speil:?}");
-    }
-}
-
-#[test]
-fn a_directory_that_a_limit_leaves_full_is_not_replaced() {
-    let trees = Trees::new();
-    write(&trees.source().join("d"), "a file", OLD);
-    write(&trees.target().join("d/x"), "in the way", OLD);
-    copy_tree(&trees.target(), &trees.beside()).unwrap();
-    let options = ["-a", "--delete", "--max-delete=0"];
-    assert_eq!(trees.rsync(&options, &trees.beside()).code(), 23);
-    let speil = trees.sync(&options);
-    assert_eq!(speil.code(), 23, "{speil:?}");
-    assert!(speil.stderr.contains("replace \"d\": directory not empty"), "{speil:?}");
-    assert!(trees.target().join("d/x").exists());
 }
 
 #[test]

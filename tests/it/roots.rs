@@ -126,6 +126,53 @@ fn a_mount_that_comes_is_mirrored_and_one_that_goes_deletes_nothing_below_it() {
 }
 
 #[test]
+fn one_file_system_leaves_a_mount_that_comes_alone_and_what_the_target_has_below_it() {
+    if !is_root() {
+        return;
+    }
+    for watch in ["inotify", "notify"] {
+        let stand = Stand::new();
+        let (inside, target) = (stand.source().join("media"), stand.target("standby"));
+        fs::create_dir_all(inside.join("below")).unwrap();
+        fs::create_dir_all(target.join("data")).unwrap();
+        fs::create_dir(stand.source().join("data")).unwrap();
+        fs::write(stand.source().join("data/one"), "one").unwrap();
+        let volume = Mount::tmpfs(&target.join("data"), "1m");
+        fs::write(target.join("data/own"), "the standby's own").unwrap();
+        let watch = format!("--watch={watch}");
+        let mirror = stand.mirror(&["standby"], &["-x", "--reconcile-interval=never", &watch]);
+        fs::write(target.join("media/own"), "the standby's own").unwrap();
+        let settled = |context: &str| {
+            let control = format!("--control={}", stand.control().display());
+            stand.environment.run(["wait", "--timeout=60s", &control]).succeeded();
+            stand.environment.run(["reconcile", &control]).succeeded();
+            stand.environment.run(["wait", "--timeout=60s", &control]).succeeded();
+            for own in ["media/own", "data/own"] {
+                assert!(target.join(own).exists(), "{context}: {own} {:?}", mirror.stderr());
+            }
+            assert!(!target.join("media/film").exists(), "{context}: {:?}", mirror.stderr());
+        };
+        let mount = Mount::tmpfs(&inside, "1m");
+        fs::write(inside.join("film"), "beyond").unwrap();
+        settled("mounted");
+        fs::rename(inside.join("film"), inside.join("own")).unwrap();
+        fs::remove_file(inside.join("own")).unwrap();
+        fs::write(inside.join("film"), "beyond").unwrap();
+        settled("edited");
+        // On the target's mount what is sent arrives, and nothing is deleted.
+        fs::write(stand.source().join("data/two"), "two").unwrap();
+        fs::remove_file(stand.source().join("data/one")).unwrap();
+        eventually("what is sent into a mount", || target.join("data/two").exists());
+        settled("on the target");
+        assert!(target.join("data/one").exists(), "as rsync, which deletes nothing there");
+        fs::remove_dir_all(stand.source().join("data")).unwrap();
+        settled("the source lacks what is mounted");
+        drop((mount, volume));
+        mirror.terminate();
+    }
+}
+
+#[test]
 fn the_portable_backend_converges_under_adversarial_edits() {
     backend("notify", 600);
 }

@@ -163,6 +163,32 @@ fn missing(
 }
 
 #[test]
+fn directories_that_cannot_go_are_neither_held_nor_waited_for() {
+    let stand = Stand::new();
+    let target = stand.target("standby");
+    let dirs = |from: usize| (from..from + 4).map(|n| format!("d{n}"));
+    dirs(0).chain(dirs(4)).for_each(|dir| std::fs::create_dir(stand.source().join(dir)).unwrap());
+    std::fs::write(stand.source().join("kept"), "").unwrap();
+    let daemon = stand.run(&["standby"], "exclude = { \"*.keep\" }, maxDelete = 5", "");
+    dirs(0).chain(dirs(4)).for_each(|dir| std::fs::write(target.join(dir).join("x.keep"), "").unwrap());
+    let control = format!("--control={}", stand.control().display());
+    let wait = || stand.environment.run(["wait", "--timeout=60s", &control]).succeeded();
+    for from in [0, 4] {
+        dirs(from).for_each(|dir| std::fs::remove_dir(stand.source().join(dir)).unwrap());
+        wait();
+    }
+    // Eight directories that the source lacks, where five deletes are allowed.
+    stand.environment.run(["reconcile", &control]).succeeded();
+    wait();
+    let status = stand.environment.run(["status", "--json", &control]).succeeded();
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    let of_target = &status["syncs"][0]["targets"][0];
+    assert_eq!((&of_target["held"], &of_target["problems"]), (&0.into(), &serde_json::json!([])), "{status}");
+    assert!(dirs(0).chain(dirs(4)).all(|dir| target.join(dir).join("x.keep").exists()));
+    daemon.terminate();
+}
+
+#[test]
 fn what_was_written_before_a_wait_is_on_the_target_when_it_returns_whatever_others_write() {
     written_before_a_wait("inotify");
 }

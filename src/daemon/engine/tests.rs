@@ -9,7 +9,7 @@ fn path(text: &str) -> RelPath {
 
 /// An engine at work, with one target that nobody serves.
 struct Stage {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     mailbox: Arc<Mailbox>,
     inlet: Arc<Inlet>,
     input: crossbeam_channel::Sender<Input>,
@@ -38,16 +38,21 @@ impl Stage {
         let source = Source::open(&sync.source, 1).unwrap();
         let engine = Engine::new(&sync, &source, &[running], Arc::new(Silent), Arc::clone(&inlet));
         let engine = Some(std::thread::spawn(move || engine.run(&inputs)));
-        Self { _dir: dir, mailbox, inlet, input, engine }
+        Self { dir, mailbox, inlet, input, engine }
     }
 
-    /// Ends the engine, and returns the paths of the updates that it has handed out.
-    fn updates(mut self) -> Vec<RelPath> {
+    /// Ends the engine, and returns what it has handed out.
+    fn changes(mut self) -> Vec<ChangeKind> {
         self.input.send(Input::Stop).unwrap();
         self.engine.take().unwrap().join().unwrap();
-        let parcels = self.mailbox.take(Lane::Live, 100).into_iter();
-        let updates = parcels.filter(|parcel| matches!(parcel.change.kind, ChangeKind::Update { .. }));
-        updates.map(|parcel| parcel.change.kind.path().clone()).collect()
+        self.mailbox.take(Lane::Live, 1000).into_iter().map(|parcel| parcel.change.kind).collect()
+    }
+
+    /// The same, the paths of the updates alone.
+    fn updates(self) -> Vec<RelPath> {
+        let changes = self.changes().into_iter();
+        let updates = changes.filter(|change| matches!(change, ChangeKind::Update { .. }));
+        updates.map(|change| change.path().clone()).collect()
     }
 }
 
@@ -64,6 +69,18 @@ fn what_comes_back_under_a_name_that_was_renamed_meanwhile_is_looked_at_under_th
     assert!(has("e/busy") && has("e/open"), "{updates:?}");
     // Nobody knows whether something else stands there by now.
     assert!(has("d/busy") && has("d/open"), "{updates:?}");
+}
+
+#[test]
+fn a_large_burst_in_a_tree_that_nobody_has_counted_is_left_to_a_pass() {
+    let stage = Stage::new();
+    std::fs::write(stage.dir.path().join("source/left"), "").unwrap();
+    let at = Instant::now();
+    let deletes =
+        (0..200).map(|n| Event { at, kind: EventKind::Delete { path: path(&format!("f{n}")), dir: false } });
+    stage.inlet.events(deletes.collect());
+    let reason = RescanReason::Mismatch;
+    assert_eq!(stage.changes(), [ChangeKind::Rescan { path: RelPath::root(), reason }]);
 }
 
 #[test]

@@ -55,7 +55,10 @@ impl Pass {
         // What is left are links on the target that the source does not have; what it lacks altogether is
         // deleted or stays.
         let source = &self.shared.source;
-        wrong.extend(theirs.into_keys().filter(|name| !source.vanished(name).unwrap_or(false)));
+        let offered = |name: &RelPath| self.shared.offers(name, false);
+        wrong.extend(
+            theirs.into_keys().filter(|name| offered(name) && !source.vanished(name).unwrap_or(false)),
+        );
         for path in wrong {
             self.update(path, Scope::Content, None)?;
         }

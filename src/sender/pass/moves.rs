@@ -171,7 +171,9 @@ impl Pass {
     pub(super) fn looks_for_moves(&self) -> bool {
         let options = &self.shared.options;
         let strange = options.live && self.shared.strange.load(Ordering::Acquire);
-        options.sync.delete.in_passes() && !self.shared.rules.may_differ() && !strange
+        // A dry run reads no content that it is not asked to compare, and a move is proved by contents.
+        let reads = !options.dry_run || self.options.checksum;
+        reads && options.sync.delete.in_passes() && !self.shared.rules.may_differ() && !strange
     }
 
     /// Hands on what was put off: as renames what has moved, else as missing and spare. Returns the new
@@ -186,7 +188,7 @@ impl Pass {
         // All together: one after the other each would cost round trips of its own.
         let mut tasks = Vec::new();
         for (path, entry) in &spare {
-            tasks.extend(self.extra(path, entry)?);
+            tasks.extend(self.extra(path, entry, false)?);
         }
         self.descend(tasks)?;
         self.settle_left()?;
@@ -207,7 +209,8 @@ impl Pass {
     /// Notes as spare what was found a name and does not move to it.
     pub(super) fn settle_left(&mut self) -> Result<(), Moot> {
         while let Some((path, entry)) = self.moves.as_mut().and_then(|moves| moves.left.pop()) {
-            let tasks = self.extra(&path, &entry)?;
+            // It was not protected when it was found a name.
+            let tasks = self.extra(&path, &entry, true)?;
             self.descend(tasks)?;
         }
         Ok(())

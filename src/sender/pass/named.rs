@@ -1,6 +1,6 @@
 //! A pass over the paths that `--files-from` names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use super::super::status::Failure;
@@ -8,10 +8,12 @@ use super::{Moot, Pass, PassReply};
 use crate::error::errno_of;
 use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
-use crate::tree::{Entry, Kind, RelPath};
+use crate::tree::{Entry, Kind, Mask, RelPath};
 
 impl Pass {
-    /// Compares the named paths and nothing else; deletes nothing.
+    /// Compares the named paths and the directories on the way to them; with `-r` whole directories, and what
+    /// the source lacks in those is deleted. The filters hold for what is named as for all else, but a
+    /// directory that is only on the way is not asked for by them.
     pub(super) fn only(&mut self, files: &[Vec<u8>]) -> Result<(), Moot> {
         let options = ScanOptions { checksum: self.options.checksum, recursive: false };
         self.send(&ToReceiver::Scan { pass: self.id, top: RelPath::root(), options })?;
@@ -19,33 +21,45 @@ impl Pass {
         self.began = self.shared.gate.pass().then(Instant::now).ok_or(Moot)?;
         let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
         let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
-        for file in files {
-            let trimmed: Vec<&[u8]> =
-                file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
-            let Ok(path) = RelPath::new(trimmed.join(&b'/')) else {
-                let (operation, errno) = ("read name from --files-from", libc::EINVAL);
-                let failure = Failure {
-                    operation,
-                    errno,
-                    on_target: false,
-                    unseen: true,
-                    since: self.since,
-                    need: None,
-                };
-                self.shared.problem(&RelPath::root(), failure);
-                continue;
-            };
-            let mut names = Vec::new();
-            let mut at = path.clone();
-            while let Some(parent) = at.parent() {
-                names.push(at);
-                at = parent;
-            }
-            for path in names.into_iter().rev() {
-                self.only_one(&path, &mut known)?;
+        let named: Vec<(RelPath, bool)> = files.iter().filter_map(|file| self.named(file)).collect();
+        let is_whole = |(_, is_dir): &&(RelPath, bool)| *is_dir && self.options.recursive;
+        let whole: BTreeSet<RelPath> = named.iter().filter(is_whole).map(|(path, _)| path.clone()).collect();
+        let within = |path: &RelPath| above(path).skip(1).any(|above| whole.contains(&above));
+        let mut seen = HashSet::new();
+        for (path, _) in &named {
+            // From the top down, each once.
+            let mut ways: Vec<RelPath> = above(path).filter(|way| !way.is_root()).collect();
+            ways.retain(|way| !whole.contains(way) && !within(way) && seen.insert(way.clone()));
+            for way in ways.iter().rev() {
+                self.only_one(way, &mut known)?;
             }
         }
-        Ok(())
+        let mut entries = 0_u64;
+        for top in whole.iter().filter(|top| !within(top)) {
+            self.top = top.clone();
+            entries = entries.saturating_add(self.compare_top()?);
+            self.summary.entries += 1;
+            self.summary.kinds.add(Kind::Dir);
+        }
+        self.top = RelPath::root();
+        self.send_deletes(entries)
+    }
+
+    /// Returns one entry of the list as a path, and whether it is a directory; `None` if a filter leaves it out
+    /// or it can be no path.
+    fn named(&self, file: &[u8]) -> Option<(RelPath, bool)> {
+        let names: Vec<&[u8]> =
+            file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+        let Ok(path) = RelPath::new(names.join(&b'/')) else {
+            let (operation, errno) = ("read name from --files-from", libc::EINVAL);
+            let failure =
+                Failure { operation, errno, on_target: false, unseen: true, since: self.since, need: None };
+            self.shared.problem(&RelPath::root(), failure);
+            return None;
+        };
+        let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
+        let is_dir = there.is_some_and(|entry| entry.attrs.meta.kind == Kind::Dir);
+        (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, is_dir))
     }
 
     fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
@@ -67,6 +81,9 @@ impl Pass {
                 return Ok(());
             }
         };
+        if self.options.checksum && ours.attrs.meta.kind == Kind::File {
+            ours.hash = scan::hash(&self.shared.source.root(), path).ok();
+        }
         scan::View::adjust(&self.shared.view, &mut ours.attrs);
         self.summary.entries += 1;
         self.summary.kinds.add(ours.attrs.meta.kind);
@@ -74,11 +91,11 @@ impl Pass {
         let theirs: Vec<Entry> =
             known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
         self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
-        // A path named twice is sent once.
-        if let Some(listed) = known.get_mut(&dir) {
-            listed.retain(|entry| entry.name != ours.name);
-            listed.push(ours);
-        }
         Ok(())
     }
+}
+
+/// Returns a path and the directories above it, the root last.
+fn above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    std::iter::successors(Some(path.clone()), RelPath::parent)
 }

@@ -1,0 +1,173 @@
+//! What the target has and the source lacks.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::super::status::Failure;
+use super::{Moot, Pass, Task};
+use crate::batch::{Change, ChangeKind, Identity};
+use crate::event::RescanReason;
+use crate::monitor::Notice;
+use crate::protocol::ToReceiver;
+use crate::reconcile::{Count, Doubt, Facts, Verdict, in_rsyncs_order, judge};
+use crate::tree::{Entry, Kind, RelPath};
+
+impl Pass {
+    /// Notes that the source lacks an entry; a directory is to be emptied first. `removed` says that the
+    /// directory that holds it is to be deleted as well.
+    pub(super) fn extra(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        removed: bool,
+    ) -> Result<Vec<(RelPath, Task)>, Moot> {
+        if !self.shared.options.sync.delete.in_passes() {
+            return Ok(Vec::new());
+        }
+        let (meta, filter) = (&entry.attrs.meta, &self.options.filter);
+        let is_dir = meta.kind == Kind::Dir;
+        let protected = match removed {
+            true => filter.protects_entry_of_removed(path, is_dir),
+            false => filter.protects_entry(path, is_dir),
+        };
+        if protected || self.is_mount(entry) {
+            self.stays(path);
+            return Ok(Vec::new());
+        }
+        if self.unmounted.iter().any(|lost| path.is_within(lost) || lost.is_within(path)) {
+            return Ok(Vec::new());
+        }
+        if self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {
+            return Ok(Vec::new());
+        }
+        let kind = ChangeKind::Delete {
+            path: path.clone(),
+            expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
+        };
+        self.deletes.push(Change { since: self.since, kind });
+        Ok(if is_dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
+    }
+
+    /// Whether an entry of the target is a directory that the target's walk has not entered, since it lies on
+    /// another filesystem than the target's root (`-x`). One that came since the walk counts as one as well:
+    /// it waits for the next pass.
+    pub(super) fn is_mount(&self, entry: &Entry) -> bool {
+        let options = &self.options;
+        let walks = options.one_file_system && options.recursive;
+        walks && entry.attrs.meta.kind == Kind::Dir && entry.digest.is_none()
+    }
+
+    /// Notes that an entry stays on the target, and so do the directories that hold it.
+    pub(super) fn stays(&mut self, path: &RelPath) {
+        let above = std::iter::successors(path.parent(), RelPath::parent);
+        for dir in above.take_while(|dir| !dir.is_root()) {
+            if !self.staying.insert(dir) {
+                break;
+            }
+        }
+    }
+
+    /// Judges the deletes as one burst, and sends or holds them.
+    pub(super) fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
+        let mut deletes = std::mem::take(&mut self.deletes);
+        // Children before their parents.
+        deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
+        for dir in deletes.extract_if(.., |change| self.staying.contains(change.kind.path())) {
+            self.shared.notice(&Notice::Stays { path: dir.kind.path().clone() });
+        }
+        let staying = std::mem::take(&mut self.staying);
+        self.leave_in_the_way(|path| staying.contains(path));
+        let verdict = match deletes.len() {
+            0 => Verdict::Go,
+            count => judge(&self.shared.options.sync.guard, &self.facts(count, target_entries)),
+        };
+        match verdict {
+            Verdict::Go => {}
+            Verdict::Hold(reason) => {
+                self.hold(deletes, reason.to_string());
+                return Ok(());
+            }
+            Verdict::Unknown => {
+                let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
+                return self.push(Change { since: self.since, kind });
+            }
+            Verdict::Part(most, reason) => {
+                deletes = in_rsyncs_order(deletes, is_of_dir);
+                let rest = deletes.split_off(most.min(deletes.len()));
+                self.leave_in_the_way(|path| rest.iter().any(|stays| stays.kind.path().is_within(path)));
+                self.hold(rest, reason.to_string());
+            }
+        }
+        if !deletes.is_empty() {
+            self.summary.deletes = deletes.len() as u64;
+            self.shared.status.went(deletes.len(), Instant::now());
+            for change in deletes {
+                self.push(change)?;
+            }
+        }
+        if self.top.is_root() {
+            if self.summary.held == 0 {
+                self.shared.held.take();
+            }
+            let options = &self.shared.options;
+            let keeps = options.live && !options.dry_run;
+            if self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
+                self.send(&ToReceiver::Adopt)?;
+            }
+        }
+        for change in std::mem::take(&mut self.after_deletes) {
+            self.push(change)?;
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, deletes: Vec<Change>, reason: String) {
+        let count = deletes.len() as u64;
+        self.summary.held = count;
+        self.shared.held.hold(&self.top, reason.clone(), deletes);
+        self.shared.notice(&Notice::Held { count, reason });
+    }
+
+    /// Gives up what is to take the place of directories that are not emptied.
+    fn leave_in_the_way(&mut self, is_full: impl Fn(&RelPath) -> bool) {
+        let shared = &self.shared;
+        let since = self.since;
+        self.after_deletes.retain(|change| {
+            let path = change.kind.path();
+            let full = is_full(path);
+            if full {
+                let (operation, errno) = ("replace", libc::ENOTEMPTY);
+                let failure = Failure { operation, errno, on_target: true, unseen: false, since, need: None };
+                shared.problem(path, failure);
+            }
+            !full
+        });
+    }
+
+    /// Gathers what the guard judges by.
+    fn facts(&self, deletes: usize, target_entries: u64) -> Facts {
+        let options = &self.shared.options;
+        let doubt = if !self.shared.source.is_in_place() {
+            Some(Doubt::RootReplaced)
+        } else if self.root_unmounted {
+            Some(Doubt::RootUnmounted)
+        } else if options.live && self.shared.strange.load(Ordering::Acquire) {
+            Some(Doubt::NewTarget)
+        } else {
+            None
+        };
+        let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
+        let known = self.shared.status.population(Instant::now());
+        let (tree, empties_root) = if self.top.is_root() {
+            (Count::exactly(all, known.peak), self.summary.entries == 0)
+        } else {
+            // The whole tree is judged, of which this is a part.
+            (known, self.shared.source.is_empty())
+        };
+        Facts { deletes, tree, empties_root, doubt, in_part: !options.live }
+    }
+}
+
+fn is_of_dir(change: &Change) -> bool {
+    matches!(&change.kind, ChangeKind::Delete { expected, .. } if expected.is_dir())
+}
