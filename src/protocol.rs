@@ -32,5 +32,6 @@ pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToRec
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{
-    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_STATE, VERSION_STAYS,
+    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_RESTORE, VERSION_STATE,
+    VERSION_STAYS,
 };

@@ -16,6 +16,7 @@ mod durable;
 mod examine;
 mod greeting;
 mod install;
+mod keeper;
 mod kept;
 mod operations;
 mod owners;
@@ -31,6 +32,7 @@ mod strangers;
 mod streams;
 mod trash;
 mod undo;
+mod undone;
 
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read, Write};

@@ -59,7 +59,7 @@ pub use ages::Ages;
 pub use error::SessionError;
 pub use gate::Gate;
 pub use held::Held;
-pub use keeper::{Ask, keeper};
+pub use keeper::{Ask, Word, keeper};
 pub use known::Known;
 pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};

@@ -311,6 +311,9 @@ pub enum ToReceiver<'a> {
     },
     /// To each place a connection has come; from here on everything comes in pieces over all of them.
     Bundled,
+    /// As [`ToReceiver::Undo`], answered by [`ToSender::AsItWas`] as well; in a dry run nothing is changed.
+    /// Since [`VERSION_RESTORE`](super::VERSION_RESTORE).
+    Restore(Order),
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -461,6 +464,13 @@ pub enum ToSender<'a> {
     Places(Vec<serde_bytes::ByteBuf>),
     /// This connection has joined.
     Joined,
+    /// Besides what is put back, in pieces. Since [`VERSION_RESTORE`](super::VERSION_RESTORE).
+    AsItWas {
+        /// What was put into the trash, since nothing was there at that moment.
+        gone: Vec<KeptEntry>,
+        /// More paths that are by now as they were at that moment.
+        already: u64,
+    },
 }
 
 #[cfg(test)]

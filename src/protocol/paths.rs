@@ -48,6 +48,7 @@ impl ToReceiver<'_> {
             | Self::State(_)
             | Self::Kept(_)
             | Self::Undo(_)
+            | Self::Restore(_)
             | Self::Widen { .. }
             | Self::Join { .. }
             | Self::Bundled => [None, None],

@@ -9,6 +9,7 @@ use super::cases::{self, Instead};
 use super::durable::Durable;
 use super::greeting::Session;
 use super::install::Undone;
+use super::keeper::Answer;
 use super::operations::{Content, Way};
 use super::owners::Names;
 use super::partial::Partials;
@@ -162,11 +163,15 @@ impl Applier {
                 self.reply.send(&ToSender::Examined(Box::new(found)))?;
             }
             ToReceiver::Discard(_) if self.dry_run => {}
-            ToReceiver::Kept(order) => super::undo::list(&self.root, &order, &self.reply)?,
+            ToReceiver::Kept(order) => super::keeper::list(&self.root, &order, &self.reply)?,
             ToReceiver::Undo(order) if self.errand == Errand::Keeper && !self.dry_run => {
-                super::undo::undo(&self.root, &order, &self.reply)?;
+                super::undo::undo(&self.root, &order, Answer::new(&self.reply), false)?;
             }
-            ToReceiver::Undo(_) => return Err(ReceiverError::Unexpected),
+            ToReceiver::Restore(order) if self.errand == Errand::Keeper => {
+                let answer = Answer::new(&self.reply).in_full();
+                super::undo::undo(&self.root, &order, answer, self.dry_run)?;
+            }
+            ToReceiver::Undo(_) | ToReceiver::Restore(_) => return Err(ReceiverError::Unexpected),
             ToReceiver::Hello(_) | ToReceiver::Bye | ToReceiver::Widen { .. } => {
                 return Err(ReceiverError::Unexpected);
             }

@@ -9,17 +9,14 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::disk::{Handle, Root, apply_attrs, names, read_entry};
 use crate::scan::STATE_DIR;
 use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
 
-/// What comes within this time stands below one moment.
-const SLOT_SPAN: Duration = Duration::from_secs(1);
 /// Moments that are tried for one entry.
 const TRIES: usize = 3;
 /// A page: what an entry takes at least.
@@ -32,10 +29,11 @@ pub(super) struct Kept {
     slot: Option<Slot>,
 }
 
-/// What came at one moment.
+/// What came within one second of the clock, so that a moment in whole seconds tells exactly what came
+/// after it.
 struct Slot {
+    time: Time,
     dir: OwnedFd,
-    began: Instant,
     /// The directory that was used last.
     recent: Option<(RelPath, OwnedFd)>,
 }
@@ -66,7 +64,7 @@ impl Kept {
 
     /// Moves an entry here. An empty directory whose content came before it is removed: it stands here.
     pub fn move_aside(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> io::Result<()> {
-        self.put(path, |place, kept| {
+        self.put(path, |place, kept, _| {
             let there = read_entry(place, kept, &Mask::nothing())?;
             match there.map(|there| there.attrs.meta.kind) {
                 None => Ok(rustix::fs::renameat(dir, name, place, kept)?),
@@ -81,19 +79,44 @@ impl Kept {
 
     /// Gives an entry a second name here.
     pub fn link_aside(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> io::Result<()> {
-        self.put(path, |place, kept| Ok(rustix::fs::linkat(dir, name, place, kept, AtFlags::empty())?))
+        self.put(path, |place, kept, _| Ok(rustix::fs::linkat(dir, name, place, kept, AtFlags::empty())?))
+    }
+
+    /// Puts an entry under the same name in another directory, and moves what stood there here; both or
+    /// neither. `note` hears before it is done below which moment.
+    pub fn swap_aside(
+        &mut self,
+        from: BorrowedFd<'_>,
+        live: BorrowedFd<'_>,
+        path: &RelPath,
+        note: &mut dyn FnMut(Time) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let name = path.name();
+        let exchange = || rustix::fs::renameat_with(from, name, live, name, RenameFlags::EXCHANGE);
+        self.put(path, |place, kept, moment| {
+            if read_entry(place, kept, &Mask::nothing())?.is_some() {
+                return Err(Errno::EXIST.into());
+            }
+            note(moment)?;
+            exchange()?;
+            // What stood there bears the name of what has come.
+            rustix::fs::renameat(from, name, place, kept).map_err(|error| {
+                let _ = exchange();
+                error.into()
+            })
+        })
     }
 
     /// Does `act` with the directory and the name that belong to a path, below a moment where they are free.
     fn put(
         &mut self,
         path: &RelPath,
-        act: impl Fn(BorrowedFd<'_>, &[u8]) -> io::Result<()>,
+        mut act: impl FnMut(BorrowedFd<'_>, &[u8], Time) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let done = self.parent(path).and_then(|place| act(place, path.name()));
+            let done = self.parent(path).and_then(|(place, moment)| act(place, path.name(), moment));
             match done {
                 // Another version of it stands there, or the moment has expired under our hands.
                 Err(error) if tries < TRIES && is_in_the_way(&error) => self.slot = None,
@@ -102,29 +125,32 @@ impl Kept {
         }
     }
 
-    fn parent(&mut self, path: &RelPath) -> io::Result<BorrowedFd<'_>> {
+    fn parent(&mut self, path: &RelPath) -> io::Result<(BorrowedFd<'_>, Time)> {
         let parent = path.parent().unwrap_or_default();
-        let slot = match self.slot.take().filter(|slot| slot.began.elapsed() < SLOT_SPAN) {
+        let slot = match self.slot.take().filter(|slot| slot.time.secs == Time::now().secs) {
             Some(slot) => slot,
-            None => Slot { dir: self.new_slot()?, began: Instant::now(), recent: None },
+            None => self.new_slot()?,
         };
         let slot = self.slot.insert(slot);
         if parent.is_root() {
-            return Ok(slot.dir.as_fd());
+            return Ok((slot.dir.as_fd(), slot.time));
         }
         if slot.recent.as_ref().is_none_or(|(of, _)| *of != parent) {
             let dir = way(&self.root, slot.dir.as_fd(), &parent)?;
             slot.recent = Some((parent, dir));
         }
-        Ok(slot.recent.as_ref().map_or(slot.dir.as_fd(), |(_, dir)| dir.as_fd()))
+        Ok((slot.recent.as_ref().map_or(slot.dir.as_fd(), |(_, dir)| dir.as_fd()), slot.time))
     }
 
-    fn new_slot(&self) -> io::Result<OwnedFd> {
+    fn new_slot(&self) -> io::Result<Slot> {
         let mut now = Time::now();
         loop {
             let name = slot_name(now);
             match rustix::fs::mkdirat(&self.all, name.as_str(), Mode::from(0o700)) {
-                Ok(()) => return open_dir(self.all.as_fd(), name.as_bytes()),
+                Ok(()) => {
+                    let dir = open_dir(self.all.as_fd(), name.as_bytes())?;
+                    return Ok(Slot { time: now, dir, recent: None });
+                }
                 Err(Errno::EXIST) => {
                     let nanos = now.nanos + 1000;
                     now = Time {
@@ -231,11 +257,12 @@ pub(super) fn weight(entry: &Entry) -> u64 {
 }
 
 /// Returns the name of a moment's directory: RFC 3339 without colons, which not every filesystem takes.
-fn slot_name(time: Time) -> String {
+pub(super) fn slot_name(time: Time) -> String {
     time.rfc3339().replace(':', "")
 }
 
-fn moment(name: &[u8]) -> Option<Time> {
+/// Returns the moment that a directory's name gives.
+pub(super) fn moment(name: &[u8]) -> Option<Time> {
     let text = std::str::from_utf8(name).ok()?;
     let (hours, minutes, rest) = (text.get(..13)?, text.get(13..15)?, text.get(15..)?);
     Time::from_rfc3339(&format!("{hours}:{minutes}:{rest}"))

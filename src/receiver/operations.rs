@@ -241,9 +241,12 @@ impl Applier {
             if before && !early {
                 flush()?;
             }
-            self.spare(dir, standing.as_ref(), path)?;
+            let spared = self.spare(dir, standing.as_ref(), path)?;
             self.check_session()?;
-            install(dir, temp, name, false)?;
+            match spared {
+                Spared::Yes => install(dir, temp, name, false)?,
+                Spared::NotYet => self.swap(dir, temp, path)?,
+            }
             if before {
                 return Ok(());
             }
@@ -439,11 +442,12 @@ impl Applier {
         let dir_moves = moving.attrs.meta.kind == Kind::Dir;
         let standing = look(b, target.name)?;
         let same = standing.as_ref().is_some_and(|there| there.id == moving.id);
-        let exchange =
+        let mut exchange =
             standing.as_ref().is_some_and(|there| (there.attrs.meta.kind == Kind::Dir) != dir_moves);
         if !same && self.spare(b, standing.as_ref(), to)? == Spared::NotYet {
-            // Without links there is a moment in which nothing stands there.
+            // Without links there is a moment in which nothing is there.
             self.discard(b, to.name(), to)?;
+            exchange = false;
         }
         let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         if exchange && !dir_moves && !is_empty_dir(b, target.name) {
@@ -530,6 +534,10 @@ impl Applier {
         path: &RelPath,
     ) -> Result<Spared, Undone> {
         let Some(entry) = standing else { return Ok(Spared::Yes) };
+        if entry.attrs.meta.kind == Kind::Dir && self.trash.is_some() && is_empty_dir(dir, path.name()) {
+            // No directory has two names.
+            return Ok(Spared::NotYet);
+        }
         if let Some(strangers) = self.strangers.as_mut().filter(|strangers| strangers.wrote(entry)) {
             strangers.link_aside(dir, path.name(), path).map_err(Undone::os("set aside"))?;
             self.told_aside(path)?;

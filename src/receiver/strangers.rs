@@ -14,7 +14,7 @@ use crate::disk::Root;
 use crate::tree::{Entry, Kind, RelPath, Time};
 
 /// How long it is kept, in seconds.
-const KEPT_SECS: i64 = 30 * 86_400;
+pub(super) const KEPT_SECS: i64 = 30 * 86_400;
 /// Its place below the state directory.
 pub(super) const PLACE: &str = "strangers";
 

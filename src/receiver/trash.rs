@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::kept::{Kept, weight};
+use super::{strangers, undone};
 use crate::disk::Root;
 use crate::protocol::TrashLimits;
 use crate::tree::{Entry, RelPath, Time};
@@ -38,7 +39,8 @@ impl Trash {
         let kept = Kept::open(root, PLACE)?;
         let bytes = Arc::new(AtomicU64::new(0));
         let (wake, orders) = bounded(1);
-        let sweeper = Sweeper { kept: kept.again()?, limits, bytes: Arc::clone(&bytes) };
+        let (root, kept_too) = (Arc::clone(root), kept.again()?);
+        let sweeper = Sweeper { root, kept: kept_too, limits, bytes: Arc::clone(&bytes) };
         let thread = std::thread::Builder::new()
             .name("trash".to_owned())
             // What is kept may be as deep as a tree.
@@ -93,6 +95,7 @@ impl Drop for Trash {
 }
 
 struct Sweeper {
+    root: Arc<Root>,
     kept: Kept,
     limits: TrashLimits,
     bytes: Arc<AtomicU64>,
@@ -116,7 +119,9 @@ impl Sweeper {
 
     fn sweep(&self) -> io::Result<()> {
         let (now, keep) = (Time::now(), i64::try_from(self.limits.keep_secs).unwrap_or(i64::MAX));
-        self.kept.expire(Time { secs: now.secs.saturating_sub(keep), ..now })?;
+        let ago = |secs| Time { secs: now.secs.saturating_sub(secs), ..now };
+        self.kept.expire(ago(keep))?;
+        undone::expire(&self.root, ago(keep.max(strangers::KEPT_SECS)))?;
         if self.bytes.load(Ordering::Acquire) > self.limits.max_bytes {
             // What was counted on the way may have gone by age, or have been put back.
             let bytes = self.kept.tally()?.bytes;

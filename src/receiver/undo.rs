@@ -1,238 +1,105 @@
-//! Listing what is kept, and putting it back.
+//! Putting back what is kept.
 //!
-//! **In → Out:** an [`Order`]; the entries, in pieces. **Invariants:** of several versions of one path
-//! since a moment the oldest comes back: it is what stood there at that moment; what stands there now
-//! goes into the trash, never away; a name is absent at no moment. **Not here:** a mirror's opinion of
-//! what was put back: what it does not know it sets aside as a stranger's work.
+//! **In → Out:** an [`Order`]; what was put back, by way of an [`Answer`]. **Invariants:** a path comes
+//! back as it was at the moment that is named: the oldest version that came here since, unless an earlier
+//! undo has put it back (`undone`). So a second run changes nothing, and a later moment undoes an undo.
+//! What is there now goes into the trash; what was made since then stays; a name of a file is absent at
+//! no moment; of a path that failed no later version is tried. A dry run only tells. **Not here:** a
+//! mirror's opinion of what was put back: what it does not know it sets aside as a stranger's work.
 
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
+use super::install::is_empty_dir;
+use super::keeper::{Answer, Asked, asks_for, entry_of, moment_of, moments, name_of};
 use super::kept::{Kept, open_dir};
-use super::reply::Reply;
-use super::{strangers, trash};
+use super::trash;
+use super::undone::{History, Journal, Record, Was};
 use crate::disk::{Handle, Root, apply_attrs, names, read_entry};
 use crate::error::errno_of;
-use crate::protocol::{FrameError, Keeping, KeptEntry, Order, Since, ToSender};
+use crate::protocol::{FrameError, Keeping, KeptEntry, Order};
 use crate::tree::{Entry, Kind, Mask, RelPath, Time};
 
-/// Bytes, about, of one piece of an answer.
-const PIECE_LEN: usize = 128 * 1024;
-
-/// Tells what is kept.
-pub(super) fn list(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(), FrameError> {
-    let mut answer = Answer::new(reply);
-    let mut lister = Lister { root, order, answer: &mut answer };
-    if let Err(error) = lister.run() {
-        lister.answer.failed(&RelPath::root(), &error)?;
-    }
-    answer.finish()
-}
-
-/// Puts back what is kept.
-pub(super) fn undo(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(), FrameError> {
-    let mut answer = Answer::new(reply);
-    let kept = Kept::existing(root, name_of(order.place));
-    // What gives way needs a place; where nothing is kept, nothing does.
-    let places =
-        kept.and_then(|kept| kept.map(|kept| Ok((kept, Kept::open(root, trash::PLACE)?))).transpose());
-    let done = match places {
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-        Ok(Some((kept, aside))) => {
-            let mut undo =
-                Undo { root, order, aside, done: HashSet::new(), above: HashSet::new(), answer: &mut answer };
-            let done = undo.run(&kept);
-            let _ = rustix::fs::syncfs(&**root);
-            done
-        }
-    };
-    if let Err(error) = done {
+/// Puts back what an order asks for.
+pub(super) fn undo(
+    root: &Arc<Root>,
+    order: &Order,
+    mut answer: Answer<'_>,
+    dry_run: bool,
+) -> Result<(), FrameError> {
+    if let Err(error) = attempt(root, order, &mut answer, dry_run) {
         answer.failed(&RelPath::root(), &error)?;
     }
     answer.finish()
 }
 
-fn name_of(place: Keeping) -> &'static str {
-    match place {
-        Keeping::Trash => trash::PLACE,
-        Keeping::Strangers => strangers::PLACE,
-    }
-}
-
-/// Returns the moments that an order is about.
-fn moments(kept: &Kept, since: Since) -> io::Result<Vec<(Time, Vec<u8>)>> {
-    let since = match since {
-        Since::At(time) => time,
-        Since::Ago(millis) => {
-            let ago = Duration::from_millis(millis);
-            let now = Time::now();
-            let secs = now.secs.saturating_sub(i64::try_from(ago.as_secs()).unwrap_or(i64::MAX));
-            let borrow = u32::from(now.nanos < ago.subsec_nanos());
-            let nanos = now.nanos + borrow * 1_000_000_000 - ago.subsec_nanos();
-            Time { secs: secs.saturating_sub(borrow.into()), nanos }
-        }
+fn attempt(root: &Arc<Root>, order: &Order, answer: &mut Answer<'_>, dry_run: bool) -> io::Result<()> {
+    let since = moment_of(order.since);
+    let asks = |path: &RelPath| asks_for(order, path) != Asked::No;
+    let history = History::read(root, order.place, since, asks)?;
+    let kept = Kept::existing(root, name_of(order.place))?;
+    // What gives way needs a place; where nothing is kept, nothing does.
+    let idle = kept.is_none() && history.paths().is_empty();
+    let aside = match dry_run || idle {
+        true => None,
+        false => Some((Kept::open(root, trash::PLACE)?, Journal::new(root))),
     };
-    let mut slots = kept.slots()?;
-    slots.retain(|(time, _)| *time >= since);
-    Ok(slots)
-}
-
-/// Whether an order is about a path, or about something below it.
-fn asks_for(order: &Order, path: &RelPath) -> Asked {
-    if order.paths.is_empty() || order.paths.iter().any(|asked| path.is_within(asked)) {
-        Asked::Yes
-    } else if order.paths.iter().any(|asked| asked.is_within(path)) {
-        Asked::Below
-    } else {
-        Asked::No
+    let (done, above, gone) = Default::default();
+    let mut undo = Undo { root, order, since, history, aside, done, above, gone, answer };
+    let done = kept.map_or(Ok(()), |kept| undo.run(&kept)).and_then(|()| undo.take_away());
+    if !dry_run {
+        let _ = rustix::fs::syncfs(&**root);
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Yes,
-    Below,
-    No,
-}
-
-/// Entries on their way to who asked.
-struct Answer<'a> {
-    reply: &'a Reply,
-    entries: Vec<KeptEntry>,
-    bytes: usize,
-    /// Why nobody hears any more.
-    deaf: Option<FrameError>,
-}
-
-impl<'a> Answer<'a> {
-    fn new(reply: &'a Reply) -> Self {
-        Self { reply, entries: Vec::new(), bytes: 0, deaf: None }
-    }
-
-    fn add(&mut self, entry: KeptEntry) {
-        self.bytes += entry.path.as_bytes().len() + 64;
-        self.entries.push(entry);
-        if self.bytes > PIECE_LEN {
-            self.send(false);
-        }
-    }
-
-    fn send(&mut self, last: bool) {
-        self.bytes = 0;
-        let entries = std::mem::take(&mut self.entries);
-        if self.deaf.is_none() {
-            self.deaf = self.reply.send(&ToSender::Kept { entries, last }).err();
-        }
-    }
-
-    fn failed(&self, path: &RelPath, error: &io::Error) -> Result<(), FrameError> {
-        self.reply.problem(path.clone(), "look for what is kept", errno_of(error))
-    }
-
-    fn finish(mut self) -> Result<(), FrameError> {
-        self.send(true);
-        self.deaf.map_or(Ok(()), Err)
-    }
-}
-
-fn entry_of(time: Time, path: RelPath, entry: &Entry) -> KeptEntry {
-    let meta = &entry.attrs.meta;
-    let (kind, size, mtime) = (meta.kind, meta.size, meta.mtime);
-    KeptEntry { time, path, kind, size, mtime, replaces: false, errno: 0 }
-}
-
-struct Lister<'a, 'b> {
-    root: &'a Arc<Root>,
-    order: &'a Order,
-    answer: &'a mut Answer<'b>,
-}
-
-impl Lister<'_, '_> {
-    fn run(&mut self) -> io::Result<()> {
-        let Some(kept) = Kept::existing(self.root, name_of(self.order.place))? else { return Ok(()) };
-        for (time, name) in moments(&kept, self.order.since)? {
-            match kept.slot(&name) {
-                Ok(slot) => self.dir(time, slot.as_fd(), &RelPath::root()).map(drop)?,
-                // Expired while we looked.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells what a directory holds; returns whether it holds anything.
-    fn dir(&mut self, time: Time, at: BorrowedFd<'_>, path: &RelPath) -> io::Result<bool> {
-        let mut names = names(at)?;
-        names.sort();
-        for name in &names {
-            let path = path.join(name);
-            let asked = asks_for(self.order, &path);
-            let entry = if asked == Asked::No { None } else { read_entry(at, name, &Mask::nothing())? };
-            let Some(entry) = entry else { continue };
-            let mut told = KeptEntry { replaces: self.stands(&path)?, ..entry_of(time, path, &entry) };
-            if entry.attrs.meta.kind == Kind::Dir {
-                match open_dir(at, name).and_then(|inner| self.dir(time, inner.as_fd(), &told.path)) {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => told.errno = errno_of(&error),
-                }
-            }
-            if asked == Asked::Yes {
-                self.answer.add(told);
-            }
-        }
-        Ok(!names.is_empty())
-    }
-
-    /// Whether something stands at a path of the tree.
-    fn stands(&self, path: &RelPath) -> io::Result<bool> {
-        match self.root.parent(path) {
-            Ok(parent) => Ok(read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?.is_some()),
-            // What stands in the way of its parent is not it.
-            Err(error)
-                if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
+    done
 }
 
 struct Undo<'a, 'b> {
     root: &'a Arc<Root>,
     order: &'a Order,
-    /// Where what gives way is kept.
-    aside: Kept,
-    /// What was put back from an earlier moment, and what holds it.
+    since: Time,
+    history: History,
+    /// Where what gives way is kept, and where it is noted; in a dry run nothing is.
+    aside: Option<(Kept, Journal)>,
+    /// What came back from an earlier moment or failed, and what holds what came back.
     done: HashSet<RelPath>,
     above: HashSet<RelPath>,
+    /// What was taken away.
+    gone: HashSet<RelPath>,
     answer: &'a mut Answer<'b>,
 }
 
-/// A directory of the kept place, and the one of the tree that belongs to it.
+/// A directory of the kept place, and the one of the tree that belongs to it, if there is one.
 struct Pair<'a> {
     time: Time,
     kept: BorrowedFd<'a>,
-    live: BorrowedFd<'a>,
+    live: Option<BorrowedFd<'a>>,
+}
+
+impl Pair<'_> {
+    fn live(&self, name: &[u8]) -> io::Result<Option<Entry>> {
+        self.live.map_or(Ok(None), |live| read_entry(live, name, &Mask::nothing()))
+    }
 }
 
 impl Undo<'_, '_> {
     fn run(&mut self, kept: &Kept) -> io::Result<()> {
         // What gives way now comes to moments behind these.
-        for (time, name) in moments(kept, self.order.since)? {
-            let slot = kept.slot(&name)?;
+        for (time, name) in moments(kept, self.since)? {
+            let slot = match kept.slot(&name) {
+                // Expired while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                slot => slot?,
+            };
             let live = self.root.place(&RelPath::root())?;
-            self.dir(&Pair { time, kept: slot.as_fd(), live: live.as_fd() }, &RelPath::root())?;
-            kept.close_slot(&name);
+            self.dir(&Pair { time, kept: slot.as_fd(), live: Some(live.as_fd()) }, &RelPath::root())?;
+            if self.aside.is_some() {
+                kept.close_slot(&name);
+            }
         }
         Ok(())
     }
@@ -248,58 +115,121 @@ impl Undo<'_, '_> {
                 continue;
             };
             let done = if entry.attrs.meta.kind == Kind::Dir {
-                self.directory(at, &path, asked)
-            } else if asked == Asked::Yes && !self.done.contains(&path) {
+                self.directory(at, (&path, &entry), asked)
+            } else if asked == Asked::Yes && self.is_due(&path, at.time) {
                 self.leaf(at, &path, &entry)
             } else {
                 Ok(())
             };
             if let Err(error) = done {
+                self.done.insert(path.clone());
                 self.answer.add(KeptEntry { errno: errno_of(&error), ..entry_of(at.time, path, &entry) });
             }
         }
         Ok(())
     }
 
+    /// Whether what is kept of a path below a moment is what the path was.
+    fn is_due(&self, path: &RelPath, moment: Time) -> bool {
+        !self.done.contains(path)
+            && !self.above.contains(path)
+            && self.history.says(path, Some(moment)) == Was::Kept
+    }
+
     /// Puts one entry back that is no directory.
     fn leaf(&mut self, at: &Pair<'_>, path: &RelPath, entry: &Entry) -> io::Result<()> {
-        let name = path.name();
-        let replaces = read_entry(at.live, name, &Mask::nothing())?.is_some();
-        if replaces {
-            rustix::fs::renameat_with(at.kept, name, at.live, name, RenameFlags::EXCHANGE)?;
-            // What stood there bears the kept name now.
-            self.aside.move_aside(at.kept, name, path)?;
-        } else {
-            rustix::fs::renameat_with(at.kept, name, at.live, name, RenameFlags::NOREPLACE)?;
-        }
+        let replaces = at.live(path.name())?.is_some();
+        self.bring(at, path, (false, replaces))?;
         self.note(path);
         self.answer.add(KeptEntry { replaces, ..entry_of(at.time, path.clone(), entry) });
         Ok(())
     }
 
-    fn directory(&mut self, at: &Pair<'_>, path: &RelPath, asked: Asked) -> io::Result<()> {
+    /// Renames what is kept to where it was.
+    fn bring(&mut self, at: &Pair<'_>, path: &RelPath, (dir, replaces): (bool, bool)) -> io::Result<()> {
+        let (Some((aside, journal)), Some(live)) = (&mut self.aside, at.live) else { return Ok(()) };
+        let (place, name) = (self.order.place, path.name());
+        if replaces {
+            return aside.swap_aside(at.kept, live, path, &mut |moment| {
+                journal.note(&Record { dir, ..record(place, at.time, path, Some(moment)) })
+            });
+        }
+        journal.note(&Record { dir, ..record(place, at.time, path, None) })?;
+        Ok(rustix::fs::renameat_with(at.kept, name, live, name, RenameFlags::NOREPLACE)?)
+    }
+
+    fn directory(
+        &mut self,
+        at: &Pair<'_>,
+        (path, entry): (&RelPath, &Entry),
+        asked: Asked,
+    ) -> io::Result<()> {
         let name = path.name();
-        let mut live = read_entry(at.live, name, &Mask::nothing())?;
-        if live.as_ref().is_some_and(|live| live.attrs.meta.kind != Kind::Dir) {
-            self.aside.move_aside(at.live, name, path)?;
-            live = None;
+        let holds = self.above.contains(path);
+        if !holds && (self.done.contains(path) || self.history.says_empty(path, at.time)) {
+            return Ok(());
         }
-        if live.is_none() && asked == Asked::Yes && !self.above.contains(path) {
-            self.tell(at.time, at.kept, path)?;
-            return Ok(rustix::fs::renameat_with(at.kept, name, at.live, name, RenameFlags::NOREPLACE)?);
+        let live = at.live(name)?;
+        let is_there = live.as_ref().is_some_and(|live| live.attrs.meta.kind == Kind::Dir);
+        // In a dry run what has come back is not there.
+        let comes = !is_there && !holds;
+        if comes && asked == Asked::Yes && self.history.is_silent(path) {
+            return self.whole(at, path, live.is_some());
         }
+        if comes {
+            self.make(at, path, live.is_some())?;
+        }
+        // Now no file is put back here.
+        self.above.insert(path.clone());
         let inner = open_dir(at.kept, name)?;
-        if live.is_none() {
-            rustix::fs::mkdirat(at.live, name, Mode::from(0o700))?;
-            let attrs = Handle::open(inner.as_fd(), b"")?.read(&Mask::everything())?.attrs;
-            apply_attrs(&Handle::open(at.live, name)?, &attrs, &Mask::everything())?;
+        if comes && is_empty_dir(at.kept, name) {
+            let replaces = live.is_some();
+            self.answer.add(KeptEntry { replaces, ..entry_of(at.time, path.clone(), entry) });
         }
-        let there = place(at.live, name)?;
-        self.dir(&Pair { time: at.time, kept: inner.as_fd(), live: there.as_fd() }, path)?;
+        let there = match at.live.filter(|_| is_there || self.aside.is_some()) {
+            Some(live) => Some(place(live, name)?),
+            None => None,
+        };
+        self.dir(&Pair { time: at.time, kept: inner.as_fd(), live: there.as_ref().map(AsFd::as_fd) }, path)?;
+        let Some((_, journal)) = self.aside.as_mut().filter(|_| is_empty_dir(at.kept, name)) else {
+            return Ok(());
+        };
+        journal.note(&Record { dir: true, ..record(self.order.place, at.time, path, Some(at.time)) })?;
         match rustix::fs::unlinkat(at.kept, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Puts a directory back with all that is kept in it.
+    fn whole(&mut self, at: &Pair<'_>, path: &RelPath, replaces: bool) -> io::Result<()> {
+        let mut all = Vec::new();
+        self.look_below((at.time, at.kept), (path, path), &mut all)?;
+        self.bring(at, path, (true, replaces))?;
+        for (entry, leaf) in all {
+            self.note(&entry.path);
+            if entry.kind == Kind::Dir {
+                self.above.insert(entry.path.clone());
+            }
+            if leaf {
+                self.answer.add(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory of the tree that looks as the one that is kept.
+    fn make(&mut self, at: &Pair<'_>, path: &RelPath, replaces: bool) -> io::Result<()> {
+        let (Some((aside, journal)), Some(live)) = (&mut self.aside, at.live) else { return Ok(()) };
+        let name = path.name();
+        if replaces {
+            aside.move_aside(live, name, path)?;
+        }
+        let moment = replaces.then(Time::now);
+        journal.note(&Record { dir: true, ..record(self.order.place, at.time, path, moment) })?;
+        rustix::fs::mkdirat(live, name, Mode::from(0o700))?;
+        let attrs = Handle::open(open_dir(at.kept, name)?.as_fd(), b"")?.read(&Mask::everything())?.attrs;
+        apply_attrs(&Handle::open(live, name)?, &attrs, &Mask::everything())
     }
 
     fn note(&mut self, path: &RelPath) {
@@ -313,24 +243,97 @@ impl Undo<'_, '_> {
         }
     }
 
-    /// Tells what a directory holds that comes back as a whole.
-    fn tell(&mut self, time: Time, at: BorrowedFd<'_>, path: &RelPath) -> io::Result<()> {
+    /// Notes what comes back below a directory, and collects all of it, and whether it is told.
+    fn look_below(
+        &mut self,
+        (time, at): (Time, BorrowedFd<'_>),
+        (top, path): (&RelPath, &RelPath),
+        all: &mut Vec<(KeptEntry, bool)>,
+    ) -> io::Result<()> {
         let Some(entry) = read_entry(at, path.name(), &Mask::nothing())? else { return Ok(()) };
+        let mut leaf = true;
         if entry.attrs.meta.kind == Kind::Dir {
             let inner = open_dir(at, path.name())?;
             let mut names = names(inner.as_fd())?;
             names.sort();
-            for name in &names {
-                self.tell(time, inner.as_fd(), &path.join(name))?;
-            }
-            if !names.is_empty() {
-                return Ok(());
+            leaf = names.is_empty();
+            for path in names.iter().map(|name| path.join(name)) {
+                self.look_below((time, inner.as_fd()), (top, &path), all)?;
             }
         }
-        self.note(path);
-        self.answer.add(entry_of(time, path.clone(), &entry));
+        if let Some((_, journal)) = self.aside.as_mut().filter(|_| path != top) {
+            let dir = entry.attrs.meta.kind == Kind::Dir;
+            journal.note(&Record { dir, ..record(self.order.place, time, path, None) })?;
+        }
+        all.push((entry_of(time, path.clone(), &entry), leaf));
         Ok(())
     }
+
+    /// Moves into the trash what an undo has brought that was not there at the moment, and counts what
+    /// is as it was.
+    fn take_away(&mut self) -> io::Result<()> {
+        for path in self.history.paths() {
+            let asked = asks_for(self.order, &path) == Asked::Yes;
+            if !asked || self.done.contains(&path) || self.above.contains(&path) {
+                continue;
+            }
+            let gone = match self.history.says(&path, None) {
+                Was::Absent => self.take_one_away(&path),
+                Was::There | Was::Kept => Ok(None),
+            };
+            match gone {
+                Ok(None) => self.answer.add_already(),
+                Ok(Some(entry)) => {
+                    self.answer.add_gone(entry_of(Time::now(), path.clone(), &entry));
+                    self.gone.insert(path);
+                }
+                Err(error) => {
+                    let errno = errno_of(&error);
+                    let (time, kind) = (Time::now(), Kind::File);
+                    let (size, mtime) = (0, Time::default());
+                    self.answer.add(KeptEntry { time, path, kind, size, mtime, replaces: false, errno });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one_away(&mut self, path: &RelPath) -> io::Result<Option<Entry>> {
+        let mut above = std::iter::successors(path.parent(), RelPath::parent);
+        if above.any(|dir| self.done.contains(&dir) && !self.above.contains(&dir)) {
+            // It has gone with the directory that gave way.
+            return Ok(None);
+        }
+        let parent = match self.root.parent(path) {
+            Ok(parent) => parent,
+            Err(error) if is_nothing(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let dir = parent.fd.as_fd();
+        let Some(entry) = read_entry(dir, parent.name, &Mask::nothing())? else { return Ok(None) };
+        if entry.attrs.meta.kind == Kind::Dir {
+            // What was made in it since then stays, and so does the directory.
+            let names = names(open_dir(dir, parent.name)?.as_fd())?;
+            if names.iter().any(|name| !self.gone.contains(&path.join(name))) {
+                return Ok(None);
+            }
+        }
+        if let Some((aside, _)) = &mut self.aside {
+            aside.move_aside(dir, parent.name, path)?;
+        }
+        Ok(Some(entry))
+    }
+}
+
+/// Returns the record of a path that comes back; what gives way to it comes below `aside`.
+fn record(place: Keeping, from: Time, path: &RelPath, aside: Option<Time>) -> Record {
+    let at = Time::now().max(aside.unwrap_or_default());
+    Record { place, path: path.clone(), from, at, absent: aside.is_none(), dir: false }
+}
+
+/// Whether an error says that nothing is at a path.
+pub(super) fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Opens a directory of the tree as a place for `*at` calls.

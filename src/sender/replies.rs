@@ -286,7 +286,11 @@ fn deliver(
         ToSender::Partial { stream, chunk_len, hashes } => {
             Reply::Partial(stream, Chunks::new(chunk_len, &hashes))
         }
-        ToSender::Examined(_) | ToSender::Kept { .. } | ToSender::Places(_) | ToSender::Joined => {
+        ToSender::Examined(_)
+        | ToSender::Kept { .. }
+        | ToSender::AsItWas { .. }
+        | ToSender::Places(_)
+        | ToSender::Joined => {
             return Err(SessionError::Fatal("it answers what it was not asked".to_owned()));
         }
     };

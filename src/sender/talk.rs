@@ -24,6 +24,7 @@ pub(super) enum Heard {
     Pong,
     Examined(Box<Examination>, SystemTime),
     Kept(Vec<KeptEntry>, bool),
+    AsItWas(Vec<KeptEntry>, u64),
     /// What a pass answers.
     Pass(PassReply),
     Problem(String),
@@ -205,6 +206,7 @@ fn word_of(message: ToSender<'_>) -> Heard {
             Heard::Examined(found, SystemTime::now())
         }
         ToSender::Kept { entries, last } => Heard::Kept(entries, last),
+        ToSender::AsItWas { gone, already } => Heard::AsItWas(gone, already),
         ToSender::Scanned { top, links, entries, problems, .. } => {
             Heard::Pass(PassReply::Scanned { top, links, entries, problems })
         }

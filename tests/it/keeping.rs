@@ -1,10 +1,12 @@
 //! What a target keeps of what is removed and replaced, and putting it back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::command::{Outcome, eventually};
+use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, differences, told};
 use crate::support::tree::{copy_tree, kept_below};
 
@@ -79,15 +81,111 @@ fn what_a_pass_removes_and_replaces_comes_back_as_it_was_and_what_gives_way_is_k
     let planned = undo(&stand, &["--since", &moment, "-n"]).succeeded();
     assert!(planned.stdout.contains("to be put back"), "{}", planned.stdout);
     assert_eq!(contents_differ(&stand.source(), &stand.target("standby")), "", "a dry run changes nothing");
+    let between = now();
     undo(&stand, &["--since", &moment]).succeeded();
     assert_eq!(contents_differ(&before, &stand.target("standby")), "");
     let kept = kept_below(&stand.target("standby").join(".speil/trash"));
     assert_eq!(kept["edited"], ["edited, the second"], "what gave way is kept");
     assert_eq!(kept["dir"], ["a file now"]);
     assert_eq!(kept.len(), 2, "{kept:?}");
-    // And that can be undone as well.
+    // A second run changes nothing, and says so.
+    let undone = stand.path("undone");
+    copy_tree(&stand.target("standby"), &undone).unwrap();
+    for options in [&["--since", &moment, "-n"][..], &["--since", &moment]] {
+        let again = undo(&stand, options).succeeded();
+        assert!(
+            again.stdout.starts_with("0 entries ") && again.stdout.contains("already"),
+            "{}",
+            again.stdout
+        );
+    }
+    assert_eq!(told(&differences(&undone, &stand.target("standby"))), "");
+    // Before the undo it was as the source has it: to name that moment undoes the undo.
+    let planned = undo(&stand, &["--since", &between, "-n"]).succeeded();
+    assert_eq!(told(&differences(&undone, &stand.target("standby"))), "", "{}", planned.stdout);
+    let done = undo(&stand, &["--since", &between]).succeeded();
+    let last = |text: &str| text.replace("to be put back", "put back").lines().last().map(str::to_owned);
+    assert_eq!(last(&planned.stdout), last(&done.stdout));
+    assert!(done.stdout.contains("  gone  (did not exist then"), "{}", done.stdout);
+    assert_eq!(contents_differ(&stand.source(), &stand.target("standby")), "");
+    // And back and forth again.
     undo(&stand, &["--since", &moment]).succeeded();
-    assert_eq!(fs::read_to_string(stand.target("standby").join("dir")).unwrap(), "a file now");
+    assert_eq!(contents_differ(&before, &stand.target("standby")), "");
+    undo(&stand, &["--since", &between]).succeeded();
+    assert_eq!(contents_differ(&stand.source(), &stand.target("standby")), "");
+}
+
+/// What every path of a tree holds; a directory a slash.
+fn contents(root: &Path) -> BTreeMap<PathBuf, String> {
+    let (mut all, mut dirs) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.strip_prefix(root).unwrap().to_owned();
+            if name == Path::new(".speil") {
+                continue;
+            }
+            let content = if entry.is_dir() { "/".to_owned() } else { fs::read_to_string(&entry).unwrap() };
+            dirs.extend(entry.is_dir().then_some(entry));
+            all.insert(name, content);
+        }
+    }
+    all
+}
+
+#[test]
+fn whatever_was_done_and_undone_a_path_comes_back_as_it_was_and_a_second_run_changes_nothing() {
+    for seed in [2, 5, 26] {
+        println!("seed {seed}");
+        let mut random = Rng::new(seed);
+        let stand = Stand::new();
+        fs::create_dir_all(stand.source()).unwrap();
+        pass(&stand, &[]);
+        let mut moments = Vec::new();
+        for step in 0..14 {
+            moments.push((now(), contents(&stand.target("standby"))));
+            if step % 3 < 2 {
+                edit(&mut random, &stand.source(), step);
+                pass(&stand, &["--trash=7d"]);
+                assert_eq!(contents(&stand.target("standby")), contents(&stand.source()));
+                continue;
+            }
+            let (moment, then) = &moments[random.below(moments.len())];
+            for run in ["first", "second"] {
+                let before = contents(&stand.target("standby"));
+                let told = undo(&stand, &["--since", moment]);
+                assert!([0, 24].contains(&told.code()), "{} {}", told.stdout, told.stderr);
+                let now = contents(&stand.target("standby"));
+                for (path, content) in then {
+                    assert_eq!(
+                        now.get(path),
+                        Some(content),
+                        "{path:?} at step {step}, {run} run: {}",
+                        told.stdout
+                    );
+                }
+                assert!(run == "first" || now == before, "step {step}: {}", told.stdout);
+            }
+        }
+    }
+}
+
+/// Changes something of a small tree, so that a path is now a file, now a directory, now nothing.
+fn edit(random: &mut Rng, root: &Path, step: u32) {
+    for number in 0..4 {
+        let path = root.join(["a", "b", "d", "d/a", "d/e", "d/e/a"][random.below(6)]);
+        if path.ancestors().skip(1).any(Path::is_file) {
+            continue;
+        }
+        let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        match random.below(4) {
+            0 => {}
+            1 => fs::create_dir_all(&path).unwrap(),
+            _ => {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, format!("step {step}, {number}")).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::config::Sync;
 use crate::daemon::{hint, mirror_id, transport_of};
 use crate::protocol::{Keeping, KeptEntry, Order, Since};
-use crate::sender::{Ask, SessionError, SessionOptions, keeper};
+use crate::sender::{Ask, SessionError, SessionOptions, Word, keeper};
 use crate::tree::{Kind, RelPath, Time, quote};
 
 /// Version of the JSON that is printed.
@@ -53,14 +53,14 @@ pub(super) fn undo(it: &Undo) -> u8 {
         }
     }
     let order = Order { place: place(it.strangers), since: it.since, paths };
-    let what = if it.dry_run { Ask::List } else { Ask::Undo };
+    let what = if it.dry_run { Ask::Plan } else { Ask::Undo };
     let mut told = Told::new(it.json, true);
     let exit = match ask(&sync, what, &order, &mut told) {
         Ok(exit) => exit,
         Err(code) => return code,
     };
     told.finish(if it.dry_run { "to be put back" } else { "put back" });
-    if told.count == 0 { exit.and(Exit::Vanished).code() } else { exit.code() }
+    if told.count == 0 && told.already == 0 { exit.and(Exit::Vanished).code() } else { exit.code() }
 }
 
 fn place(strangers: bool) -> Keeping {
@@ -82,12 +82,12 @@ fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u
         target: target.clone(),
         mirror: mirror_id(sync, target),
         live: false,
-        dry_run: what == Ask::List,
+        dry_run: what != Ask::Undo,
         rehearsal: false,
     };
     let asked = transport_of(sync, target)
         .map_err(SessionError::from)
-        .and_then(|transport| keeper(&*transport, &options, (what, order), &mut |entry| told.add(&entry)));
+        .and_then(|transport| keeper(&*transport, &options, (what, order), &mut |word| told.hear(word)));
     match asked {
         Ok(wrong) => {
             wrong.iter().for_each(|text| note(text));
@@ -106,18 +106,33 @@ struct Told {
     undo: bool,
     entries: Vec<serde_json::Value>,
     count: u64,
+    gone: u64,
+    already: u64,
     failed: u64,
     bytes: u64,
 }
 
 impl Told {
     fn new(json: bool, undo: bool) -> Self {
-        Self { json, undo, entries: Vec::new(), count: 0, failed: 0, bytes: 0 }
+        Self { json, undo, entries: Vec::new(), count: 0, gone: 0, already: 0, failed: 0, bytes: 0 }
     }
 
-    fn add(&mut self, entry: &KeptEntry) {
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Kept(entry) => {
+                self.bytes = self.bytes.saturating_add(entry.size);
+                self.add(&entry, false);
+            }
+            Word::Gone(entry) => {
+                self.gone += u64::from(entry.errno == 0);
+                self.add(&entry, true);
+            }
+            Word::Already(paths) => self.already = self.already.saturating_add(paths),
+        }
+    }
+
+    fn add(&mut self, entry: &KeptEntry, gone: bool) {
         self.count += 1;
-        self.bytes = self.bytes.saturating_add(entry.size);
         if entry.errno != 0 {
             self.failed += 1;
             if !self.json {
@@ -135,13 +150,18 @@ impl Told {
                 "size": entry.size,
                 "mtime": entry.mtime.rfc3339(),
                 "replaces": entry.replaces,
+                "gone": gone,
                 "error": (entry.errno != 0).then(|| crate::error::errno_text(entry.errno)),
             }));
             return;
         }
         let slash = if entry.kind == Kind::Dir { "/" } else { "" };
-        let replaces = if self.undo && entry.replaces { "  (what stands there is kept)" } else { "" };
-        print(&format!("{}  {:>12}  {path}{slash}{replaces}\n", entry.time.rfc3339(), entry.size));
+        let rest = match (gone, self.undo && entry.replaces) {
+            (true, _) => "  (did not exist then; moved to the trash)",
+            (false, true) => "  (the present version is moved to the trash)",
+            (false, false) => "",
+        };
+        print(&format!("{}  {:>12}  {path}{slash}{rest}\n", entry.time.rfc3339(), entry.size));
     }
 
     fn finish(&self, what: &str) {
@@ -150,11 +170,18 @@ impl Told {
                 "schema": SCHEMA,
                 "entries": self.entries,
                 "bytes": self.bytes,
+                "already": self.already,
                 "failed": self.failed,
             });
             print(&(serde_json::to_string_pretty(&all).unwrap_or_default() + "\n"));
         } else {
-            print(&format!("{} entries {what}, {} bytes\n", self.count - self.failed, self.bytes));
+            let (count, bytes) = (self.count - self.failed - self.gone, self.bytes);
+            let rest = |count: u64, what: &str| match count {
+                0 => String::new(),
+                count => format!(", {count} {what}"),
+            };
+            let (gone, already) = (rest(self.gone, "removed"), rest(self.already, "already as they were"));
+            print(&format!("{count} entries {what}, {bytes} bytes{gone}{already}\n"));
         }
     }
 }

@@ -34,18 +34,22 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Ping(0), 23),
         (ToReceiver::Bye, 27),
         (ToReceiver::State(stated), 30),
-        (ToReceiver::Undo(order), 32),
+        (ToReceiver::Undo(order.clone()), 32),
         (ToReceiver::Resume { stream: 1, path: RelPath::root() }, 35),
         (duplicate, 37),
         (ToReceiver::Widen { connections: 1 }, 38),
         (ToReceiver::Join { root: Default::default(), place: Default::default() }, 39),
         (ToReceiver::Bundled, 40),
+        (ToReceiver::Restore(order), 41),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
-    for (answer, expected) in
-        [(ToSender::Fatal("".into()), 15), (ToSender::Places(Vec::new()), 20), (ToSender::Joined, 21)]
-    {
+    for (answer, expected) in [
+        (ToSender::Fatal("".into()), 15),
+        (ToSender::Places(Vec::new()), 20),
+        (ToSender::Joined, 21),
+        (ToSender::AsItWas { gone: Vec::new(), already: 0 }, 22),
+    ] {
         assert_eq!(postcard::to_stdvec(&answer).unwrap()[0], expected, "{answer:?}");
     }
 }
