@@ -8,6 +8,7 @@
 
 mod acl;
 mod chmod;
+mod chown;
 mod civil;
 mod digest;
 mod entry;
@@ -15,6 +16,7 @@ mod path;
 
 pub use acl::{ACL_ACCESS, ACL_DEFAULT, Acl};
 pub use chmod::{Chmod, ChmodError};
+pub use chown::{Chown, ChownError, Owner};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
 pub use path::{NAME_LEN_MAX, PathError, RelPath, TEMP_PREFIX, check_name, quote};

@@ -128,7 +128,7 @@ fn exit_of(error: &SessionError) -> Exit {
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,
         SessionError::Refused(_) => Exit::Selection,
         SessionError::Source(_) => Exit::Partial,
-        SessionError::Option(_) => Exit::Syntax,
+        SessionError::Option(_) | SessionError::Owner(_) => Exit::Syntax,
         _ => Exit::Stream,
     }
 }

@@ -8,13 +8,13 @@ use super::options::{Group, count, optional, switch, value};
 use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
-    ValueError, check_chmod, check_chown, parse_agent, parse_info, parse_max_delete, parse_seconds,
-    parse_window, text,
+    ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds, parse_window, text,
 };
 use crate::config::{
     Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
     parse_duration, parse_interval, parse_trash, split_words,
 };
+use crate::tree::Chown;
 
 /// Which properties are kept.
 pub(super) const KEPT: Group = Group {
@@ -78,9 +78,9 @@ pub(super) const KEPT: Group = Group {
             "USER:GROUP",
             "Owner and group of everything on the target; implies -o, -g",
             |d, v| {
-                let (user, group) = check_chown(text(v)?)?;
-                d.sync.mask.owner |= user;
-                d.sync.mask.group |= group;
+                let chown = Chown::parse(text(v)?).map_err(ValueError::from)?;
+                d.sync.mask.owner |= chown.user.is_some();
+                d.sync.mask.group |= chown.group.is_some();
                 d.sync.selection.chown = Some(text(v)?.to_owned());
                 Ok(())
             },

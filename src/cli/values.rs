@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::output::{Output, Progress};
 use crate::config::{self, AgentSource, MaxDelete, UnitError, split_words};
+use crate::tree::Chmod;
 
 /// Why a value was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +56,8 @@ pub enum ValueError {
     #[error("\"{0}\" is not available; speil has progress, progress2, stats and name")]
     Info(String),
     /// An owner and group.
-    #[error("expected USER, USER:GROUP or :GROUP")]
-    Chown,
+    #[error(transparent)]
+    Chown(#[from] crate::tree::ChownError),
     /// A filter rule that means something else once the source's name is part of the target.
     #[error(
         "it may match SOURCE itself, whose name is part of every path when SOURCE has no trailing slash; \
@@ -140,18 +141,6 @@ pub(super) fn parse_info(flags: &str, output: &mut Output) -> Result<(), ValueEr
     Ok(())
 }
 
-/// Returns whether `--chown` names a user and a group.
-///
-/// # Errors
-/// [`ValueError::Chown`] if it names neither, or more.
-pub(super) fn check_chown(value: &str) -> Result<(bool, bool), ValueError> {
-    let (user, group) = value.split_once(':').unwrap_or((value, ""));
-    if (user.is_empty() && group.is_empty()) || group.contains(':') {
-        return Err(ValueError::Chown);
-    }
-    Ok((!user.is_empty(), !group.is_empty()))
-}
-
 /// Returns the single changes of `--chmod`.
 ///
 /// # Errors
@@ -159,21 +148,11 @@ pub(super) fn check_chown(value: &str) -> Result<(bool, bool), ValueError> {
 pub(super) fn check_chmod(value: &str) -> Result<Vec<String>, ValueError> {
     value
         .split(',')
-        .map(|part| if is_chmod(part) { Ok(part.to_owned()) } else { Err(bad_chmod(part)) })
+        .map(|part| match Chmod::parse(part, 0) {
+            Ok(chmod) if !chmod.is_empty() => Ok(part.to_owned()),
+            _ => Err(ValueError::Chmod(part.escape_debug().to_string())),
+        })
         .collect()
-}
-
-fn bad_chmod(part: &str) -> ValueError {
-    ValueError::Chmod(part.escape_debug().to_string())
-}
-
-fn is_chmod(part: &str) -> bool {
-    let body = part.trim_start_matches(['D', 'F']);
-    if !body.is_empty() && body.chars().all(|c| ('0'..='7').contains(&c)) {
-        return body.len() <= 4;
-    }
-    let actions = body.trim_start_matches(['u', 'g', 'o', 'a']);
-    actions.starts_with(['+', '-', '=']) && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
     Verify,
 };
+use crate::tree::{Chmod, Chown};
 
 /// Every key of the layer.
 const KEYS: [&str; 53] = [
@@ -284,8 +285,16 @@ fn properties(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
     section.flag("existing", &mut selection.existing)?;
     section.flag("ignoreExisting", &mut selection.ignore_existing)?;
     section.flag("sizeOnly", &mut selection.size_only)?;
-    selection.chmod = section.words("chmod", "a mode such as \"D2775,F664\", or a list of them")?;
-    selection.chown = section.text("chown", "\"USER:GROUP\"")?;
+    const CHMOD: &str = "a mode such as \"D2775,F664\", or a list of them";
+    selection.chmod = section.words("chmod", CHMOD)?;
+    let fits = |text: &String| Chmod::parse(text, 0).is_ok();
+    if let Some(given) = section.get("chmod").filter(|_| !selection.chmod.iter().all(fits)) {
+        return Err(section.wrong("chmod", given, CHMOD));
+    }
+    selection.chown =
+        section.fitting("chown", "\"USER:GROUP\", names or numbers below 4294967295", |text| {
+            Chown::parse(text).is_ok()
+        })?;
     Ok(())
 }
 

@@ -157,6 +157,21 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Returns the text under `key` if `fits` takes it.
+    pub fn fitting(
+        &self,
+        key: &str,
+        allowed: &'static str,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, ConfigError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(given) => {
+                word(given).filter(|text| fits(text)).map(Some).ok_or_else(|| self.wrong(key, given, allowed))
+            }
+        }
+    }
+
     /// Returns the path under `key`, of any bytes but NUL.
     pub fn path(&self, key: &str, allowed: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         match self.get(key) {

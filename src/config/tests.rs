@@ -443,7 +443,12 @@ fn validate_names_sources_and_keys_that_are_missing() {
     let sync = |name: &str, source: &Path| Sync::new(name, source, vec![parse_target("h:/d").unwrap()]);
     let mut keyed = sync("keyed", dir.path());
     keyed.ssh.identity_file = Some(missing.clone());
-    let syncs = vec![sync("fine", dir.path()), sync("gone", &missing), sync("flat", &file), keyed];
+    let mut owned = sync("owned", dir.path());
+    // The target behind `h` has users of its own; this host's are known.
+    owned.targets.push(parse_target("/here").unwrap());
+    owned.selection.chown = Some("wwwdata:no.group".to_owned());
+    let here = owned.targets[1].name.clone();
+    let syncs = vec![sync("fine", dir.path()), sync("gone", &missing), sync("flat", &file), keyed, owned];
     let found = Config { settings: Settings::default(), syncs }.validate();
     let root = dir.path().display();
     assert_eq!(
@@ -452,6 +457,8 @@ fn validate_names_sources_and_keys_that_are_missing() {
             format!("gone: source \"{root}/missing\": no such file or directory (ENOENT)"),
             format!("flat: source \"{root}/file\" is not a directory"),
             format!("keyed: key \"ssh.identityFile\" \"{root}/missing\": no such file or directory (ENOENT)"),
+            format!("owned: target {here}: this host has no user \"wwwdata\" (key \"chown\")"),
+            format!("owned: target {here}: this host has no group \"no.group\" (key \"chown\")"),
         ]
     );
 }

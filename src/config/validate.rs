@@ -4,9 +4,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::unistd::{Group, User};
+
 use crate::config::{Config, Sync};
 use crate::error::{Consequence, Consequential, io_text};
-use crate::tree::quote;
+use crate::tree::{Chown, Owner, quote};
 
 /// A configuration that cannot run on this host as it is now. Consequence: die; the others may run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,16 @@ pub enum Invalid {
         /// What the system says.
         cause: String,
     },
+    /// A target on this host lacks an owner.
+    #[error("{sync}: target {target}: this host has no {owner} (key \"chown\")")]
+    Owner {
+        /// The sync.
+        sync: String,
+        /// The target's name.
+        target: String,
+        /// The user or group, in words.
+        owner: String,
+    },
 }
 
 impl Consequential for Invalid {
@@ -70,7 +82,23 @@ fn check(sync: &Sync) -> Vec<Invalid> {
     {
         found.push(Invalid::IdentityFile { sync: name(), path: shown(key), cause: io_text(&error) });
     }
+    for target in sync.targets.iter().filter(|target| target.host.is_none()) {
+        let lacks = |owner| Invalid::Owner { sync: name(), target: target.name.clone(), owner };
+        found.extend(unknown_owners(sync).into_iter().map(lacks));
+    }
     found
+}
+
+/// Returns in words the fixed owners that this host lacks.
+fn unknown_owners(sync: &Sync) -> Vec<String> {
+    let chown = sync.selection.chown.as_deref().and_then(|text| Chown::parse(text).ok()).unwrap_or_default();
+    let lacks = |what: &str, owner: Option<Owner>, known: &dyn Fn(&str) -> bool| {
+        let name = owner?.name()?.to_owned();
+        (!known(&name)).then(|| format!("{what} {}", quote(name.as_bytes())))
+    };
+    let user = lacks("user", chown.user, &|name| matches!(User::from_name(name), Ok(Some(_))));
+    let group = lacks("group", chown.group, &|name| matches!(Group::from_name(name), Ok(Some(_))));
+    user.into_iter().chain(group).collect()
 }
 
 fn readable(path: &Path) -> io::Result<()> {

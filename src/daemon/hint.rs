@@ -54,6 +54,9 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Transport(TransportError::Start { program, .. }) if program.ends_with("ssh") => {
             "install the ssh client (openssh-client), or use transport = \"ssh2\""
         }
+        SessionError::Owner(_) => {
+            "correct the name, or make it there (getent passwd NAME, getent group NAME); a group follows a colon"
+        }
         SessionError::Silent(_) => {
             "the host does not answer: is it down, behind a firewall, or does its shell wait for something?"
         }

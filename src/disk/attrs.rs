@@ -33,6 +33,9 @@ pub fn read_entry(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<O
             Err(error) => return Err(error.into()),
         }
     }
+    if mask.acl_modes && entry.attrs.meta.kind != Kind::Symlink {
+        take_acl_mode(&mut entry, &magic_path(dir, name), name.is_empty());
+    }
     if mask.wants_xattrs() {
         // Few entries have any, and the way through /proc is a long one.
         if name.is_empty() || !has_none(dir, name, mask) {
@@ -50,10 +53,22 @@ pub fn read_entry(dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<O
 pub fn read_open(file: BorrowedFd<'_>, mask: &Mask) -> io::Result<(Entry, u64)> {
     let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     let mut entry = entry_of(b"", &stat).ok_or(Errno::OPNOTSUPP)?;
+    if mask.acl_modes {
+        take_acl_mode(&mut entry, &magic_path(file, b""), true);
+    }
     if mask.wants_xattrs() {
         entry.attrs.xattrs = read_open_xattrs(file, mask)?;
     }
     Ok((entry, stat.stx_blocks.saturating_mul(512)))
+}
+
+/// Gives an entry that has an ACL the mode that it is to have without.
+fn take_acl_mode(entry: &mut Entry, path: &[u8], own: bool) {
+    let value = read_xattr(&c_string(path), ACL_ACCESS, own).ok().flatten();
+    if let Some(acl) = value.and_then(|value| Acl::parse(&value)) {
+        let mode = &mut entry.attrs.meta.mode;
+        *mode = *mode & 0o7000 | acl.mode_without();
+    }
 }
 
 /// Whether the kernel says at once that an entry has no xattrs that are carried.
@@ -190,8 +205,9 @@ impl Handle {
     /// # Errors
     /// As [`read_entry`].
     pub fn read(&self, mask: &Mask) -> io::Result<Entry> {
-        let mut entry = read_entry(self.0.as_fd(), b"", &Mask { xattrs: false, acls: false, ..*mask })?
-            .ok_or(io::Error::from(Errno::NOENT))?;
+        let mut entry =
+            read_entry(self.0.as_fd(), b"", &Mask { xattrs: false, acls: false, acl_modes: false, ..*mask })?
+                .ok_or(io::Error::from(Errno::NOENT))?;
         if mask.wants_xattrs() {
             entry.attrs.xattrs = read_xattrs(&magic_path(self.0.as_fd(), b""), mask)?;
         }
@@ -205,91 +221,196 @@ impl AsFd for Handle {
     }
 }
 
-/// Makes the metadata of a held entry equal to `wanted` as far as `mask` keeps it, in the order in
-/// which one step does not undo another: owner, mode, ACLs and other xattrs, time last.
+/// The first attribute that could not be set; all others were.
+#[derive(Debug)]
+pub struct Unset {
+    /// What was tried, as a verb and its object.
+    pub what: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+impl From<Unset> for io::Error {
+    fn from(unset: Unset) -> Self {
+        unset.error
+    }
+}
+
+/// Makes the metadata of a held entry equal to `wanted` as far as `mask` keeps it, in the order in which one
+/// step does not undo another: owner, mode and ACL, other xattrs, time last. What cannot be set is left, and
+/// the file then has fewer rights rather than more: no set-id bits without its owner; without its ACL the
+/// group's bits are those of the `group::` entry.
 ///
 /// # Errors
-/// What the first failing call says; earlier steps stay done.
-pub fn apply_attrs(handle: &Handle, wanted: &Attrs, mask: &Mask) -> io::Result<()> {
-    let now = handle.read(mask)?;
+/// [`Unset`], after everything else is done; a file that cannot be looked at stays as it is.
+pub fn apply_attrs(handle: &Handle, wanted: &Attrs, mask: &Mask) -> Result<(), Unset> {
+    let now = handle.read(mask).map_err(|error| Unset { what: "read attributes", error })?;
     let fd = handle.as_fd();
     let path = c_string(&magic_path(fd, b""));
     let chmod = |mode| rustix::fs::chmod(&path, mode);
-    apply_to(fd, &now.attrs, wanted, mask, &chmod)
+    Dressing::new(fd, &chmod, mask).apply(&now.attrs, wanted)
 }
 
 /// As [`apply_attrs`], for a regular file that is open for writing: no path is resolved on the way.
 ///
 /// # Errors
 /// As [`apply_attrs`].
-pub fn apply_attrs_to_file(file: BorrowedFd<'_>, wanted: &Attrs, mask: &Mask) -> io::Result<()> {
-    let (now, _) = read_open(file, mask)?;
+pub fn apply_attrs_to_file(file: BorrowedFd<'_>, wanted: &Attrs, mask: &Mask) -> Result<(), Unset> {
+    let (now, _) = read_open(file, mask).map_err(|error| Unset { what: "read attributes", error })?;
     let chmod = |mode| rustix::fs::fchmod(file, mode);
-    apply_to(file, &now.attrs, wanted, mask, &chmod)
+    Dressing::new(file, &chmod, mask).apply(&now.attrs, wanted)
 }
 
-fn apply_to(
-    fd: BorrowedFd<'_>,
-    now: &Attrs,
-    wanted: &Attrs,
-    mask: &Mask,
-    chmod: &dyn Fn(Mode) -> rustix::io::Result<()>,
-) -> io::Result<()> {
-    let (meta, have) = (&wanted.meta, &now.meta);
-    let uid = (mask.owner && meta.uid != have.uid).then(|| Uid::from_raw(meta.uid));
-    let gid = (mask.group && meta.gid != have.gid).then(|| Gid::from_raw(meta.gid));
-    let chowned = uid.is_some() || gid.is_some();
-    if chowned {
-        rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?;
+/// One entry that gets attributes.
+struct Dressing<'a> {
+    fd: BorrowedFd<'a>,
+    path: std::ffi::CString,
+    chmod: &'a dyn Fn(Mode) -> rustix::io::Result<()>,
+    mask: &'a Mask,
+    unset: Option<Unset>,
+}
+
+impl<'a> Dressing<'a> {
+    fn new(fd: BorrowedFd<'a>, chmod: &'a dyn Fn(Mode) -> rustix::io::Result<()>, mask: &'a Mask) -> Self {
+        Self { fd, path: c_string(&magic_path(fd, b"")), chmod, mask, unset: None }
     }
-    let bits = if mask.set_id { 0o7777 } else { 0o777 };
-    if mask.perms && meta.kind != Kind::Symlink && (chowned || meta.mode & bits != have.mode & bits) {
-        chmod(Mode::from(meta.mode & bits))?;
-    }
-    if mask.wants_xattrs() {
-        if !(now.xattrs.is_empty() && wanted.xattrs.is_empty()) {
-            let path = c_string(&magic_path(fd, b""));
-            apply_xattrs(&path, wanted, now, mask, chowned)?;
+
+    fn apply(mut self, now: &Attrs, wanted: &Attrs) -> Result<(), Unset> {
+        let (meta, have) = (&wanted.meta, &now.meta);
+        let uid = (self.mask.owner && meta.uid != have.uid).then_some(meta.uid);
+        let gid = (self.mask.group && meta.gid != have.gid).then_some(meta.gid);
+        let chowned = uid.is_some() || gid.is_some();
+        let owned = self.own(uid, gid);
+        let bits = if owned && self.mask.set_id { 0o7777 } else { 0o1777 };
+        let bits = if self.mask.set_id { bits } else { 0o777 };
+        if meta.kind != Kind::Symlink {
+            self.permit(now, wanted, (bits, chowned));
         }
-        // An ACL's mask entry is the mode's group bits: both were set to what the source has, but
-        // removing an ACL leaves the group bits to the last chmod.
-        if mask.perms && mask.acls && meta.kind != Kind::Symlink && has_acl(now) != has_acl(wanted) {
-            chmod(Mode::from(meta.mode & bits))?;
+        if self.mask.wants_xattrs() && !(now.xattrs.is_empty() && wanted.xattrs.is_empty()) {
+            // A chown drops capabilities: after one, everything is set again.
+            self.annotate(now, wanted, chowned);
         }
+        if self.mask.keeps_time(meta.kind) {
+            let set = set_times(self.fd, meta.mtime);
+            self.note("set time", set);
+        }
+        self.unset.map_or(Ok(()), Err)
     }
-    if mask.keeps_time(meta.kind) {
-        set_times(fd, meta.mtime)?;
-    }
-    Ok(())
-}
 
-fn has_acl(attrs: &Attrs) -> bool {
-    attrs.xattrs.iter().any(|xattr| xattr.name == ACL_ACCESS)
-}
-
-fn apply_xattrs(
-    path: &std::ffi::CStr,
-    wanted: &Attrs,
-    have: &Attrs,
-    mask: &Mask,
-    all: bool,
-) -> io::Result<()> {
-    for xattr in mask.kept_xattrs(have) {
-        if !wanted.xattrs.iter().any(|other| other.name == xattr.name) {
-            match rustix::fs::removexattr(path, c_string(&xattr.name).as_c_str()) {
-                Err(Errno::NODATA) | Ok(()) => {}
-                Err(error) => return Err(error.into()),
+    /// Keeps the first failure; `true` if there was none.
+    fn note(&mut self, what: &'static str, done: Result<(), impl Into<io::Error>>) -> bool {
+        match done {
+            Ok(()) => true,
+            Err(error) => {
+                let error = error.into();
+                self.unset.get_or_insert(Unset { what, error });
+                false
             }
         }
     }
-    for xattr in mask.kept_xattrs(wanted) {
-        // A chown drops capabilities: after one, everything is set again.
-        if all || !have.xattrs.contains(xattr) {
-            let name = c_string(&xattr.name);
-            rustix::fs::setxattr(path, name.as_c_str(), &xattr.value, XattrFlags::empty())?;
+
+    /// Sets owner and group; `true` if both are as they should be.
+    fn own(&mut self, uid: Option<u32>, gid: Option<u32>) -> bool {
+        let chown = |uid: Option<u32>, gid: Option<u32>| {
+            // To chown(2) the highest number means "leave it".
+            if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
+                return Err(Errno::INVAL);
+            }
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            rustix::fs::chownat(self.fd, c"", uid, gid, AtFlags::EMPTY_PATH)
+        };
+        let both = match (uid, gid) {
+            (None, None) => Ok(()),
+            (uid, gid) => chown(uid, gid),
+        };
+        if both.is_err() && uid.is_some() && gid.is_some() {
+            // Of the two, one may be possible.
+            let _ = (chown(None, gid), chown(uid, None));
+        }
+        self.note("set owner", both)
+    }
+
+    /// Sets the mode and the ACL, which are one value.
+    fn permit(&mut self, now: &Attrs, wanted: &Attrs, (bits, chowned): (u32, bool)) {
+        let mode = wanted.meta.mode & bits;
+        let chmod = |mode: u32| (self.chmod)(Mode::from(mode));
+        let old = acl_of(now).filter(|_| self.mask.acls);
+        let acl = acl_of(wanted).filter(|_| self.mask.acls).cloned().map(|mut acl| {
+            if !self.mask.perms {
+                acl.set_acl_mode(now.meta.mode);
+            }
+            acl
+        });
+        if old == acl.as_ref() {
+            if self.mask.perms && (chowned || mode != now.meta.mode & bits) {
+                let set = chmod(mode);
+                self.note("set mode", set);
+            }
+            return;
+        }
+        // As it is to be without the ACL: with the mask in the place of its group's bits it would be open
+        // for a moment, or for as long as the ACL cannot be set.
+        let kept = if self.mask.perms { mode } else { now.meta.mode & bits };
+        let bare = |acl: &Xattr| {
+            Acl::parse(&acl.value).map_or(kept & 0o7700, |acl| kept & (acl.mode_without() | 0o7000))
+        };
+        let first = match (&acl, self.mask.perms) {
+            (Some(acl), _) => bare(acl),
+            (None, true) => kept,
+            (None, false) => old.map_or(kept, bare),
+        };
+        if old.is_some() {
+            let removed = remove(&self.path, ACL_ACCESS);
+            self.note("set ACL", removed);
+        }
+        let closed = chmod(first);
+        if !self.note("set mode", closed) {
+            return;
+        }
+        let Some(acl) = acl else { return };
+        let name = c_string(ACL_ACCESS);
+        let set = rustix::fs::setxattr(&self.path, name.as_c_str(), &acl.value, XattrFlags::empty());
+        if self.note("set ACL", set) && self.mask.perms {
+            // Setting an ACL may have taken the set-gid bit.
+            let set = chmod(mode);
+            self.note("set mode", set);
         }
     }
-    Ok(())
+
+    /// Sets the extended attributes, each for itself.
+    fn annotate(&mut self, now: &Attrs, wanted: &Attrs, all: bool) {
+        let mask = self.mask;
+        let named = |xattr: &&Xattr| xattr.name != ACL_ACCESS;
+        for xattr in mask.kept_xattrs(now).filter(named) {
+            if !wanted.xattrs.iter().any(|other| other.name == xattr.name) {
+                let removed = remove(&self.path, &xattr.name);
+                self.note("remove extended attribute", removed);
+            }
+        }
+        for xattr in mask.kept_xattrs(wanted).filter(named) {
+            if !all && now.xattrs.contains(xattr) {
+                continue;
+            }
+            let name = c_string(&xattr.name);
+            let set = rustix::fs::setxattr(&self.path, name.as_c_str(), &xattr.value, XattrFlags::empty());
+            let is_acl = xattr.name == ACL_DEFAULT;
+            if !self.note(if is_acl { "set ACL" } else { "set extended attribute" }, set) && is_acl {
+                // The one before may allow more.
+                let _ = remove(&self.path, ACL_DEFAULT);
+            }
+        }
+    }
+}
+
+fn acl_of(attrs: &Attrs) -> Option<&Xattr> {
+    attrs.xattrs.iter().find(|xattr| xattr.name == ACL_ACCESS)
+}
+
+fn remove(path: &std::ffi::CStr, name: &[u8]) -> Result<(), Errno> {
+    match rustix::fs::removexattr(path, c_string(name).as_c_str()) {
+        Err(Errno::NODATA) => Ok(()),
+        done => done,
+    }
 }
 
 /// Sets the modification time of what `fd` holds; the access time stays.

@@ -11,3 +11,13 @@ pub fn raise_limits() {
     // SAFETY: SIG_IGN is a valid disposition, and nothing in this process handles SIGIO.
     unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
+
+/// Returns the process's umask, from the kernel's own account of it.
+pub fn umask() -> u32 {
+    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *UMASK.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+    })
+}

@@ -26,6 +26,10 @@ pub(super) fn judge(sync: &Sync, survey: &Survey, tree: Option<&Tree>) -> Vec<Fi
     findings.extend(space(survey, tree));
     findings.extend(names(survey, tree));
     findings.push(kept(survey));
+    findings.extend(survey.unknown_owners.iter().map(|owner| {
+        let told = format!("the target has no {owner}, which is to own everything there (chown)");
+        Finding::problem("owners", told, "correct the name, or make it there; a group follows a colon")
+    }));
     if survey.greeting.identified == Identified::Stranger && sync.delete != DeleteMode::Never {
         findings.push(Finding::warning(
             "content",
@@ -248,6 +252,7 @@ mod tests {
                 large_write_rate: 1,
             },
             clock_ahead_ms: 0,
+            unknown_owners: Vec::new(),
         }
     }
 
@@ -280,6 +285,8 @@ mod tests {
         let odd = |s: &mut Survey, t: &mut Tree| (s.examination.any_bytes, t.odd_names) = (false, 2);
         assert_eq!(verdicts(odd), [("names", Verdict::Problem)]);
         assert_eq!(verdicts(|s, _| s.greeting.program = "9.9".into()), [("agent", Verdict::Warning)]);
+        let nobody = |s: &mut Survey, _: &mut Tree| s.unknown_owners = vec!["user \"wwwdata\"".into()];
+        assert_eq!(verdicts(nobody), [("owners", Verdict::Problem)]);
         let stranger = |s: &mut Survey, _: &mut Tree| s.greeting.identified = Identified::Stranger;
         assert_eq!(verdicts(stranger), [("content", Verdict::Warning)]);
         let full = |s: &mut Survey, _: &mut Tree| s.examination.write_errno = libc::ENOSPC;

@@ -124,7 +124,7 @@ fn unreachable(error: &SessionError) -> Finding {
         SessionError::Ended(ended) if ended.status != Some(255) => "agent",
         SessionError::Frame(_) | SessionError::Fatal(_) => "agent",
         SessionError::Transport(crate::transport::TransportError::Deploy(_)) => "agent",
-        SessionError::Option(_) => "configuration",
+        SessionError::Option(_) | SessionError::Owner(_) => "configuration",
         _ => "login",
     };
     let mut finding = Finding::new(check, super::Verdict::Problem, error.to_string());

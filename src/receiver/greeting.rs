@@ -19,7 +19,7 @@ use super::profile::probe;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
 use super::trash::Trash;
-use crate::disk::{Root, names, read_entry, set_times};
+use crate::disk::{Root, names, read_entry, set_times, umask};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
@@ -133,7 +133,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     }
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while it can be: the kernel has no other account of it.
-    super::operations::umask();
+    umask();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };

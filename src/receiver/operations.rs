@@ -17,7 +17,7 @@ use super::apply::{Applied, Applier};
 use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
 use super::streams::{Stream, create_temp};
 use super::trash::Trash;
-use crate::disk::{Handle, Parent, apply_attrs, apply_attrs_to_file, default_acl};
+use crate::disk::{Handle, Parent, Unset, apply_attrs, apply_attrs_to_file, default_acl, umask};
 use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, ToSender, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
 
@@ -28,6 +28,20 @@ enum Spared {
     Yes,
     /// It goes into the trash as it is replaced.
     NotYet,
+}
+
+/// The attributes of something new: what could not be set of them keeps nothing away.
+#[must_use]
+struct Dressed(Option<Unset>);
+
+impl Dressed {
+    /// What is said of it, once everything else is done.
+    fn told(self) -> Applied {
+        match self.0 {
+            None => Ok(()),
+            Some(Unset { what, error }) => Err(Undone::Os(what, crate::error::errno_of(&error))),
+        }
+    }
 }
 
 /// After this long a directory is resolved again, in case somebody else has renamed it.
@@ -125,10 +139,10 @@ impl Applier {
         stream.settle()?;
         let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
         // The directory may have been renamed meanwhile; it is still the one that is held.
-        self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;
+        let dressed = self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;
         self.durable.dir(stream.dir.as_fd());
         self.note_version(&stream.path, provisional);
-        Ok(())
+        dressed.told()
     }
 
     pub(super) fn put(&mut self, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {
@@ -136,9 +150,9 @@ impl Applier {
             return Err(Undone::Why(Why::Torn));
         }
         let way = self.way_to(path).map_err(Undone::parent)?;
-        self.put_in(&way.fd, path, attrs, content)?;
+        let dressed = self.put_in(&way.fd, path, attrs, content)?;
         self.went(way);
-        Ok(())
+        dressed.told()
     }
 
     /// Returns the directory of a path: most changes of a batch lie beside each other.
@@ -183,7 +197,13 @@ impl Applier {
         self.put(path, attrs, &Content { hash, provisional, data: &data })
     }
 
-    fn put_in(&mut self, dir: &OwnedFd, path: &RelPath, attrs: &Attrs, content: &Content<'_>) -> Applied {
+    fn put_in(
+        &mut self,
+        dir: &OwnedFd,
+        path: &RelPath,
+        attrs: &Attrs,
+        content: &Content<'_>,
+    ) -> Result<Dressed, Undone> {
         let Content { provisional, data, .. } = *content;
         if self.policy.has_floor() {
             self.policy.room_for(dir.as_fd(), data.len() as u64)?;
@@ -217,16 +237,20 @@ impl Applier {
 
     /// Gives a finished temporary file its metadata and its name: directory, temporary name, path. The
     /// directory is the caller's to note.
-    fn install_file(&mut self, file: OwnedFd, place: (&OwnedFd, &[u8], &RelPath), attrs: &Attrs) -> Applied {
+    fn install_file(
+        &mut self,
+        file: OwnedFd,
+        place: (&OwnedFd, &[u8], &RelPath),
+        attrs: &Attrs,
+    ) -> Result<Dressed, Undone> {
         let (dir, temp, path) = (place.0.as_fd(), place.1, place.2);
         let name = path.name();
-        if self.mask.perms {
-            let dressed = apply_attrs_to_file(file.as_fd(), attrs, &self.mask);
-            dressed.map_err(Undone::os("set attributes"))?;
+        let dressed = if self.mask.perms {
+            Dressed(apply_attrs_to_file(file.as_fd(), attrs, &self.mask).err())
         } else {
             let handle = Handle::open(dir, temp).map_err(Undone::os("open"))?;
-            self.dress(&handle, attrs, (dir, Some(name)))?;
-        }
+            self.dress(&handle, attrs, (dir, Some(name)))?
+        };
         let flush = || rustix::fs::fdatasync(&file).map_err(|error| Undone::os("fsync")(error.into()));
         let early = self.durable.before_rename(false);
         if early {
@@ -248,22 +272,26 @@ impl Applier {
                 Spared::NotYet => self.swap(dir, temp, path)?,
             }
             if before {
-                return Ok(());
+                return Ok(dressed);
             }
         }
         if !early {
             self.durable.file(file);
         }
-        Ok(())
+        Ok(dressed)
     }
 
     /// Sets the metadata of something new. Without `-p` it keeps the mode of what it replaces, which has the
     /// given name in the directory; else it gets the source's mode under the target's umask, or under the
     /// directory's default ACL where there is one, as with rsync.
-    fn dress(&self, handle: &Handle, attrs: &Attrs, place: (BorrowedFd<'_>, Option<&[u8]>)) -> Applied {
-        let fail = Undone::os("set attributes");
+    fn dress(
+        &self,
+        handle: &Handle,
+        attrs: &Attrs,
+        place: (BorrowedFd<'_>, Option<&[u8]>),
+    ) -> Result<Dressed, Undone> {
         if self.mask.perms || attrs.meta.kind == Kind::Symlink {
-            return apply_attrs(handle, attrs, &self.mask).map_err(fail);
+            return Ok(Dressed(apply_attrs(handle, attrs, &self.mask).err()));
         }
         let (dir, name) = place;
         let old = name.map(|name| look(dir, name)).transpose()?.flatten();
@@ -278,7 +306,8 @@ impl Applier {
         };
         let mut attrs = attrs.clone();
         attrs.meta.mode = mode;
-        apply_attrs(handle, &attrs, &Mask { perms: true, acls: false, ..self.mask }).map_err(fail)
+        attrs.xattrs.iter_mut().for_each(|xattr| xattr.set_acl_mode(mode));
+        Ok(Dressed(apply_attrs(handle, &attrs, &Mask { perms: true, ..self.mask }).err()))
     }
 
     fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath, is_dir: bool) -> Applied {
@@ -303,30 +332,27 @@ impl Applier {
     }
 
     pub(super) fn mkdir(&mut self, path: &RelPath, attrs: &Attrs) -> Applied {
-        let fail = Undone::os("set attributes");
         if path.is_root() {
             let handle = Handle::open(self.root.as_fd(), b"").map_err(Undone::os("open"))?;
-            if self.fresh.load(Ordering::Acquire) {
+            if self.fresh.swap(false, Ordering::AcqRel) {
                 // Made where a default ACL holds, the root has it as well.
-                self.dress(&handle, attrs, (self.root.as_fd(), None))?;
-                self.fresh.store(false, Ordering::Release);
-                return Ok(());
+                return self.dress(&handle, attrs, (self.root.as_fd(), None))?.told();
             }
-            return apply_attrs(&handle, attrs, &self.mask).map_err(fail);
+            return Dressed(apply_attrs(&handle, attrs, &self.mask).err()).told();
         }
         let parent = self.root.parent(path).map_err(Undone::parent)?;
         let dir = parent.fd.as_fd();
         match look(dir, parent.name)?.map(|entry| entry.attrs.meta.kind) {
             Some(Kind::Dir) => {
                 let handle = Handle::open(dir, parent.name).map_err(Undone::os("open"))?;
-                return apply_attrs(&handle, attrs, &self.mask).map_err(fail);
+                return Dressed(apply_attrs(&handle, attrs, &self.mask).err()).told();
             }
             None => {
                 rustix::fs::mkdirat(dir, parent.name, Mode::from(0o700))
                     .map_err(|error| Undone::os("create directory")(error.into()))?;
                 self.durable.dir(dir);
                 let handle = Handle::open(dir, parent.name).map_err(Undone::os("open"))?;
-                return self.dress(&handle, attrs, (dir, None));
+                return self.dress(&handle, attrs, (dir, None))?.told();
             }
             Some(_) => {}
         }
@@ -368,11 +394,11 @@ impl Applier {
         let done = Handle::open(dir, &temp)
             .map_err(Undone::os("open"))
             .and_then(|handle| self.dress(&handle, attrs, (dir, Some(parent.name))))
-            .and_then(|()| self.install(dir, &temp, path, is_dir));
+            .and_then(|dressed| self.install(dir, &temp, path, is_dir).map(|()| dressed));
         if done.is_err() {
             let _ = remove(dir, &temp, false);
         }
-        done
+        done?.told()
     }
 
     pub(super) fn attrs(&mut self, path: &RelPath, attrs: &Attrs, expect: &Expect) -> Applied {
@@ -392,7 +418,7 @@ impl Applier {
             return Err(Undone::Why(Why::Differs));
         }
         self.check_session()?;
-        apply_attrs(&handle, attrs, &self.mask).map_err(Undone::os("set attributes"))
+        Dressed(apply_attrs(&handle, attrs, &self.mask).err()).told()
     }
 
     fn fits(&self, now: &Entry, expect: &Expect) -> bool {
@@ -577,14 +603,4 @@ impl Applier {
         let told = self.reply.send(&ToSender::SetAside { path: path.clone() });
         told.map_err(|_| Undone::Os("answer", libc::EPIPE))
     }
-}
-
-/// Returns the process's umask, from the kernel's own account of it.
-pub(super) fn umask() -> u32 {
-    static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *UMASK.get_or_init(|| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-        line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
-    })
 }

@@ -87,10 +87,18 @@ fn probe_times(profile: &mut Profile, file: &OwnedFd) {
 fn probe_owner(profile: &mut Profile, file: &OwnedFd) {
     let mask = &mut profile.mask;
     if mask.owner || mask.group {
-        let tried = rustix::fs::fchown(file, Some(Uid::from_raw(12_345)), Some(Gid::from_raw(12_345)));
+        let own = rustix::process::geteuid().as_raw();
+        let (mut tried, mut id) = (Err(Errno::INVAL), own);
+        for other in OWNERS.into_iter().filter(|&other| other != own) {
+            // One that a container does not map says nothing of the others.
+            if tried == Err(Errno::INVAL) {
+                id = other;
+                tried = rustix::fs::fchown(file, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+            }
+        }
         let forgotten = || {
             let entry = read_entry(file.as_fd(), b"", &Mask::nothing()).ok().flatten();
-            entry.is_some_and(|entry| (entry.attrs.meta.uid, entry.attrs.meta.gid) != (12_345, 12_345))
+            entry.is_some_and(|entry| (entry.attrs.meta.uid, entry.attrs.meta.gid) != (id, id))
         };
         if refuses(tried) || (tried.is_ok() && forgotten()) {
             (mask.owner, mask.group) = (false, false);
@@ -109,11 +117,14 @@ fn probe_owner(profile: &mut Profile, file: &OwnedFd) {
     }
 }
 
+/// Owners that are tried in turn, until one is mapped.
+const OWNERS: [u32; 5] = [12_345, 1000, 65_534, 1, 33];
+
 /// An ACL with one named user, as setfacl(1) would write it.
 const ACL: [u8; 44] = [
     2, 0, 0, 0, // version
     1, 0, 6, 0, 255, 255, 255, 255, // user::rw-
-    2, 0, 4, 0, 57, 48, 0, 0, // user:12345:r--
+    2, 0, 4, 0, 0, 0, 0, 0, // user:ID:r--
     4, 0, 0, 0, 255, 255, 255, 255, // group::---
     16, 0, 4, 0, 255, 255, 255, 255, // mask::r--
     32, 0, 0, 0, 255, 255, 255, 255, // other::---
@@ -133,7 +144,10 @@ fn probe_xattrs(profile: &mut Profile, file: &OwnedFd) {
         mask.privileged_xattrs = false;
         profile.lacks.push("privileged extended attributes".to_owned());
     }
-    if mask.acls && !set("system.posix_acl_access", &ACL) {
+    // The agent's own user is one that exists here, also where a container maps few.
+    let mut acl = ACL;
+    acl[16..20].copy_from_slice(&rustix::process::geteuid().as_raw().to_le_bytes());
+    if mask.acls && !set("system.posix_acl_access", &acl) {
         mask.acls = false;
         profile.lacks.push("ACLs".to_owned());
     }

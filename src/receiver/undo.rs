@@ -229,7 +229,7 @@ impl Undo<'_, '_> {
         journal.note(&Record { dir: true, ..record(self.order.place, at.time, path, moment) })?;
         rustix::fs::mkdirat(live, name, Mode::from(0o700))?;
         let attrs = Handle::open(open_dir(at.kept, name)?.as_fd(), b"")?.read(&Mask::everything())?.attrs;
-        apply_attrs(&Handle::open(live, name)?, &attrs, &Mask::everything())
+        Ok(apply_attrs(&Handle::open(live, name)?, &attrs, &Mask::everything())?)
     }
 
     fn note(&mut self, path: &RelPath) {

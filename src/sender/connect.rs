@@ -16,6 +16,7 @@ use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
 use super::widen::{First, widen};
+use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
@@ -24,7 +25,7 @@ use crate::protocol::{
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
-use crate::tree::Chmod;
+use crate::tree::{Chmod, Chown};
 
 impl Session {
     /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
@@ -55,8 +56,13 @@ impl Session {
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mut chmod = Chmod::default();
         for text in &sync.selection.chmod {
-            chmod.extend(Chmod::parse(text).map_err(|error| SessionError::Option(error.to_string()))?);
+            chmod.extend(
+                Chmod::parse(text, umask()).map_err(|error| SessionError::Option(error.to_string()))?,
+            );
         }
+        let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
+        let chown =
+            chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?.unwrap_or_default();
         let hello = hello(options, place_of(&around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
@@ -100,8 +106,13 @@ impl Session {
             let first = First { outbox: &outbox, control, handover: &handover };
             (control, missing) = widen(transport, first, &options.target.path, (sync.connections, limit))?;
         }
-        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod));
+        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown));
         let _ = handover.send(Handover::Session(Arc::clone(&shared)));
+        let unknown = shared.view.unknown_owners()?;
+        if !unknown.is_empty() {
+            control.kill();
+            return Err(SessionError::Owner(unknown.join(" and no ")));
+        }
         Counters::add(&shared.status.counters.connects, 1);
         shared.status.connected(&reply.program, &reply.lacks);
         shared.notice(&Notice::Connected {
@@ -124,12 +135,12 @@ impl Session {
         around: &Surroundings,
         outbox: Outbox,
         reply: &ReplyHello,
-        parsed: (Filter, Chmod),
+        parsed: (Filter, Chmod, Chown),
     ) -> Arc<Shared> {
         let sync = &options.sync;
         let selection = &sync.selection;
         let mask = sync.mask.both(reply.profile);
-        let (filter, chmod) = parsed;
+        let (filter, chmod, chown) = parsed;
         Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
             let asker = shared.clone();
             let ask = Box::new(move |names| {
@@ -157,7 +168,7 @@ impl Session {
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
                 window: Mutex::default(),
-                view: TargetView::new(mask, chmod, selection.chown.as_deref(), selection.numeric_ids, ask),
+                view: TargetView::new(mask, chmod, chown, selection.numeric_ids, ask),
                 status: Arc::clone(&around.status),
                 held: Arc::clone(&around.held),
                 monitor: Arc::clone(&around.monitor),

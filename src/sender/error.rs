@@ -30,6 +30,9 @@ pub enum SessionError {
     /// The source cannot be read. Consequence: again.
     #[error("source: {0}")]
     Source(String),
+    /// The target lacks an owner that the configuration names. Consequence: again; somebody may add it.
+    #[error("the target has no {0} (--chown)")]
+    Owner(String),
     /// An option does not parse. Consequence: die.
     #[error("{0}")]
     Option(String),

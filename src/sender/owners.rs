@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::error::SessionError;
 use crate::protocol::{OwnerNames, Owners};
 use crate::scan::View;
-use crate::tree::{Attrs, Chmod, FileId, Kind, Mask};
+use crate::tree::{Attrs, Chmod, Chown, FileId, Kind, Mask, Owner, quote};
 
 /// Longest wait for the target to say what an owner is there; then the number is taken.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub(super) struct TargetView {
     mask: Mask,
     chmod: Chmod,
     /// Fixed owners of `--chown`, as the target numbers them once it has said so.
-    chown: (Option<Owner>, Option<Owner>),
+    chown: Chown,
     numeric: bool,
     known: Mutex<Known>,
     answered: Condvar,
@@ -44,26 +45,11 @@ pub(super) struct TargetView {
     seeks: AtomicBool,
 }
 
-/// An owner given by name or number.
-#[derive(Debug, Clone)]
-enum Owner {
-    Number(u32),
-    Name(String),
-}
-
-/// Stands for a fixed owner's name in questions to the target; no real id is as high.
-const FIXED: u32 = u32::MAX - 1;
+/// Stands for a fixed owner's name in questions to the target; no user or group has this number.
+const FIXED: u32 = u32::MAX;
 
 impl TargetView {
-    pub fn new(mask: Mask, chmod: Chmod, chown: Option<&str>, numeric: bool, ask: Ask) -> Self {
-        let owner = |text: &str| {
-            let owner = text.parse().map_or_else(|_| Owner::Name(text.to_owned()), Owner::Number);
-            (!text.is_empty()).then_some(owner)
-        };
-        let chown = chown.map_or((None, None), |text| {
-            let (user, group) = text.split_once(':').unwrap_or((text, ""));
-            (owner(user), owner(group))
-        });
+    pub fn new(mask: Mask, chmod: Chmod, chown: Chown, numeric: bool, ask: Ask) -> Self {
         Self {
             mask,
             chmod,
@@ -98,8 +84,42 @@ impl TargetView {
         self.walked.load(Ordering::Relaxed)
     }
 
+    /// Asks the target for the fixed owners that are given by name, and returns in words those that it lacks.
+    ///
+    /// # Errors
+    /// [`SessionError::Silent`] if it does not answer. A connection that is gone is no error here.
+    pub fn unknown_owners(&self) -> Result<Vec<String>, SessionError> {
+        let ask = |owner: &Option<Owner>| -> Vec<(u32, String)> {
+            owner.iter().filter_map(Owner::name).map(|name| (FIXED, name.to_owned())).collect()
+        };
+        let (users, groups) = (ask(&self.chown.user), ask(&self.chown.group));
+        if users.is_empty() && groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = OwnerNames { users: users.clone(), groups: groups.clone() };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).open += 1;
+        if !(self.ask)(names) {
+            return Ok(Vec::new());
+        }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |known: &mut Known| known.open > 0 && !known.closed;
+        let (known, timeout) = self
+            .answered
+            .wait_timeout_while(known, ANSWER_MAX, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            return Err(SessionError::Silent(ANSWER_MAX));
+        }
+        let lacks = |what: &str, asked: Vec<(u32, String)>, found: &HashMap<u32, u32>| {
+            let name = asked.into_iter().next().filter(|_| !known.closed && !found.contains_key(&FIXED));
+            name.map(|(_, name)| format!("{what} {}", quote(name.as_bytes())))
+        };
+        let user = lacks("user", users, &known.users);
+        Ok(user.into_iter().chain(lacks("group", groups, &known.groups)).collect())
+    }
+
     fn user(&self, id: u32) -> u32 {
-        match &self.chown.0 {
+        match &self.chown.user {
             Some(Owner::Number(number)) => *number,
             Some(Owner::Name(name)) => self.resolve(FIXED, true, || Some(name.clone())),
             None if self.numeric || !self.mask.owner => id,
@@ -109,7 +129,7 @@ impl TargetView {
     }
 
     fn group(&self, id: u32) -> u32 {
-        match &self.chown.1 {
+        match &self.chown.group {
             Some(Owner::Number(number)) => *number,
             Some(Owner::Name(name)) => self.resolve(FIXED, false, || Some(name.clone())),
             None if self.numeric || !self.mask.group => id,
@@ -195,11 +215,13 @@ impl View for TargetView {
     fn adjust(&self, attrs: &mut Attrs) {
         if !self.chmod.is_empty() && attrs.meta.kind != Kind::Symlink {
             attrs.meta.mode = self.chmod.apply(attrs.meta.mode, attrs.meta.kind == Kind::Dir);
+            // The mode's bits and the ACL's own entries are one value.
+            attrs.xattrs.iter_mut().for_each(|xattr| xattr.set_acl_mode(attrs.meta.mode));
         }
-        if self.mask.owner || self.chown.0.is_some() {
+        if self.mask.owner || self.chown.user.is_some() {
             attrs.meta.uid = self.user(attrs.meta.uid);
         }
-        if self.mask.group || self.chown.1.is_some() {
+        if self.mask.group || self.chown.group.is_some() {
             attrs.meta.gid = self.group(attrs.meta.gid);
         }
     }

@@ -23,7 +23,7 @@ use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use super::{Feedback, NoFeedback};
-use crate::batch::{Change, ChangeKind};
+use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::error::errno_of;
 use crate::event::RescanReason;
@@ -414,8 +414,13 @@ impl Session {
             until = until.min(now + TELL_EVERY);
         }
         if self.shared.options.live {
-            for (path, since) in self.shared.status.due(now) {
-                self.look_again(path, RescanReason::Problem, since);
+            for (path, since, attribute) in self.shared.status.due(now) {
+                if attribute {
+                    let kind = ChangeKind::Update { path, scope: Scope::Attributes };
+                    self.soon.push(Change { since, kind });
+                } else {
+                    self.look_again(path, RescanReason::Problem, since);
+                }
             }
             if let Some(scrub) = self.scrub(now) {
                 until = until.min(scrub);

@@ -90,6 +90,13 @@ pub struct TargetProblem {
     short: Option<Shortage>,
 }
 
+/// Whether an operation of the target's is one on attributes: it has the content then.
+fn is_of_attributes(operation: &str) -> bool {
+    const OPERATIONS: [&str; 5] =
+        ["set owner", "set mode", "set ACL", "set extended attribute", "remove extended attribute"];
+    OPERATIONS.contains(&operation)
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     state: TargetState,
@@ -252,7 +259,8 @@ impl TargetStatus {
         let first = old.map_or_else(SystemTime::now, |old| old.first);
         let since = old.map_or(since, |old| old.since.min(since));
         let full = old.is_none() && inner.problems.len() >= PROBLEMS_MAX;
-        let short = need.filter(|_| on_target).and_then(|need| Shortage::of(errno, need));
+        // An attribute that does not fit is too large, whatever room there is.
+        let short = need.filter(|_| on_target && !is_of_attributes(operation)).and_then(|need| Shortage::of(errno, need));
         let retry_at = match short {
             Some(short) => inner.room.failed(short, attempts, now),
             None => now + pause(attempts),
@@ -343,9 +351,9 @@ impl TargetStatus {
         inner.room.hurry(now);
     }
 
-    /// Returns the paths whose next try is due, with since when their change waits, and marks them as being
-    /// tried.
-    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant)> {
+    /// Returns the paths whose next try is due, with since when their change waits and whether nothing but an
+    /// attribute is missing, and marks them as being tried.
+    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant, bool)> {
         let mut inner = self.lock();
         let probes = inner.probes(now);
         let Inner { problems, room, .. } = &mut *inner;
@@ -356,13 +364,14 @@ impl TargetStatus {
                     None => problem.retry_at <= now,
                 }
         });
-        let mut due: Vec<(RelPath, Instant)> = due
+        let mut due: Vec<(RelPath, Instant, bool)> = due
             .map(|(path, problem)| {
                 problem.trying = Some(Trying::Asked);
-                (path.clone(), problem.since)
+                let attribute = problem.on_target && is_of_attributes(&problem.operation);
+                (path.clone(), problem.since, attribute)
             })
             .collect();
-        due.extend(room.take_released().map(|since| (RelPath::root(), since)));
+        due.extend(room.take_released().map(|since| (RelPath::root(), since, false)));
         due
     }
 

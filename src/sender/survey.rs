@@ -8,10 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::error::SessionError;
 use super::hello::hello;
+use super::owners::TargetView;
 use super::session::SessionOptions;
 use super::talk::{Heard, Talk, odd};
 use crate::protocol::{Examination, Place, ReplyHello, ToReceiver};
 use crate::transport::Transport;
+use crate::tree::{Chmod, Chown};
 
 /// Round trips that are timed.
 const PINGS: u64 = 5;
@@ -38,6 +40,8 @@ pub struct Survey {
     pub examination: Examination,
     /// How far the target's clock is ahead, in milliseconds, give or take half a round trip.
     pub clock_ahead_ms: i64,
+    /// Fixed owners of the sync that the target lacks, in words.
+    pub unknown_owners: Vec<String>,
 }
 
 /// Looks at a target. `source` is where the source stands; an empty place if it is not known.
@@ -76,6 +80,7 @@ impl Talk {
         let greeting = self.greet(hello(options, source))?;
         let connect = began.elapsed();
         let round_trip = self.round_trip()?;
+        let unknown_owners = self.unknown_owners(options)?;
         self.say(&ToReceiver::Examine)?;
         let Heard::Examined(examination, at) = self.hear()? else { return Err(odd()) };
         let clock_ahead_ms = ahead_ms(&examination, at, round_trip);
@@ -91,7 +96,17 @@ impl Talk {
             upload_rate,
             examination,
             clock_ahead_ms,
+            unknown_owners,
         })
+    }
+
+    fn unknown_owners(&mut self, options: &SessionOptions) -> Result<Vec<String>, SessionError> {
+        let sync = &options.sync;
+        let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
+        let chown = chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?;
+        let Some(chown) = chown else { return Ok(Vec::new()) };
+        self.keep_alive(|ask| TargetView::new(sync.mask, Chmod::default(), chown, true, ask))?
+            .unknown_owners()
     }
 
     fn round_trip(&mut self) -> Result<Duration, SessionError> {

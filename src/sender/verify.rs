@@ -21,7 +21,7 @@ use crate::protocol::{Errand, Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, Options, Role, Scan};
 use crate::transport::Transport;
-use crate::tree::{Chmod, Entry, Kind, Mask, RelPath};
+use crate::tree::{Chmod, Chown, Entry, Kind, Mask, RelPath};
 
 /// The one pass of such a conversation.
 const PASS: PassId = 1;
@@ -108,7 +108,7 @@ fn attempt(
         let greeting = talk.greet(hello)?;
         let mask = Mask { checksum: true, ..sync.mask.both(greeting.profile) };
         let view = talk.keep_alive(|ask| {
-            TargetView::new(mask, Chmod::default(), None, sync.selection.numeric_ids, ask)
+            TargetView::new(mask, Chmod::default(), Chown::default(), sync.selection.numeric_ids, ask)
         })?;
         let options = Options {
             mask,

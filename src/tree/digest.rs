@@ -98,7 +98,7 @@ fn put_attrs(buffer: &mut Vec<u8>, mask: &Mask, attrs: &Attrs) {
         Kind::Dir | Kind::Fifo | Kind::Socket => {}
     }
     if mask.wants_xattrs() {
-        for xattr in mask.kept_xattrs(attrs) {
+        for xattr in mask.compared_xattrs(attrs) {
             put_bytes(buffer, &xattr.name);
             put_bytes(buffer, &xattr.value);
         }

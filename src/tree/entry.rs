@@ -1,6 +1,10 @@
 //! What a file is besides its content.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+
+use super::{ACL_ACCESS, ACL_DEFAULT, Acl};
 
 /// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -165,6 +169,16 @@ pub struct Xattr {
     pub value: Vec<u8>,
 }
 
+impl Xattr {
+    /// Makes an ACL that of a file of another mode; any other value stays as it is.
+    pub fn set_acl_mode(&mut self, mode: u32) {
+        if let Some(mut acl) = Acl::parse(&self.value).filter(|_| self.name == ACL_ACCESS) {
+            acl.set_mode(mode);
+            self.value = acl.into_value();
+        }
+    }
+}
+
 /// Everything of a file besides its name and content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attrs {
@@ -241,6 +255,10 @@ pub struct Mask {
     pub checksum: bool,
     /// Smallest step of a modification time that both sides hold, in nanoseconds (1 or more).
     pub granularity_ns: u64,
+    /// ACLs are wanted, and the other side cannot hold them: what has one counts as a file without it, whose
+    /// group has the rights of the `group::` entry and not those of the mask. Of this side alone.
+    #[serde(skip)]
+    pub acl_modes: bool,
 }
 
 impl Mask {
@@ -263,6 +281,7 @@ impl Mask {
             acls: true,
             checksum: false,
             granularity_ns: 1,
+            acl_modes: false,
         }
     }
 
@@ -285,6 +304,7 @@ impl Mask {
             acls: false,
             checksum: false,
             granularity_ns: 1,
+            acl_modes: false,
         }
     }
 
@@ -308,6 +328,7 @@ impl Mask {
             acls: self.acls && other.acls,
             checksum: self.checksum,
             granularity_ns: self.granularity_ns.max(other.granularity_ns),
+            acl_modes: self.acl_modes || (self.acls && !other.acls),
         }
     }
 
@@ -324,7 +345,7 @@ impl Mask {
     /// Whether the extended attribute `name` is mirrored. `security.selinux` never is: labels belong
     /// to the host's policy.
     pub fn carries_xattr(&self, name: &[u8]) -> bool {
-        if name == super::ACL_ACCESS || name == super::ACL_DEFAULT {
+        if name == ACL_ACCESS || name == ACL_DEFAULT {
             self.acls
         } else if name.starts_with(b"user.") {
             self.xattrs
@@ -366,7 +387,20 @@ impl Mask {
             || (self.group && m.gid != n.gid)
             || (self.keeps_time(m.kind)
                 && m.mtime.truncated(self.granularity_ns) != n.mtime.truncated(self.granularity_ns))
-            || (self.wants_xattrs() && !self.kept_xattrs(a).eq(self.kept_xattrs(b)))
+            || (self.wants_xattrs() && !self.compared_xattrs(a).eq(self.compared_xattrs(b)))
+    }
+
+    /// Returns the extended attributes that this mask keeps, as they are compared. Without permission bits the
+    /// part of an ACL that is one value with them is left out.
+    pub fn compared_xattrs<'a>(&'a self, attrs: &'a Attrs) -> impl Iterator<Item = Cow<'a, Xattr>> {
+        self.kept_xattrs(attrs).map(|xattr| {
+            if self.perms || xattr.name != ACL_ACCESS {
+                return Cow::Borrowed(xattr);
+            }
+            let mut bare = xattr.clone();
+            bare.set_acl_mode(0);
+            Cow::Owned(bare)
+        })
     }
 
     /// Returns the extended attributes that this mask keeps.

@@ -13,6 +13,7 @@ use crate::config::rules::rule;
 use crate::config::suggest::nearest;
 use crate::config::units::{parse_bwlimit, split_words};
 use crate::config::{AgentSource, Compress, DeleteMode, Fault, Sync, Verify};
+use crate::tree::{Chmod, Chown};
 
 /// What an option means to speil.
 #[derive(Clone, Copy)]
@@ -284,12 +285,12 @@ fn bwlimit(sync: &mut Sync, value: &str) -> bool {
 
 fn chmod(sync: &mut Sync, value: &str) -> bool {
     sync.selection.chmod.push(value.to_owned());
-    true
+    Chmod::parse(value, 0).is_ok()
 }
 
 fn chown(sync: &mut Sync, value: &str) -> bool {
     sync.selection.chown = Some(value.to_owned());
-    true
+    Chown::parse(value).is_ok()
 }
 
 /// Whole seconds; 0 is rsync's default, none, for which speil's own stays.

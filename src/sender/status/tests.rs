@@ -14,7 +14,7 @@ fn full(size: u64, since: Instant) -> Failure<'static> {
 }
 
 fn due(status: &TargetStatus, now: Instant) -> Vec<RelPath> {
-    status.due(now).into_iter().map(|(path, _)| path).collect()
+    status.due(now).into_iter().map(|(path, ..)| path).collect()
 }
 
 #[test]
