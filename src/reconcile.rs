@@ -41,6 +41,11 @@ impl Rules {
         self.update || self.existing || self.ignore_existing || self.size_only
     }
 
+    /// Whether there are names under which the target is to stay as it is.
+    pub fn spare(&self) -> bool {
+        self.update || self.existing || self.ignore_existing
+    }
+
     /// Whether the trees may rightly differ, so that equal digests cannot be expected and unequal
     /// ones say little.
     pub fn may_differ(&self) -> bool {
@@ -73,6 +78,9 @@ pub enum Difference<'a> {
     },
     /// The source lacks it.
     Extra(&'a Entry),
+    /// What the target has under this name, or has not, is to stay by the rules. Told of directories, and of
+    /// files with several names, which are else linked to what is sent under another of them.
+    Spared(&'a Entry),
 }
 
 /// Compares two listings of one directory, both in the order of their names. A directory may give
@@ -95,6 +103,8 @@ pub fn compare<'a>(
             std::cmp::Ordering::Less => {
                 if !rules.existing {
                     found.push(Difference::Missing(&source[i]));
+                } else if source[i].attrs.meta.kind == Kind::Dir || mask.hard_links && source[i].nlink > 1 {
+                    found.push(Difference::Spared(&source[i]));
                 }
                 i += 1;
             }
@@ -113,6 +123,7 @@ pub fn compare<'a>(
 
 fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut Vec<Difference<'a>>) {
     let (m, n) = (&a.attrs.meta, &b.attrs.meta);
+    let both_files = m.kind == Kind::File && n.kind == Kind::File;
     match (m.kind, n.kind) {
         (Kind::Dir, Kind::Dir) => {
             if attrs_differ(a, b, mask, rules) {
@@ -122,18 +133,19 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
                 found.push(Difference::Below(a, b));
             }
         }
-        (_, Kind::Dir) if !rules.ignore_existing => found.push(Difference::Retyped { source: a, target: b }),
-        (Kind::File, Kind::File) => {
-            if rules.ignore_existing || (rules.update && n.mtime > m.mtime) {
-                return;
+        _ if rules.ignore_existing || (rules.update && both_files && n.mtime > m.mtime) => {
+            if m.kind == Kind::Dir || mask.hard_links && (a.nlink > 1 || b.nlink > 1) {
+                found.push(Difference::Spared(a));
             }
+        }
+        (_, Kind::Dir) => found.push(Difference::Retyped { source: a, target: b }),
+        (Kind::File, Kind::File) => {
             if content_differs(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
             } else if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
             }
         }
-        _ if rules.ignore_existing => {}
         (kind, other) => {
             if kind != other || attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });

@@ -20,7 +20,7 @@ use super::keeper::{Answer, Asked, asks_for, entry_of, moment_of, moments, name_
 use super::kept::{Kept, open_dir};
 use super::trash;
 use super::undone::{History, Journal, Record, Was};
-use crate::disk::{Handle, Root, apply_attrs, names, read_entry};
+use crate::disk::{Handle, Root, Unset, apply_attrs, names, read_entry};
 use crate::error::errno_of;
 use crate::protocol::{FrameError, Keeping, KeptEntry, Order};
 use crate::tree::{Entry, Kind, Mask, RelPath, Time};
@@ -176,9 +176,9 @@ impl Undo<'_, '_> {
         if comes && asked == Asked::Yes && self.history.is_silent(path) {
             return self.whole(at, path, live.is_some());
         }
-        if comes {
-            self.make(at, path, live.is_some())?;
-        }
+        let unset = if comes { self.make(at, path, live.is_some())? } else { None };
+        // What could not be set is told once what the directory holds is back.
+        let dressed = || unset.map_or(Ok(()), |unset| Err(unset.into()));
         // Now no file is put back here.
         self.above.insert(path.clone());
         let inner = open_dir(at.kept, name)?;
@@ -192,11 +192,11 @@ impl Undo<'_, '_> {
         };
         self.dir(&Pair { time: at.time, kept: inner.as_fd(), live: there.as_ref().map(AsFd::as_fd) }, path)?;
         let Some((_, journal)) = self.aside.as_mut().filter(|_| is_empty_dir(at.kept, name)) else {
-            return Ok(());
+            return dressed();
         };
         journal.note(&Record { dir: true, ..record(self.order.place, at.time, path, Some(at.time)) })?;
         match rustix::fs::unlinkat(at.kept, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => dressed(),
             Err(error) => Err(error.into()),
         }
     }
@@ -218,9 +218,9 @@ impl Undo<'_, '_> {
         Ok(())
     }
 
-    /// Makes a directory of the tree that looks as the one that is kept.
-    fn make(&mut self, at: &Pair<'_>, path: &RelPath, replaces: bool) -> io::Result<()> {
-        let (Some((aside, journal)), Some(live)) = (&mut self.aside, at.live) else { return Ok(()) };
+    /// Makes a directory of the tree that looks as the one that is kept; returns what could not be set.
+    fn make(&mut self, at: &Pair<'_>, path: &RelPath, replaces: bool) -> io::Result<Option<Unset>> {
+        let (Some((aside, journal)), Some(live)) = (&mut self.aside, at.live) else { return Ok(None) };
         let name = path.name();
         if replaces {
             aside.move_aside(live, name, path)?;
@@ -229,7 +229,7 @@ impl Undo<'_, '_> {
         journal.note(&Record { dir: true, ..record(self.order.place, at.time, path, moment) })?;
         rustix::fs::mkdirat(live, name, Mode::from(0o700))?;
         let attrs = Handle::open(open_dir(at.kept, name)?.as_fd(), b"")?.read(&Mask::everything())?.attrs;
-        Ok(apply_attrs(&Handle::open(live, name)?, &attrs, &Mask::everything())?)
+        Ok(apply_attrs(&Handle::open(live, name)?, &attrs, &Mask::everything()).err())
     }
 
     fn note(&mut self, path: &RelPath) {

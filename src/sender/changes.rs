@@ -199,7 +199,13 @@ impl Session {
         let rules = &self.shared.rules;
         if parcel.lane == Lane::Live && rules.selects() && (kind != Kind::Dir || rules.existing) {
             // Only a comparison knows whether the target's version is to stay.
-            self.start_pass(path, RescanReason::Mismatch, parcel.change.since);
+            let mut names = std::collections::BTreeSet::from([path]);
+            if rules.spare() && entry.nlink > 1 && kind != Kind::Dir && self.shared.mask.hard_links {
+                names.extend(self.shared.links().of(entry.id));
+            }
+            for name in names {
+                self.start_pass(name, RescanReason::Mismatch, parcel.change.since);
+            }
             return Ok(());
         }
         if kind == Kind::File {
@@ -244,7 +250,8 @@ impl Session {
         if scope == Scope::Absent {
             Counters::add(&self.shared.status.counters.created, 1);
         }
-        if entry.nlink > 1 && self.shared.mask.hard_links && scope != Scope::Attributes {
+        let links = entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path);
+        if links && scope != Scope::Attributes {
             let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
             self.begin_group(path, &entry, sent)?;
         }
@@ -402,7 +409,7 @@ impl Session {
         } else if is_racy(entry, racy) {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
-        if entry.nlink > 1 && self.shared.mask.hard_links {
+        if entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path) {
             self.begin_group(path, entry, sent)?;
         }
         let mut shown = entry.clone();

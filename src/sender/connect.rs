@@ -183,6 +183,7 @@ impl Session {
                 partials: Mutex::default(),
                 found: Found::default(),
                 known: Arc::clone(&around.known),
+                apart: Mutex::default(),
                 old: Mutex::default(),
             }
         })

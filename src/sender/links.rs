@@ -13,7 +13,7 @@ use super::recent::Sent;
 use super::session::{Group, Session};
 use crate::batch::{Change, ChangeKind, Naming, Scope};
 use crate::monitor::{Counters, Itemized};
-use crate::protocol::ToReceiver;
+use crate::protocol::{Expect, ToReceiver};
 use crate::tree::{Entry, FileId, Mask, RelPath};
 
 use super::changes::{Done, version_of};
@@ -27,7 +27,7 @@ impl Session {
         entry: &Entry,
         parcel: &Parcel,
     ) -> Result<bool, SessionError> {
-        if entry.nlink < 2 || !self.shared.mask.hard_links {
+        if entry.nlink < 2 || !self.shared.mask.hard_links || self.shared.is_apart(path) {
             return Ok(false);
         }
         self.note_link(path, entry);
@@ -84,7 +84,9 @@ impl Session {
             group.names.insert(path.clone());
         }
         Counters::add(&self.shared.status.counters.links, 1);
-        let expect = version_of(entry);
+        // Without times the target's file has one of its own.
+        let kind = entry.attrs.meta.kind;
+        let expect = if self.shared.mask.times { version_of(entry) } else { Expect::Kind(kind) };
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
         self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
@@ -101,8 +103,18 @@ impl Session {
         self.note_link(path, entry);
         let mut names = self.shared.links().of(entry.id);
         names.extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
+        // Where the target may be meant to stay as it is, a comparison decides on each name.
+        let spares = self.shared.rules.spare();
         for name in names.iter().filter(|name| *name != path) {
             if self.bears(name, entry.id) {
+                if spares {
+                    continue;
+                }
+                if self.shared.is_apart(name) {
+                    // On the target it is a file of its own.
+                    self.soon.push(Change::read(name.clone(), self.since));
+                    continue;
+                }
                 self.send_link(name, path, entry)?;
                 // On its way under each name: the one that was read may be another file's before it arrives. If
                 // the link cannot be made, a comparison finds that.

@@ -80,6 +80,10 @@ struct Pass {
     summary: PassSummary,
     /// Names of files with several that the target lacks.
     new_links: HashSet<RelPath>,
+    /// Of those, and of those that it has otherwise, what was handed on with its content.
+    sent_links: HashSet<RelPath>,
+    /// Names at and below which the target stays as it is.
+    spared: HashSet<RelPath>,
 }
 
 /// Starts a pass on a thread of its own.
@@ -119,6 +123,8 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         root_unmounted: false,
         summary: PassSummary::default(),
         new_links: HashSet::new(),
+        sent_links: HashSet::new(),
+        spared: HashSet::new(),
     };
     let kept = Arc::clone(shared);
     let started = std::thread::Builder::new()
@@ -282,7 +288,10 @@ impl Pass {
         let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
         for difference in compare(ours, theirs, &mask, &rules) {
             let entry = match &difference {
-                Difference::Missing(entry) | Difference::Extra(entry) | Difference::Below(entry, _) => entry,
+                Difference::Missing(entry)
+                | Difference::Extra(entry)
+                | Difference::Spared(entry)
+                | Difference::Below(entry, _) => entry,
                 Difference::Changed { source, .. } | Difference::Retyped { source, .. } => source,
             };
             work.push((at(entry), difference));
@@ -295,6 +304,9 @@ impl Pass {
                 },
                 Difference::Changed { source, target, scope } => {
                     self.expect(source, scope);
+                    if scope == Scope::Content && source.nlink > 1 && self.options.mask.hard_links {
+                        self.sent_links.insert(path.clone());
+                    }
                     self.update(path.clone(), scope, Some(target))?;
                     if target.attrs.meta.kind != Kind::Dir {
                         // Where a directory takes the place of something else, nothing is below it yet.
@@ -308,14 +320,21 @@ impl Pass {
                         tasks.push((path, task));
                     }
                 }
-                Difference::Retyped { target, .. } => {
-                    if self.shared.options.sync.delete.in_passes() {
+                Difference::Retyped { source, target } => {
+                    if !self.shared.options.sync.delete.in_passes() {
+                        // An empty directory makes way; a full one is a Problem.
+                        self.expect(source, Scope::Content);
+                        self.update(path, Scope::Content, Some(target))?;
+                    } else {
                         self.after_deletes.push(Change::read(path.clone(), self.since));
                         self.summary.different += 1;
                         if target.digest.is_some() {
                             tasks.push((path, Task::Empty));
                         }
                     }
+                }
+                Difference::Spared(_) => {
+                    self.spared.insert(path);
                 }
                 Difference::Extra(entry) => match &mut self.moves {
                     Some(moves) if moves.has_room() => moves.spare.push((path, entry.clone())),
@@ -375,6 +394,7 @@ impl Pass {
     fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
         if entry.nlink > 1 && entry.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
             self.new_links.insert(path.clone());
+            self.sent_links.insert(path.clone());
         }
         self.expect(entry, Scope::Absent);
         self.update(path.clone(), Scope::Absent, None)

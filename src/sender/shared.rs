@@ -27,6 +27,9 @@ use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
+/// Names that are remembered as lying apart.
+const APART_MAX: usize = 10_000;
+
 /// What a session's threads share.
 pub(super) struct Shared {
     pub about: About,
@@ -63,6 +66,8 @@ pub(super) struct Shared {
     pub partials: Mutex<Option<HashSet<[u8; 16]>>>,
     pub found: Found,
     pub known: Arc<Known>,
+    /// Names at and below which the target cannot rename from, or link to, the rest of its tree.
+    pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
 }
@@ -108,6 +113,21 @@ impl Shared {
             && !self.filter.excludes(path, dir)
             && (selection.recursive || path.depth() <= 1)
             && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
+    }
+
+    /// Notes that a path lies on another filesystem of the target than what it was to be renamed or linked to.
+    pub fn part(&self, path: &RelPath) {
+        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of very many their directories are remembered.
+        let full = apart.len() >= APART_MAX;
+        apart.insert(if full { path.parent().unwrap_or_default() } else { path.clone() });
+    }
+
+    /// Whether a path is neither renamed nor linked on the target.
+    pub fn is_apart(&self, path: &RelPath) -> bool {
+        let apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        !apart.is_empty()
+            && std::iter::successors(Some(path.clone()), RelPath::parent).any(|at| apart.contains(&at))
     }
 
     /// Returns which names belong to one file, as far as that is known.

@@ -260,7 +260,9 @@ impl TargetStatus {
         let since = old.map_or(since, |old| old.since.min(since));
         let full = old.is_none() && inner.problems.len() >= PROBLEMS_MAX;
         // An attribute that does not fit is too large, whatever room there is.
-        let short = need.filter(|_| on_target && !is_of_attributes(operation)).and_then(|need| Shortage::of(errno, need));
+        let short = need
+            .filter(|_| on_target && !is_of_attributes(operation))
+            .and_then(|need| Shortage::of(errno, need));
         let retry_at = match short {
             Some(short) => inner.room.failed(short, attempts, now),
             None => now + pause(attempts),

@@ -26,6 +26,10 @@ impl Session {
             // What is left there is protected by a filter, or new: the next pass knows.
             return;
         }
+        if why == Why::NotEmpty && self.stands_in_the_way(&path) {
+            self.fail(&path, "replace directory", libc::ENOTEMPTY, true);
+            return;
+        }
         let now = Instant::now();
         // What takes long to send fails as often in a longer time.
         let took = self.recent.get(&path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
@@ -69,8 +73,29 @@ impl Session {
         }
     }
 
+    /// Whether the target has a directory that holds something where the source has something else, and nobody
+    /// will empty it.
+    fn stands_in_the_way(&self, path: &RelPath) -> bool {
+        let here = self.shared.source.entry(path, &Mask::nothing()).ok().flatten();
+        !self.shared.options.sync.delete.in_passes()
+            && here.is_some_and(|entry| entry.attrs.meta.kind != Kind::Dir)
+    }
+
     /// Takes in that what was sent for a path has failed on the target.
     pub(super) fn failed(&mut self, path: &RelPath, operation: &str, errno: i32) {
+        if errno == libc::EXDEV && matches!(operation, "rename" | "link") {
+            // Two filesystems on the target, or two layers of one: what cannot be moved or linked is sent.
+            self.shared.part(path);
+            let since = self.sent_since(path);
+            self.touch_again(path);
+            if operation == "link" {
+                // It may be there, as a file of its own.
+                self.start_pass(path.clone(), RescanReason::Mismatch, since);
+            } else {
+                self.look_again(path.clone(), RescanReason::Mismatch, since);
+            }
+            return;
+        }
         self.touch_again(path);
         self.fail(path, operation, errno, true);
         // Under the old name nothing is tried again.

@@ -267,6 +267,8 @@ impl Both<'_> {
                 ),
                 Difference::Below(ours, theirs) if ours_stops(ours) || theirs_stops(theirs) => continue,
                 Difference::Below(entry, _) => (entry, None, Some(Sides::Both)),
+                // Nothing is spared: verify compares without these rules.
+                Difference::Spared(_) => continue,
                 Difference::Changed { source, target, .. } => {
                     let enters = is_dir(source) && !is_dir(target) && !ours_stops(source);
                     let more = enters.then_some(Sides::Source);

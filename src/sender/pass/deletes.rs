@@ -37,7 +37,8 @@ impl Pass {
         if self.unmounted.iter().any(|lost| path.is_within(lost) || lost.is_within(path)) {
             return Ok(Vec::new());
         }
-        if self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {
+        let apart = self.shared.is_apart(path);
+        if !apart && self.moves.as_mut().is_some_and(|moves| moves.offer(path, entry)) {
             return Ok(Vec::new());
         }
         let kind = ChangeKind::Delete {

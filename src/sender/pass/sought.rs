@@ -10,7 +10,9 @@ impl Pass {
     /// Has the names read that the walk has found of files that were sought. What changed under a name that
     /// is gone by now shows neither in a size nor, where somebody has put it back, in a time.
     pub(super) fn look_at_sought(&mut self, ids: &HashSet<FileId>) -> Result<(), Moot> {
-        for path in std::mem::take(&mut self.local.sought) {
+        let sought = std::mem::take(&mut self.local.sought);
+        // Where the target may be meant to stay as it is, the comparison decides on each name.
+        for path in sought.into_iter().filter(|_| !self.shared.rules.spare()) {
             self.push(Change::read(path, self.since))?;
         }
         if self.top.is_root() && !ids.is_empty() && !self.local.ended {
