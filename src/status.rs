@@ -398,8 +398,11 @@ pub fn text(report: &Report) -> String {
             }
             if target.held > 0 {
                 let reason = target.held_reason.as_deref().unwrap_or("held");
-                let _ =
-                    writeln!(out, "    {} deletes held: {reason}; speil approve lets them go", target.held);
+                let _ = writeln!(
+                    out,
+                    "    {} deletes held: {reason}; speil approve carries them out",
+                    target.held
+                );
             }
             for problem in &target.problems {
                 let _ = writeln!(

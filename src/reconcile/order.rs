@@ -79,9 +79,11 @@ mod tests {
 
     #[test]
     fn deletes_come_in_rsyncs_order() {
-        // What `rsync --delete -i` prints, where `kept` exists on both sides; a slash says directory.
-        let rsync =
-            ["d/e/z", "d/e/", "d/y", "d/x", "d/", "a.b/", "a/", "c", "b", "kept/y/f", "kept/y/", "kept/x"];
+        // What `rsync --delete -i` prints, where `kept` and `kept.d` exist on both sides; a slash says directory.
+        let rsync = [
+            "d/e/z", "d/e/", "d/y", "d/x", "d/", "a/", "a.b/", "c", "b", "kept.d/q", "kept/y/f", "kept/y/",
+            "kept/x",
+        ];
         let delete = |text: &&str| {
             let path = RelPath::try_from(text.trim_end_matches('/')).unwrap();
             let kind = ChangeKind::Delete { path, expected: Identity::Dir(text.ends_with('/')) };

@@ -128,7 +128,7 @@ fn trouble(target: &TargetReport) -> Line<'static> {
     if target.held > 0 {
         let reason = target.held_reason.as_deref().unwrap_or("held");
         return Line::styled(
-            format!("{} deletes held: {}; a lets them go", target.held, plain(reason)),
+            format!("{} deletes held: {}; a carries them out", target.held, plain(reason)),
             Color::Yellow,
         );
     }
