@@ -88,6 +88,9 @@ pub enum RescanReason {
     Mismatch,
     /// A directory was renamed or left the tree; its subtree is compared.
     Moved,
+    /// Something came to this name otherwise than by a rename that the target has acknowledged: equal
+    /// sizes and times say nothing of what the target has there, so contents are compared as well.
+    Arrived,
 }
 
 impl RescanReason {
@@ -105,7 +108,13 @@ impl RescanReason {
             Self::Problem => "problem",
             Self::Mismatch => "mismatch",
             Self::Moved => "moved",
+            Self::Arrived => "arrived",
         }
+    }
+
+    /// Whether equal sizes and times are not enough: the contents are compared as well.
+    pub fn reads(self) -> bool {
+        self == Self::Arrived
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Rules {
     pub ignore_times: bool,
     /// Times this close are equal.
     pub modify_window: Duration,
+    /// Equal sizes and times say nothing: every directory is listed, and files that look alike are told.
+    pub whole: bool,
 }
 
 impl Rules {
@@ -67,6 +69,8 @@ pub enum Difference<'a> {
         /// How much differs.
         scope: Scope,
     },
+    /// Both have a file of this name, size and time, which may hold something else all the same.
+    Alike(&'a Entry),
     /// Both have a directory of this name, and what is below differs or is not known to be equal.
     Below(&'a Entry, &'a Entry),
     /// The target has a directory where the source has something else: it must be emptied first.
@@ -129,7 +133,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
             if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
             }
-            if rules.may_differ() || a.digest != b.digest || a.digest.is_none() {
+            if rules.may_differ() || rules.whole || a.digest != b.digest || a.digest.is_none() {
                 found.push(Difference::Below(a, b));
             }
         }
@@ -142,8 +146,13 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
         (Kind::File, Kind::File) => {
             if content_differs(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
-            } else if attrs_differ(a, b, mask, rules) {
+                return;
+            }
+            if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
+            }
+            if rules.whole && !rules.size_only && a.hash.is_none() && m.size > 0 {
+                found.push(Difference::Alike(a));
             }
         }
         (kind, other) => {

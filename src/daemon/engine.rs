@@ -262,7 +262,7 @@ impl Engine {
             EventKind::Move { to, dir, .. } if !self.sync.moves => {
                 let (at, to, dir) = (event.at, to.clone(), *dir);
                 if dir {
-                    let reason = RescanReason::Moved;
+                    let reason = RescanReason::Arrived;
                     self.debounce.event(Event { at, kind: EventKind::Rescan { path: to.clone(), reason } });
                 }
                 return self.debounce.event(Event { at, kind: EventKind::Create { path: to, dir } });
@@ -285,11 +285,11 @@ impl Engine {
 
     /// Looks for the root under its path, and compares everything once it is there.
     fn find_root(&mut self) {
-        if self.source.reopen().is_err() {
-            return;
-        }
+        let Ok(changed) = self.source.reopen() else { return };
         let at = self.root_lost.take().unwrap_or_else(Instant::now);
-        let kind = EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Root };
+        // Another tree under this name may have the sizes and times of the one before.
+        let reason = if changed { RescanReason::Arrived } else { RescanReason::Root };
+        let kind = EventKind::Rescan { path: RelPath::root(), reason };
         self.debounce.event(Event { at, kind });
     }
 

@@ -13,8 +13,8 @@ use crate::tree::RelPath;
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     items: Vec<Option<Item>>,
-    /// Where the rescans since the last rename are.
-    rescans: BTreeMap<RelPath, (usize, Instant)>,
+    /// Where the rescans since the last rename are, since when they wait, and whether they read contents.
+    rescans: BTreeMap<RelPath, (usize, Instant, bool)>,
     oldest: Option<Instant>,
 }
 
@@ -51,11 +51,13 @@ impl Ready {
         self.change(ChangeKind::Name { path, naming }, since);
     }
 
-    /// A rescan; of two of which one covers the other, the wider one goes.
+    /// A rescan; of two of which one covers the other, the wider one goes, unless the other one alone reads
+    /// contents.
     pub fn rescan(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
-        let wider = std::iter::successors(Some(path.clone()), RelPath::parent)
-            .find_map(|above| self.rescans.get(&above).copied());
-        if let Some((at, known)) = wider {
+        let wider = std::iter::successors(Some(path.clone()), RelPath::parent).find_map(|above| {
+            self.rescans.get(&above).copied().filter(|(_, _, reads)| *reads || !reason.reads())
+        });
+        if let Some((at, known, _)) = wider {
             if since < known
                 && let Some(Some(Item::Change(change))) = self.items.get_mut(at)
             {
@@ -66,14 +68,15 @@ impl Ready {
         }
         let mut since = since;
         for below in within(&self.rescans, &path) {
-            if let Some((at, known)) = self.rescans.remove(&below) {
+            let covered = self.rescans.get(&below).is_some_and(|(_, _, reads)| reason.reads() || !*reads);
+            if covered && let Some((at, known, _)) = self.rescans.remove(&below) {
                 since = since.min(known);
                 if let Some(slot) = self.items.get_mut(at) {
                     *slot = None;
                 }
             }
         }
-        self.rescans.insert(path.clone(), (self.items.len(), since));
+        self.rescans.insert(path.clone(), (self.items.len(), since, reason.reads()));
         self.change(ChangeKind::Rescan { path, reason }, since);
     }
 

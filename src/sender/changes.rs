@@ -199,12 +199,14 @@ impl Session {
         let rules = &self.shared.rules;
         if parcel.lane == Lane::Live && rules.selects() && (kind != Kind::Dir || rules.existing) {
             // Only a comparison knows whether the target's version is to stay.
+            let reads = scope == Scope::Content && kind == Kind::File;
+            let reason = if reads { RescanReason::Arrived } else { RescanReason::Mismatch };
             let mut names = std::collections::BTreeSet::from([path]);
             if rules.spare() && entry.nlink > 1 && kind != Kind::Dir && self.shared.mask.hard_links {
                 names.extend(self.shared.links().of(entry.id));
             }
             for name in names {
-                self.start_pass(name, RescanReason::Mismatch, parcel.change.since);
+                self.start_pass(name, reason, parcel.change.since);
             }
             return Ok(());
         }

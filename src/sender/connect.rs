@@ -160,6 +160,7 @@ impl Session {
                     size_only: selection.size_only,
                     ignore_times: selection.ignore_times,
                     modify_window: selection.modify_window,
+                    whole: false,
                 },
                 filter: Arc::new(filter),
                 strange: AtomicBool::new(reply.identified == Identified::Stranger && !sync.adopted),

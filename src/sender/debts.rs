@@ -28,11 +28,18 @@ const RENAMED_MAX: usize = 1024;
 /// Longest time for which what vanished unread is followed where no event tells what became of it.
 const FOLLOWED_FOR: Duration = Duration::from_secs(60);
 
+/// A comparison that is under way.
+struct Running {
+    top: RelPath,
+    since: Since,
+    /// Whether it reads contents.
+    reads: bool,
+}
+
 /// A comparison that has ended.
 struct Ended {
     at: Instant,
-    top: RelPath,
-    since: Since,
+    pass: Running,
 }
 
 /// A path whose change was not sent because the source has nothing there any more.
@@ -50,8 +57,8 @@ struct Vanished {
 pub(super) struct Debts {
     /// Subtrees that are to be compared.
     pub passes_waiting: BTreeMap<RelPath, (RescanReason, Instant)>,
-    /// Comparisons under way, with their tops.
-    passes: BTreeMap<PassId, (RelPath, Since)>,
+    /// Comparisons under way.
+    passes: BTreeMap<PassId, Running>,
     pub passes_begun: PassId,
     /// Comparisons that have ended: a rename that happened meanwhile may have hidden something from them,
     /// and takes over what they stood for if it comes before everything of that time was heard.
@@ -79,10 +86,39 @@ impl Default for Debts {
 }
 
 impl Debts {
-    /// Returns what vanished before it was read, to be looked for once more.
-    pub fn take_unread(&mut self) -> impl Iterator<Item = Change> {
+    /// Returns what the pass of the next session will not see, since it believes equal sizes and times: what
+    /// vanished before it was read, to be looked for once more, and the comparisons that read contents, to be
+    /// begun anew.
+    pub fn take_unseen(&mut self) -> impl Iterator<Item = Change> {
         let unread = std::mem::take(&mut self.vanished).into_iter().filter(|(_, vanished)| vanished.unread);
-        unread.map(|(path, vanished)| Change::read(path, vanished.since))
+        let unread = unread.map(|(path, vanished)| Change::read(path, vanished.since));
+        let waiting = std::mem::take(&mut self.passes_waiting).into_iter();
+        let waiting = waiting.filter(|(_, (reason, _))| reason.reads()).map(|(top, (_, since))| (top, since));
+        let begun = std::mem::take(&mut self.passes).into_values();
+        let begun = begun.chain(std::mem::take(&mut self.ended).into_iter().map(|ended| ended.pass));
+        let begun = begun.filter(|pass| pass.reads).map(|pass| (pass.top, pass.since.debt));
+        let begun = begun.map(|(top, since)| (top, since.unwrap_or_else(Instant::now)));
+        let readings = waiting.chain(begun).map(|(path, since)| {
+            let kind = ChangeKind::Rescan { path, reason: RescanReason::Arrived };
+            Change { since, kind }
+        });
+        unread.chain(readings)
+    }
+
+    /// Returns the tops, below a path, of comparisons that read contents and were begun, and since when they
+    /// are due.
+    fn readings_below(&self, path: &RelPath) -> Vec<(RelPath, Instant)> {
+        let begun = self.passes.values().chain(self.ended.iter().map(|ended| &ended.pass));
+        let below = begun.filter(|pass| pass.reads && pass.top != *path && pass.top.is_within(path));
+        below.filter_map(|pass| Some((pass.top.clone(), pass.since.debt?))).collect()
+    }
+
+    /// Whether something that is to be read, or was not read whole, lies at or above a path.
+    fn reads_above(&self, path: &RelPath) -> bool {
+        let waiting = self.passes_waiting.iter().filter(|(_, (reason, _))| reason.reads());
+        let begun = self.passes.values().chain(self.ended.iter().map(|ended| &ended.pass));
+        let begun = begun.filter(|pass| pass.reads).map(|pass| &pass.top);
+        waiting.map(|(top, _)| top).chain(begun).any(|top| path.is_within(top))
     }
 }
 
@@ -112,7 +148,7 @@ impl Session {
         let compared = {
             let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
             let mut passes = self.debts.passes.iter();
-            passes.any(|(pass, (top, _))| covers(top) && running.contains_key(pass))
+            passes.any(|(pass, begun)| covers(&begun.top) && running.contains_key(pass))
         };
         // In this order: what a comparison finds is in the mailbox before it ends.
         compared
@@ -132,13 +168,8 @@ impl Session {
         let now = Instant::now();
         let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
         let (passes, ended) = (&mut self.debts.passes, &mut self.debts.ended);
-        passes.retain(|pass, (top, since)| {
-            let runs = running.contains_key(pass);
-            if !runs {
-                ended.push(Ended { at: now, top: top.clone(), since: *since });
-            }
-            runs
-        });
+        let done = passes.extract_if(.., |pass, _| !running.contains_key(pass));
+        ended.extend(done.map(|(_, pass)| Ended { at: now, pass }));
         drop(running);
         let mut out = Out::default();
         for parcel in self.sent() {
@@ -152,11 +183,11 @@ impl Session {
         for (reason, since) in waiting {
             out.since = out.since.older(Since::of(*since, is_of_events(*reason)));
         }
-        for (_, since) in self.debts.passes.values() {
-            out.since = out.since.older(*since);
+        for pass in self.debts.passes.values() {
+            out.since = out.since.older(pass.since);
         }
         for ended in &self.debts.ended {
-            out.since = out.since.older(Since { lag: None, ..ended.since });
+            out.since = out.since.older(Since { lag: None, ..ended.pass.since });
         }
         let vanished =
             self.debts.vanished.values().map(|vanished| &vanished.since).chain(&self.debts.vanished_rest);
@@ -236,20 +267,25 @@ impl Session {
     }
 
     /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
-    /// name, so what it stands for is owed by the new name as well.
-    pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) {
+    /// name, so what it stands for is owed by the new name as well. Returns whether the contents of what moved
+    /// are to be compared.
+    pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> bool {
+        let reads = self.debts.reads_above(from);
         self.debts.renamed.add(Instant::now(), from.clone(), to.clone());
         let touched = |top: &RelPath| top.is_within(from) || from.is_within(top);
-        let running = self.debts.passes.values().map(|(top, since)| (top, since));
-        let ended = self.debts.ended.iter().map(|ended| (&ended.top, &ended.since));
-        let owed = running.chain(ended).filter(|(top, _)| touched(top));
-        let owed = owed.fold(Since::default(), |owed, (_, since)| owed.older(*since));
+        let begun = self.debts.passes.values().chain(self.debts.ended.iter().map(|ended| &ended.pass));
+        let owed = begun.filter(|pass| touched(&pass.top));
+        let owed = owed.fold(Since::default(), |owed, pass| owed.older(pass.since));
         if dir {
             self.since = owed.debt.map_or(self.since, |owed| owed.min(self.since));
-        } else if let Some(since) = owed.lag {
+        } else if let Some(since) = owed.lag.or_else(|| reads.then_some(self.since)) {
             self.soon.push(Change::read(to.clone(), since));
         }
         self.rename_passes(from, to);
+        for (top, since) in self.debts.readings_below(from) {
+            self.start_pass(top.rebase(from, to).unwrap_or(top), RescanReason::Arrived, since);
+        }
+        reads
     }
 
     /// Has a change take over the debts of paths that had vanished: it says what became of them.
@@ -290,19 +326,22 @@ impl Session {
 
     /// Has a subtree compared, as soon as few enough passes are under way. One that lies within
     /// another that waits is covered by it, unless it is older: a comparison of much must not take on the
-    /// age of one of little, which it would hand on to everything that it finds.
+    /// age of one of little, which it would hand on to everything that it finds. One that reads contents is
+    /// covered by no other.
     pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason, since: Instant) {
         let waiting = &mut self.debts.passes_waiting;
-        if waiting.iter().any(|(other, (_, at))| top != *other && top.is_within(other) && *at <= since) {
+        let covers = |other: RescanReason, one: RescanReason| other.reads() || !one.reads();
+        let covered = waiting.iter().any(|(other, (why, at))| {
+            top != *other && top.is_within(other) && *at <= since && covers(*why, reason)
+        });
+        if covered {
             return;
         }
-        let (mut reason, mut since) = (reason, since);
-        if let Some((known, at)) = waiting.remove(&top) {
-            since = since.min(at);
-            reason = if is_of_events(known) { known } else { reason };
-        }
-        waiting.retain(|other, (_, at)| !other.is_within(&top) || *at < since);
-        waiting.insert(top, (reason, since));
+        add_pass(waiting, top.clone(), (reason, since));
+        let (reason, since) = waiting.get(&top).copied().unwrap_or((reason, since));
+        waiting.retain(|other, (why, at)| {
+            *other == top || !other.is_within(&top) || *at < since || !covers(reason, *why)
+        });
         self.pump_passes();
     }
 
@@ -311,16 +350,19 @@ impl Session {
             let Some((top, (reason, since))) = self.debts.passes_waiting.pop_first() else { return };
             self.debts.passes_begun += 1;
             let pass = self.debts.passes_begun;
-            self.debts.passes.insert(pass, (top.clone(), Since::of(since, is_of_events(reason))));
+            let since_of = Since::of(since, is_of_events(reason));
+            let running = Running { top: top.clone(), since: since_of, reads: reason.reads() };
+            self.debts.passes.insert(pass, running);
             super::pass::start(&self.shared, pass, top, (reason, since));
         }
     }
 
     /// Follows a rename with what is to be compared.
     fn rename_passes(&mut self, from: &RelPath, to: &RelPath) {
-        let waiting = std::mem::take(&mut self.debts.passes_waiting);
-        self.debts.passes_waiting =
-            waiting.into_iter().map(|(top, what)| (top.rebase(from, to).unwrap_or(top), what)).collect();
+        for (top, what) in std::mem::take(&mut self.debts.passes_waiting) {
+            let top = top.rebase(from, to).unwrap_or(top);
+            add_pass(&mut self.debts.passes_waiting, top, what);
+        }
     }
 
     /// Compares everything for the sake of names whose file is not known, once the session is quiet or
@@ -333,6 +375,19 @@ impl Session {
         self.links_doubtful = None;
         self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
         true
+    }
+}
+
+/// Adds a comparison to those that wait; of two of one subtree, what either asks for remains.
+fn add_pass(
+    waiting: &mut BTreeMap<RelPath, (RescanReason, Instant)>,
+    top: RelPath,
+    (reason, since): (RescanReason, Instant),
+) {
+    let (known, at) = waiting.entry(top).or_insert((reason, since));
+    *at = since.min(*at);
+    if reason.reads() || (!known.reads() && !is_of_events(*known)) {
+        *known = reason;
     }
 }
 

@@ -8,6 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::names::Names;
 use crate::batch::{Change, ChangeKind};
+use crate::event::RescanReason;
 use crate::transport::{Control, Ended};
 use crate::tree::RelPath;
 
@@ -34,23 +35,20 @@ pub(super) fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> E
 
 /// Returns what is to be read again of changes whose fate on the target is unknown, in their order, and of
 /// what `names` says is unread. Renames and deletes are left to the pass that follows a reconnect, which
-/// sees no edit that kept size and time: so a file is looked at under each name that it may have by now.
+/// sees no edit that kept size and time, and not that two files of equal size and time have changed places:
+/// so what was changed is looked at under each name that it may have by now, and so is what was renamed, a
+/// directory with everything below it.
 pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -> Vec<Change> {
-    let mut left = BTreeMap::<RelPath, Instant>::new();
-    let note = |left: &mut BTreeMap<RelPath, Instant>, path: RelPath, since: Instant| {
-        let known = left.entry(path).or_insert(since);
-        *known = since.min(*known);
-    };
+    let (mut left, mut dirs) = (Left::new(), Left::new());
     for Change { since, kind } in changes {
         match kind {
             ChangeKind::Update { path, .. } => note(&mut left, path, since),
-            ChangeKind::Rename { from, to, .. } => {
-                let (low, high) = from.below_range();
-                let below = left.range(low..high).chain(left.get_key_value(&from));
-                let moved: Vec<_> =
-                    below.filter_map(|(path, since)| Some((path.rebase(&from, &to)?, *since))).collect();
-                moved.into_iter().for_each(|(path, since)| note(&mut left, path, since));
+            ChangeKind::Rename { from, to, dir } => {
+                follow(&mut left, &from, &to);
+                follow(&mut dirs, &from, &to);
+                note(if dir { &mut dirs } else { &mut left }, to, since);
             }
+            ChangeKind::Rescan { path, reason } if reason.reads() => note(&mut dirs, path, since),
             _ => {}
         }
     }
@@ -60,7 +58,28 @@ pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -
         .chain(names.unread().into_iter().map(|name| (name, Instant::now())))
         .collect();
     beside.into_iter().for_each(|(name, since)| note(&mut left, name, since));
-    left.into_iter().map(|(path, since)| Change::read(path, since)).collect()
+    let files = left.into_iter().map(|(path, since)| Change::read(path, since));
+    let dirs = dirs.into_iter().map(|(path, since)| {
+        let kind = ChangeKind::Rescan { path, reason: RescanReason::Arrived };
+        Change { since, kind }
+    });
+    files.chain(dirs).collect()
+}
+
+/// Paths, and since when each waits.
+type Left = BTreeMap<RelPath, Instant>;
+
+fn note(left: &mut Left, path: RelPath, since: Instant) {
+    let known = left.entry(path).or_insert(since);
+    *known = since.min(*known);
+}
+
+/// Adds the names that a rename has given to what is left.
+fn follow(left: &mut Left, from: &RelPath, to: &RelPath) {
+    let (low, high) = from.below_range();
+    let below = left.range(low..high).chain(left.get_key_value(from));
+    let moved: Vec<_> = below.filter_map(|(path, since)| Some((path.rebase(from, to)?, *since))).collect();
+    moved.into_iter().for_each(|(path, since)| note(left, path, since));
 }
 
 #[cfg(test)]
@@ -78,7 +97,17 @@ mod tests {
         let since = Instant::now();
         let update = |text: &str| ChangeKind::Update { path: path(text), scope: Scope::Absent };
         let rename = |from: &str, to: &str| ChangeKind::Rename { from: path(from), to: path(to), dir: true };
-        let kinds = [update("d/f"), rename("d", "e"), update("d/late"), rename("e/f", "g"), update("linked")];
+        let rename_file =
+            |from: &str, to: &str| ChangeKind::Rename { from: path(from), to: path(to), dir: false };
+        let kinds = [
+            update("d/f"),
+            rename("d", "e"),
+            update("d/late"),
+            rename_file("e/f", "g"),
+            rename_file("swapped", "with"),
+            update("linked"),
+            rename("e", "x"),
+        ];
         let mut names = Names::default();
         let (one, two) = (FileId { dev: 1, ino: 1 }, FileId { dev: 1, ino: 2 });
         for (id, name) in [(one, "linked"), (one, "other"), (two, "unread"), (two, "beside"), (two, "d")] {
@@ -86,8 +115,12 @@ mod tests {
         }
         names.mark(two, &path("unread"), true);
         let left = unfinished(kinds.into_iter().map(|kind| Change { since, kind }), &names);
-        let left: Vec<String> =
-            left.iter().map(|change| String::from_utf8_lossy(change.kind.path().as_bytes()).into()).collect();
-        assert_eq!(left, ["beside", "d", "d/f", "d/late", "e/f", "g", "linked", "other", "unread"]);
+        let told = |change: &Change| {
+            let path = String::from_utf8_lossy(change.kind.path().as_bytes()).into_owned();
+            if matches!(change.kind, ChangeKind::Rescan { .. }) { path + "/" } else { path }
+        };
+        let left: Vec<String> = left.iter().map(told).collect();
+        let files = ["beside", "d", "d/f", "d/late", "e/f", "g", "linked", "other", "unread", "with", "x/f"];
+        assert_eq!(left, [&files[..], &["e/", "x/"]].concat());
     }
 }

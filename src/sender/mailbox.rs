@@ -365,7 +365,8 @@ pub(super) fn is_of_events(reason: RescanReason) -> bool {
         | RescanReason::Root
         | RescanReason::Mount
         | RescanReason::Mismatch
-        | RescanReason::Moved => true,
+        | RescanReason::Moved
+        | RescanReason::Arrived => true,
     }
 }
 

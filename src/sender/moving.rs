@@ -48,7 +48,11 @@ impl Session {
     /// Follows a rename where options choose what the target takes, or rules what is left out: the old name
     /// goes, and what comes of the new one is found by a comparison.
     fn send_move_by_rules(&mut self, from: &RelPath, to: RelPath, dir: bool, mut parcel: Parcel) -> Done {
-        self.start_pass(to, RescanReason::Mismatch, parcel.change.since);
+        // Nothing need be sent for either name: the times of their directories have changed all the same.
+        self.touch_again(from);
+        self.touch_again(&to);
+        // What stood at the new name may have the sizes and times of what came there.
+        self.start_pass(to, RescanReason::Arrived, parcel.change.since);
         if self.shared.options.sync.delete.live() {
             let expected = Identity::Dir(dir);
             self.send_delete(from, &expected)?;
@@ -71,7 +75,7 @@ impl Session {
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
         self.shared.status.rename(from, to);
-        self.follow_rename(from, to, dir);
+        let reads = self.follow_rename(from, to, dir);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
             _ => Expect::Dir(dir),
@@ -100,7 +104,8 @@ impl Session {
         let since = self.since;
         self.soon.extend(again.into_iter().map(|path| Change::read(path, since)));
         if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
-            self.start_pass(to.clone(), RescanReason::Moved, self.since);
+            let reason = if reads { RescanReason::Arrived } else { RescanReason::Moved };
+            self.start_pass(to.clone(), reason, self.since);
         } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
             self.send_attrs(to, entry)?;
         }

@@ -28,7 +28,7 @@ use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
-use crate::reconcile::{Difference, compare};
+use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
@@ -50,6 +50,8 @@ enum Task {
     Keep,
     /// The source lacks it, or has something else there: all of it goes.
     Empty,
+    /// Both have a file there that looks the same: its content is compared.
+    Hash(Box<Entry>),
 }
 
 struct Pass {
@@ -78,6 +80,8 @@ struct Pass {
     /// The whole source was.
     root_unmounted: bool,
     summary: PassSummary,
+    /// Contents are compared where sizes and times are equal.
+    reads: bool,
     /// Names of files with several that the target lacks.
     new_links: HashSet<RelPath>,
     /// Of those, and of those that it has otherwise, what was handed on with its content.
@@ -122,6 +126,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         unmounted: Vec::new(),
         root_unmounted: false,
         summary: PassSummary::default(),
+        reads: reason.reads(),
         new_links: HashSet::new(),
         sent_links: HashSet::new(),
         spared: HashSet::new(),
@@ -140,7 +145,8 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
 
 impl Pass {
     fn run(mut self, reason: RescanReason) {
-        let told = reason != RescanReason::Moved && reason != RescanReason::Mismatch;
+        let small = [RescanReason::Moved, RescanReason::Mismatch, RescanReason::Arrived];
+        let told = self.top.is_root() || !small.contains(&reason);
         if told {
             self.shared.notice(&Notice::PassBegan { top: self.top.clone(), reason });
         }
@@ -283,7 +289,7 @@ impl Pass {
             })
         };
         let at = |entry: &Entry| if dir.is_none() { RelPath::root() } else { at(entry) };
-        let rules = self.shared.rules;
+        let rules = Rules { whole: self.reads, ..self.shared.rules };
         let mask = self.options.mask;
         let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
         for difference in compare(ours, theirs, &mask, &rules) {
@@ -291,6 +297,7 @@ impl Pass {
                 Difference::Missing(entry)
                 | Difference::Extra(entry)
                 | Difference::Spared(entry)
+                | Difference::Alike(entry)
                 | Difference::Below(entry, _) => entry,
                 Difference::Changed { source, .. } | Difference::Retyped { source, .. } => source,
             };
@@ -313,6 +320,7 @@ impl Pass {
                         self.missing_below(&path, source)?;
                     }
                 }
+                Difference::Alike(entry) => tasks.push((path, Task::Hash(Box::new(entry.clone())))),
                 Difference::Below(source, target) => {
                     let enters = self.options.recursive || path == self.top;
                     if enters && !scan::stops_at(&self.shared.source.root(), &self.options, source) {
@@ -449,15 +457,28 @@ impl Pass {
         let mut ahead = LISTS_AHEAD / 8;
         loop {
             while asked.len() < ahead {
-                let Some((dir, task)) = waiting.pop_front() else { break };
-                self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
-                asked.push_back((dir, task));
+                let Some((path, task)) = waiting.pop_front() else { break };
+                self.send(&match task {
+                    Task::Hash(_) => ToReceiver::Hash { pass: self.id, path: path.clone() },
+                    _ => ToReceiver::List { pass: self.id, dir: path.clone() },
+                })?;
+                asked.push_back((path, task));
             }
-            let Some((dir, task)) = asked.pop_front() else { return Ok(()) };
+            let Some((path, task)) = asked.pop_front() else { return Ok(()) };
             self.flush()?;
-            let theirs = self.listing(&dir)?;
+            if let Task::Hash(entry) = task {
+                self.compare_content(path, &entry)?;
+                continue;
+            }
+            let theirs = self.listing(&path)?;
             ahead = (ENTRIES_AHEAD / theirs.len().max(1)).clamp(2, LISTS_AHEAD);
-            waiting.extend(self.compare_dir(&dir, &task, theirs)?);
+            for (path, task) in self.compare_dir(&path, &task, theirs)? {
+                // Files first: no more of them wait than a few directories hold.
+                match task {
+                    Task::Hash(_) => waiting.push_front((path, task)),
+                    _ => waiting.push_back((path, task)),
+                }
+            }
         }
     }
 

@@ -414,12 +414,12 @@ impl Session {
             until = until.min(now + TELL_EVERY);
         }
         if self.shared.options.live {
-            for (path, since, attribute) in self.shared.status.due(now) {
-                if attribute {
+            for (path, since, how) in self.shared.status.due(now) {
+                if let Some(reason) = how {
+                    self.look_again(path, reason, since);
+                } else {
                     let kind = ChangeKind::Update { path, scope: Scope::Attributes };
                     self.soon.push(Change { since, kind });
-                } else {
-                    self.look_again(path, RescanReason::Problem, since);
                 }
             }
             if let Some(scrub) = self.scrub(now) {
@@ -570,7 +570,8 @@ impl Session {
         let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
         let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
         // These are known by the names that they had after every rename.
-        let left = left.map(|parcel| parcel.change).chain(self.debts.take_unread());
+        let unseen = self.debts.take_unseen();
+        let left = left.map(|parcel| parcel.change).chain(unseen);
         let left = left.chain(unread).chain(self.soon.drain(..));
         let left = unfinished(left, &self.shared.links());
         self.shared.known.leave_sought(self.shared.view.seeking());

@@ -254,7 +254,9 @@ impl TargetStatus {
         let Failure { operation, errno, on_target, unseen, since, need } = *failure;
         let (mut inner, now) = (self.lock(), Instant::now());
         let old = inner.problems.get(path);
-        let attempts = old.map_or(0, |old| old.attempts) + 1;
+        // What fails before its time, in passing, is no further attempt and delays the next one by nothing.
+        let early = old.filter(|old| old.short.is_none()).map(|old| old.retry_at).filter(|at| *at > now);
+        let attempts = old.map_or(0, |old| old.attempts) + u32::from(early.is_none());
         let new = old.is_none_or(|old| old.errno != errno);
         let first = old.map_or_else(SystemTime::now, |old| old.first);
         let since = old.map_or(since, |old| old.since.min(since));
@@ -265,7 +267,7 @@ impl TargetStatus {
             .and_then(|need| Shortage::of(errno, need));
         let retry_at = match short {
             Some(short) => inner.room.failed(short, attempts, now),
-            None => now + pause(attempts),
+            None => early.unwrap_or(now + pause(attempts)),
         };
         if full {
             inner.leave_out(short, since);
@@ -353,9 +355,9 @@ impl TargetStatus {
         inner.room.hurry(now);
     }
 
-    /// Returns the paths whose next try is due, with since when their change waits and whether nothing but an
-    /// attribute is missing, and marks them as being tried.
-    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant, bool)> {
+    /// Returns the paths whose next try is due, with since when their change waits and how they are to be
+    /// compared, and marks them as being tried; nothing is compared where nothing but an attribute is missing.
+    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant, Option<RescanReason>)> {
         let mut inner = self.lock();
         let probes = inner.probes(now);
         let Inner { problems, room, .. } = &mut *inner;
@@ -366,14 +368,18 @@ impl TargetStatus {
                     None => problem.retry_at <= now,
                 }
         });
-        let mut due: Vec<(RelPath, Instant, bool)> = due
+        let mut due: Vec<(RelPath, Instant, Option<RescanReason>)> = due
             .map(|(path, problem)| {
                 problem.trying = Some(Trying::Asked);
                 let attribute = problem.on_target && is_of_attributes(&problem.operation);
-                (path.clone(), problem.since, attribute)
+                // Of a rename that failed the target holds the old content under the new name.
+                let renamed = matches!(problem.operation.as_str(), "rename" | "update");
+                let reason = if renamed { RescanReason::Arrived } else { RescanReason::Problem };
+                (path.clone(), problem.since, (!attribute).then_some(reason))
             })
             .collect();
-        due.extend(room.take_released().map(|since| (RelPath::root(), since, false)));
+        let all = Some(RescanReason::Problem);
+        due.extend(room.take_released().map(|since| (RelPath::root(), since, all)));
         due
     }
 

@@ -42,12 +42,21 @@ impl Session {
             (*count, *first) = (0, now);
         }
         *count += 1;
-        if *count > MISMATCHES_MAX {
+        let count = *count;
+        let since = self.sent_since(&path);
+        let renamed = self.names_of_rename(&path);
+        if count > MISMATCHES_MAX {
+            // From here on only the clock has it tried again; what went with it is found beside it, once.
             let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
             self.fail(&path, "update", errno, true);
+            if count == MISMATCHES_MAX + 1 {
+                self.start_pass(path.parent().unwrap_or_default(), RescanReason::Mismatch, since);
+            }
+            for name in renamed.into_iter().filter(|name| *name != path) {
+                self.look_again(name, RescanReason::Arrived, since);
+            }
             return;
         }
-        let since = self.sent_since(&path);
         if why == Why::Torn {
             self.whole.insert(path.clone());
         }
@@ -61,14 +70,17 @@ impl Session {
             Why::NoParent => path.parent().unwrap_or_default(),
             _ => path,
         };
-        for name in self.names_since_sent(path) {
+        let mut names = self.names_since_sent(path);
+        names.extend(renamed.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        for name in names {
+            let reason = if renamed.contains(&name) { RescanReason::Arrived } else { RescanReason::Mismatch };
             match why {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {
                     let top = self.missing_top(name);
-                    self.start_pass(top, RescanReason::Mismatch, since);
+                    self.start_pass(top, reason, since);
                 }
-                _ => self.look_again(name, RescanReason::Mismatch, since),
+                _ => self.look_again(name, reason, since),
             }
         }
     }
@@ -103,6 +115,31 @@ impl Session {
         for name in self.names_since_sent(path.clone()).into_iter().filter(|name| name != path) {
             self.look_again(name, RescanReason::Problem, since);
         }
+        for name in self.names_of_rename(path).into_iter().filter(|name| name != path) {
+            self.look_again(name, RescanReason::Arrived, since);
+        }
+    }
+
+    /// Returns where on the target may be what it holds under wrong names, if a rename from or to `path` is on
+    /// its way and was not done: the new name, and the names to which later renames have taken it, or something
+    /// from below it.
+    fn names_of_rename(&self, path: &RelPath) -> Vec<RelPath> {
+        let Some(first) = self.renames.iter().position(|rename| rename.to == *path || rename.from == *path)
+        else {
+            return Vec::new();
+        };
+        let mut names: Vec<RelPath> = Vec::new();
+        for Renaming { from, to, .. } in self.renames.iter().skip(first) {
+            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
+            let taken = from == path || to == path || names.iter().any(|name| from.is_within(name));
+            let new = moved.into_iter().chain(taken.then(|| to.clone()));
+            let new: Vec<RelPath> = new.filter(|name| !names.contains(name)).collect();
+            names.extend(new);
+            if names.len() > NAMES_MAX {
+                return vec![RelPath::root()];
+            }
+        }
+        names
     }
 
     /// Has a content that the target has not taken read where a comparison would not see that it is new.

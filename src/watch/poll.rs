@@ -215,7 +215,7 @@ impl Poll {
             // What stood here may be hidden under a mount and not deleted.
             old.into_iter().filter_map(|entry| entry.dir).for_each(|no| self.forget(no));
             old = Vec::new();
-            let reason = if before.dev == id.dev { RescanReason::Moved } else { RescanReason::Mount };
+            let reason = if before.dev == id.dev { RescanReason::Arrived } else { RescanReason::Mount };
             self.setup.out.rescan(step.path.clone(), reason);
             step.report = false;
         }

@@ -242,7 +242,7 @@ impl Portable {
     fn appeared_as(&mut self, at: Instant, full: &Path, path: RelPath, dir: bool) {
         self.setup.out.push(at, EventKind::Create { path: path.clone(), dir });
         if dir || full.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            self.again(&path, RescanReason::Unwatched);
+            self.again(&path, RescanReason::Arrived);
         }
     }
 
@@ -256,8 +256,9 @@ impl Portable {
             (Some(from), Some(to), _) => {
                 self.setup.out.push(at, EventKind::Move { from: from.clone(), to: to.clone(), dir });
                 // Until the crate had read the rename, it reported changes below under the old name.
-                self.setup.out.rescan(from, RescanReason::Moved);
-                self.again(&to, RescanReason::Moved);
+                // Nor does it tell what was exchanged with what.
+                self.setup.out.rescan(from, RescanReason::Arrived);
+                self.again(&to, RescanReason::Arrived);
             }
             (Some(path), None, _) => {
                 self.setup.out.push(at, EventKind::Delete { path: path.clone(), dir });
@@ -270,7 +271,7 @@ impl Portable {
 
     fn unclear(&mut self, full: &Path) {
         if let Some(path) = self.path(full, false) {
-            self.again(&path, RescanReason::Moved);
+            self.again(&path, RescanReason::Arrived);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use super::super::status::Failure;
-use super::{Moot, Pass, PassReply};
+use super::{Moot, Pass, PassReply, Task};
 use crate::error::errno_of;
 use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
@@ -90,7 +90,8 @@ impl Pass {
         self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
         let theirs: Vec<Entry> =
             known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
-        self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
+        let tasks = self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
+        self.descend(tasks.into_iter().filter(|(_, task)| matches!(task, Task::Hash(_))).collect())?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a directory that may have moved holds the same bytes.
+//! Whether what looks the same on both sides, or may have moved, holds the same bytes.
 //!
 //! **Purpose:** equal names, sizes and times name a candidate and prove nothing: two releases from
 //! reproducible archives have all of them in common. Every file of a candidate is hashed on both sides.
@@ -11,9 +11,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::moves::HASHES_AHEAD;
 use super::{Moot, Pass, PassReply};
+use crate::batch::Scope;
 use crate::protocol::ToReceiver;
 use crate::scan;
-use crate::tree::{Kind, RelPath};
+use crate::tree::{Entry, Kind, RelPath};
 
 /// What hashing candidates has told.
 #[derive(Default)]
@@ -115,6 +116,15 @@ impl Pass {
         let Some(path) = asked.pop_front() else { return Ok(None) };
         let same = self.hashed_alike(&path)?;
         Ok((!same).then_some(path))
+    }
+
+    /// Has a file sent that looks the same on both sides and is not, or could not be read on one.
+    pub(super) fn compare_content(&mut self, path: RelPath, entry: &Entry) -> Result<(), Moot> {
+        if self.hashed_alike(&path)? {
+            return Ok(());
+        }
+        self.expect(entry, Scope::Content);
+        self.update(path, Scope::Content, None)
     }
 
     /// Hashes a file of the source while the target hashes the one that was asked for longest ago, and

@@ -34,6 +34,21 @@ fn a_path_that_failed_is_tried_again_under_the_name_that_it_has_by_then() {
 }
 
 #[test]
+fn what_fails_before_its_time_delays_the_next_try_by_nothing() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    let failure = Failure { operation: "update", errno: libc::EBUSY, ..full(0, now) };
+    status.problem(&path("f"), &failure);
+    let told = |status: &TargetStatus| {
+        status.problems().into_iter().map(|(_, p)| (p.attempts, p.retry_at)).collect::<Vec<_>>()
+    };
+    let before = told(&status);
+    for _ in 0..20 {
+        status.problem(&path("f"), &failure);
+    }
+    assert_eq!((told(&status), before[0].0), (before, 1));
+}
+
+#[test]
 fn a_try_is_not_over_before_its_file_is_sent_whole() {
     let (status, now) = (TargetStatus::default(), Instant::now());
     status.problem(&path("large"), &full(1 << 20, now));

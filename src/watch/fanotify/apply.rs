@@ -205,7 +205,7 @@ impl Fanotify {
         if exchange {
             for path in [from, to] {
                 // The other one may be of another type, so a directory is asked for as a whole.
-                self.setup.out.rescan(path, RescanReason::Moved);
+                self.setup.out.rescan(path, RescanReason::Arrived);
             }
         } else {
             self.last_move = Some((from, to, raw.target));

@@ -177,7 +177,7 @@ impl Fanotify {
         }
         self.grow(found.steps, Walk::reporting());
         for path in found.rescans {
-            self.setup.out.rescan(path, RescanReason::Moved);
+            self.setup.out.rescan(path, RescanReason::Arrived);
         }
     }
 

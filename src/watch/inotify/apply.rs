@@ -117,7 +117,7 @@ impl Inotify {
         }
         self.grow(vec![Step::at(place.clone())], Walk::silent());
         if self.nodes.child(place.parent, &place.name).is_some() {
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+            self.setup.out.rescan(path, RescanReason::Arrived);
         }
     }
 
@@ -204,7 +204,7 @@ impl Inotify {
         if back {
             for path in [from, to] {
                 // The other one may be of another type, so a directory is asked for as a whole.
-                self.setup.out.rescan(path, RescanReason::Moved);
+                self.setup.out.rescan(path, RescanReason::Arrived);
             }
         }
     }

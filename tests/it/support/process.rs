@@ -8,6 +8,8 @@ use std::fs;
 
 use rustix::process::{Pid, Signal};
 
+use super::command::eventually;
+
 /// One process at the moment it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -92,6 +94,18 @@ pub fn rest(pid: u32) -> Option<u64> {
         }
     }
     Some(switches)
+}
+
+/// Waits until everything that a process has heard of is done, or waits for others.
+///
+/// # Panics
+/// If it goes on working.
+pub fn until_it_rests(pid: u32) {
+    let mut before = None;
+    eventually("the daemon rests", || {
+        let now = rest(pid);
+        std::mem::replace(&mut before, now).is_some_and(|before| Some(before) == now)
+    });
 }
 
 /// Returns the seconds that `root`, its descendants and what they waited for have computed.
