@@ -25,6 +25,8 @@ mod hello;
 mod keeper;
 mod known;
 mod latest;
+// The sessions will keep their books in it; until then its only user is `tests/sim`.
+pub mod ledger;
 mod links;
 mod mailbox;
 mod moving;

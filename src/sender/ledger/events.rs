@@ -1,0 +1,269 @@
+//! What is heard of the source.
+
+use std::time::Instant;
+
+use super::tasks::Ordered;
+use super::{Class, Debt, Debts, Ledger, NodeId, Rule, State, What};
+use crate::tree::RelPath;
+
+/// What the watch tells, in the order of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Something at a name is different.
+    Changed {
+        /// The name.
+        path: RelPath,
+        /// [`What::Attributes`], [`What::Content`] or [`What::Absent`].
+        what: What,
+    },
+    /// A name is gone.
+    Gone {
+        /// The name.
+        path: RelPath,
+        /// Whether it was a directory, if known.
+        dir: Option<bool>,
+        /// Whether the guard holds the delete.
+        held: bool,
+    },
+    /// A name has become another, over whatever was there.
+    Renamed {
+        /// The old name.
+        from: RelPath,
+        /// The new name.
+        to: RelPath,
+        /// Whether it is a directory.
+        dir: bool,
+    },
+    /// Two names have changed places.
+    Swapped {
+        /// One.
+        one: RelPath,
+        /// The other.
+        other: RelPath,
+    },
+    /// Nobody knows what happened at a name and below it.
+    Compare {
+        /// The name.
+        path: RelPath,
+        /// A directory came here that nobody saw come: what is below has the change times that it had before.
+        whole: bool,
+    },
+}
+
+impl Ledger {
+    /// Takes in what was told. `since`: what its lag counts from.
+    pub fn hear(&mut self, told: Told, since: Instant) {
+        let new =
+            |what, state| Debt { what, state, change: self.mark.change, since, tries: 0, was_held: false };
+        match told {
+            Told::Changed { path, what } => {
+                let debt = new(what, State::Due);
+                let node = self.owe(&path, debt);
+                self.try_anew(node);
+            }
+            Told::Gone { path, dir, held } => {
+                let state = if held { State::Guarded { held } } else { State::Due };
+                let debt = new(What::Gone { dir, complete: false }, state);
+                let node = self.owe(&path, debt);
+                self.try_anew(node);
+            }
+            Told::Compare { path, whole } => {
+                let debt = new(What::Subtree { whole }, State::Due);
+                self.owe(&path, debt);
+            }
+            Told::Renamed { from, to, dir } if from != to => {
+                let debt = new(What::Content, State::Due);
+                self.renamed(&from, &to, dir, debt);
+            }
+            Told::Renamed { .. } => {}
+            Told::Swapped { one, other } => {
+                let whole = What::Subtree { whole: self.holds(Rule::SwappedIsWhole) };
+                let debts = [new(What::Content, State::Due), new(whole, State::Due)];
+                let (left, right) = (self.owed_above(&one), self.owed_above(&other));
+                let held = self.held_within(&[&one, &other]);
+                self.names.swap(&one, &other);
+                for (path, copies) in [(&other, left), (&one, right)] {
+                    self.restate_moved(path);
+                    self.put_copies(path, copies);
+                    for debt in debts {
+                        self.owe(path, debt);
+                    }
+                }
+                // The target's names do not change places.
+                for (path, debt) in held {
+                    self.owe(&path, debt);
+                }
+            }
+        }
+        self.bound();
+    }
+
+    /// Something happened there: what the target has refused before does not count.
+    fn try_anew(&mut self, node: NodeId) {
+        if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
+            (debt.tries, debt.was_held) = (0, false);
+        }
+    }
+
+    fn renamed(&mut self, from: &RelPath, to: &RelPath, dir: bool, new: Debt) {
+        let copies = self.owed_above(from);
+        let unsent = self.names.value_at(from).and_then(|debts| debts.get(Class::Name)).is_some_and(|debt| {
+            debt.what == What::Absent
+                && matches!(debt.state, State::Due | State::Held { .. } | State::Parked { .. })
+        });
+        let mut made_way = false;
+        if self.holds(Rule::DebtsMove) {
+            let replaced = self.names.rename(from, to);
+            self.make_way(to, &replaced);
+            made_way = !replaced.is_empty();
+            self.restate_moved(to);
+            self.keep_held(to, replaced);
+        }
+        self.put_copies(to, copies);
+        if unsent {
+            // The target should have nothing to rename; what it has there all the same is deleted.
+            let gone = Debt { what: What::Gone { dir: None, complete: false }, ..new };
+            self.owe(from, Debt { state: State::Guarded { held: false }, ..gone });
+            let node = self.owe(to, new);
+            if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
+                // But it may have what was replaced.
+                debt.what = What::Content;
+            }
+            if dir || made_way {
+                self.owe(to, Debt { what: What::Subtree { whole: false }, ..new });
+            }
+            return;
+        }
+        if !self.options.renames {
+            let gone = Debt { what: What::Gone { dir: None, complete: false }, ..new };
+            self.owe(from, Debt { state: State::Guarded { held: false }, ..gone });
+            self.owe(to, new);
+            if dir || made_way {
+                self.owe(to, Debt { what: What::Subtree { whole: dir }, ..new });
+            }
+            return;
+        }
+        self.make_directories(to);
+        let id = self.next_number();
+        let renamed = Debt { what: What::Renamed(id), state: State::Ordered, ..new };
+        let nodes = vec![self.owe(from, renamed), self.owe(to, renamed)];
+        self.renames.insert(id, nodes);
+        if !dir {
+            self.owe(to, Debt { what: What::Attributes, ..new });
+        }
+        self.order.push_back(Ordered::Rename { id, from: from.clone(), to: to.clone(), dir });
+    }
+
+    /// Deletes on the target, ahead of a rename, what was deleted below its new name. What the guard has not let
+    /// go is not: then the target refuses the rename, and both names are compared.
+    fn make_way(&mut self, to: &RelPath, replaced: &[(RelPath, Debts)]) {
+        if !self.options.deletes || !self.holds(Rule::DeletesFirst) {
+            return;
+        }
+        // What a directory held comes behind it.
+        for (path, debts) in replaced.iter().rev().filter(|(path, _)| path != to) {
+            let Some(Debt { what: What::Gone { dir, .. }, state, .. }) = debts.get(Class::Name) else {
+                continue;
+            };
+            if !matches!(state, State::Guarded { .. } | State::Sent { .. } | State::Settled { .. }) {
+                self.order.push_back(Ordered::Delete { path: path.clone(), dir: *dir });
+            }
+        }
+    }
+
+    fn held_within(&self, tops: &[&RelPath]) -> Vec<(RelPath, Debt)> {
+        let nodes = tops.iter().filter_map(|top| self.names.find(top)).flat_map(|top| self.names.within(top));
+        let held =
+            nodes.filter_map(|node| Some((self.names.path(node), *self.names.get(node)?.get(Class::Name)?)));
+        held.filter(|(_, debt)| debt.state == State::Guarded { held: true }).collect()
+    }
+
+    /// A delete that the guard holds stays held where a rename leads over its directory: the target refuses the
+    /// rename, and the comparison that follows must not have the delete judged anew, alone.
+    fn keep_held(&mut self, to: &RelPath, replaced: Vec<(RelPath, Debts)>) {
+        for (path, debts) in replaced.into_iter().filter(|(path, _)| path != to) {
+            let held = debts.get(Class::Name).filter(|debt| debt.state == State::Guarded { held: true });
+            if let Some(debt) = held.copied() {
+                self.owe(&path, debt);
+            }
+        }
+    }
+
+    /// Looks again at what was moved by a rename, where what is known of it may be of another file.
+    fn restate_moved(&mut self, to: &RelPath) {
+        let Some(top) = self.names.find(to) else { return };
+        let heard = self.mark.number;
+        for node in self.names.within(top) {
+            let (again, held_moves) = (self.holds(Rule::DueAgain), self.holds(Rule::HeldMoves));
+            let Some(debts) = self.names.get_mut(node) else { continue };
+            let mut due = Vec::new();
+            for debt in debts.iter_mut() {
+                let is_gone = matches!(debt.what, What::Gone { .. });
+                let keeps = match debt.state {
+                    _ if matches!(debt.what, What::Renamed(_)) => true,
+                    // What was renamed was there.
+                    _ if is_gone && node == top => false,
+                    State::Guarded { .. } => held_moves,
+                    // A look that saw nothing that was not heard was at this very file.
+                    State::Sent { looked, .. } | State::Settled { looked } => {
+                        (looked <= heard || !again) && !matches!(debt.what, What::Subtree { .. })
+                    }
+                    State::Ordered | State::Held { .. } => true,
+                    State::Due | State::Parked { .. } | State::Behind | State::Failed { .. } => false,
+                };
+                if is_gone && node == top {
+                    debt.what = What::Content;
+                }
+                if !keeps {
+                    debt.state = State::Due;
+                    debt.tries = 0;
+                    due.push(*debt);
+                }
+            }
+            due.into_iter().for_each(|debt| self.index(node, debt));
+        }
+    }
+
+    /// Returns what is owed above a name for everything below: what leaves takes it along. Example: `d` is to be
+    /// compared and `d/f` becomes `f`; nobody would compare it any more.
+    fn owed_above(&self, from: &RelPath) -> Vec<Debt> {
+        if !self.holds(Rule::CopyOut) {
+            return Vec::new();
+        }
+        let above = self.names.above_path(from).into_iter().filter_map(|node| self.names.get(node));
+        let covers = |debt: &&Debt| matches!(debt.what, What::Subtree { .. } | What::Renamed(_));
+        above.flat_map(Debts::iter).filter(covers).copied().collect()
+    }
+
+    fn put_copies(&mut self, to: &RelPath, copies: Vec<Debt>) {
+        for copy in copies {
+            if let What::Renamed(id) = copy.what {
+                let node = self.owe(to, copy);
+                self.renames.entry(id).or_default().push(node);
+            } else {
+                self.owe(to, Debt { state: State::Due, tries: 0, ..copy });
+            }
+        }
+    }
+
+    /// Makes the directories above a name that may be missing on the target. What else is owed of them stays.
+    fn make_directories(&mut self, path: &RelPath) {
+        if !self.holds(Rule::DirectoriesFirst) {
+            return;
+        }
+        let may_be_missing = |node: &NodeId| {
+            let name = self.names.get(*node).and_then(|debts| debts.get(Class::Name));
+            name.is_some_and(|debt| {
+                matches!(debt.what, What::Content | What::Absent)
+                    && !matches!(debt.state, State::Sent { .. } | State::Settled { .. })
+            })
+        };
+        let parent = path.parent().unwrap_or_default();
+        let top = self.names.find(&parent);
+        let mut above = self.names.above_path(&parent);
+        above.splice(0..0, top);
+        let missing = above.into_iter().filter(may_be_missing).map(|node| self.names.path(node));
+        let missing: Vec<RelPath> = missing.filter(|path| !path.is_root()).collect();
+        self.order.extend(missing.into_iter().rev().map(|path| Ordered::Mkdir { path }));
+    }
+}
