@@ -1,0 +1,258 @@
+//! What happens on the source, and how its events reach the ledgers.
+
+use std::time::Instant;
+
+use speil::batch::{ChangeKind, Identity, Scope};
+use speil::debounce::Item;
+use speil::event::{Event, EventKind, RescanReason};
+use speil::reconcile::{Verdict, judge};
+use speil::sender::ledger::{Told, What};
+use speil::tree::RelPath;
+
+use crate::fs::{Id, Inode, ROOT};
+use crate::kernel::{Heard, Kind};
+use crate::options::Mutant;
+use crate::world::{WRITE_MAX, World, Write, told};
+
+impl World {
+    /// Somebody changes something.
+    pub fn edit(&mut self) {
+        let (one, other) = (self.rng.index(self.paths.len()), self.rng.index(self.paths.len()));
+        let path = self.paths[one].clone();
+        let Some((dir, name)) = self.source.place(&path) else { return };
+        let found = self.source.lookup(dir, name);
+        let kind = self.rng.below(12);
+        // Both directories of a rename are locked until both halves are queued: only writes come between.
+        if found.is_none() || kind >= 5 {
+            self.kernel.pass(true);
+        }
+        match (kind, found) {
+            (0..=2, None) => self.create(&path, dir, name),
+            (0..=4, Some(id)) if !self.source.is_dir(id) => self.write(&path, id, dir, name),
+            (5 | 6, None) => {
+                let ctime = self.coarse();
+                let id = self.source.add_dir(ctime);
+                self.source.link(dir, name, id);
+                self.source.inode_mut(dir).ctime = ctime;
+                self.kernel.emit(dir, name, Kind::Create, true);
+                self.say(|| format!("mkdir {path}"));
+            }
+            (7..=9, Some(id)) => {
+                let to = self.paths[other].clone();
+                self.rename((&path, dir, name, id), &to);
+            }
+            (5, Some(id)) => {
+                self.source.inode_mut(id).ctime = self.coarse();
+                self.kernel.emit(dir, name, Kind::Attrib, self.source.is_dir(id));
+                self.say(|| format!("chmod {path}"));
+            }
+            (10 | 11, Some(id)) if self.source.is_empty(id) => {
+                let is_dir = self.source.is_dir(id);
+                self.source.unlink(dir, name);
+                self.source.inode_mut(dir).ctime = self.coarse();
+                self.kernel.emit(dir, name, Kind::Delete, is_dir);
+                self.say(|| format!("rm {path}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn create(&mut self, path: &RelPath, dir: Id, name: u8) {
+        self.content += 1;
+        let (ctime, stamp) = (self.coarse(), self.stamp());
+        let id = self.source.add(Inode { content: self.content, stamp, ctime, ..Inode::default() });
+        self.source.link(dir, name, id);
+        self.source.inode_mut(dir).ctime = ctime;
+        self.kernel.emit(dir, name, Kind::Create, false);
+        self.kernel.emit(dir, name, Kind::Modify, false);
+        let content = self.content;
+        self.say(|| format!("create {path} content {content} stamp {stamp}"));
+    }
+
+    fn stamp(&mut self) -> u8 {
+        if self.options.narrow { 0 } else { u8::try_from(self.rng.below(3)).unwrap_or(0) }
+    }
+
+    /// Writes into a file; often its size and time are what they were. A slow write stamps it now and tells of it
+    /// at its end.
+    fn write(&mut self, path: &RelPath, id: Id, dir: Id, name: u8) {
+        self.content += 1;
+        let (content, ctime) = (self.content, self.coarse());
+        let stamp = self.rng.one_in(2).then(|| self.stamp());
+        let slow = self.options.slow_writes && self.rng.one_in(3);
+        let inode = self.source.inode_mut(id);
+        (inode.content, inode.ctime) = (content, ctime);
+        inode.stamp = stamp.unwrap_or(inode.stamp);
+        self.say(|| format!("write {path} content {content} ctime {ctime} slow {slow}"));
+        if slow {
+            let end = self.clock + self.rng.below(WRITE_MAX - 8);
+            self.writes.push(Write { inode: id, end });
+        } else {
+            self.kernel.emit(dir, name, Kind::Modify, false);
+        }
+    }
+
+    /// A slow write ends: its last bytes arrive, and the event.
+    pub fn finish_write(&mut self) {
+        let Some(at) = self.writes.iter().position(|write| write.end <= self.clock) else { return };
+        let Write { inode, .. } = self.writes.swap_remove(at);
+        self.content += 1;
+        self.source.inode_mut(inode).content = self.content;
+        let content = self.content;
+        if let Some((dir, name)) = self.source.name_of(inode) {
+            self.kernel.emit(dir, name, Kind::Modify, false);
+            self.say(|| format!("  a write ends: content {content}"));
+        }
+    }
+
+    fn rename(&mut self, (path, dir, name, id): (&RelPath, Id, u8, Id), to: &RelPath) {
+        let Some((to_dir, to_name)) = self.source.place(to) else { return };
+        if to.is_within(path) || path.is_within(to) {
+            return;
+        }
+        let over = self.source.lookup(to_dir, to_name);
+        let (is_dir, ctime) = (self.source.is_dir(id), self.coarse());
+        if let Some(over) = over.filter(|_| self.options.exchange && self.rng.one_in(2)) {
+            let over_is_dir = self.source.is_dir(over);
+            self.source.unlink(dir, name);
+            self.source.unlink(to_dir, to_name);
+            self.source.link(dir, name, over);
+            self.source.link(to_dir, to_name, id);
+            for moved in [id, over, dir, to_dir] {
+                self.source.inode_mut(moved).ctime = ctime;
+            }
+            let (there, back) = (self.kernel.cookie(), self.kernel.cookie());
+            self.kernel.emit(dir, name, Kind::From(there), is_dir);
+            self.kernel.emit(to_dir, to_name, Kind::To(there), is_dir);
+            self.kernel.emit(to_dir, to_name, Kind::From(back), over_is_dir);
+            self.kernel.emit(dir, name, Kind::To(back), over_is_dir);
+            self.say(|| format!("exchange {path} {to}"));
+            return;
+        }
+        if over.is_some_and(|over| self.source.is_dir(over) != is_dir || !self.source.is_empty(over)) {
+            return;
+        }
+        self.source.unlink(to_dir, to_name);
+        self.source.unlink(dir, name);
+        self.source.link(to_dir, to_name, id);
+        for moved in [id, dir, to_dir] {
+            self.source.inode_mut(moved).ctime = ctime;
+        }
+        let cookie = self.kernel.cookie();
+        self.kernel.emit(dir, name, Kind::From(cookie), is_dir);
+        if self.options.halves && self.rng.one_in(4) {
+            self.kernel.delay = 1 + self.rng.below(8);
+        }
+        self.kernel.emit(to_dir, to_name, Kind::To(cookie), is_dir);
+        self.kernel.delay = 0;
+        self.say(|| format!("mv {path} {to} ctime {ctime}"));
+    }
+
+    /// Takes in what the watch says, at once or through the debounce.
+    pub fn tell(&mut self, heard: Heard) {
+        let at = self.now();
+        if matches!(heard, Heard::Whole(_)) && self.options.is(Mutant::LostIsNotWhole) {
+            return;
+        }
+        let kind = match &heard {
+            Heard::Modify(path) => Some(EventKind::CloseWrite(path.clone())),
+            Heard::Create { path, dir } => Some(EventKind::Create { path: path.clone(), dir: *dir }),
+            Heard::Attrib { path, dir } => Some(EventKind::Attrib { path: path.clone(), dir: *dir }),
+            Heard::Delete { path, dir } => Some(EventKind::Delete { path: path.clone(), dir: *dir }),
+            Heard::Move { from, to, dir } => {
+                Some(EventKind::Move { from: from.clone(), to: to.clone(), dir: *dir })
+            }
+            Heard::Lost => Some(EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow }),
+            Heard::Compare(path) => {
+                Some(EventKind::Rescan { path: path.clone(), reason: RescanReason::Moved })
+            }
+            // The debounce does not know of these.
+            Heard::Swap(..) | Heard::Whole(_) => None,
+        };
+        match (&mut self.delayed, kind) {
+            (Some(delayed), Some(kind)) => delayed.debounce.event(Event { at, kind }),
+            (Some(_), None) => {
+                self.hand_on(true);
+                self.tell_all(&told(&heard, false), at);
+            }
+            (None, _) => {
+                let held = self.options.guard && self.rng.one_in(4);
+                self.tell_all(&told(&heard, held), at);
+            }
+        }
+    }
+
+    fn tell_all(&mut self, told: &Told, since: Instant) {
+        for side in &mut self.sides {
+            side.ledger.hear(told.clone(), since);
+            match told {
+                Told::Changed { path, .. } | Told::Gone { path, held: false, .. } => side.supersede(path),
+                Told::Swapped { one, other } => {
+                    [one, other].into_iter().for_each(|path| side.supersede(path))
+                }
+                _ => {}
+            }
+            if matches!(told, Told::Gone { held: true, .. }) {
+                side.remember_held();
+            }
+        }
+    }
+
+    /// Takes out of the debounce what is due, or everything, and lets the marks through behind which nothing waits.
+    pub fn hand_on(&mut self, all: bool) {
+        let now = self.now();
+        let Some(delayed) = &mut self.delayed else { return };
+        let items = if all { delayed.debounce.drain_all(now) } else { delayed.debounce.due(now) };
+        let oldest = delayed.debounce.pending().1;
+        let through =
+            delayed.marks.iter().take_while(|(at, _)| oldest.is_none_or(|oldest| oldest > *at)).count();
+        let marks: Vec<_> = delayed.marks.drain(..through).collect();
+        for item in items {
+            self.say(|| format!("  due {item:?}"));
+            let (changes, held) = match item {
+                Item::Change(change) => (vec![change], false),
+                Item::Burst(changes) => {
+                    let held = self.options.guard && self.holds(changes.len());
+                    (changes, held)
+                }
+            };
+            for change in changes {
+                if let Some(told) = of_change(change.kind, held) {
+                    self.tell_all(&told, change.since);
+                }
+            }
+        }
+        for (_, mark) in marks {
+            self.sides.iter_mut().for_each(|side| side.ledger.mark(mark));
+        }
+    }
+
+    /// The guard as it is, with a limit that small trees reach.
+    fn holds(&self, deletes: usize) -> bool {
+        let guard =
+            speil::config::Guard { max_delete: speil::config::MaxDelete::Count(1), ..Default::default() };
+        let empties = self.source.is_empty(ROOT);
+        judge(&guard, deletes, 10, 10, empties) != Verdict::Go
+    }
+}
+
+/// What the debounce hands on, for a ledger.
+fn of_change(change: ChangeKind, held: bool) -> Option<Told> {
+    Some(match change {
+        ChangeKind::Update { path, scope } => {
+            let what = match scope {
+                Scope::Attributes => What::Attributes,
+                Scope::Content => What::Content,
+                Scope::Absent => What::Absent,
+            };
+            Told::Changed { path, what }
+        }
+        ChangeKind::Rename { from, to, dir } => Told::Renamed { from, to, dir },
+        ChangeKind::Delete { path, expected } => {
+            let dir = if expected == Identity::Any { None } else { Some(expected.is_dir()) };
+            Told::Gone { path, dir, held }
+        }
+        ChangeKind::Rescan { path, .. } => Told::Compare { path, whole: false },
+        ChangeKind::Name { .. } => return None,
+    })
+}
