@@ -12,6 +12,7 @@ mod agent_check;
 mod judge;
 mod metrics;
 mod pages;
+mod places;
 mod server;
 
 use std::future::Future;

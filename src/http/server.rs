@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,20 +11,21 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::Site;
 use super::pages::{Asked, Page, Pages, ServeOptions};
+use super::places::{Phase, Places};
 
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 128;
-/// Of those, how many may stay for events.
+/// Connections that may stay for events.
 const LISTENERS_MAX: usize = 32;
 /// How long a client may take for the head of a request.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may last that does not listen to events.
 const CONNECTION_MAX: Duration = Duration::from_secs(120);
+/// How long a listener may leave events unread.
+const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// Longest body of a request, in bytes.
 const BODY_LEN_MAX: usize = 16 * 1024;
 /// Time between two events, and so between two looks at the values.
@@ -33,6 +34,27 @@ const EVENT_EVERY: Duration = Duration::from_secs(1);
 struct Server {
     pages: Pages,
     listeners: Arc<Semaphore>,
+    places: Mutex<Places<Arc<Notify>>>,
+}
+
+/// The place of one connection; free again when it is dropped.
+struct Place {
+    server: Arc<Server>,
+    number: u64,
+    /// Told when the connection is to be closed.
+    close: Arc<Notify>,
+}
+
+impl Place {
+    fn set(&self, phase: Phase) {
+        self.server.places().set(self.number, phase);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.places().leave(self.number);
+    }
 }
 
 /// Serves until the task is ended. Cancel safe: connections end with their own tasks.
@@ -40,49 +62,69 @@ pub async fn serve(listener: TcpListener, site: Arc<dyn Site>, options: ServeOpt
     let server = Arc::new(Server {
         pages: Pages::new(site, options),
         listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+        places: Mutex::default(),
     });
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Ends the connections with this task.
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors, say: the next one may fare better.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let server = Arc::clone(&server);
-        connections.spawn(async move {
-            let _permit = permit;
-            let (listening, listens) = tokio::sync::watch::channel(false);
-            let service = hyper::service::service_fn(|request| {
-                let (server, listening) = (Arc::clone(&server), listening.clone());
-                async move { Ok::<_, Infallible>(server.answer(request, &listening).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_MAX)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                // What a client does with its connection concerns nobody.
-                _ = &mut connection => return,
-                () = tokio::time::sleep(CONNECTION_MAX) => {}
-            }
-            if *listens.borrow() {
-                let _ = connection.await;
-            }
-        });
+        let close = Arc::new(Notify::new());
+        let entered = server.places().enter(from.ip(), Arc::clone(&close));
+        let Some((number, closed)) = entered else { continue };
+        if let Some(closed) = closed {
+            closed.notify_one();
+        }
+        let place = Place { server: Arc::clone(&server), number, close };
+        connections.spawn(converse(stream, place));
         while connections.try_join_next().is_some() {}
+        // What has come in whole is read before others are let in and take its place.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Answers one client until it leaves, its time is over, or its place is taken away.
+async fn converse(stream: TcpStream, place: Place) {
+    let close = Arc::clone(&place.close);
+    let place = Arc::new(place);
+    let (listening, listens) = tokio::sync::watch::channel(false);
+    let service = hyper::service::service_fn(move |request| {
+        let (place, listening) = (Arc::clone(&place), listening.clone());
+        async move { Ok::<_, Infallible>(place.server.answer(request, &place, &listening).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        // What a client does with its connection concerns nobody.
+        _ = &mut connection => return,
+        () = close.notified() => return,
+        () = tokio::time::sleep(CONNECTION_MAX) => {}
+    }
+    if *listens.borrow() {
+        tokio::select! {
+            _ = connection => {}
+            () = close.notified() => {}
+        }
     }
 }
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 impl Server {
+    fn places(&self) -> MutexGuard<'_, Places<Arc<Notify>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn answer(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         request: Request<Incoming>,
+        place: &Place,
         listening: &tokio::sync::watch::Sender<bool>,
     ) -> Answer {
         let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -97,13 +139,16 @@ impl Server {
             Ok(body) => body.to_bytes(),
             Err(_) => return plain(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long\n"),
         };
+        place.set(Phase::Asked);
         let page = self.pages.page(&asked, &body).await;
+        place.set(Phase::Idle);
         if page.events {
             return match Arc::clone(&self.listeners).try_acquire_owned() {
                 Ok(permit) => {
                     listening.send_replace(true);
+                    place.set(Phase::Listening);
                     let (to, from) = mpsc::channel(2);
-                    tokio::spawn(tell(Arc::clone(&self), to, permit));
+                    tokio::spawn(tell(Arc::clone(self), to, permit, Arc::clone(&place.close)));
                     finished(&page, Events(from).boxed())
                 }
                 Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "too many listeners\n"),
@@ -114,8 +159,13 @@ impl Server {
     }
 }
 
-/// Sends events to one listener until it goes.
-async fn tell(server: Arc<Server>, to: mpsc::Sender<Bytes>, permit: tokio::sync::OwnedSemaphorePermit) {
+/// Sends events to one listener until it leaves; `close` ends the connection of one that does not read.
+async fn tell(
+    server: Arc<Server>,
+    to: mpsc::Sender<Bytes>,
+    permit: tokio::sync::OwnedSemaphorePermit,
+    close: Arc<Notify>,
+) {
     let _permit = permit;
     let mut beat = tokio::time::interval(EVENT_EVERY);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -123,8 +173,10 @@ async fn tell(server: Arc<Server>, to: mpsc::Sender<Bytes>, permit: tokio::sync:
     loop {
         beat.tick().await;
         let event = server.pages.event(&mut seen);
-        if to.send(Bytes::from(event)).await.is_err() {
-            return;
+        match tokio::time::timeout(UNREAD_MAX, to.send(Bytes::from(event))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => return close.notify_one(),
         }
     }
 }

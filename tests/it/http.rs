@@ -136,7 +136,15 @@ fn clients_that_send_nothing_or_nonsense_do_not_keep_others_from_an_answer() {
     let port = free_port();
     let daemon = stand.run(&["standby"], "", &format!("http = \"127.0.0.1:{port}\""));
     eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let silent: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    // More than there are places; the last of them have sent half of a request.
+    let mut silent: Vec<TcpStream> =
+        (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    for half in &mut silent[200..] {
+        let _ = half.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n");
+    }
+    assert_eq!((get(port, "/healthz").0, get(port, "/target/standby").0), (200, 200));
+    let mut byte = [0];
+    assert_eq!(silent[0].read(&mut byte).unwrap_or(0), 0, "the oldest was closed");
     for nonsense in ["\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\u{1}"] {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.write_all(nonsense.as_bytes()).unwrap();
