@@ -334,9 +334,7 @@ fn run_file(lua: &Lua, file: &Path) -> Result<(), LsyncdError> {
     let name = absolute.to_string_lossy().into_owned();
     let mut source = std::fs::read(file)
         .map_err(|error| LsyncdError::Loading { file: name.clone(), text: io_text(&error) })?;
-    if source.starts_with(b"#") {
-        source.splice(..0, *b"--");
-    }
+    super::lua::hide_first_line(&mut source);
     let chunk = lua.load(source).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
     let function = chunk
         .into_function()

@@ -91,7 +91,7 @@ pub fn evaluate(files: &[PathBuf], limits: Limits) -> Result<Evaluated, ConfigEr
         let place = Place { file: name.clone(), line: None };
         let mut source =
             std::fs::read(file).map_err(|error| ConfigError::new(&place, Fault::Read(io_text(&error))))?;
-        hide_shebang(&mut source);
+        hide_first_line(&mut source);
         let run = || {
             set_package_path(&lua, file, &search)?;
             lua.load(source).set_name(format!("@{name}")).set_mode(ChunkMode::Text).exec()
@@ -277,7 +277,7 @@ fn set_package_path(lua: &Lua, file: &Path, search: &[u8]) -> mlua::Result<()> {
 
 /// Makes a first line that begins with `#` a comment, and takes off a byte order mark, as the
 /// stand-alone interpreter does. Lines keep their numbers.
-fn hide_shebang(source: &mut Vec<u8>) {
+pub(super) fn hide_first_line(source: &mut Vec<u8>) {
     if source.starts_with(b"\xef\xbb\xbf") {
         source.drain(..3);
     }

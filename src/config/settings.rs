@@ -134,7 +134,8 @@ fn http(section: &Section<'_>, given: &Raw) -> Result<Http, ConfigError> {
     {
         let text = std::fs::read_to_string(&path);
         let text = text.map_err(|_| table.wrong("tokenFile", raw, "a file that can be read"))?;
-        token = Some(text.lines().next().unwrap_or_default().trim().to_owned());
+        let line = text.trim_start_matches('\u{feff}').lines().next();
+        token = Some(line.unwrap_or_default().trim().to_owned());
     }
     let short = token.as_ref().is_some_and(|token| token.chars().count() < 16);
     if short {

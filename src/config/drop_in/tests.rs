@@ -13,6 +13,18 @@ fn words(list: &[Vec<u8>]) -> Vec<String> {
 }
 
 #[test]
+fn a_byte_order_mark_and_a_first_line_for_the_shell_are_passed_over_as_lua_does() {
+    for start in ["\u{feff}", "\u{feff}#!/usr/bin/lsyncd\n", "#!/usr/bin/lsyncd\n", "#\n"] {
+        let loaded = load_text(&format!("{start}sync{{ default.rsync, source='/tmp', target='/t' }}"));
+        assert_eq!(
+            loaded.map(|loaded| loaded.syncs.len()).map_err(|error| error.to_string()),
+            Ok(1),
+            "{start:?}"
+        );
+    }
+}
+
+#[test]
 fn what_lsyncd_refuses_is_refused_in_its_words() {
     for (text, says) in [
         ("settings{foo=1}", "setting \"foo\" unknown."),
