@@ -185,6 +185,10 @@ impl Monitor for Hooked {
     fn set_level(&self, sync: Option<&str>, level: Level) -> bool {
         self.inner.set_level(sync, level)
     }
+
+    fn reopen(&self) {
+        self.inner.reopen();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

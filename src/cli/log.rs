@@ -22,7 +22,7 @@ use repeats::{Passed, Repeats};
 
 pub(super) use format::Style;
 pub(super) use layer::listen;
-pub(super) use sink::{Sink, is_journal};
+pub(super) use sink::{Sink, is_journal, not_reopened};
 
 /// One line to be.
 #[derive(Debug, Clone, Default)]
@@ -142,6 +142,14 @@ impl Monitor for Log {
             None => inner.levels = Levels { all: level, of: HashMap::new() },
         }
         true
+    }
+
+    fn reopen(&self) {
+        let mut inner = self.lock();
+        if let Err(text) = inner.sink.reopen() {
+            let record = Record { level: Some(Level::Warn), event: "warning", text, ..Record::default() };
+            self.write(&mut inner, &record);
+        }
     }
 }
 

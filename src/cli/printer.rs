@@ -14,6 +14,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::describe::{Described, Describer};
 use super::format::{Format, Line, Operation, escape_name, log_stamp};
 use super::itemize::Update;
+use super::log::not_reopened;
 use super::output::Output;
 use super::progress::{Meter, Passed};
 use super::summary::Record;
@@ -281,6 +282,14 @@ impl Monitor for Printer {
         first_pass.progress.insert(Arc::clone(&scope.target), *progress);
         let passed = first_pass.passed();
         let _ = first_pass.meter.update(&passed, &mut io::stdout().lock());
+    }
+
+    fn reopen(&self) {
+        let (Some(log), Some(path)) = (&self.log, &self.output.log_file) else { return };
+        match File::options().create(true).append(true).open(path) {
+            Ok(new) => *log.lock().unwrap_or_else(PoisonError::into_inner) = new,
+            Err(error) => self.warn(&not_reopened(path, &error)),
+        }
     }
 }
 

@@ -119,6 +119,10 @@ impl Monitor for Recorder {
         self.next.set_level(sync, level)
     }
 
+    fn reopen(&self) {
+        self.next.reopen();
+    }
+
     fn progress(&self, scope: &Scope, progress: &Progress) {
         self.next.progress(scope, progress);
     }

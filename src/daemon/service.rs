@@ -63,7 +63,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Makes a daemon that speaks to `monitor`; `reload` is what SIGHUP does, `tick` hears the state
+    /// Makes a daemon that speaks to `monitor`; `reload` is what SIGHUP does besides opening the log file anew, `tick` hears the state
     /// once per `status_interval`.
     pub fn new(
         config: &Config,
@@ -151,6 +151,7 @@ impl Daemon {
                 number = signals.next() => match number {
                     libc::SIGHUP => {
                         self.notifier.reloading();
+                        self.monitor.reopen();
                         self.reload();
                         listeners.apply(&self.settings).await;
                         self.notifier.ready();

@@ -294,6 +294,8 @@ pub trait Monitor: Send + Sync {
     fn set_level(&self, _sync: Option<&str>, _level: Level) -> bool {
         false
     }
+    /// Opens the file that it writes to anew: the old one may have been renamed or removed.
+    fn reopen(&self) {}
 }
 
 /// A monitor that tells nobody.

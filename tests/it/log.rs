@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::service::block;
 use crate::support::command::{Background, Environment, eventually};
+use crate::support::stand::Stand;
 
 struct Setup {
     env: Environment,
@@ -102,5 +103,34 @@ fn a_log_file_is_written_instead_of_standard_error() {
     eventually("it is live", || {
         fs::read_to_string(setup.path("log")).is_ok_and(|log| log.contains(": live"))
     });
+    // As logrotate does it.
+    let (log, old) = (setup.path("log"), setup.path("log.1"));
+    fs::rename(&log, &old).unwrap();
+    daemon.signal(Signal::HUP);
+    let reopened = || fs::read_to_string(&log).is_ok_and(|log| log.contains("configuration read again"));
+    eventually("the new file has what comes", reopened);
+    assert!(!fs::read_to_string(&old).unwrap().contains("configuration read again"));
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually("a refused reload of the log stops nothing", || {
+        fs::write(setup.path("source/more"), "x").unwrap();
+        setup.path("standby/more").exists()
+    });
     assert_eq!(daemon.terminate().stderr, "");
+}
+
+#[test]
+fn the_log_file_of_a_mirror_is_opened_anew_on_a_hangup() {
+    let stand = Stand::new();
+    let (log, old) = (stand.path("log"), stand.path("log.1"));
+    let mirror = stand.mirror(&["standby"], &["-i", &format!("--log-file={}", log.display())]);
+    fs::rename(&log, &old).unwrap();
+    mirror.signal(Signal::HUP);
+    eventually("it is there again", || log.exists());
+    fs::write(stand.source().join("after"), "x").unwrap();
+    let named = |log: &std::path::Path| fs::read_to_string(log).unwrap().contains("after");
+    eventually("the change is in the new file", || named(&log));
+    assert!(!named(&old));
+    mirror.terminate();
 }

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 #[cfg(test)]
 use std::sync::{Arc, Mutex};
 
@@ -18,8 +19,8 @@ pub(in crate::cli) enum Sink {
     Stderr,
     /// The journal, with fields; standard error while it does not take them.
     Journal(UnixDatagram),
-    /// A file, appended to.
-    File(File),
+    /// A file, appended to, and its absolute path.
+    File(PathBuf, File),
     /// syslog(3), with this facility.
     Syslog(i32),
     /// Kept, for tests.
@@ -33,7 +34,21 @@ impl Sink {
     /// # Errors
     /// What the system says.
     pub fn file(path: &Path) -> io::Result<Self> {
-        File::options().create(true).append(true).open(path).map(Self::File)
+        let file = File::options().create(true).append(true).open(path)?;
+        Ok(Self::File(std::path::absolute(path)?, file))
+    }
+
+    /// Opens the log file anew, where there is one.
+    ///
+    /// # Errors
+    /// What to tell about a file that cannot be opened; the old one is written to as before.
+    pub(super) fn reopen(&mut self) -> Result<(), String> {
+        let Self::File(path, _) = self else { return Ok(()) };
+        match Self::file(path) {
+            Ok(new) => *self = new,
+            Err(error) => return Err(not_reopened(path, &error)),
+        }
+        Ok(())
     }
 
     /// Opens the syslog under `ident`; `None` if there is no such facility.
@@ -65,7 +80,7 @@ impl Sink {
         match self {
             Self::Journal(socket) if socket.send(&journal::entry(record)).is_ok() => {}
             Self::Stderr | Self::Journal(_) => drop(io::stderr().lock().write_all(&bytes)),
-            Self::File(file) => drop(file.write_all(&bytes)),
+            Self::File(_, file) => drop(file.write_all(&bytes)),
             Self::Syslog(facility) => {
                 let level = record.level.unwrap_or(Level::Info);
                 to_syslog(*facility | i32::from(priority(level)), line);
@@ -74,6 +89,15 @@ impl Sink {
             Self::Memory(kept) => kept.lock().unwrap().extend_from_slice(&bytes),
         }
     }
+}
+
+/// Says that a log file could not be opened anew.
+pub(in crate::cli) fn not_reopened(path: &Path, error: &io::Error) -> String {
+    let path = crate::tree::quote(path.as_os_str().as_bytes());
+    format!(
+        "log file {path} cannot be opened anew: {}; the old one is written to",
+        crate::error::io_text(error)
+    )
 }
 
 /// Whether standard error is the journal, as systemd.exec(5) "$JOURNAL_STREAM" says.
