@@ -20,7 +20,7 @@ pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
 };
 pub use lease::{Writers, writers};
-pub use limits::{raise_limits, umask};
+pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use read::{hash_zeros, read_fully, read_range};
 pub(crate) use root::id_of;
 pub use root::{Parent, Root, names, place};

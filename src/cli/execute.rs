@@ -29,6 +29,7 @@ use crate::transport::TransportError;
 
 /// Runs a command and returns what the process ends with.
 pub fn execute(command: Command) -> u8 {
+    crate::disk::outlive_file_limit();
     match command {
         Command::Text(text) => {
             print(&text);

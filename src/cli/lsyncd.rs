@@ -169,6 +169,7 @@ fn apply(options: &mut Options, name: &str, values: Vec<OsString>) -> Result<(),
 pub fn lsyncd(arguments: Vec<OsString>) -> ExitCode {
     match parse(arguments) {
         Asked::Run(options) => {
+            crate::disk::outlive_file_limit();
             crate::disk::raise_limits();
             let mirrors: Arc<dyn action::Mirrors> = Arc::new(Native::default());
             ExitCode::from(u8::try_from(action::run(*options, &mirrors)).unwrap_or(REFUSED))

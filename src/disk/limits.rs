@@ -12,6 +12,20 @@ pub fn raise_limits() {
     unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
 }
 
+/// Lets a write that exceeds the limit of a file's size (`ulimit -f`) fail with `EFBIG`, which is a problem of
+/// that file alone. The signal that comes with it would end the process. It is handled and not ignored: programs
+/// that are started would inherit that.
+pub fn outlive_file_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the handler touches nothing, and the structure is plain data that is filled in before its use.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut());
+    }
+}
+
 /// Returns the process's umask, from the kernel's own account of it.
 pub fn umask() -> u32 {
     static UMASK: std::sync::OnceLock<u32> = std::sync::OnceLock::new();

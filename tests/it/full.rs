@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::command::eventually;
+use crate::support::command::{Environment, eventually};
 use crate::support::faults::{Mount, is_root};
 use crate::support::stand::{Stand, assert_settles};
 
@@ -57,4 +57,31 @@ fn a_full_target_is_sent_what_needs_no_room_and_the_rest_once_something_is_delet
     assert_settles(&stand, "standby", "with room again", &daemon);
     eventually("no problem is left", || told(&stand, "problems") == 0);
     daemon.terminate();
+}
+
+#[test]
+fn a_file_that_is_too_large_for_the_target_is_a_problem_of_its_own() {
+    let (environment, dir) = (Environment::new(), tempfile::tempdir().unwrap());
+    let (source, target) = (dir.path().join("s"), dir.path().join("t"));
+    fs::create_dir_all(&source).unwrap();
+    fs::create_dir_all(&target).unwrap();
+    // A whole one, a stream, and what comes before and after.
+    for (name, len) in [("a", 1), ("large", 300_000), ("larger", 3_000_000), ("z", 1)] {
+        fs::write(source.join(name), vec![b'x'; len]).unwrap();
+    }
+    let run = || {
+        let mut command = environment.command("sh");
+        command.args(["-c", "ulimit -f 200 && exec \"$0\" sync -a \"$1/\" \"$2/\""]);
+        command.arg(env!("CARGO_BIN_EXE_speil")).args([&source, &target]).output().unwrap()
+    };
+    for _ in 0..2 {
+        let output = run();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(23), "{told}");
+        assert!(told.contains("larger\": file too large (EFBIG)"), "{told}");
+        let mut there: Vec<_> =
+            fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        there.sort();
+        assert_eq!(there, ["a", "z"], "{told}");
+    }
 }
