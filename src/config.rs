@@ -19,6 +19,7 @@ mod model;
 mod raw;
 mod rules;
 mod settings;
+pub mod spelling;
 mod suggest;
 mod target;
 mod units;

@@ -17,6 +17,7 @@ mod frame;
 mod handshake;
 mod keeping;
 mod message;
+mod origin;
 mod owners;
 mod paths;
 mod place;
@@ -29,9 +30,10 @@ pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, Fram
 pub use handshake::{Hello, Identified, Limits, NESTING_MAX, Refusal, ReplyHello, StateMode};
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
 pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToReceiver, ToSender, Why};
+pub use origin::{FORMER_MAX, Origin};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{
-    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_RESTORE, VERSION_STATE,
-    VERSION_STAYS,
+    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_ORIGIN, VERSION_RESTORE,
+    VERSION_STATE, VERSION_STAYS,
 };

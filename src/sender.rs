@@ -67,7 +67,7 @@ pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use room::Need;
 pub use scrubbed::{Mismatch, Scrubbed, Suspect};
-pub use session::{Outcome, Session, SessionOptions, Surroundings};
+pub use session::{Identity, Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
 pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use survey::{Survey, survey};

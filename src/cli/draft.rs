@@ -12,7 +12,7 @@ use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
     AgentSource, Compress, DeleteMode, Sync, Target, Transport, is_remote, name_targets, parse_target,
-    split_words,
+    spelling, split_words,
 };
 use crate::tree::{Mask, quote};
 
@@ -308,9 +308,10 @@ impl Draft {
 
 /// Refuses the same tree twice.
 fn refuse_twins(targets: &[Target]) -> Result<(), CliError> {
-    for (at, target) in targets.iter().enumerate() {
-        let same = |other: &Target| other.host == target.host && other.path == target.path;
-        if targets.iter().take(at).any(same) {
+    let spelled: Vec<Target> = targets.iter().map(spelling::target).collect();
+    for (at, (target, one)) in targets.iter().zip(&spelled).enumerate() {
+        let same = |other: &Target| other.host == one.host && other.path == one.path;
+        if spelled.iter().take(at).any(same) {
             return Err(CliError::TargetTwice(quote(target.to_string().as_bytes())));
         }
     }

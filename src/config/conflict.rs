@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::config::error::Fault;
 use crate::config::target::bare_host;
-use crate::config::{DeleteMode, Sync, Target};
+use crate::config::{DeleteMode, Sync, Target, spelling};
 use crate::tree::quote;
 
 /// Directories whose loss is the loss of the host.
@@ -15,6 +15,7 @@ const SYSTEM: [&[u8]; 8] = [b"/", b"/etc", b"/home", b"/usr", b"/var", b"/bin", 
 
 /// Checks one sync by itself.
 pub(super) fn within(sync: &Sync) -> Result<(), Fault> {
+    let sync = &spelled(sync);
     let source = sync.source.as_os_str().as_bytes();
     for (at, target) in sync.targets.iter().enumerate() {
         if !sync.force_root && SYSTEM.contains(&target.path.as_slice()) {
@@ -35,6 +36,7 @@ pub(super) fn within(sync: &Sync) -> Result<(), Fault> {
 
 /// Checks a sync against one that stands before it; returns a warning for what may be meant.
 pub(super) fn between(before: &Sync, sync: &Sync) -> Result<Vec<String>, Fault> {
+    let (before, sync) = (&spelled(before), &spelled(sync));
     let mut warnings = Vec::new();
     for (earlier, target) in before
         .targets
@@ -67,6 +69,7 @@ pub(super) fn between(before: &Sync, sync: &Sync) -> Result<Vec<String>, Fault> 
 
 /// Says that a target of one sync is, holds or lies in one of another's.
 pub(super) fn overlap(one: &Sync, other: &Sync) -> Option<String> {
+    let (one, other) = (&spelled(one), &spelled(other));
     let pairs = one.targets.iter().flat_map(|a| other.targets.iter().map(move |b| (a, b)));
     let mut shared =
         pairs.filter(|(a, b)| same_tree_space(a, b) && (holds(&a.path, &b.path) || holds(&b.path, &a.path)));
@@ -77,6 +80,12 @@ pub(super) fn overlap(one: &Sync, other: &Sync) -> Option<String> {
             format!("its target overlaps {b}")
         }
     })
+}
+
+/// Returns the sync with one spelling of each path, so that equal trees look equal.
+fn spelled(sync: &Sync) -> Sync {
+    let targets = sync.targets.iter().map(spelling::target).collect();
+    Sync { source: spelling::local_path(&sync.source), targets, ..sync.clone() }
 }
 
 fn nested(one: &Target, other: &Target) -> Result<(), Fault> {

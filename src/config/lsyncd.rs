@@ -9,15 +9,14 @@
 
 mod rsync;
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, lit, plain};
 use crate::config::rules::{check, lines, patterns, rule};
-use crate::config::target::{TargetError, clean, name_targets, parse_target};
-use crate::config::{Compress, DeleteMode, Ssh, Sync, Target, mirror};
+use crate::config::target::{TargetError, name_targets, parse_target};
+use crate::config::{Compress, DeleteMode, Ssh, Sync, Target, mirror, spelling};
 use crate::tree::Mask;
 
 /// Keys that are mapped.
@@ -186,8 +185,7 @@ fn defaults(layer: &str) -> Sync {
 fn source(section: &Section) -> Result<PathBuf, ConfigError> {
     let path = section.path("source", "the path of a directory")?;
     let path = path.ok_or_else(|| section.error(Fault::Missing("source")))?;
-    let path = std::path::absolute(&path).unwrap_or(path);
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(clean(path.as_os_str().as_bytes()))))
+    Ok(spelling::local_path(&path))
 }
 
 fn targets(section: &Section, layer: &str, found: &mut Findings) -> Result<Vec<Target>, ConfigError> {
@@ -221,8 +219,7 @@ fn targets(section: &Section, layer: &str, found: &mut Findings) -> Result<Vec<T
         Err(error) => return Err(section.error(Fault::Target(error))),
     };
     if target.host.is_none() && !target.path.starts_with(b"/") {
-        let path = PathBuf::from(std::ffi::OsString::from_vec(target.path.clone()));
-        target.path = clean(std::path::absolute(&path).unwrap_or(path).as_os_str().as_bytes());
+        target.path = spelling::local(&target.path);
     }
     if layer == "direct" && target.host.is_some() {
         return Err(section.wrong("target", &Raw::Text(spec), "a directory of this host"));

@@ -8,7 +8,7 @@ use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
-use crate::sender::{Session, SessionError, SessionOptions, Surroundings, TargetState};
+use crate::sender::{Mailbox, Session, SessionError, SessionOptions, Surroundings, TargetState};
 
 /// First and longest pause before a connection is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub(super) fn run(options: &LinkOptions) {
                 let outcome = session.run(reason);
                 was_live = outcome.was_live;
                 reason = RescanReason::Reconnect;
+                // What was asked for while it was connected has been done.
+                options.around.mailbox.take_retry();
                 options.around.mailbox.push_first(outcome.unfinished);
                 outcome.error
             }
@@ -65,11 +67,15 @@ pub(super) fn run(options: &LinkOptions) {
                 Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
             options.around.monitor.notice(&scope, &notice);
         }
-        let mut seen = 0;
-        let until = Instant::now() + retry;
-        while !options.around.mailbox.is_closed() && Instant::now() < until {
-            options.around.mailbox.wait_closed(&mut seen, until);
-        }
+        wait(&options.around.mailbox, Instant::now() + retry);
+    }
+}
+
+/// Waits until a moment, until somebody asks for another try, or until the mailbox is closed.
+fn wait(mailbox: &Mailbox, until: Instant) {
+    let mut seen = 0;
+    while !mailbox.is_closed() && !mailbox.take_retry() && Instant::now() < until {
+        mailbox.wait_closed(&mut seen, until);
     }
 }
 

@@ -211,8 +211,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Asks for a comparison of the whole tree on every target.
+    /// Asks for a comparison of the whole tree on every target; one that is not connected is tried at once.
     pub fn reconcile(&self, reason: RescanReason) {
+        self.targets.iter().for_each(|running| running.mailbox.retry());
         let _ = self.input.send(Input::Reconcile(reason, Instant::now()));
     }
 

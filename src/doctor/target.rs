@@ -8,7 +8,7 @@ use super::judge::judge;
 use super::source::Tree;
 use crate::config::{Sync, Target, Transport};
 use crate::daemon::{hint, mirror_id, transport_of};
-use crate::protocol::{Identified, Place, Refusal};
+use crate::protocol::{Identified, Place, Refusal, VERSION_ORIGIN};
 use crate::sender::{SessionError, SessionOptions, Survey, survey};
 
 /// A silent target is given up after this, whatever the configuration says.
@@ -20,8 +20,11 @@ pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>) -> Vec<Fi
     let mut findings = key_file(&sync, target);
     let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
     let source = tree.and_then(|tree| tree.place.clone()).unwrap_or_else(|| nowhere.clone());
-    match reach(&sync, target, source) {
-        Ok(survey) => findings.extend(judge(&sync, &survey, tree)),
+    match reach(&sync, target, source, is_named(&sync)) {
+        Ok(survey) => {
+            findings.extend(owner(&sync, &survey));
+            findings.extend(judge(&sync, &survey, tree));
+        }
         Err(SessionError::Refused(Refusal::Root { errno: libc::ENOENT, path })) => {
             findings.extend(missing(&sync, target, &path, nowhere, tree));
         }
@@ -70,12 +73,35 @@ fn own_alone(file: &Path) -> Vec<Finding> {
     vec![Finding::problem("key", found, format!("chmod 600 {shown}"))]
 }
 
-fn reach(sync: &Sync, target: &Target, source: Place) -> Result<Survey, SessionError> {
+/// Whether it is known which mirror this is.
+fn is_named(sync: &Sync) -> bool {
+    !sync.source.as_os_str().is_empty()
+}
+
+/// Says whether the target would take this very mirror.
+fn owner(sync: &Sync, survey: &Survey) -> Option<Finding> {
+    if !is_named(sync) {
+        return None;
+    }
+    if survey.greeting.version < VERSION_ORIGIN {
+        let told = "the agent there is too old to say beforehand whether another mirror owns the target";
+        return Some(Finding::warning("mirror", told, "install the same version on both sides"));
+    }
+    let told = match survey.greeting.identified {
+        Identified::Ours => "the target belongs to this mirror",
+        Identified::Empty => "the target is empty and takes this mirror",
+        Identified::Stranger => "the target belongs to no mirror and takes this one",
+    };
+    Some(Finding::fine("mirror", format!("asked as the daemon asks: {told}")))
+}
+
+/// Asks as the daemon would if `as_daemon` says so: then a target that belongs to another mirror refuses.
+fn reach(sync: &Sync, target: &Target, source: Place, as_daemon: bool) -> Result<Survey, SessionError> {
     let options = SessionOptions {
         sync: sync.clone(),
         target: target.clone(),
         mirror: mirror_id(sync, target),
-        live: false,
+        live: as_daemon,
         dry_run: true,
         rehearsal: false,
     };
@@ -92,7 +118,7 @@ fn missing(sync: &Sync, target: &Target, path: &str, nowhere: Place, tree: Optio
     let parent = Target { path: above, ..target.clone() };
     // Only looked at: what is dangerous to mirror into is not dangerous to look at.
     let open = Sync { force_root: true, ..sync.clone() };
-    match reach(&open, &parent, nowhere) {
+    match reach(&open, &parent, nowhere, false) {
         Ok(mut survey) => {
             survey.greeting.identified = Identified::Empty;
             let mut findings = judge(sync, &survey, tree);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
+use super::origin::{Origin, origin_or_none};
 use super::place::Place;
 use crate::config::Durability;
 use crate::tree::{Mask, RelPath};
@@ -59,6 +60,9 @@ pub struct Hello {
     /// What is asked for besides. Since [`VERSION_KEPT`](super::VERSION_KEPT).
     #[serde(deserialize_with = "terms_or_none")]
     pub terms: Terms,
+    /// Where the session comes from. Since [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
+    #[serde(deserialize_with = "origin_or_none")]
+    pub origin: Origin,
 }
 
 /// The receiver's limits, which the sender keeps to.

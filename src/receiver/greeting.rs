@@ -205,8 +205,9 @@ fn claim(
     let mut state = if keep || there { State::open(root, keep).map_err(fail)? } else { None };
     let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
     let mirror = hex(&hello.mirror);
-    let ours = memory.mirror == mirror;
-    if keep && !memory.mirror.is_empty() && !ours {
+    let ours = memory.mirror == mirror || hello.origin.former.iter().any(|id| hex(id) == memory.mirror);
+    // Also for who only asks: a look is to be answered as the daemon would be.
+    if hello.state == StateMode::Keep && !memory.mirror.is_empty() && !ours {
         return Err(Refusal::Foreign { label: memory.label });
     }
     if keep {

@@ -27,6 +27,9 @@ use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
 use crate::tree::{Chmod, Chown};
 
+/// Former identities that are tried with an agent which does not take them from the hello.
+const FORMER_TRIED: usize = 2;
+
 impl Session {
     /// Connects, and settles what both sides will keep. An agent that is missing is brought to the
     /// target where that is allowed.
@@ -42,8 +45,19 @@ impl Session {
             Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
                 Self::attempt(transport, &options, &around)
             }
+            Err(SessionError::Refused(foreign @ Refusal::Foreign { .. })) => {
+                Self::as_before(transport, &options, &around).ok_or(SessionError::Refused(foreign))
+            }
             other => other,
         }
+    }
+
+    /// Connects under a former identity: an agent of an older version asks for the very one that it knows.
+    fn as_before(transport: &dyn Transport, options: &SessionOptions, around: &Surroundings) -> Option<Self> {
+        let former = options.mirror.former.iter().take(FORMER_TRIED);
+        former
+            .map(|id| SessionOptions { mirror: (*id).into(), ..options.clone() })
+            .find_map(|options| Self::attempt(transport, &options, around).ok())
     }
 
     fn attempt(

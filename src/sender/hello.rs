@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::SessionError;
 use super::session::SessionOptions;
 use super::source::Source;
-use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
+use crate::protocol::{Errand, Hello, Origin, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.
 pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
@@ -14,7 +14,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
         version: VERSION,
         version_min: VERSION_MIN,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        mirror: options.mirror,
+        mirror: options.mirror.id,
         label: format!("{} on {}", sync.name, host_name()),
         root: options.target.path.clone(),
         source,
@@ -34,6 +34,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
                 .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
             partial: sync.partial,
         },
+        origin: Origin { former: options.mirror.former.clone() },
     }
 }
 

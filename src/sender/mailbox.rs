@@ -91,6 +91,8 @@ struct Inner {
     /// Everything that happened before this moment has been handed over.
     heard: Option<Instant>,
     wakes: u64,
+    /// A connection is to be tried now, whatever its pause.
+    retry: bool,
     closed: bool,
     paused: bool,
 }
@@ -267,6 +269,17 @@ impl Mailbox {
         drop(inner);
         self.changed.notify_all();
         self.room.notify_all();
+    }
+
+    /// Has a link that waits before it connects again connect now.
+    pub fn retry(&self) {
+        self.lock().retry = true;
+        self.wake();
+    }
+
+    /// Whether [`Mailbox::retry`] was called since the last look.
+    pub fn take_retry(&self) -> bool {
+        std::mem::take(&mut self.lock().retry)
     }
 
     /// Whether [`Mailbox::close`] was called.

@@ -45,6 +45,21 @@ const GATHER: Duration = Duration::from_millis(30);
 /// Time that a stop waits for what is in flight.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
+/// Which mirror a session is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The same for every spelling of source and target.
+    pub id: [u8; 16],
+    /// What earlier versions may have called it, the likeliest first.
+    pub former: Vec<[u8; 16]>,
+}
+
+impl From<[u8; 16]> for Identity {
+    fn from(id: [u8; 16]) -> Self {
+        Self { id, former: Vec::new() }
+    }
+}
+
 /// What a session is to do.
 #[derive(Clone)]
 pub struct SessionOptions {
@@ -53,7 +68,7 @@ pub struct SessionOptions {
     /// The target.
     pub target: config::Target,
     /// Identity of the mirror, the same for every session of this sync and target.
-    pub mirror: [u8; 16],
+    pub mirror: Identity,
     /// Goes on until its mailbox is closed; without it the session ends with its first pass.
     pub live: bool,
     /// Changes nothing.

@@ -17,6 +17,7 @@ mod gate;
 mod haproxy;
 mod hooks;
 mod http;
+mod identity;
 mod judge;
 mod keeping;
 mod layering;

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use speil::event::RescanReason;
 use speil::protocol::{
-    FrameReader, FrameWriter, MAGIC, Refusal, ToReceiver, ToSender, VERSION, VERSION_MIN, VERSION_STATE,
-    read_magic,
+    FrameReader, FrameWriter, MAGIC, Refusal, ToReceiver, ToSender, VERSION, VERSION_MIN, VERSION_ORIGIN,
+    VERSION_STATE, read_magic,
 };
+use speil::sender::Identity;
 use speil::transport::{Control, Ended, Link, Transport, TransportError};
 
 use crate::support::command::{SPEIL, eventually};
@@ -96,6 +97,9 @@ fn forward(mut from: UnixStream, mut to: UnixStream, between: &Between, stated: 
     while let Ok(mut message) = reader.read::<ToReceiver<'_>>() {
         if let (ToReceiver::Hello(hello), Between::SenderSays(version)) = (&mut message, between) {
             (hello.version, hello.version_min) = (*version, (*version).min(hello.version_min));
+            if *version < VERSION_ORIGIN {
+                hello.origin = Default::default();
+            }
         }
         stated.fetch_add(usize::from(matches!(message, ToReceiver::State(_))), Ordering::Relaxed);
         if writer.send(&message).and_then(|()| writer.flush()).is_err() {
@@ -164,6 +168,25 @@ fn an_older_daemon_and_an_agent_of_today_speak_the_older_protocol_and_mirror() {
     for version in VERSION_STATE..=VERSION {
         assert!(statements_until_live(Between::SenderSays(version), 1) > 0, "version {version}");
     }
+}
+
+/// An older agent takes one identity alone: the one that its tree carries is tried as well.
+#[test]
+fn an_agent_that_knows_no_former_identities_is_shown_them_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = |identity: Identity, version: u32| {
+        let (mut scene, shim) = scene(dir.path(), Between::SenderSays(version));
+        scene.options.mirror = identity;
+        let session = scene.connect(&shim).map_err(|error| error.to_string())?;
+        let running = std::thread::spawn(move || session.run(RescanReason::Start));
+        scene.until_live();
+        scene.end(running);
+        Ok::<(), String>(())
+    };
+    let older = VERSION_ORIGIN - 1;
+    live([9; 16].into(), older).unwrap();
+    assert!(live(Identity { id: [7; 16], former: vec![[8; 16]] }, older).is_err());
+    live(Identity { id: [7; 16], former: vec![[8; 16], [9; 16]] }, older).unwrap();
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
     let options = LockOptions { wait: transfer.lock.wait, max_age: transfer.lock.max_age };
     let mut locks = Vec::new();
     for target in &transfer.sync.targets {
-        match Lock::take(&daemon::mirror_id(&transfer.sync, target), options) {
+        match Lock::take(&daemon::mirror_id(&transfer.sync, target).id, options) {
             Ok(lock) => locks.push(lock),
             Err(error) => {
                 complain(&error, Some("--wait-lock SECONDS waits for it"));

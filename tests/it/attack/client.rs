@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use speil::config::Durability;
 use speil::protocol::{
-    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Place, Refusal, ReplyHello, StateMode, Terms,
+    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, Refusal, ReplyHello, StateMode, Terms,
     ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
@@ -76,6 +76,7 @@ pub fn hello() -> Hello {
         force_root: false,
         idle_limit_ms: 60_000,
         terms: Terms::default(),
+        origin: Origin::default(),
     }
 }
 

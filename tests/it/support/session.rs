@@ -40,8 +40,14 @@ impl Scene {
         std::fs::write(&file, text).expect("a configuration");
         let sync = config::load_all(&[file]).expect("a configuration").config.syncs.remove(0);
         let target = sync.targets[0].clone();
-        let options =
-            SessionOptions { sync, target, mirror: [7; 16], live: true, dry_run: false, rehearsal: false };
+        let options = SessionOptions {
+            sync,
+            target,
+            mirror: [7; 16].into(),
+            live: true,
+            dry_run: false,
+            rehearsal: false,
+        };
         let around = Surroundings::of(Source::open(&source, 1).expect("a source"));
         Self { dir: dir.to_owned(), options, around }
     }
