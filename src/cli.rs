@@ -61,3 +61,4 @@ pub use summary::{Record, SCHEMA, Summary, TargetSummary};
 pub use values::ValueError;
 
 pub use crate::monitor::Counts;
+pub use crate::transport::AGENT_WORD;

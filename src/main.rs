@@ -1,16 +1,33 @@
 //! The `speil` command.
 
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use std::io::{IsTerminal, Write};
+use speil::cli::AGENT_WORD;
+
+/// Whether this executable was called as lsyncd.
+fn is_lsyncd(called: &OsString) -> bool {
+    let name = std::path::Path::new(called).file_name();
+    name.is_some_and(|name| name.as_encoded_bytes().ends_with(b"lsyncd"))
+}
 
 /// Returns the arguments for lsyncd's command line, if that is what was called.
-fn lsyncd_arguments() -> Option<Vec<std::ffi::OsString>> {
-    let mut words = std::env::args_os();
-    let called = words.next()?;
-    let by_name = std::path::Path::new(&called).file_name()?.as_encoded_bytes().ends_with(b"lsyncd");
-    let wanted = by_name || words.next()? == "lsyncd";
-    wanted.then(|| std::env::args_os().skip(if by_name { 1 } else { 2 }).collect())
+fn lsyncd_arguments(words: &[OsString]) -> Option<Vec<OsString>> {
+    let skipped = if is_lsyncd(words.first()?) { 1 } else { 2 };
+    let wanted = skipped == 1 || words.get(1)? == "lsyncd";
+    wanted.then(|| words.iter().skip(skipped).cloned().collect())
+}
+
+/// Returns the words of the command line; an executable called lsyncd is its own agent under another word.
+fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let is_agent =
+        words.first().is_some_and(is_lsyncd) && words.get(1).is_some_and(|word| word == AGENT_WORD);
+    if is_agent {
+        words.splice(..2, ["speil", "agent"].map(OsString::from));
+    }
+    words
 }
 
 /// Keeps freed memory from lying about in one heap for each thread: passes begin and end on threads of
@@ -31,10 +48,11 @@ fn share_the_heap() {}
 
 fn main() -> ExitCode {
     share_the_heap();
-    if let Some(arguments) = lsyncd_arguments() {
+    let words = words();
+    if let Some(arguments) = lsyncd_arguments(&words) {
         return speil::cli::lsyncd(arguments);
     }
-    let command = match speil::cli::parse(std::env::args_os()) {
+    let command = match speil::cli::parse(words) {
         Ok(command) => command,
         Err(error) => {
             let style = speil::cli::Style::detect(std::io::stderr().is_terminal());

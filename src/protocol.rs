@@ -30,7 +30,7 @@ pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, Fram
 pub use handshake::{Hello, Identified, Limits, NESTING_MAX, Refusal, ReplyHello, StateMode};
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
 pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToReceiver, ToSender, Why};
-pub use origin::{FORMER_MAX, Origin};
+pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{

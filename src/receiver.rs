@@ -25,6 +25,7 @@ mod passes;
 mod policy;
 mod profile;
 mod reply;
+mod rivals;
 mod sign;
 mod standing;
 mod state;

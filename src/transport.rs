@@ -7,6 +7,7 @@
 //! **Not here:** what travels on the link (`protocol`).
 
 mod allow;
+mod cancel;
 mod deploy;
 mod process;
 mod remote;
@@ -16,7 +17,7 @@ mod ssh2;
 mod tail;
 
 pub use deploy::own_hash;
-pub use process::Local;
+pub use process::{AGENT_WORD, Local};
 pub use ssh::Ssh;
 pub use ssh2::Ssh2;
 
@@ -32,6 +33,10 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// [`TransportError`]; consequence by variant.
     fn connect(&self) -> Result<Link, TransportError>;
+
+    /// Ends what this transport is doing and the links that it has made, and makes no more. Whoever waits for it
+    /// learns soon: a stop does not wait for a host that does not answer. Does not block.
+    fn cancel(&self) {}
 
     /// Mends what kept the agent of a link that has ended from answering, if this transport can:
     /// brings the agent to a target that has none. `Ok(true)` means that connecting again may help.
@@ -60,6 +65,16 @@ pub trait Control: Send + Sync {
     /// Waits for the end of the agent's carrier and says how it ended: its exit status where it has
     /// one, and the last lines that it wrote on standard error.
     fn ended(&self) -> Ended;
+}
+
+impl<T: Control + ?Sized> Control for std::sync::Arc<T> {
+    fn kill(&self) {
+        (**self).kill();
+    }
+
+    fn ended(&self) -> Ended {
+        (**self).ended()
+    }
 }
 
 /// How a carrier (ssh, a local agent) ended.

@@ -85,6 +85,9 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
         Refusal::Nested => "name a target outside the source, and a source outside the target",
         Refusal::Busy { .. } => "end the other run, or wait for it",
+        Refusal::Circle { .. } => {
+            "end one of these mirrors: the one that is wrong, or the one that is no longer wanted"
+        }
     })
 }
 

@@ -3,17 +3,15 @@
 //! **Purpose:** the natively mirrored syncs of an lsyncd configuration answer `speil status`, `wait`,
 //! `approve` and the rest, as a daemon's do. **Not here:** signals and reloading, which are the host's.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
-use super::control::default_socket;
+use super::control::{Control, default_socket};
 use super::hub::Hub;
 use super::pipeline::Pipeline;
-use super::service::{DaemonError, converse, listen};
+use super::service::{DaemonError, converse};
 use super::slot::Running;
 use crate::config::Sync;
 use crate::monitor::{Monitor, Silent};
@@ -22,7 +20,6 @@ use crate::sender::SessionError;
 /// Pipelines and the control socket that tells of them.
 pub struct Hosted {
     hub: Arc<Hub>,
-    control: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -34,19 +31,18 @@ impl Hosted {
     /// [`DaemonError`] if there can be no control socket.
     pub fn start() -> Result<Self, DaemonError> {
         let hub = Arc::new(Hub::new(Arc::new(Silent)));
-        let control = default_socket();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(DaemonError::Runtime)?;
-        let listener = runtime.block_on(async { listen(&control) })?;
+        let control = runtime.block_on(async { Control::listen(&default_socket()) })?;
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&hub);
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || runtime.block_on(serve(listener, served, stopped)))
+            .spawn(move || runtime.block_on(serve(control, served, stopped)))
             .map_err(DaemonError::Runtime)?;
-        Ok(Self { hub, control, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { hub, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Starts the pipeline of a sync.
@@ -89,14 +85,14 @@ impl Drop for Hosted {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_file(&self.control);
+        self.hub.stop_all();
     }
 }
 
-async fn serve(listener: UnixListener, hub: Arc<Hub>, mut stopped: oneshot::Receiver<()>) {
+async fn serve(control: Control, hub: Arc<Hub>, mut stopped: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
-            accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+            accepted = control.listener.accept() => if let Ok((stream, _)) = accepted {
                 let hub = Arc::clone(&hub);
                 tokio::spawn(async move {
                     // A client that goes away early concerns nobody.

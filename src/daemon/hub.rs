@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
 use super::report::{report, seconds};
-use super::slot::Running;
+use super::slot::{Running, stop_all};
 use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -43,6 +43,12 @@ impl Hub {
 
     pub fn running(&self) -> MutexGuard<'_, Vec<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops every sync, all at the same time, and forgets them.
+    pub fn stop_all(&self) {
+        let running = std::mem::take(&mut *self.running());
+        stop_all(running);
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

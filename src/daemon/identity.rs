@@ -99,7 +99,7 @@ mod tests {
             let was = earlier(source, target);
             let known = |identity: &Identity| was == one.id || identity.former.contains(&was);
             assert!(known(&id(source, target)), "{what}: written in the same way again");
-            if !source.contains("..") && !source.contains("//") {
+            if !["..", "//", "/."].iter().any(|odd| source.contains(odd)) {
                 assert!(known(&one), "{what}: written otherwise now");
             }
         }

@@ -1,5 +1,6 @@
 //! One target's connection, made again for ever.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint;
@@ -9,6 +10,7 @@ use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
 use crate::sender::{Mailbox, Session, SessionError, SessionOptions, Surroundings, TargetState};
+use crate::transport::Transport;
 
 /// First and longest pause before a connection is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -80,7 +82,9 @@ fn wait(mailbox: &Mailbox, until: Instant) {
 }
 
 fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
-    let transport = transport_of(&options.sync, &options.target)?;
+    let transport: Arc<dyn Transport> = Arc::from(transport_of(&options.sync, &options.target)?);
+    let stopped = Arc::clone(&transport);
+    options.around.mailbox.on_close(move || stopped.cancel());
     let session_options = SessionOptions {
         sync: options.sync.clone(),
         target: options.target.clone(),

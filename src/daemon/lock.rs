@@ -53,20 +53,8 @@ impl Lock {
     /// # Errors
     /// [`LockError`].
     pub fn take(mirror: &[u8; 16], options: LockOptions) -> Result<Self, LockError> {
-        let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
-        let dir = runtime_dir();
-        let path = dir.join(format!("{name}.lock"));
+        let (mut file, path) = open(mirror, "lock")?;
         let fail = |error| LockError::Io { path: path.clone(), error };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(fail)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(fail)?;
         let deadline = Instant::now() + options.wait;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -79,14 +67,54 @@ impl Lock {
                 Err(error) => return Err(fail(error.into())),
             }
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{} {since}", std::process::id()));
+        let written = sign(&mut file);
         written.map_err(fail)?;
         Ok(Self { _file: file })
     }
+
+    /// Takes the lock of the daemon that keeps this mirror live, besides which a single pass has its own.
+    /// `None` where there is no place for such a lock: the target still refuses a second daemon.
+    ///
+    /// # Errors
+    /// The process that has it.
+    pub(super) fn take_live(mirror: &[u8; 16]) -> Result<Option<Self>, u32> {
+        let Ok((mut file, _)) = open(mirror, "live") else { return Ok(None) };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                let _ = sign(&mut file);
+                Ok(Some(Self { _file: file }))
+            }
+            Err(Errno::WOULDBLOCK) => match held(&mut file, Duration::MAX) {
+                LockError::Held { pid, .. } => Err(pid),
+                LockError::Io { .. } => Err(0),
+            },
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Opens the lock file of a mirror.
+fn open(mirror: &[u8; 16], suffix: &str) -> Result<(File, PathBuf), LockError> {
+    let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
+    let dir = runtime_dir();
+    let path = dir.join(format!("{name}.{suffix}"));
+    let opened = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW).open(&path)
+    });
+    match opened {
+        Ok(file) => Ok((file, path)),
+        Err(error) => Err(LockError::Io { path, error }),
+    }
+}
+
+/// Writes who has a lock, and since when.
+fn sign(file: &mut File) -> io::Result<()> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{} {since}", std::process::id())
 }
 
 fn held(file: &mut File, max_age: Duration) -> LockError {
@@ -124,7 +152,10 @@ mod tests {
             Err(LockError::Held { pid, stale, .. }) => assert_eq!((pid, stale), (std::process::id(), false)),
             other => panic!("{other:?}"),
         }
-        drop(first);
-        assert!(Lock::take(&id, options).is_ok());
+        let daemon = Lock::take_live(&id).unwrap();
+        assert!(daemon.is_some(), "a pass and a daemon each have a lock");
+        assert_eq!(Lock::take_live(&id).err(), Some(std::process::id()));
+        drop((first, daemon));
+        assert!(Lock::take(&id, options).is_ok() && Lock::take_live(&id).is_ok());
     }
 }

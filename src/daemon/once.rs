@@ -11,6 +11,7 @@ use crate::sender::{
     Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
     TargetStatus,
 };
+use crate::transport::Transport;
 use crate::tree::{Mask, RelPath};
 
 /// How a single pass is made.
@@ -88,6 +89,7 @@ fn one(
 ) -> TargetReport {
     let began = Instant::now();
     let (source, mailbox, monitor) = with;
+    let stopped = Arc::clone(&mailbox);
     let status = Arc::new(TargetStatus::default());
     let held = Arc::new(Held::default());
     let settling = Arc::new(Settling::new(&source));
@@ -109,8 +111,15 @@ fn one(
     };
     let error = transport_of(sync, target)
         .map_err(SessionError::from)
-        .and_then(|transport| Session::connect(&*transport, session_options, around))
+        .and_then(|transport| {
+            let transport: Arc<dyn Transport> = Arc::from(transport);
+            let cancelled = Arc::clone(&transport);
+            around.mailbox.on_close(move || cancelled.cancel());
+            Session::connect(&*transport, session_options, around)
+        })
         .map_or_else(Some, |session| session.run(RescanReason::Start).error);
+    // Whoever stops it knows why it ended.
+    let error = error.filter(|_| !stopped.is_closed());
     TargetReport {
         name: target.name.clone(),
         totals: status.counters.totals(),

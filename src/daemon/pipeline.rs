@@ -13,6 +13,7 @@ use super::engine::Engine;
 use super::heard::Heard;
 use super::inlet::{Inlet, Input};
 use super::link::{self, LinkOptions};
+use super::lock::Lock;
 use super::target::RunningTarget;
 use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
@@ -47,6 +48,8 @@ pub struct Pipeline {
     watcher: Option<Watcher>,
     gate: Arc<Gate>,
     _marks: Option<MarkDir>,
+    /// Keep a second daemon of this host away.
+    _locks: Vec<Lock>,
 }
 
 /// A directory in the runtime directory in which a watcher leaves its marks; goes with it.
@@ -73,6 +76,16 @@ impl Drop for MarkDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
     }
+}
+
+/// Takes the locks that make this the one daemon of this host for every mirror of a sync.
+fn keep(sync: &Sync) -> Result<Vec<Lock>, SessionError> {
+    let mut locks = Vec::new();
+    for target in &sync.targets {
+        let lock = Lock::take_live(&super::mirror_id(sync, target).id);
+        locks.extend(lock.map_err(|pid| SessionError::Kept { target: target.to_string(), pid })?);
+    }
+    Ok(locks)
 }
 
 /// Brings everything that was written before a moment into the mailboxes of a sync.
@@ -126,6 +139,7 @@ impl Pipeline {
     /// # Errors
     /// [`SessionError`] if the source cannot be opened or watched at all.
     pub fn start(sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<Self, SessionError> {
+        let locks = keep(&sync)?;
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
             .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
@@ -161,8 +175,18 @@ impl Pipeline {
             .spawn(move || engine.run(&inputs))
             .map_err(|error| fail(format!("start a thread: {error}")))?;
         let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
-        let mut this =
-            Self { sync, targets, heard, input, inlet, engine, watcher: None, gate, _marks: marks };
+        let mut this = Self {
+            sync,
+            targets,
+            heard,
+            input,
+            inlet,
+            engine,
+            watcher: None,
+            gate,
+            _marks: marks,
+            _locks: locks,
+        };
         this.link_up(&source, monitor)?;
         this.watch(options, skip, monitor)?;
         Ok(this)

@@ -19,27 +19,24 @@ pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, 
                 );
                 return Err(TransportError::Forbidden { host: "localhost".to_owned(), why });
             }
-            AgentSource::Command(command) => Local { command: command.clone() },
+            AgentSource::Command(command) => Local::from(command.clone()),
             AgentSource::Prefixed(words) | AgentSource::PathPrefixed(words) => {
                 let own = Local::this_program()?;
-                Local { command: words.iter().cloned().chain(own.command).collect() }
+                words.iter().cloned().chain(own.command).collect::<Vec<_>>().into()
             }
             AgentSource::Auto | AgentSource::Path | AgentSource::Deploy => Local::this_program()?,
         }));
     };
     match sync.transport {
-        Kind::Ssh2 => Ok(Box::new(Ssh2 {
-            host: host.clone(),
-            options: sync.ssh.clone(),
-            agent: sync.agent.clone(),
-            allowed: sync.allowed.clone(),
-        })),
-        Kind::Ssh => Ok(Box::new(Ssh {
-            host: host.clone(),
-            options: sync.ssh.clone(),
-            agent: sync.agent.clone(),
-            allowed: sync.allowed.clone(),
-            batch_mode: !std::io::IsTerminal::is_terminal(&std::io::stderr()),
-        })),
+        Kind::Ssh2 => {
+            Ok(Box::new(Ssh2::new(host.clone(), sync.ssh.clone(), sync.agent.clone(), sync.allowed.clone())))
+        }
+        Kind::Ssh => Ok(Box::new(Ssh::new(
+            host.clone(),
+            sync.ssh.clone(),
+            sync.agent.clone(),
+            sync.allowed.clone(),
+            !std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        ))),
     }
 }

@@ -1,15 +1,15 @@
 //! The daemon: syncs that run side by side, signals, and the control socket.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::default_socket;
+use super::control::{Control, default_socket};
 use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
@@ -39,6 +39,14 @@ pub enum DaemonError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// Another daemon answers at the control socket. Consequence: die.
+    #[error("control socket {}: another speil (process {pid}) answers there", .path.display())]
+    Taken {
+        /// The socket.
+        path: PathBuf,
+        /// Its process; 0 if it is not known.
+        pid: i32,
     },
     /// The runtime cannot be made. Consequence: die.
     #[error("start: {}", crate::error::io_text(.0))]
@@ -104,38 +112,46 @@ impl Daemon {
             .map_err(DaemonError::Runtime)?;
         let ended = runtime.block_on(async {
             // Signals first: one that comes while the watches are added must not kill.
-            let signals = Signals::new().map_err(DaemonError::Runtime)?;
-            let listener = listen(&self.control)?;
-            self.start_all(syncs)?;
+            let mut signals = Signals::new().map_err(DaemonError::Runtime)?;
+            let control = Control::listen(&self.control)?;
+            if let Some(number) = self.start_all(syncs, &mut signals).await? {
+                return Ok(number);
+            }
             self.notifier.ready();
-            Ok(self.serve(signals, listener).await)
+            Ok(self.serve(signals, control).await)
         });
         self.notifier.stopping();
-        let _ = std::fs::remove_file(&self.control);
-        self.hub.running().clear();
+        self.hub.stop_all();
         ended
     }
 
-    fn start_all(&self, syncs: Vec<Sync>) -> Result<(), DaemonError> {
-        let alone = self.strict || (syncs.len() == 1 && self.reload.is_none());
-        for sync in syncs {
-            match Pipeline::start(sync.clone(), &self.monitor) {
-                Ok(pipeline) => self.hub.running().push(Running::Up(pipeline)),
-                Err(error) if alone => return Err(DaemonError::Nothing(error)),
-                Err(error) => {
-                    self.tell(&sync.name, &format!("{error}; tried again every {} s", START_RETRY.as_secs()));
-                    self.hub.running().push(Running::Waiting(sync, Instant::now() + START_RETRY));
-                }
+    /// Starts the syncs beside the signals: to watch a large tree takes its time, and a stop does not wait for
+    /// it. Returns the number of a signal that ends the daemon meanwhile.
+    async fn start_all(&self, syncs: Vec<Sync>, signals: &mut Signals) -> Result<Option<i32>, DaemonError> {
+        let (done, mut started) = tokio::sync::oneshot::channel();
+        let (hub, alone) =
+            (Arc::clone(&self.hub), self.strict || (syncs.len() == 1 && self.reload.is_none()));
+        let starting = std::thread::Builder::new().name("start".to_owned());
+        let starting = starting.spawn(move || drop(done.send(start_each(&hub, syncs, alone))));
+        starting.map_err(DaemonError::Runtime)?;
+        loop {
+            tokio::select! {
+                result = &mut started => return match result {
+                    Ok(result) => result.map(|()| None),
+                    Err(_) => Err(DaemonError::Runtime(io::Error::other("a thread died"))),
+                },
+                number = signals.next() => if matches!(number, libc::SIGINT | libc::SIGTERM) {
+                    return Ok(Some(number));
+                },
             }
         }
-        Ok(())
     }
 
     fn tell(&self, sync: &str, text: &str) {
         self.monitor.notice(&Scope::new(sync, ""), &Notice::Warning { text: text.to_owned(), hint: None });
     }
 
-    async fn serve(&mut self, mut signals: Signals, listener: UnixListener) -> i32 {
+    async fn serve(&mut self, mut signals: Signals, control: Control) -> i32 {
         let mut beat = tokio::time::interval(self.status_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
@@ -163,7 +179,7 @@ impl Daemon {
                     },
                     ending => return ending,
                 },
-                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                accepted = control.listener.accept() => if let Ok((stream, _)) = accepted {
                     let hub = Arc::clone(&self.hub);
                     tokio::spawn(async move {
                         // A client that goes away early concerns nobody.
@@ -244,7 +260,7 @@ impl Daemon {
         }
         let stopped = running.len();
         // What goes must be gone before its targets are taken by what comes.
-        running.clear();
+        super::slot::stop_all(std::mem::take(&mut *running));
         running.extend(next.into_iter().map(|(slot, _)| slot));
         drop(running);
         self.status_file.clone_from(&new.settings.status_file);
@@ -256,21 +272,26 @@ impl Daemon {
     }
 }
 
-/// Makes a control socket that this user alone can reach.
-pub(super) fn listen(control: &Path) -> Result<UnixListener, DaemonError> {
-    let fail = |error| DaemonError::Control { path: control.to_owned(), error };
-    if let Some(dir) = control.parent() {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(fail)?;
+/// Starts syncs one after the other. One that cannot be started ends the start if it is to be `alone`, and so
+/// does another daemon that keeps all of them.
+fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonError> {
+    let monitor = hub.monitor();
+    let (count, mut kept) = (syncs.len(), 0);
+    for sync in syncs {
+        match Pipeline::start(sync.clone(), &monitor) {
+            Ok(pipeline) => hub.running().push(Running::Up(pipeline)),
+            Err(error) => {
+                kept += usize::from(matches!(error, SessionError::Kept { .. }));
+                if alone || kept == count {
+                    return Err(DaemonError::Nothing(error));
+                }
+                let text = format!("{error}; tried again every {} s", START_RETRY.as_secs());
+                monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint: None });
+                hub.running().push(Running::Waiting(sync, Instant::now() + START_RETRY));
+            }
+        }
     }
-    if std::os::unix::net::UnixStream::connect(control).is_err() {
-        // Left by a daemon that was killed.
-        let _ = std::fs::remove_file(control);
-    }
-    let listener = UnixListener::bind(control).map_err(fail)?;
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(control, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    Ok(listener)
+    Ok(())
 }
 
 struct Signals {

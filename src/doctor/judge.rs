@@ -218,6 +218,8 @@ mod tests {
         Survey {
             greeting: ReplyHello {
                 confinement: Confinement::Landlock,
+                lineage: Vec::new(),
+                sent_away: String::new(),
                 version: 1,
                 program: env!("CARGO_PKG_VERSION").to_owned(),
                 profile: Mask::everything(),

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
-use super::place::Place;
+use super::place::{Place, lineage_or_none, text_or_none};
 use crate::config::Durability;
-use crate::tree::{Mask, RelPath};
+use crate::tree::{FileId, Mask, RelPath};
 
 /// Most ancestors of a root that the handshake carries.
 pub const NESTING_MAX: usize = 256;
@@ -117,6 +117,13 @@ pub struct ReplyHello {
     /// How far the agent has confined itself. An older one does not say.
     #[serde(deserialize_with = "told_or_not")]
     pub confinement: Confinement,
+    /// The root's inode, then its ancestors', up to `/`. Since [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
+    #[serde(deserialize_with = "lineage_or_none")]
+    pub lineage: Vec<FileId>,
+    /// The daemon whose session had to leave for this one; empty if there was none. Since
+    /// [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
+    #[serde(deserialize_with = "text_or_none")]
+    pub sent_away: String,
 }
 
 /// Why the receiver refuses a session.
@@ -154,4 +161,9 @@ pub enum Refusal {
     Dangerous(String),
     /// A filter rule does not parse on this version.
     Filter(String),
+    /// The mirror would close a circle. Since [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
+    Circle {
+        /// The trees of the circle, from this root on.
+        trees: Vec<String>,
+    },
 }

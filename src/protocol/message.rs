@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::examination::{Examination, Stated};
 use super::handshake::{Hello, Refusal, ReplyHello};
 use super::keeping::{KeptEntry, Order};
+use super::origin::Tree;
 use super::owners::{OwnerNames, Owners};
 
 use crate::tree::{Attrs, Digest, Entry, Kind, RelPath, Time};
@@ -314,6 +315,9 @@ pub enum ToReceiver<'a> {
     /// As [`ToReceiver::Undo`], answered by [`ToSender::AsItWas`] as well; in a dry run nothing is changed.
     /// Since [`VERSION_RESTORE`](super::VERSION_RESTORE).
     Restore(Order),
+    /// The trees from which the source itself is mirrored are these now, the first one first. Since
+    /// [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
+    Upstream(Vec<Tree>),
 }
 
 /// Why an operation was not done, where doing something else helps.

@@ -51,7 +51,8 @@ impl ToReceiver<'_> {
             | Self::Restore(_)
             | Self::Widen { .. }
             | Self::Join { .. }
-            | Self::Bundled => [None, None],
+            | Self::Bundled
+            | Self::Upstream(_) => [None, None],
         }
     }
 }

@@ -8,7 +8,7 @@
 /// | 2 | [`ToReceiver::State`](super::ToReceiver::State); [`Hello::terms`](super::Hello::terms), what is kept, and putting it back |
 /// | 3 | [`ToReceiver::Duplicate`](super::ToReceiver::Duplicate) |
 /// | 4 | several connections: [`ToReceiver::Widen`](super::ToReceiver::Widen) and what follows |
-/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin) |
+/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin), [`ToReceiver::Upstream`](super::ToReceiver::Upstream), [`Refusal::Circle`](super::Refusal::Circle) |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.

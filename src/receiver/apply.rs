@@ -81,7 +81,8 @@ impl Applier {
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
         if let Some(state) = &state {
-            super::state::leave_when_superseded(Arc::clone(state)).map_err(own("watch the session"))?;
+            super::state::leave_when_superseded(Arc::clone(state), Arc::clone(&reply))
+                .map_err(own("watch the session"))?;
         }
         let keeps = hello.state == StateMode::Keep || hello.terms.partial;
         let speaks = greeting.version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
@@ -148,6 +149,12 @@ impl Applier {
                     let _ = state.note(&stated);
                 }
             }
+            ToReceiver::Upstream(trees) => {
+                if let Some(state) = &self.state {
+                    // As above: what is unknown here is refused by the sender that knows it.
+                    let _ = state.note_upstream(trees);
+                }
+            }
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
             ToReceiver::Resume { stream, path } => {
@@ -192,6 +199,9 @@ impl Applier {
         self.streams.abandon_all();
         self.signing.finish();
         self.durable.finish();
+        if let Some(state) = &self.state {
+            state.forget_holder();
+        }
         if let Some(partials) = &mut self.partials {
             partials.finish();
         }

@@ -16,6 +16,7 @@ use super::Options;
 use super::confine::confine;
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
+use super::rivals::sends_away;
 use super::state::{Memory, State};
 use super::strangers::Strangers;
 use super::trash::Trash;
@@ -23,11 +24,11 @@ use crate::disk::{Root, names, read_entry, set_times, umask};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
-    Confinement, Errand, Hello, Identified, Limits, Place, Refusal, ReplyHello, StateMode, VERSION,
-    VERSION_MIN,
+    Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
+    VERSION, VERSION_MIN, circle,
 };
 use crate::scan::STATE_DIR;
-use crate::tree::{FileId, Mask, NAME_LEN_MAX, RelPath, quote};
+use crate::tree::{Mask, NAME_LEN_MAX, RelPath, quote};
 
 /// How long a new session waits for an old one of the same root to leave.
 const EVICTION_WAIT: Duration = Duration::from_secs(5);
@@ -128,9 +129,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
-    if is_nested(&place, &hello.source) {
-        return Err(Refusal::Nested);
-    }
+    refuse_back(&place, hello)?;
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while it can be: the kernel has no other account of it.
     umask();
@@ -138,7 +137,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
     let claim = claim(&root, hello, empty, &fail)?;
-    let Claim { state, memory, ours } = claim;
+    let Claim { state, memory, ours, sent_away } = claim;
     let identified = match (ours, empty) {
         (true, _) => Identified::Ours,
         (false, true) => Identified::Empty,
@@ -177,6 +176,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         kept: strangers.as_ref().map_or(0, Strangers::kept),
         free_bytes: policy.leaves(free_bytes(&root).unwrap_or(0)),
         confinement,
+        lineage: place.lineage,
+        sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
     };
     Ok(Session { root, state, strangers, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }
@@ -187,6 +188,8 @@ struct Claim {
     memory: Memory,
     /// The tree carried this mirror's identity before.
     ours: bool,
+    /// The session of another daemon that has to leave.
+    sent_away: Option<Holder>,
 }
 
 /// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
@@ -210,17 +213,19 @@ fn claim(
     if hello.state == StateMode::Keep && !memory.mirror.is_empty() && !ours {
         return Err(Refusal::Foreign { label: memory.label });
     }
+    let (mut sent_away, mut other) = (None, None);
     if keep {
-        // The number is taken before the lock: an older session sees it and leaves.
         if let Some(state) = &mut state {
-            state.begin().map_err(fail)?;
+            sent_away = sends_away(root, state, &hello.origin)?;
+            // The number is taken before the lock: an older session sees it and leaves.
+            state.begin(holder_of(hello)).map_err(fail)?;
         }
     } else {
         // A single pass works under the lock alone, and not beside a live mirror.
-        state = None;
+        other = state.take();
     }
     if !hello.dry_run {
-        lock(root, keep).map_err(|holder| Refusal::Busy { holder })?;
+        lock(root, state.as_ref().or(other.as_ref()), keep).map_err(|holder| Refusal::Busy { holder })?;
     }
     // What stood there first stays strange through reconnects, until the sender says that all is sent.
     memory.strange = if ours { memory.strange } else { !empty };
@@ -229,7 +234,19 @@ fn claim(
         (memory.mirror, memory.label) = (mirror, hello.label.clone());
         state.remember(&memory).map_err(fail)?;
     }
-    Ok(Claim { state, memory, ours })
+    Ok(Claim { state, memory, ours, sent_away })
+}
+
+/// Returns what is noted of the session that a hello begins.
+fn holder_of(hello: &Hello) -> Holder {
+    let source = Tree { place: hello.source.clone(), name: hello.origin.name.clone() };
+    Holder {
+        session: 0,
+        start: hello.origin.start,
+        who: hello.origin.who.clone(),
+        chain: hello.origin.upstream.iter().cloned().chain([source]).collect(),
+        filters: hello.filters.clone(),
+    }
 }
 
 fn shown(path: &Path) -> String {
@@ -250,7 +267,7 @@ fn holds_nothing(root: &Root) -> io::Result<bool> {
 }
 
 /// Takes the lock that makes this the only agent on the root; waits for an evicted one to leave.
-fn lock(root: &Root, evicts: bool) -> Result<(), String> {
+fn lock(root: &Root, state: Option<&State>, evicts: bool) -> Result<(), String> {
     let deadline = Instant::now() + if evicts { EVICTION_WAIT } else { DRAIN_WAIT };
     loop {
         match rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive) {
@@ -259,9 +276,17 @@ fn lock(root: &Root, evicts: bool) -> Result<(), String> {
                 // The holder leaves when it sees the session counter; there is nothing to wait on.
                 std::thread::sleep(Duration::from_millis(20));
             }
-            Err(Errno::WOULDBLOCK) => return Err(holder(root)),
+            Err(Errno::WOULDBLOCK) => return Err(named(holder(root), state)),
             Err(error) => return Err(crate::error::io_text(&error.into())),
         }
+    }
+}
+
+/// Adds the daemon behind an agent, where that is known.
+fn named(agent: String, state: Option<&State>) -> String {
+    match state.and_then(State::holder) {
+        Some(holder) if !holder.who.is_empty() => format!("{agent} of {}", holder.who),
+        _ => agent,
     }
 }
 
@@ -284,6 +309,16 @@ pub(super) fn place(path: &Path) -> io::Result<Place> {
     crate::disk::place(path).map(|(boot_id, lineage)| Place { boot_id, lineage })
 }
 
+/// Refuses a root that overlaps the source, or a tree from which the source itself is mirrored.
+fn refuse_back(place: &Place, hello: &Hello) -> Result<(), Refusal> {
+    if place.overlaps(&hello.source) {
+        return Err(Refusal::Nested);
+    }
+    let Some(mut trees) = circle(&hello.origin.upstream, place) else { return Ok(()) };
+    trees.push(hello.origin.name.clone());
+    Err(Refusal::Circle { trees })
+}
+
 /// Refuses a root that is yet to be made inside the source, before anything is made there.
 fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
     if path.exists() {
@@ -301,14 +336,6 @@ fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
     }
 }
 
-/// Whether two roots are one tree, or one lies within the other.
-fn is_nested(a: &Place, b: &Place) -> bool {
-    let within = |inner: &[FileId], outer: &[FileId]| outer.first().is_some_and(|root| inner.contains(root));
-    a.boot_id == b.boot_id
-        && !a.boot_id.is_empty()
-        && (within(&a.lineage, &b.lineage) || within(&b.lineage, &a.lineage))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,13 +346,13 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         std::fs::create_dir_all(dir.path().join("c")).unwrap();
         let at = |name: &str| place(&dir.path().join(name)).unwrap();
-        assert!(is_nested(&at("a"), &at("a")));
-        assert!(is_nested(&at("a"), &at("a/b")));
-        assert!(is_nested(&at("a/b"), &at("a")));
-        assert!(!is_nested(&at("a"), &at("c")));
+        assert!(at("a").overlaps(&at("a")));
+        assert!(at("a").overlaps(&at("a/b")));
+        assert!(at("a/b").overlaps(&at("a")));
+        assert!(!at("a").overlaps(&at("c")));
         let mut other_host = at("a");
         other_host.boot_id = "other".to_owned();
-        assert!(!is_nested(&at("a"), &other_host));
+        assert!(!at("a").overlaps(&other_host));
     }
 
     #[test]

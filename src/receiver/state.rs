@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::reply::Reply;
 use crate::disk::Root;
-use crate::protocol::Stated;
+use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, ToSender, Tree};
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, Time};
 
@@ -41,6 +43,8 @@ pub(super) struct State {
     clock: OwnedFd,
     /// Number of this session.
     pub session: u64,
+    /// The daemon's start that it belongs to.
+    start: [u8; 16],
 }
 
 /// Where the sender's last statement is kept.
@@ -49,6 +53,8 @@ pub(super) const LAST_STATED: &str = "stated";
 const STATED_LEN: usize = 128;
 /// How often the session's number is looked at where it cannot be watched.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long a sender may take to be told that it is evicted.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
 /// Most bytes of a state file that are read.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
@@ -82,16 +88,62 @@ impl State {
         let file = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let session_file = rustix::fs::openat(&dir, "session", file, Mode::from(0o600))?;
         let clock = rustix::fs::openat(&dir, "clock", file, Mode::from(0o600))?;
-        Ok(Self { dir, session_file, clock, session: 0 })
+        Ok(Self { dir, session_file, clock, session: 0, start: [0; 16] })
     }
 
-    /// Takes the next session number, which evicts the session before.
-    pub fn begin(&mut self) -> io::Result<()> {
+    /// Takes the next session number, which evicts the session before, and notes who holds the root now.
+    pub fn begin(&mut self, holder: Holder) -> io::Result<()> {
         // Two agents may start at once: the number is taken under a lock of its own.
         rustix::fs::flock(&self.session_file, FlockOperation::LockExclusive)?;
         self.session = read_counter(self.session_file.as_fd())? + 1;
+        self.start = holder.start;
+        // Before the number: who is evicted reads by whom.
+        self.note_holder(&Holder { session: self.session, ..holder })?;
         rustix::io::pwrite(&self.session_file, &self.session.to_le_bytes(), 0)?;
         Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
+    }
+
+    /// Returns who holds the root, if its agent has noted it: an older one does not, nor does one that has ended
+    /// in order.
+    pub fn holder(&self) -> Option<Holder> {
+        let holder: Holder = serde_json::from_slice(&read(&self.dir, HOLDER_FILE)?).ok()?;
+        (holder.session == read_counter(self.session_file.as_fd()).ok()?).then_some(holder)
+    }
+
+    /// Returns the daemon by which this session was evicted; `None` if that is its own.
+    fn evicted_by(&self) -> Option<String> {
+        self.holder().filter(|holder| holder.start != self.start).map(|holder| holder.who)
+    }
+
+    /// Notes from where the source of this session is mirrored by now.
+    pub fn note_upstream(&self, upstream: Vec<Tree>) -> io::Result<()> {
+        let Some(mut holder) = self.holder().filter(|holder| holder.session == self.session) else {
+            return Ok(());
+        };
+        let source = holder.chain.pop();
+        holder.chain = upstream.into_iter().take(CHAIN_MAX).chain(source).collect();
+        self.note_holder(&holder)
+    }
+
+    /// Forgets the holder: this session ends in order.
+    pub fn forget_holder(&self) {
+        if self.is_current().unwrap_or(false) {
+            let _ = rustix::fs::unlinkat(&self.dir, HOLDER_FILE, AtFlags::empty());
+        }
+    }
+
+    fn note_holder(&self, holder: &Holder) -> io::Result<()> {
+        let bytes = serde_json::to_vec(holder).map_err(io::Error::other)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, "holder.new", flags, Mode::from(0o600))?;
+        io::Write::write_all(&mut File::from(file), &bytes)?;
+        Ok(rustix::fs::renameat(&self.dir, "holder.new", &self.dir, HOLDER_FILE)?)
+    }
+
+    /// Returns what changes with every statement of the sender that holds the root.
+    pub fn stated_stamp(&self) -> Option<(i64, u32)> {
+        let stat = rustix::fs::statat(&self.dir, LAST_STATED, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some((stat.st_mtime as i64, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
     }
 
     /// Whether no newer session of this mirror has begun.
@@ -224,7 +276,7 @@ fn read_counter(file: std::os::fd::BorrowedFd<'_>) -> io::Result<u64> {
 
 /// Ends this process as soon as a newer session of the mirror takes its number: a connection that is
 /// dead on the network may leave its agent waiting for bytes that never come.
-pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<()> {
+pub(super) fn leave_when_superseded(state: Arc<State>, reply: Arc<Reply>) -> io::Result<()> {
     use rustix::fs::inotify;
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC).and_then(|watch| {
         inotify::add_watch(&watch, state.session_path().as_str(), inotify::WatchFlags::MODIFY)?;
@@ -246,11 +298,25 @@ pub(super) fn leave_when_superseded(state: std::sync::Arc<State>) -> io::Result<
                 std::thread::sleep(LOOK_EVERY);
             }
         }
+        if let Some(who) = state.evicted_by() {
+            tell(reply, format!("another daemon has taken the target over: {who}"));
+        }
         // Between two system calls of the applying thread: each leaves the tree whole, and
         // temporary files are recognised by the next session.
         std::process::exit(crate::receiver::EVICTED_STATUS);
     })?;
     Ok(())
+}
+
+/// Tells the sender why its session ends; a connection that takes nothing in is not waited for.
+fn tell(reply: Arc<Reply>, text: String) {
+    let (done, told) = std::sync::mpsc::channel();
+    let telling = std::thread::Builder::new().name("farewell".to_owned()).spawn(move || {
+        let _ = done.send(reply.send(&ToSender::Fatal(text.into())));
+    });
+    if telling.is_ok() {
+        let _ = told.recv_timeout(FAREWELL);
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, place_of};
+use super::mailbox::Mailbox;
+use super::origin::{origin, start, upstream};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
@@ -20,13 +22,15 @@ use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Identified, MAGIC, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE, VERSION_KEPT,
-    VERSION_MIN,
+    FrameError, Holder, Identified, MAGIC, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE,
+    VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
 use crate::tree::{Chmod, Chown};
 
+/// How long a daemon is waited for that is to give way.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 /// Former identities that are tried with an agent which does not take them from the hello.
 const FORMER_TRIED: usize = 2;
 
@@ -111,7 +115,9 @@ impl Session {
             }
         };
         sent?;
-        if let Err(error) = suits(&reply, options) {
+        if let Err(error) =
+            suits(&reply, options).and_then(|()| goes_straight(&reply, options, &around.mailbox))
+        {
             control.kill();
             return Err(error);
         }
@@ -128,19 +134,7 @@ impl Session {
             return Err(SessionError::Owner(unknown.join(" and no ")));
         }
         Counters::add(&shared.status.counters.connects, 1);
-        shared.status.connected(&reply.program, &reply.lacks);
-        shared.notice(&Notice::Connected {
-            program: reply.program.clone(),
-            lacks: reply.lacks.clone(),
-            confined: reply.confinement.words(),
-        });
-        if let Some(why) = missing {
-            let text = format!("fewer connections than the {} wanted: {why}", sync.connections);
-            shared.notice(&Notice::Warning { text, hint: None });
-        }
-        if reply.kept > 0 {
-            shared.notice(&Notice::Kept { count: reply.kept });
-        }
+        tell_connected(&shared, &reply, missing);
         Ok(Self::new(shared, control, thread, &reply))
     }
 
@@ -203,6 +197,61 @@ impl Session {
             }
         })
     }
+}
+
+/// Tells that there is a connection, and what is to be known of it. `missing`: why there are fewer than wanted.
+fn tell_connected(shared: &Shared, reply: &ReplyHello, missing: Option<String>) {
+    shared.status.connected(&reply.program, &reply.lacks);
+    shared.notice(&Notice::Connected {
+        program: reply.program.clone(),
+        lacks: reply.lacks.clone(),
+        confined: reply.confinement.words(),
+    });
+    if let Some(why) = missing {
+        let text = format!("fewer connections than the {} wanted: {why}", shared.options.sync.connections);
+        shared.notice(&Notice::Warning { text, hint: None });
+    }
+    if !reply.sent_away.is_empty() {
+        let text = format!(
+            "took the target over from {}, which has stated nothing for 5 s: end one of the two",
+            reply.sent_away
+        );
+        shared.notice(&Notice::Warning { text, hint: None });
+    }
+    if reply.kept > 0 {
+        shared.notice(&Notice::Kept { count: reply.kept });
+    }
+}
+
+/// Whether no mirror comes back from the target. Two daemons that connect at the same moment may each be
+/// accepted by the other's side; each has noted its session by then, so at least one of them finds the other
+/// here. The one whose number is the larger gives way at once. The other waits for that: where nobody gives way,
+/// the other mirror was there before.
+fn goes_straight(
+    reply: &ReplyHello,
+    options: &SessionOptions,
+    mailbox: &Mailbox,
+) -> Result<(), SessionError> {
+    if !options.live || options.dry_run {
+        return Ok(());
+    }
+    let until = Instant::now() + GIVES_WAY;
+    loop {
+        let Some((holder, trees)) = circle_from(reply, options) else { return Ok(()) };
+        if start() > holder.start || Instant::now() >= until || mailbox.is_closed() {
+            return Err(SessionError::Refused(Refusal::Circle { trees }));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Returns who mirrors to the source from the target at this moment, by way of others or not, and the circle.
+fn circle_from(reply: &ReplyHello, options: &SessionOptions) -> Option<(Holder, Vec<String>)> {
+    let root = Place { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
+    let holder = upstream(&options.sync.source)?;
+    let mut trees = circle(&holder.chain, &root)?;
+    trees.push(origin(options).name);
+    Some((holder, trees))
 }
 
 /// Whether a session can be had with an agent that greets like this.

@@ -33,6 +33,14 @@ pub enum SessionError {
     /// The target lacks an owner that the configuration names. Consequence: again; somebody may add it.
     #[error("the target has no {0} (--chown)")]
     Owner(String),
+    /// Another daemon on this host keeps this mirror. Consequence: again.
+    #[error("another daemon (process {pid}) mirrors to {target} already: end one of the two")]
+    Kept {
+        /// The target.
+        target: String,
+        /// The daemon's process; 0 if it is not known.
+        pid: u32,
+    },
     /// An option does not parse. Consequence: die.
     #[error("{0}")]
     Option(String),
@@ -65,6 +73,10 @@ fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Refused(text) => format!("the target refuses (.speil/refuse): {text:?}"),
         Refusal::Dangerous(path) => format!("{path} as a target needs --force-root"),
         Refusal::Filter(text) => format!("filter: {text}"),
+        Refusal::Circle { trees } => {
+            let back = trees.first().map(String::as_str).unwrap_or_default();
+            format!("mirrors go round in a circle: {} → {back}", trees.join(" → "))
+        }
     }
 }
 
@@ -72,9 +84,9 @@ impl Consequential for SessionError {
     fn consequence(&self) -> Consequence {
         match self {
             Self::Transport(error) => error.consequence(),
-            Self::Refused(Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_)) => {
-                Consequence::Again
-            }
+            Self::Refused(
+                Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_) | Refusal::Circle { .. },
+            ) => Consequence::Again,
             Self::Refused(_) | Self::Option(_) => Consequence::Die,
             _ => Consequence::Again,
         }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::error::SessionError;
+use super::origin::{host_name, origin};
 use super::session::SessionOptions;
 use super::source::Source;
-use crate::protocol::{Errand, Hello, Origin, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
+use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.
 pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
@@ -34,7 +35,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
                 .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
             partial: sync.partial,
         },
-        origin: Origin { former: options.mirror.former.clone() },
+        origin: origin(options),
     }
 }
 
@@ -46,9 +47,4 @@ pub(super) fn place_of(source: &Source) -> Result<Place, SessionError> {
     let (boot_id, lineage) = crate::disk::place(source.path())
         .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
     Ok(Place { boot_id, lineage })
-}
-
-/// Returns this host's name.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

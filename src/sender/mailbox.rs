@@ -123,7 +123,11 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
     changed: Condvar,
     room: Condvar,
+    on_close: Mutex<Option<OnClose>>,
 }
+
+/// What is done once a mailbox is closed.
+type OnClose = Box<dyn FnOnce() + Send>;
 
 impl Mailbox {
     /// Returns an empty mailbox.
@@ -269,6 +273,21 @@ impl Mailbox {
         drop(inner);
         self.changed.notify_all();
         self.room.notify_all();
+        let then = self.on_close.lock().unwrap_or_else(PoisonError::into_inner).take();
+        then.into_iter().for_each(|then| then());
+    }
+
+    /// Has something done once the mailbox is closed, at once if it is; it takes the place of what was to be
+    /// done before. It must not block.
+    pub fn on_close(&self, then: impl FnOnce() + Send + 'static) {
+        let mut on_close = self.on_close.lock().unwrap_or_else(PoisonError::into_inner);
+        *on_close = None;
+        if self.is_closed() {
+            drop(on_close);
+            then();
+        } else {
+            *on_close = Some(Box::new(then));
+        }
     }
 
     /// Has a link that waits before it connects again connect now.

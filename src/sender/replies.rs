@@ -15,7 +15,7 @@ use super::scrub::Rotten;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
 use crate::protocol::{
-    FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, ToSender, Why, read_magic,
+    CHAIN_MAX, FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, ToSender, Why, read_magic,
 };
 use crate::tree::{Digest, Entry, RelPath};
 
@@ -121,6 +121,7 @@ pub(super) fn shown(text: &str) -> String {
 /// Returns a greeting whose texts may be shown.
 pub(super) fn clean_greeting(mut reply: ReplyHello) -> ReplyHello {
     reply.program = shown(&reply.program);
+    reply.sent_away = shown(&reply.sent_away);
     reply.lacks.truncate(20);
     reply.lacks.iter_mut().for_each(|text| *text = shown(text));
     reply
@@ -139,6 +140,9 @@ pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
         Refusal::Dangerous(path) => Refusal::Dangerous(shown(&path)),
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
         Refusal::Nested => Refusal::Nested,
+        Refusal::Circle { trees } => {
+            Refusal::Circle { trees: trees.iter().take(CHAIN_MAX + 1).map(|name| shown(name)).collect() }
+        }
     }
 }
 

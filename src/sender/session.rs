@@ -102,6 +102,8 @@ pub(super) struct Group {
 pub struct Session {
     pub(super) shared: Arc<Shared>,
     control: Arc<dyn Control>,
+    /// Held while it works: a stop has its limits.
+    _works: Arc<()>,
     replies: Option<JoinHandle<()>>,
     pub(super) batch: BatchId,
     pub(super) open: Vec<Parcel>,
@@ -211,9 +213,11 @@ impl Session {
         shared.mailbox.push_first(offered.map(|path| Change::read(path.clone(), since)).collect());
         shared.status.retry_all();
         shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));
+        let works = super::stopping::limit(&shared, &control);
         Self {
+            _works: works,
             told: Told::new(&shared),
-            stating: Stating::default(),
+            stating: Stating::new(reply),
             shared,
             control,
             replies: Some(replies),
@@ -260,7 +264,10 @@ impl Session {
         };
         let was_live = self.shared.first_pass_done.load(Ordering::Acquire);
         let (unfinished, ended) = self.end(error.is_some());
+        let said = self.shared.inbox().dead.take();
         let error = match error {
+            // The agent's last words may come behind a pipe that it has closed by then.
+            Some(SessionError::Frame(_)) if matches!(said, Some(SessionError::Fatal(_))) => said,
             // The carrier's own words say more than a closed pipe.
             Some(SessionError::Frame(_)) if !ended.stderr.is_empty() => Some(SessionError::Ended(ended)),
             other => other,

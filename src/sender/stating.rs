@@ -3,21 +3,34 @@
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
+use super::origin::{origin, upstream};
 use super::session::Session;
-use crate::protocol::{Stated, ToReceiver, VERSION_STATE};
+use crate::protocol::{
+    Place, Refusal, ReplyHello, Stated, ToReceiver, Tree, VERSION_ORIGIN, VERSION_STATE, circle,
+};
 
 /// A lag that changes is stated this often.
 const STATE_EVERY: Duration = Duration::from_secs(1);
-/// One that does not, this often: a sign of life.
-const STATE_AT_LEAST: Duration = Duration::from_secs(10);
+/// One that does not, this often: a sign of life. Another daemon takes the target over after 5 s without one.
+const STATE_AT_LEAST: Duration = Duration::from_secs(3);
 
 /// What was stated last, and when.
 #[derive(Default)]
 pub(super) struct Stating {
     last: Option<(Instant, Stated)>,
+    /// The trees from which the source is mirrored, as the target was told; `None` before that.
+    upstream: Option<Vec<Tree>>,
+    /// Where the target's root is.
+    root: Place,
 }
 
 impl Stating {
+    /// Begins with where a greeting says that the target's root is.
+    pub fn new(reply: &ReplyHello) -> Self {
+        let root = Place { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
+        Self { root, ..Self::default() }
+    }
+
     /// When something is to be stated again, `stated` being how things are.
     fn due(&self, stated: &Stated) -> Option<Instant> {
         let (at, before) = self.last.as_ref()?;
@@ -45,8 +58,31 @@ impl Session {
         }
         self.stating.last = Some((now, stated));
         self.shared.outbox.send(&ToReceiver::State(stated))?;
+        self.state_upstream()?;
         self.shared.outbox.flush()?;
         Ok(Some(now + if since.is_some() { STATE_EVERY } else { STATE_AT_LEAST }))
+    }
+}
+
+impl Session {
+    /// Tells the target from where its source is mirrored if that has changed. A mirror that has come to be
+    /// part of a circle ends: the targets behind it hear of it in the same way.
+    fn state_upstream(&mut self) -> Result<(), SessionError> {
+        if self.shared.version < VERSION_ORIGIN {
+            return Ok(());
+        }
+        let holder = upstream(&self.shared.options.sync.source);
+        let chain = holder.map_or_else(Vec::new, |holder| holder.chain);
+        if self.stating.upstream.as_ref() == Some(&chain) {
+            return Ok(());
+        }
+        if let Some(mut trees) = circle(&chain, &self.stating.root) {
+            trees.push(origin(&self.shared.options).name);
+            return Err(SessionError::Refused(Refusal::Circle { trees }));
+        }
+        self.shared.outbox.send(&ToReceiver::Upstream(chain.clone()))?;
+        self.stating.upstream = Some(chain);
+        Ok(())
     }
 }
 

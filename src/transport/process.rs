@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use super::cancel::Cancel;
 use super::tail::Tail;
 use super::{Control, Ended, Link, Transport, TransportError};
 
@@ -14,10 +15,20 @@ use super::{Control, Ended, Link, Transport, TransportError};
 const PIPE_LEN: usize = 1 << 20;
 
 /// The agent as a child of this process: the same path as over SSH, without the SSH.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub struct Local {
     /// The agent's command line.
     pub command: Vec<String>,
+    cancel: Cancel,
+}
+
+/// The word that has an executable called `lsyncd` be the agent.
+pub const AGENT_WORD: &str = "--speil-agent";
+
+impl From<Vec<String>> for Local {
+    fn from(command: Vec<String>) -> Self {
+        Self { command, cancel: Cancel::default() }
+    }
 }
 
 impl Local {
@@ -28,13 +39,19 @@ impl Local {
     pub fn this_program() -> Result<Self, TransportError> {
         let exe: PathBuf = std::env::current_exe()
             .map_err(|error| TransportError::Start { program: "speil".to_owned(), error })?;
-        Ok(Self { command: vec![exe.to_string_lossy().into_owned(), "agent".to_owned()] })
+        let named = exe.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"lsyncd"));
+        let word = if named { AGENT_WORD } else { "agent" };
+        Ok(vec![exe.to_string_lossy().into_owned(), word.to_owned()].into())
     }
 }
 
 impl Transport for Local {
     fn connect(&self) -> Result<Link, TransportError> {
-        spawn(&self.command, true)
+        spawn(&self.command, true, &self.cancel)
+    }
+
+    fn cancel(&self) {
+        self.cancel.cancel();
     }
 }
 
@@ -42,7 +59,7 @@ impl Transport for Local {
 ///
 /// With `apart` it gets a process group of its own: Ctrl-C in a terminal is for speil, which ends its
 /// links itself. Without, it may ask the terminal for a password.
-pub(super) fn spawn(command: &[String], apart: bool) -> Result<Link, TransportError> {
+pub(super) fn spawn(command: &[String], apart: bool, cancel: &Cancel) -> Result<Link, TransportError> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(TransportError::Deploy("the agent's command is empty".to_owned()));
     };
@@ -68,14 +85,13 @@ pub(super) fn spawn(command: &[String], apart: bool) -> Result<Link, TransportEr
         .spawn(move || collect(stderr, &keep))
         .map_err(|error| TransportError::Start { program: program.clone(), error })?;
     let pid = child.id();
+    let inner = Mutex::new(Inner { child, collector: Some(collector) });
+    let control = Arc::new(ChildControl { pid, inner, lines });
+    cancel.add_link(&control);
     Ok(Link {
         reader: Box::new(BufReader::with_capacity(256 * 1024, stdout)),
         writer: Box::new(BufWriter::with_capacity(256 * 1024, stdin)),
-        control: Box::new(ChildControl {
-            pid,
-            inner: Mutex::new(Inner { child, collector: Some(collector) }),
-            lines,
-        }),
+        control: Box::new(control),
     })
 }
 

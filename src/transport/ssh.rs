@@ -6,6 +6,7 @@
 
 use std::process::Command;
 
+use super::cancel::Cancel;
 use super::process::spawn;
 use super::remote;
 use super::shell::Shell;
@@ -25,9 +26,21 @@ pub struct Ssh {
     pub batch_mode: bool,
     /// Where data may go.
     pub allowed: Allowed,
+    cancel: Cancel,
 }
 
 impl Ssh {
+    /// Returns the transport to `[USER@]HOST`.
+    pub fn new(
+        host: String,
+        options: Options,
+        agent: AgentSource,
+        allowed: Allowed,
+        batch_mode: bool,
+    ) -> Self {
+        Self { host, options, agent, batch_mode, allowed, cancel: Cancel::default() }
+    }
+
     /// Returns the words of ssh up to the host, the host included.
     fn words(&self) -> Result<Vec<String>, TransportError> {
         let host = remote::checked_host(&self.host)?;
@@ -79,7 +92,10 @@ impl Ssh {
     /// Asks ssh which of the options that speil would add are set by the configuration file.
     fn already_set(&self, words: &[String]) -> Vec<String> {
         let Some((program, arguments)) = words.split_first() else { return Vec::new() };
-        let output = Command::new(program).args(arguments).arg("-G").arg(&self.host).output();
+        let mut command = Command::new(program);
+        command.args(arguments).arg("-G").arg(&self.host).stdin(std::process::Stdio::null());
+        // The configuration may ask name servers, and run programs.
+        let output = self.cancel.run(move || command.output().map_err(|error| start_failed("ssh", error)));
         let Ok(output) = output else { return Vec::new() };
         let text = String::from_utf8_lossy(&output.stdout);
         let unset = [
@@ -97,19 +113,27 @@ impl Ssh {
     }
 }
 
+fn start_failed(program: &str, error: std::io::Error) -> TransportError {
+    TransportError::Start { program: program.to_owned(), error }
+}
+
 impl Shell for Ssh {
     fn open(&self, line: &str) -> Result<Link, TransportError> {
         let mut words = self.words()?;
         let options = words.len().saturating_sub(1);
         allow::check_ssh(&self.allowed, words.get(..options).unwrap_or_default(), &self.host)?;
         words.push(line.to_owned());
-        spawn(&words, self.batch_mode)
+        spawn(&words, self.batch_mode, &self.cancel)
     }
 }
 
 impl Transport for Ssh {
     fn connect(&self) -> Result<Link, TransportError> {
         self.open(&remote::line(&self.agent))
+    }
+
+    fn cancel(&self) {
+        self.cancel.cancel();
     }
 
     fn mend(&self, ended: &Ended) -> Result<bool, TransportError> {
@@ -122,13 +146,7 @@ mod tests {
     use super::*;
 
     fn ssh(host: &str) -> Ssh {
-        Ssh {
-            host: host.to_owned(),
-            options: Options::default(),
-            agent: AgentSource::Auto,
-            batch_mode: true,
-            allowed: Allowed::default(),
-        }
+        Ssh::new(host.to_owned(), Options::default(), AgentSource::Auto, Allowed::default(), true)
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod login;
 mod settings;
 mod shuttle;
 
+use super::cancel::Cancel;
 use super::remote;
 use super::shell::Shell;
 use super::{Ended, Link, Transport, TransportError};
@@ -35,14 +36,25 @@ pub struct Ssh2 {
     pub agent: AgentSource,
     /// Where data may go.
     pub allowed: Allowed,
+    cancel: Cancel,
+}
+
+impl Ssh2 {
+    /// Returns the transport to `[USER@]HOST`.
+    pub fn new(host: String, options: Options, agent: AgentSource, allowed: Allowed) -> Self {
+        Self { host, options, agent, allowed, cancel: Cancel::default() }
+    }
 }
 
 impl Shell for Ssh2 {
     fn open(&self, line: &str) -> Result<Link, TransportError> {
         let host = remote::checked_host(&self.host)?;
-        let settings = settings::load(host, &self.options, &settings::Local::of_process())?;
+        let (name, options) = (host.to_owned(), self.options.clone());
+        // It asks `ssh -G`, which may ask name servers.
+        let load = move || settings::load(&name, &options, &settings::Local::of_process());
+        let settings = self.cancel.run(load)?;
         // In this order: the socket must outlive the session.
-        let Login { socket, session } = login::login(&settings, &self.allowed)?;
+        let Login { socket, session } = login::login(&settings, &self.allowed, &self.cancel)?;
         let failed =
             |error: &ssh2::Error| TransportError::Connect(format!("open a channel: {}", text_of(error)));
         let mut channel =
@@ -50,7 +62,7 @@ impl Shell for Ssh2 {
         channel.exec(line).map_err(|error| failed(&error))?;
         // Answers would pile up in libssh2; that nobody acknowledges the question shows as well.
         session.set_keepalive(false, settings.alive_interval);
-        shuttle::start(socket, session, channel)
+        shuttle::start(socket, session, channel, &self.cancel)
             .map_err(|error| TransportError::Connect(format!("start the link: {}", io_text(&error))))
     }
 }
@@ -58,6 +70,10 @@ impl Shell for Ssh2 {
 impl Transport for Ssh2 {
     fn connect(&self) -> Result<Link, TransportError> {
         self.open(&remote::line(&self.agent))
+    }
+
+    fn cancel(&self) {
+        self.cancel.cancel();
     }
 
     fn mend(&self, ended: &Ended) -> Result<bool, TransportError> {

@@ -121,7 +121,7 @@ fn a_tree_that_an_earlier_version_named_otherwise_is_taken_over_and_named_anew()
         scene.around = whole.around;
         scene.options.mirror = identity;
         let agent =
-            speil::transport::Local { command: agent_command().split(' ').map(str::to_owned).collect() };
+            speil::transport::Local::from(agent_command().split(' ').map(str::to_owned).collect::<Vec<_>>());
         let session = scene.connect(&agent)?;
         let running = std::thread::spawn(move || session.run(RescanReason::Start));
         scene.until_live();

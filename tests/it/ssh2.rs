@@ -38,12 +38,8 @@ fn options(sshd: &Sshd) -> Options {
 
 /// A transport that runs `script` in place of the agent.
 fn running(sshd: &Sshd, script: &str) -> Ssh2 {
-    Ssh2 {
-        host: sshd.login(),
-        options: options(sshd),
-        agent: AgentSource::Command(words(&["sh", "-c", script])),
-        allowed: Allowed::default(),
-    }
+    let agent = AgentSource::Command(words(&["sh", "-c", script]));
+    Ssh2::new(sshd.login(), options(sshd), agent, Allowed::default())
 }
 
 fn with_option(sshd: &Sshd, key: &str, value: &str) -> Ssh2 {
@@ -177,13 +173,9 @@ fn both_transports_behave_alike() {
     check_behaviour(&sshd, &|script| Box::new(running(&sshd, script)));
     let command: Vec<String> = sshd.ssh_command().split_ascii_whitespace().map(str::to_owned).collect();
     check_behaviour(&sshd, &|script| {
-        Box::new(Ssh {
-            host: sshd.login(),
-            options: Options { command: Some(command.clone()), ..Options::default() },
-            agent: AgentSource::Command(words(&["sh", "-c", script])),
-            batch_mode: true,
-            allowed: Allowed::default(),
-        })
+        let options = Options { command: Some(command.clone()), ..Options::default() };
+        let agent = AgentSource::Command(words(&["sh", "-c", script]));
+        Box::new(Ssh::new(sshd.login(), options, agent, Allowed::default(), true))
     });
 }
 

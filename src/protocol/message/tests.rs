@@ -41,6 +41,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Join { root: Default::default(), place: Default::default() }, 39),
         (ToReceiver::Bundled, 40),
         (ToReceiver::Restore(order), 41),
+        (ToReceiver::Upstream(Vec::new()), 42),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }

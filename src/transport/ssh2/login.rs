@@ -17,6 +17,7 @@ use super::known_hosts::{self, Files, Key, NameHash, Names, Verdict};
 use super::settings::{Address, Keys, KnownHosts, Methods, Settings, Strict};
 use crate::config::Allowed;
 use crate::error::io_text;
+use crate::transport::cancel::Cancel;
 use crate::transport::{TransportError, allow};
 use crate::tree::quote;
 
@@ -36,8 +37,17 @@ pub(super) struct Login {
 /// # Errors
 /// [`TransportError::Connect`] and [`TransportError::HostKey`], consequence again;
 /// [`TransportError::Forbidden`], consequence die.
-pub(super) fn login(settings: &Settings, allowed: &Allowed) -> Result<Login, TransportError> {
-    let socket = connect(&settings.address, settings.alive_limit, allowed)?;
+pub(super) fn login(
+    settings: &Settings,
+    allowed: &Allowed,
+    cancel: &Cancel,
+) -> Result<Login, TransportError> {
+    let (address, limit, limited) = (settings.address.clone(), settings.alive_limit, allowed.clone());
+    let socket = cancel.run(move || connect(&address, limit, &limited))?;
+    if let Ok(socket) = socket.try_clone() {
+        // A copy that outlives the session is a socket that is down.
+        cancel.add(move || drop(socket.shutdown(std::net::Shutdown::Both)));
+    }
     let mut session = Session::new().map_err(|error| failed("start libssh2", &error))?;
     session.set_tcp_stream(Number(socket.as_raw_fd()));
     let timeout = settings.address.timeout.as_millis();

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use ssh2::{BlockDirections, Channel, Session};
 
+use crate::transport::cancel::Cancel;
 use crate::transport::tail::Tail;
 use crate::transport::{Control, Ended, Link};
 
@@ -38,7 +39,12 @@ const IDLE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// The system's, if it has no descriptors or threads left.
-pub(super) fn start(socket: TcpStream, session: Session, channel: Channel) -> io::Result<Link> {
+pub(super) fn start(
+    socket: TcpStream,
+    session: Session,
+    channel: Channel,
+    cancel: &Cancel,
+) -> io::Result<Link> {
     let (remote_input, writer) = pipe()?;
     let (reader, remote_output) = pipe()?;
     rustix::io::ioctl_fionbio(&remote_input, true)?;
@@ -58,10 +64,12 @@ pub(super) fn start(socket: TcpStream, session: Session, channel: Channel) -> io
         congested: false,
     };
     let thread = std::thread::Builder::new().name("ssh2".to_owned()).spawn(move || shuttle.run())?;
+    let control = Arc::new(ThreadControl { shared: control, state: Mutex::new(State::Running(thread)) });
+    cancel.add_link(&control);
     Ok(Link {
         reader: Box::new(BufReader::with_capacity(256 * 1024, std::fs::File::from(reader))),
         writer: Box::new(BufWriter::with_capacity(256 * 1024, std::fs::File::from(writer))),
-        control: Box::new(ThreadControl { shared: control, state: Mutex::new(State::Running(thread)) }),
+        control: Box::new(control),
     })
 }
 

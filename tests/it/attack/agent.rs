@@ -51,6 +51,8 @@ fn greeting() -> ReplyHello {
         kept: 0,
         free_bytes: u64::MAX,
         confinement: Confinement::Landlock,
+        lineage: Vec::new(),
+        sent_away: String::new(),
     }
 }
 

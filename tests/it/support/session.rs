@@ -70,7 +70,7 @@ impl Scene {
     /// # Panics
     /// If there is no session to be had.
     pub fn run(&self, reason: RescanReason) -> JoinHandle<Outcome> {
-        let agent = Local { command: vec![SPEIL.to_owned(), "agent".to_owned()] };
+        let agent = Local::from(vec![SPEIL.to_owned(), "agent".to_owned()]);
         let session = self.connect(&agent).unwrap_or_else(|error| panic!("{error}"));
         std::thread::spawn(move || session.run(reason))
     }
