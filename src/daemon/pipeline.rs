@@ -254,6 +254,9 @@ impl Pipeline {
                 let deletes = running.held.take();
                 let count = deletes.len();
                 running.mailbox.push_live(deletes);
+                // What could not be done while they were held is tried right behind them.
+                running.status.retry_all();
+                running.mailbox.wake();
                 count
             })
             .sum()

@@ -22,6 +22,8 @@ pub const FRAME_LEN_MAX: usize = (1 << 20) + (1 << 16);
 
 /// Most bytes of shell noise that are read while looking for [`MAGIC`].
 const NOISE_LEN_MAX: usize = 16 * 1024;
+/// Bytes of it that a message shows.
+const NOISE_SHOWN_LEN: usize = 200;
 
 const COMPRESSED: u32 = 1 << 31;
 const SHARED: u32 = 1 << 30;
@@ -51,13 +53,21 @@ pub enum FrameError {
     #[error("compressed frame does not unpack to the length it states")]
     Unpack,
     /// Something else than speil answered first.
-    #[error("expected a speil agent, got {}", quote(.0))]
+    #[error("expected a speil agent, got {}", noise_text(.0))]
     Noise(Vec<u8>),
 }
 
 impl Consequential for FrameError {
     fn consequence(&self) -> Consequence {
         Consequence::Again
+    }
+}
+
+/// Returns the beginning of what answered, quoted: enough to recognise it by, in one line of a log.
+fn noise_text(noise: &[u8]) -> String {
+    match noise.get(..NOISE_SHOWN_LEN) {
+        Some(start) if start.len() < noise.len() => format!("{} and more", quote(start)),
+        _ => quote(noise),
     }
 }
 
@@ -463,6 +473,9 @@ mod tests {
             Err(FrameError::Noise(noise)) => assert_eq!(noise, b"Welcome to web2\n"),
             other => panic!("{other:?}"),
         }
+        let long = FrameError::Noise(vec![0x1b; NOISE_LEN_MAX]).to_string();
+        assert_eq!(long.matches("1b").count(), NOISE_SHOWN_LEN);
+        assert!(long.ends_with("and more"), "{long}");
         assert!(read_magic(&mut MAGIC.as_slice()).is_ok());
         assert!(matches!(read_magic(&mut [].as_slice()), Err(FrameError::Closed)));
     }

@@ -1,5 +1,6 @@
 //! Deletes that are held back until somebody approves them.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::Change;
@@ -13,11 +14,16 @@ pub struct Held {
 
 impl Held {
     /// Holds back what a comparison of a subtree has found; it knows better than what was held there before.
-    pub fn hold(&self, top: &RelPath, reason: String, mut deletes: Vec<Change>) {
+    /// `false` if the same deletes were held for the same reason.
+    pub fn hold(&self, top: &RelPath, reason: String, mut deletes: Vec<Change>) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = inner.take().map(|(_, held)| held).unwrap_or_default();
+        let (known, before) = inner.take().unwrap_or_default();
+        let paths = |all: &[Change]| all.iter().map(|held| held.kind.path().clone()).collect::<BTreeSet<_>>();
+        let held = paths(&before);
         deletes.extend(before.into_iter().filter(|held| !held.kind.path().is_within(top)));
+        let is_new = known != reason || held != paths(&deletes);
         *inner = Some((reason, deletes));
+        is_new
     }
 
     /// Adds to what is held.
@@ -63,10 +69,11 @@ mod tests {
         };
         let held = Held::default();
         held.hold_more("a burst".into(), vec![delete("a/b"), delete("c/d")]);
-        held.hold(&path("a"), "a pass".into(), vec![delete("a/e")]);
+        assert!(held.hold(&path("a"), "a pass".into(), vec![delete("a/e")]));
+        assert!(!held.hold(&path("a"), "a pass".into(), vec![delete("a/e")]), "the same again");
         assert_eq!(held.summary(), Some((2, "a pass".into())));
         assert!(held.reason_for(&path("c/d")).is_some() && held.reason_for(&path("a/b")).is_none());
-        held.hold(&RelPath::root(), "all".into(), vec![delete("x")]);
+        assert!(held.hold(&RelPath::root(), "all".into(), vec![delete("x")]));
         assert_eq!(held.take().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// Lines that are kept.
 const LINES_MAX: usize = 20;
 /// Longest line in bytes; the rest of a longer one is dropped.
-const LINE_LEN_MAX: usize = 400;
+const LINE_LEN_MAX: usize = 200;
 
 /// The last lines of a stream, control characters escaped.
 #[derive(Debug, Default)]

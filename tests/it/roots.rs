@@ -70,6 +70,28 @@ fn what_leaves_the_tree_with_its_directory_is_judged_as_a_part_of_the_whole_tree
     mirror.terminate();
 }
 
+/// A file cannot come to a name under which the target has a full directory, as long as the deletes in it are held.
+#[test]
+fn what_held_deletes_were_in_the_way_of_arrives_after_approve() {
+    let stand = Stand::new();
+    fs::create_dir(stand.source().join("big")).unwrap();
+    (0..150).for_each(|at| fs::write(stand.source().join("big").join(at.to_string()), "content").unwrap());
+    let mirror = stand.guarded_mirror(&["standby"], &["--reconcile-interval=never"]);
+    fs::rename(stand.source().join("big"), stand.path("big")).unwrap();
+    fs::write(stand.source().join("big"), "now a file").unwrap();
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the file is a problem", || {
+        mirror.stderr().iter().any(|line| line.contains("\"big\"") && line.contains("ENOTEMPTY"))
+    });
+    assert!(stand.target("standby").join("big/7").exists());
+    let control = format!("--control={}", stand.control().display());
+    let waited = stand.environment.run(["wait", "--timeout=1ms", &control]);
+    assert_ne!(waited.code(), 0);
+    stand.environment.run(["approve", &control]).succeeded();
+    assert_settles(&stand, "standby", "after approve", &mirror);
+    mirror.terminate();
+}
+
 #[test]
 fn a_source_that_is_a_link_which_a_deployment_switches_is_followed() {
     let stand = Stand::new();

@@ -1,5 +1,6 @@
 //! What the target has and the source lacks.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -85,8 +86,7 @@ impl Pass {
         match verdict {
             Verdict::Go => {}
             Verdict::Hold(reason) => {
-                self.hold(deletes, reason.to_string());
-                return Ok(());
+                self.hold_rest(std::mem::take(&mut deletes), reason.to_string());
             }
             Verdict::Unknown => {
                 let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
@@ -95,8 +95,7 @@ impl Pass {
             Verdict::Part(most, reason) => {
                 deletes = in_rsyncs_order(deletes, is_of_dir);
                 let rest = deletes.split_off(most.min(deletes.len()));
-                self.leave_in_the_way(|path| rest.iter().any(|stays| stays.kind.path().is_within(path)));
-                self.hold(rest, reason.to_string());
+                self.hold_rest(rest, reason.to_string());
             }
         }
         if !deletes.is_empty() {
@@ -112,7 +111,7 @@ impl Pass {
             }
             let options = &self.shared.options;
             let keeps = options.live && !options.dry_run;
-            if self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
+            if self.summary.held == 0 && self.shared.strange.swap(false, Ordering::AcqRel) && keeps {
                 self.send(&ToReceiver::Adopt)?;
             }
         }
@@ -122,11 +121,18 @@ impl Pass {
         Ok(())
     }
 
-    fn hold(&mut self, deletes: Vec<Change>, reason: String) {
+    /// Holds deletes, and gives up what they are in the way of.
+    fn hold_rest(&mut self, deletes: Vec<Change>, reason: String) {
+        let full: BTreeSet<RelPath> = deletes
+            .iter()
+            .flat_map(|held| std::iter::successors(Some(held.kind.path().clone()), RelPath::parent))
+            .collect();
+        self.leave_in_the_way(|path| full.contains(path));
         let count = deletes.len() as u64;
         self.summary.held = count;
-        self.shared.held.hold(&self.top, reason.clone(), deletes);
-        self.shared.notice(&Notice::Held { count, reason });
+        if self.shared.held.hold(&self.top, reason.clone(), deletes) {
+            self.shared.notice(&Notice::Held { count, reason });
+        }
     }
 
     /// Gives up what is to take the place of directories that are not emptied.
