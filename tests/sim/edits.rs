@@ -5,7 +5,7 @@ use std::time::Instant;
 use speil::batch::{ChangeKind, Identity, Scope};
 use speil::debounce::Item;
 use speil::event::{Event, EventKind, RescanReason};
-use speil::reconcile::{Verdict, judge};
+use speil::reconcile::{Count, Facts, Verdict, judge};
 use speil::sender::ledger::{Told, What};
 use speil::tree::RelPath;
 
@@ -232,7 +232,9 @@ impl World {
         let guard =
             speil::config::Guard { max_delete: speil::config::MaxDelete::Count(1), ..Default::default() };
         let empties = self.source.is_empty(ROOT);
-        judge(&guard, deletes, 10, 10, empties) != Verdict::Go
+        let tree = Count::exactly(10, 10);
+        let facts = Facts { deletes, tree, empties_root: empties, doubt: None, in_part: false };
+        judge(&guard, &facts) != Verdict::Go
     }
 }
 
