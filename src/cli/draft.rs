@@ -156,14 +156,19 @@ impl Draft {
         rsync_rsh: Option<&OsStr>,
     ) -> Result<Transfer, CliError> {
         self.set_source(source)?;
+        let link = self.settle_link(source);
         self.settle_recursion()?;
         // With --files-from the paths count from the source itself, slash or not.
-        let carried = if self.lists.files_from.is_some() { None } else { carried_name(source) };
-        self.set_targets(targets, carried)?;
+        let carried = carried_name(source).filter(|_| self.lists.files_from.is_none() && !link);
+        self.set_targets(targets, carried, link)?;
         self.read_lists(carried)?;
         self.settle_guard()?;
         self.settle_shell(rsync_rsh)?;
-        let notes = self.settle_agent()?;
+        let mut notes = self.settle_agent()?;
+        if link && !self.output.quiet && Path::new(source).is_dir() {
+            let source = quote(source.as_bytes());
+            notes.push(format!("SOURCE {source} is a symlink and is sent as one; with a slash at its end its directory is sent"));
+        }
         self.sync.partial = self.partial;
         Ok(Transfer {
             sync: self.sync,
@@ -192,15 +197,40 @@ impl Draft {
         Ok(())
     }
 
-    fn settle_recursion(&mut self) -> Result<(), CliError> {
-        // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
-        let implied = self.asked.archive && (self.live || self.lists.files_from.is_none());
-        let recursive = self.asked.recursive.unwrap_or(implied);
-        self.sync.selection.recursive = recursive;
-        if recursive || self.lists.files_from.is_some() { Ok(()) } else { Err(CliError::NotRecursive) }
+    /// Has a source that is a symlink sent as one, as rsync does: as the only path of its directory. A live
+    /// mirror follows it, as lsyncd does. Returns whether it is one.
+    fn settle_link(&mut self, source: &OsStr) -> bool {
+        let Some(name) = carried_name(source).filter(|_| !self.live && self.lists.files_from.is_none())
+        else {
+            return false;
+        };
+        if !Path::new(source).is_symlink() {
+            return false;
+        }
+        let above = Path::new(source).parent().filter(|above| !above.as_os_str().is_empty());
+        self.sync.source = above.unwrap_or(Path::new(".")).to_owned();
+        self.sync.selection.files_from = Some(vec![name.to_vec()]);
+        // Nothing is below a link, so nothing is deleted for it.
+        (self.asked.recursive, self.sync.delete) = (Some(false), DeleteMode::Never);
+        true
     }
 
-    fn set_targets(&mut self, targets: &[&OsStr], carried: Option<&[u8]>) -> Result<(), CliError> {
+    fn settle_recursion(&mut self) -> Result<(), CliError> {
+        // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
+        let implied = self.asked.archive
+            && (self.live || self.sync.selection.files_from.is_none() && self.lists.files_from.is_none());
+        let recursive = self.asked.recursive.unwrap_or(implied);
+        self.sync.selection.recursive = recursive;
+        let listed = self.lists.files_from.is_some() || self.sync.selection.files_from.is_some();
+        if recursive || listed { Ok(()) } else { Err(CliError::NotRecursive) }
+    }
+
+    fn set_targets(
+        &mut self,
+        targets: &[&OsStr],
+        carried: Option<&[u8]>,
+        link: bool,
+    ) -> Result<(), CliError> {
         if let (false, [_, _, ..]) = (self.live, targets)
             && let Some(local) = targets.iter().find(|target| !is_remote(target.as_bytes()))
         {
@@ -210,6 +240,12 @@ impl Draft {
             let mut target = parse_target(text.as_bytes())?;
             if let Some(name) = carried {
                 descend(&mut target, name);
+                // A live mirror makes no more than its root: what is missing above it may be a volume.
+                target.makes = if self.live { 1 } else { 2 };
+            }
+            // rsync gives the link itself the name of a target that is missing and has no slash at its end.
+            if link && !text.as_bytes().ends_with(b"/") {
+                target.makes = 0;
             }
             self.sync.targets.push(target);
         }

@@ -278,6 +278,8 @@ pub struct Target {
     pub path: Vec<u8>,
     /// What logs, status and commands call it, unique within its sync.
     pub name: String,
+    /// How many directories at the end of `path` are made where they are missing: 0 to 2.
+    pub makes: u8,
 }
 
 impl std::fmt::Display for Target {
@@ -327,6 +329,13 @@ pub struct Selection {
     pub chown: Option<String>,
     /// Write holes for runs of zeros (`-S`); holes of the source are kept in any case.
     pub sparse: bool,
+}
+
+impl Selection {
+    /// Whether one path alone takes part, without anything below it.
+    pub fn is_one_path(&self) -> bool {
+        !self.recursive && self.files_from.as_ref().is_some_and(|paths| paths.len() == 1)
+    }
 }
 
 impl Default for Selection {

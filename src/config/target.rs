@@ -103,7 +103,7 @@ pub fn is_remote(spec: &[u8]) -> bool {
 }
 
 fn named(host: Option<String>, path: Vec<u8>) -> Target {
-    let mut target = Target { host, path, name: String::new() };
+    let mut target = Target { host, path, name: String::new(), makes: 1 };
     target.name = label(&target, 0);
     target
 }

@@ -6,7 +6,6 @@ use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
 use super::place::{Place, lineage_or_none, text_or_none};
-use super::volume::{Lost, Volume, told_or_none};
 use crate::config::Durability;
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -64,10 +63,15 @@ pub struct Hello {
     /// Where the session comes from. Since [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
     #[serde(deserialize_with = "origin_or_none")]
     pub origin: Origin,
-    /// The filesystem of the target's directory in the session before. Since
-    /// [`VERSION_AGREED`](super::VERSION_AGREED).
-    #[serde(deserialize_with = "told_or_none")]
-    pub before: Option<Volume>,
+    /// How many directories at the end of `root` are made where they are missing. A sender that does not say
+    /// means 1, the root itself.
+    #[serde(deserialize_with = "makes_or_one")]
+    pub makes: u8,
+}
+
+/// Reads what may be missing at the end of a hello.
+fn makes_or_one<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+    Ok(u8::deserialize(from).unwrap_or(1))
 }
 
 /// The receiver's limits, which the sender keeps to.
@@ -129,9 +133,6 @@ pub struct ReplyHello {
     /// [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
     #[serde(deserialize_with = "text_or_none")]
     pub sent_away: String,
-    /// The filesystem of the root. An older agent does not say.
-    #[serde(deserialize_with = "told_or_none")]
-    pub volume: Option<Volume>,
 }
 
 /// Why the receiver refuses a session.
@@ -174,11 +175,22 @@ pub enum Refusal {
         /// The trees of the circle, from this root on.
         trees: Vec<String>,
     },
-    /// The root's path leads elsewhere than before. Since [`VERSION_AGREED`](super::VERSION_AGREED).
-    Lost {
-        /// The path as the receiver took it.
-        path: String,
-        /// Where it leads.
-        how: Lost,
-    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_that_does_not_say_what_is_made_means_the_root() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Hello {
+            number: u8,
+            #[serde(deserialize_with = "makes_or_one")]
+            makes: u8,
+        }
+        let read = |bytes: &[u8]| postcard::from_bytes::<Hello>(bytes).unwrap();
+        assert_eq!(read(&[7, 2]), Hello { number: 7, makes: 2 });
+        assert_eq!(read(&[7]), Hello { number: 7, makes: 1 });
+    }
 }

@@ -52,8 +52,7 @@ impl ToReceiver<'_> {
             | Self::Widen { .. }
             | Self::Join { .. }
             | Self::Bundled
-            | Self::Upstream(_)
-            | Self::Agreed { .. } => [None, None],
+            | Self::Upstream(_) => [None, None],
         }
     }
 }

@@ -14,12 +14,11 @@ use rustix::io::Errno;
 
 use super::Options;
 use super::confine::confine;
-use super::foreign::Foreign;
-use super::ground::{Ground, may_enter, volume};
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::rivals::sends_away;
 use super::state::{Memory, State};
+use super::strangers::Strangers;
 use super::trash::Trash;
 use crate::disk::{Root, names, read_entry, set_times, umask};
 use crate::error::errno_of;
@@ -42,9 +41,8 @@ const DANGEROUS: [&str; 12] =
 /// An accepted session.
 pub(super) struct Session {
     pub root: Arc<Root>,
-    pub ground: Arc<Ground>,
     pub state: Option<Arc<State>>,
-    pub foreign: Option<Foreign>,
+    pub strangers: Option<Strangers>,
     pub trash: Option<Trash>,
     pub memory: Memory,
     pub filter: Filter,
@@ -76,9 +74,30 @@ impl Drop for StandIn {
     }
 }
 
-/// Whether a directory could be made under this path.
-fn parent_stands(path: &Path) -> bool {
-    path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
+/// Returns the directory that is to hold `path`.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a directory could be made under this path, with `makes` of its last components.
+fn could_be_made(path: &Path, makes: u8) -> bool {
+    makes > 0
+        && (above(path).is_dir() || (makes > 1 && is_missing(above(path)) && above(above(path)).is_dir()))
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Makes a directory, with the one that is to hold it if `makes` is over 1.
+fn make(path: &Path, makes: u8) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if makes > 1 && error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir(above(path))?;
+            std::fs::create_dir(path)
+        }
+        done => done,
+    }
 }
 
 /// A root as it was found.
@@ -92,17 +111,14 @@ enum Found {
 }
 
 /// Makes a root that is not there yet, or for a dry run what stands for it.
-fn provide(path: &Path, hello: &Hello) -> io::Result<Found> {
-    let missing = || {
-        path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-            && parent_stands(path)
-    };
+fn provide(path: &Path, hello: &Hello, makes: u8) -> io::Result<Found> {
+    let missing = || is_missing(path) && could_be_made(path, makes);
     match hello.terms.errand {
         Errand::Rehearsal if missing() => return StandIn::new().map(Found::Missing),
-        Errand::Mirror if !hello.dry_run => {}
+        Errand::Mirror if !hello.dry_run && makes > 0 => {}
         _ => return Ok(Found::There),
     }
-    match std::fs::create_dir(path) {
+    match make(path, makes) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found::There),
         Err(error) => Err(error),
         Ok(()) => Ok(Found::Made),
@@ -123,10 +139,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     if !hello.dry_run {
         refuse_inside(&path, &hello.source)?;
     }
-    if let Some(before) = hello.before.as_ref().filter(|_| !hello.dry_run) {
-        may_enter(&path, before, &hex(&hello.mirror))?;
-    }
-    let found = provide(&path, hello).map_err(fail)?;
+    // The administrator's own root is no longer path than he wrote.
+    let makes = if options.root.is_some() { 1 } else { hello.makes };
+    let found = provide(&path, hello, makes).map_err(fail)?;
     let fresh = !matches!(found, Found::There);
     let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
@@ -135,9 +150,6 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
     refuse_back(&place, hello)?;
-    let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
-    let version = VERSION.min(hello.version);
-    let ground = Arc::new(Ground::new(&root, path, (closes, version)));
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while it can be: the kernel has no other account of it.
     umask();
@@ -152,7 +164,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         (false, false) => Identified::Stranger,
     };
     let state = state.map(Arc::new);
-    let foreign = state.as_ref().map(|_| Foreign::new(&root)).transpose().map_err(fail)?;
+    // Before anything here is changed: what changed since the last session was not the agent.
+    let strangers = state.clone().map(|state| Strangers::new(&root, state));
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let last_batch = memory.last_batch.1;
@@ -169,7 +182,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
     }
     let reply = ReplyHello {
-        version,
+        version: VERSION.min(hello.version),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         profile: profile.mask,
         lacks: profile.lacks,
@@ -180,14 +193,13 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
         mounts: memory.mounts.clone(),
-        kept: foreign.as_ref().map_or(0, Foreign::kept),
+        kept: strangers.as_ref().map_or(0, Strangers::kept),
         free_bytes: policy.leaves(free_bytes(&root).unwrap_or(0)),
         confinement,
         lineage: place.lineage,
         sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
-        volume: volume(&root).ok(),
     };
-    Ok(Session { root, ground, state, foreign, trash, memory, filter, policy, tag, reply, stand_in, fresh })
+    Ok(Session { root, state, strangers, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }
 
 /// A root that this session holds alone.
@@ -257,7 +269,7 @@ fn holder_of(hello: &Hello) -> Holder {
     }
 }
 
-pub(super) fn shown(path: &Path) -> String {
+fn shown(path: &Path) -> String {
     quote(path.as_os_str().as_bytes()).trim_matches('"').to_owned()
 }
 
@@ -270,7 +282,7 @@ fn is_dangerous(path: &Path) -> bool {
     DANGEROUS.iter().any(|bad| real == Path::new(bad))
 }
 
-pub(super) fn holds_nothing(root: &Root) -> io::Result<bool> {
+fn holds_nothing(root: &Root) -> io::Result<bool> {
     Ok(names(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
 }
 
@@ -332,7 +344,7 @@ fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
     if path.exists() {
         return Ok(());
     }
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let above = if is_missing(above(path)) { above(above(path)) } else { above(path) };
     match place(above) {
         Ok(above)
             if above.boot_id == source.boot_id

@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::ending::ended_soon;
 use super::error::SessionError;
-use super::hello::{hello, place_of};
+use super::hello::{hello, stated_place};
 use super::mailbox::Mailbox;
 use super::origin::{origin, start, upstream};
 use super::outbox::Outbox;
@@ -81,8 +81,7 @@ impl Session {
         let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
         let chown =
             chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?.unwrap_or_default();
-        let mut hello = hello(options, place_of(&around.source)?);
-        hello.before = around.known.volume();
+        let hello = hello(options, stated_place(options, &around.source)?);
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -128,9 +127,6 @@ impl Session {
             (control, missing) = widen(transport, first, &options.target.path, (sync.connections, limit))?;
         }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown));
-        if let Some(volume) = reply.volume.as_ref().filter(|_| options.live) {
-            around.known.is_on(volume);
-        }
         let _ = handover.send(Handover::Session(Arc::clone(&shared)));
         let unknown = shared.view.unknown_owners()?;
         if !unknown.is_empty() {

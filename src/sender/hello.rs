@@ -36,8 +36,20 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
             partial: sync.partial,
         },
         origin: origin(options),
-        before: None,
+        makes: options.target.makes,
     }
+}
+
+/// Returns where the source stands, so that the receiver can refuse equal and nested trees. One path alone is no tree:
+/// its target may be beside it, and so it stands nowhere.
+///
+/// # Errors
+/// As [`place_of`].
+pub(super) fn stated_place(options: &SessionOptions, source: &Source) -> Result<Place, SessionError> {
+    if options.sync.selection.is_one_path() {
+        return Ok(Place { boot_id: String::new(), lineage: Vec::new() });
+    }
+    place_of(source)
 }
 
 /// Returns where a source stands on this host.

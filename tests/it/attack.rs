@@ -3,7 +3,7 @@
 //! `SPEIL_ATTACK_SECONDS` says how long the race of symlinks lasts; one second without it.
 
 mod agent;
-pub mod client;
+mod client;
 
 use std::fs;
 use std::os::fd::AsFd;

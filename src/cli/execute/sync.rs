@@ -9,7 +9,8 @@ use crate::cli::printer::Printer;
 use crate::cli::summary::{Record, Summary, TargetSummary};
 use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
 use crate::monitor::Monitor;
-use crate::sender::Mailbox;
+use crate::protocol::Refusal;
+use crate::sender::{Mailbox, SessionError};
 use crate::tree::Kind;
 
 /// The queues of a pass under way, to be closed when it is to stop.
@@ -111,7 +112,7 @@ fn stop_on_signals(queues: Queues) -> Arc<std::sync::atomic::AtomicBool> {
 
 /// Prints the end of one target and returns its exit code.
 fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit {
-    let exit = exit_of_target(target);
+    let exit = exit_of_target(transfer, target);
     let summary = summary(transfer, printer, target);
     let output = &transfer.output;
     printer.log_end(&format!(
@@ -144,10 +145,11 @@ fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit
 }
 
 /// Says what went wrong with a target and returns its exit code.
-fn exit_of_target(target: &TargetReport) -> Exit {
+fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
     let mut exit = Exit::Success;
     if let Some(error) = &target.error {
-        complain_text(&format!("{}: {error}", target.name), daemon::hint(error).as_deref());
+        let hint = unmade(transfer, target, error).or_else(|| daemon::hint(error));
+        complain_text(&format!("{}: {error}", target.name), hint.as_deref());
         exit = exit.and(exit_of(error));
     }
     for path in &target.vanished {
@@ -158,6 +160,15 @@ fn exit_of_target(target: &TargetReport) -> Exit {
         exit = exit.and(Exit::Partial);
     }
     if target.held.is_some() { exit.and(Exit::Held) } else { exit }
+}
+
+/// Returns what to do about a directory that is missing and was not to be made.
+fn unmade(transfer: &Transfer, target: &TargetReport, error: &SessionError) -> Option<String> {
+    let missing = matches!(error, SessionError::Refused(Refusal::Root { errno: libc::ENOENT, .. }));
+    let asked = transfer.sync.targets.iter().find(|asked| asked.name == target.name)?;
+    (missing && asked.makes == 0).then(|| {
+        "SOURCE is a symlink: with a slash at its end TARGET is made a directory, and the link is put into it".to_owned()
+    })
 }
 
 fn summary(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Summary {

@@ -59,7 +59,6 @@ pub fn agent(root: &Path, options: &[&str]) -> Child {
 
 pub fn hello() -> Hello {
     Hello {
-        before: None,
         version: VERSION,
         version_min: VERSION_MIN,
         program: "attacker".to_owned(),
@@ -78,6 +77,7 @@ pub fn hello() -> Hello {
         idle_limit_ms: 60_000,
         terms: Terms::default(),
         origin: Origin::default(),
+        makes: 1,
     }
 }
 
