@@ -57,8 +57,9 @@ fn enforce(shared: &Shared, control: &dyn Control, is_over: &dyn Fn() -> bool) {
         let now = Instant::now();
         let out = shared.mailbox.pending().out;
         let heard = shared.inbox().heard;
-        // It owes an answer since the later of both.
-        let owes = out.since.debt.map(|sent| heard.map_or(sent, |heard| heard.max(sent)));
+        // It owes an answer since the later of both. A pass without a change under way owes none.
+        let sent = out.since.debt.filter(|_| out.changes > 0);
+        let owes = sent.map(|sent| heard.map_or(sent, |heard| heard.max(sent)));
         let answers = owes.is_some_and(|since| now.saturating_duration_since(since) < SILENT);
         if now.duration_since(began) >= if answers { LONGEST } else { SHORTEST } {
             if out.changes > 0 {

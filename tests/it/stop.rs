@@ -104,20 +104,26 @@ fn a_target_that_takes_nothing_in_is_left_and_what_it_owes_is_told() {
     let setup = Setup::new();
     let source = format!("{}/", setup.text("s"));
     let control = format!("--control={}", setup.text("control"));
-    let daemon = setup.env.spawn(["mirror", &control, TIMEOUT, &source, &setup.text("t")]);
-    daemon.wait_for_line(": live");
-    let agents = process::descendants(daemon.pid());
-    assert_eq!(agents.len(), 1);
-    agents.iter().for_each(|agent| process::send(agent.pid, Signal::STOP));
-    fs::write(setup.path("s/large"), vec![7; 64 << 20]).unwrap();
-    eventually("it is on its way", || {
-        let status = setup.env.run(["status", "--json", &control]).succeeded().stdout;
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        status["syncs"][0]["targets"][0]["in_flight"].as_u64() > Some(0)
-    });
-    let ended = daemon.terminate();
-    assert!(ended.code() == 0 && ended.stderr.contains("stopped without an answer to 1 change"), "{ended:?}");
-    eventually("the agent is ended", || agents.iter().all(|agent| !process::is_running(agent.pid)));
+    for owes in [false, true] {
+        let daemon = setup.env.spawn(["mirror", &control, TIMEOUT, &source, &setup.text("t")]);
+        daemon.wait_for_line(": live");
+        let agents = process::descendants(daemon.pid());
+        assert_eq!(agents.len(), 1);
+        agents.iter().for_each(|agent| process::send(agent.pid, Signal::STOP));
+        if owes {
+            fs::write(setup.path("s/large"), vec![7; 64 << 20]).unwrap();
+            eventually("it is on its way", || {
+                let status = setup.env.run(["status", "--json", &control]).succeeded().stdout;
+                let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+                status["syncs"][0]["targets"][0]["in_flight"].as_u64() > Some(0)
+            });
+        }
+        let ended = daemon.terminate();
+        let waited = ended.stdout.contains("stopping: waiting up to 10 s");
+        let told = ended.stderr.contains("stopped without an answer to 1 change");
+        assert_eq!((ended.code(), waited, told), (0, owes, owes), "{ended:?}");
+        eventually("the agent is ended", || agents.iter().all(|agent| !process::is_running(agent.pid)));
+    }
 }
 
 #[test]
