@@ -9,14 +9,24 @@ use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
 use super::report::{report, seconds};
 use super::slot::{Running, stop_all};
+use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
+use crate::sender::{Mailbox, SessionError};
 use crate::status::{Answer, Happening, Report, Request, Series};
+
+/// A sync that is being started, which may take long, and whether any is to be.
+#[derive(Default)]
+struct Starting {
+    mailboxes: Vec<Arc<Mailbox>>,
+    stopped: bool,
+}
 
 /// The running syncs, and what is remembered of them.
 pub(super) struct Hub {
     running: Mutex<Vec<Running>>,
+    starting: Mutex<Starting>,
     history: Mutex<History>,
     activity: Arc<Activity>,
     monitor: Arc<dyn Monitor>,
@@ -29,6 +39,7 @@ impl Hub {
         let activity: Arc<Activity> = Arc::default();
         Self {
             running: Mutex::default(),
+            starting: Mutex::default(),
             history: Mutex::default(),
             monitor: Arc::new(Recorder { activity: Arc::clone(&activity), next: monitor }),
             activity,
@@ -43,6 +54,37 @@ impl Hub {
 
     pub fn running(&self) -> MutexGuard<'_, Vec<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a sync, unless everything is to stop; `None` then.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start`].
+    pub fn start(&self, sync: Sync) -> Option<Result<Pipeline, SessionError>> {
+        if self.starting().stopped {
+            return None;
+        }
+        let begins = |mailboxes: Vec<Arc<Mailbox>>| {
+            let mut starting = self.starting();
+            if starting.stopped {
+                mailboxes.iter().for_each(|mailbox| mailbox.close());
+            }
+            starting.mailboxes = mailboxes;
+        };
+        Some(Pipeline::start_told(sync, &self.monitor, begins))
+    }
+
+    /// Has what is being started connect no more, and starts nothing else.
+    pub fn stop_starting(&self) {
+        let mut starting = self.starting();
+        starting.stopped = true;
+        let mailboxes = std::mem::take(&mut starting.mailboxes);
+        drop(starting);
+        mailboxes.iter().for_each(|mailbox| mailbox.close());
+    }
+
+    fn starting(&self) -> MutexGuard<'_, Starting> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops every sync, all at the same time, and forgets them.

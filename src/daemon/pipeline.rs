@@ -139,6 +139,16 @@ impl Pipeline {
     /// # Errors
     /// [`SessionError`] if the source cannot be opened or watched at all.
     pub fn start(sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<Self, SessionError> {
+        Self::start_told(sync, monitor, drop)
+    }
+
+    /// The same; `begins` is told the mailboxes before anything connects. Who closes them ends the connecting,
+    /// while the watch is still being set up.
+    pub(super) fn start_told(
+        sync: Sync,
+        monitor: &Arc<dyn Monitor>,
+        begins: impl FnOnce(Vec<Arc<Mailbox>>),
+    ) -> Result<Self, SessionError> {
         let locks = keep(&sync)?;
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
@@ -168,6 +178,7 @@ impl Pipeline {
                 link: None,
             })
             .collect();
+        begins(targets.iter().map(|running| Arc::clone(&running.mailbox)).collect());
         let engine = Engine::new(&sync, &source, &targets, Arc::clone(monitor), Arc::clone(&inlet));
         let heard = engine.heard();
         let engine = std::thread::Builder::new()

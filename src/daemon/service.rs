@@ -26,6 +26,9 @@ const REQUEST_LEN_MAX: u64 = 64 * 1024;
 /// A sync whose source cannot be opened is tried again this often.
 const START_RETRY: Duration = Duration::from_secs(10);
 
+/// A stop waits so long for a sync that is being started.
+const START_STOP: Duration = Duration::from_secs(1);
+
 /// Reads the configuration anew, or says why the new one is broken.
 pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send>;
 
@@ -141,6 +144,9 @@ impl Daemon {
                     Err(_) => Err(DaemonError::Runtime(io::Error::other("a thread died"))),
                 },
                 number = signals.next() => if matches!(number, libc::SIGINT | libc::SIGTERM) {
+                    // What connects by now is not left behind; a watch of a large tree is.
+                    self.hub.stop_starting();
+                    let _ = tokio::time::timeout(START_STOP, &mut started).await;
                     return Ok(Some(number));
                 },
             }
@@ -278,7 +284,8 @@ fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonErro
     let monitor = hub.monitor();
     let (count, mut kept) = (syncs.len(), 0);
     for sync in syncs {
-        match Pipeline::start(sync.clone(), &monitor) {
+        let Some(started) = hub.start(sync.clone()) else { break };
+        match started {
             Ok(pipeline) => hub.running().push(Running::Up(pipeline)),
             Err(error) => {
                 kept += usize::from(matches!(error, SessionError::Kept { .. }));
