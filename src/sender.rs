@@ -98,6 +98,9 @@ pub trait Feedback: Send + Sync {
     }
     /// The source has nothing under a path that was to be updated.
     fn gone(&self, _path: &RelPath) {}
+    /// A comparison has found a name on the source and has it sent. Where events tell of every name that
+    /// goes, there is nothing to do.
+    fn found(&self, _path: &RelPath) {}
     /// Everything up to a moment is acknowledged.
     fn acknowledged(&self, _since: Instant) {}
 }

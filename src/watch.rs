@@ -26,6 +26,7 @@ mod poll;
 mod portable;
 mod root;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,35 @@ pub struct Options {
 pub trait Sink: Send + Sync {
     /// Takes events, oldest first.
     fn events(&self, events: Vec<Event>);
+
+    /// Takes what comparisons have found since the last call. A backend without events asks for it before
+    /// a walk: what the walk does not meet any more has gone, and the target has it.
+    fn take_found(&self) -> Found {
+        Found::default()
+    }
+}
+
+/// Names that comparisons of the source with a target have found and sent.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The names.
+    pub names: BTreeSet<RelPath>,
+    /// Whether there were more than are remembered.
+    pub lost: bool,
+}
+
+/// Most names that are remembered between two walks; more become a comparison of everything.
+const FOUND_MAX: usize = 1 << 16;
+
+impl Found {
+    /// Adds a name.
+    pub fn add(&mut self, path: RelPath) {
+        if self.names.len() < FOUND_MAX {
+            self.names.insert(path);
+        } else {
+            self.lost = true;
+        }
+    }
 }
 
 /// Which entries are neither watched nor reported. The flag says whether the path is a directory; what

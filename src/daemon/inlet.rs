@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, TrySendError};
 use crate::event::{Event, RescanReason};
 use crate::sender::{Ages, Feedback};
 use crate::tree::RelPath;
-use crate::watch::Sink;
+use crate::watch::{Found, Sink};
 
 /// What an engine is told.
 pub(super) enum Input {
@@ -62,12 +62,15 @@ pub(super) struct Inlet {
     waiting: AtomicUsize,
     /// Whether nothing tells of a write that leaves the stamp as it was.
     deaf: bool,
+    /// What comparisons have found, for a watch that walks.
+    found: Mutex<Found>,
 }
 
 impl Inlet {
     /// `deaf`: the source is watched by looking at stamps.
     pub fn new(input: Sender<Input>, deaf: bool) -> Self {
-        Self { input, owed: Mutex::default(), moves: AtomicU64::new(0), waiting: AtomicUsize::new(0), deaf }
+        let (moves, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { input, owed: Mutex::default(), moves, waiting, deaf, found: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
@@ -135,9 +138,19 @@ impl Sink for Inlet {
             }
         }
     }
+
+    fn take_found(&self) -> Found {
+        std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Feedback for Inlet {
+    fn found(&self, path: &RelPath) {
+        if self.deaf {
+            self.found.lock().unwrap_or_else(PoisonError::into_inner).add(path.clone());
+        }
+    }
+
     fn sent(&self, path: &RelPath, took: Duration) {
         // Only what took long holds a path back.
         if took > Duration::from_millis(2) {

@@ -311,6 +311,7 @@ impl Pass {
                 },
                 Difference::Changed { source, target, scope } => {
                     self.expect(source, scope);
+                    self.shared.feedback.found(&path);
                     if scope == Scope::Content && source.nlink > 1 && self.options.mask.hard_links {
                         self.sent_links.insert(path.clone());
                     }
@@ -329,6 +330,7 @@ impl Pass {
                     }
                 }
                 Difference::Retyped { source, target } => {
+                    self.shared.feedback.found(&path);
                     if !self.shared.options.sync.delete.in_passes() {
                         // An empty directory makes way; a full one is a Problem.
                         self.expect(source, Scope::Content);
@@ -368,6 +370,7 @@ impl Pass {
             return Ok(false);
         };
         self.summary.different += 1;
+        self.shared.feedback.found(path);
         let dir = entry.attrs.meta.kind == Kind::Dir;
         let kind = ChangeKind::Rename { from, to: path.clone(), dir };
         self.push(Change { since: self.since, kind })?;
@@ -405,6 +408,7 @@ impl Pass {
             self.sent_links.insert(path.clone());
         }
         self.expect(entry, Scope::Absent);
+        self.shared.feedback.found(path);
         self.update(path.clone(), Scope::Absent, None)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::tree::RelPath;
 
-use super::{Problem, Sink, Skip};
+use super::{Found, Problem, Sink, Skip};
 
 /// Events handed over at once.
 const BATCH: usize = 4096;
@@ -71,6 +71,11 @@ impl Outbox {
         if !self.batch.is_empty() {
             self.sink.events(std::mem::take(&mut self.batch));
         }
+    }
+
+    /// Takes what comparisons have found since the last call.
+    pub(super) fn take_found(&self) -> Found {
+        self.sink.take_found()
     }
 
     pub(super) fn set_watched(&self, count: usize) {

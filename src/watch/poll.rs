@@ -2,7 +2,8 @@
 //!
 //! **Purpose:** remembers (inode, size, mtime, ctime, rights) of each entry and reports what differs.
 //! **Invariants:** a directory that cannot be read keeps its memory, so nothing below it counts as
-//! deleted; a directory on another filesystem than before is a `Rescan`, never a set of deletes.
+//! deleted; a directory on another filesystem than before is a `Rescan`, never a set of deletes;
+//! what a comparison has sent and the next walk does not meet is compared again.
 //! **Not here:** renames. A renamed inode is a Delete and a Create; one that replaces a file is a
 //! CloseWrite of that name. Several changes between two walks are one.
 
@@ -20,7 +21,10 @@ use crate::event::{EventKind, RescanReason};
 use crate::tree::{FileId, RelPath, check_name};
 
 use super::bounds::{LEVEL_MAX, PROBLEMS_MAX};
-use super::{Listen, Problem, Setup, WatchError, dirfd, kernel};
+use super::{Found, Listen, Problem, Setup, WatchError, dirfd, kernel};
+
+/// Most names that have gone and are compared one by one; more become a comparison of everything.
+const GONE_MAX: usize = 64;
 
 /// Number of a remembered directory.
 type DirNo = u32;
@@ -91,6 +95,13 @@ pub(super) struct Poll {
     root: Option<(DirNo, FileId)>,
     root_seen: Option<Seen>,
     denied: BTreeMap<RelPath, Errno>,
+    /// Subtrees to be compared: said after the walk, since a comparison that comes before it finds what the
+    /// walk does not remember.
+    rescans: Vec<(RelPath, RescanReason)>,
+    /// What comparisons have found in directories that could not be read then.
+    unread: Found,
+    /// Whether comparisons have found more than is remembered.
+    lost: bool,
 }
 
 impl Poll {
@@ -106,6 +117,9 @@ impl Poll {
             root: None,
             root_seen: None,
             denied: BTreeMap::new(),
+            rescans: Vec::new(),
+            unread: Found::default(),
+            lost: false,
         };
         let opened = dirfd::open_path(&this.setup.source).and_then(|dir| Ok((dirfd::id_of(&dir)?, dir)));
         let (id, dir) =
@@ -174,6 +188,9 @@ impl Poll {
     fn walk(&mut self, root: OwnedFd, no: DirNo, report: bool) {
         let root = Arc::new(root);
         let denied = std::mem::take(&mut self.denied);
+        // Before the walk: what is found later may be met by it or not.
+        let mut found = self.setup.out.take_found();
+        std::mem::take(&mut self.unread).names.into_iter().for_each(|path| found.add(path));
         let mut stack = vec![Step { no, path: RelPath::root(), parent: None, level: 0, report }];
         while let Some(step) = stack.pop() {
             if self.setup.stopped() {
@@ -194,10 +211,55 @@ impl Poll {
             }
         }
         // What became readable was not compared while it was not.
-        for path in denied.into_keys().filter(|path| !self.denied.contains_key(path)) {
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+        let readable = denied.into_keys().filter(|path| !self.denied.contains_key(path));
+        self.rescans.extend(readable.map(|path| (path, RescanReason::Unwatched)));
+        for (path, reason) in &self.rescans {
+            self.setup.out.rescan(path.clone(), *reason);
         }
+        if report {
+            self.account_for(found);
+        }
+        self.rescans.clear();
         self.tell();
+    }
+
+    /// Has what a comparison has found since the walk before, and this walk has not met, compared again: the
+    /// target has it, and it was never remembered here. No Delete, since it may have been unmounted.
+    fn account_for(&mut self, found: Found) {
+        let lost = std::mem::replace(&mut self.lost, found.lost) && !found.lost;
+        let mut gone: Vec<RelPath> = Vec::new();
+        // What is above comes first.
+        for path in found.names {
+            let compared = self.rescans.iter().map(|(top, _)| top).chain(gone.last());
+            if compared.into_iter().any(|top| path.is_within(top)) || self.remembers(&path) {
+                continue;
+            }
+            if self.denied.keys().any(|top| path.is_within(top)) {
+                self.unread.add(path);
+            } else {
+                gone.push(path);
+            }
+        }
+        if lost || gone.len() > GONE_MAX {
+            gone = vec![RelPath::root()];
+        }
+        gone.into_iter().for_each(|path| self.setup.out.rescan(path, RescanReason::Moved));
+    }
+
+    /// Whether the last walk met a path.
+    fn remembers(&self, path: &RelPath) -> bool {
+        let Some((mut no, _)) = self.root else { return false };
+        let mut names = path.components().peekable();
+        while let Some(name) = names.next() {
+            let Some(dir) = self.dirs.get(&no) else { return false };
+            let at = dir.entries.binary_search_by(|entry| (*entry.name).cmp(name));
+            let Some(entry) = at.ok().and_then(|at| dir.entries.get(at)) else { return false };
+            match entry.dir {
+                Some(next) => no = next,
+                None => return names.peek().is_none(),
+            }
+        }
+        true
     }
 
     /// Compares one directory with its memory.
@@ -216,7 +278,7 @@ impl Poll {
             old.into_iter().filter_map(|entry| entry.dir).for_each(|no| self.forget(no));
             old = Vec::new();
             let reason = if before.dev == id.dev { RescanReason::Arrived } else { RescanReason::Mount };
-            self.setup.out.rescan(step.path.clone(), reason);
+            self.rescans.push((step.path.clone(), reason));
             step.report = false;
         }
         let mut old = old.into_iter().peekable();
@@ -313,13 +375,12 @@ impl Poll {
             }
             return known.dir;
         }
-        let content = (old.ino, old.size, old.mtime) != (seen.ino, seen.size, seen.mtime);
         let changed = old.ctime != seen.ctime;
         if changed || old.rights != seen.rights {
             say(EventKind::Attrib { path: path.clone(), dir });
         }
-        // A writer may have set size and mtime back; only a change of rights explains the ctime.
-        if content || (changed && old.rights == seen.rights) {
+        // A writer may have set size and mtime back, and somebody else the mode after that.
+        if changed || (old.ino, old.size, old.mtime) != (seen.ino, seen.size, seen.mtime) {
             if seen.kind == libc::S_IFREG {
                 say(EventKind::CloseWrite(path.clone()));
             } else {

@@ -88,7 +88,7 @@ fn a_write_marks_the_file_and_its_close_is_an_edge() {
 }
 
 #[test]
-fn a_change_of_rights_is_an_attrib_and_no_edge_of_content() {
+fn a_change_of_rights_is_an_attrib_and_an_edge_of_content_for_polling_alone() {
     each(
         |root| {
             fs::create_dir(root.join("d")).unwrap();
@@ -102,7 +102,12 @@ fn a_change_of_rights_is_an_attrib_and_no_edge_of_content() {
             said.sort_by(|a, b| b.path().cmp(a.path()));
             said.dedup();
             let attrib = |text, dir| EventKind::Attrib { path: path(text), dir };
-            assert_eq!(said, [attrib("d/f", false), attrib("d", true)]);
+            let mut wanted = vec![attrib("d/f", false), attrib("d", true)];
+            if rig.backend == Backend::Poll {
+                // Both move the ctime, and only one of them is seen.
+                wanted.insert(1, EventKind::CloseWrite(path("d/f")));
+            }
+            assert_eq!(said, wanted);
         },
     );
 }

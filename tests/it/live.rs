@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::churn::Churn;
-use crate::support::command::holds_within;
+use crate::support::command::{eventually, holds_within};
 use crate::support::faults::{Mount, is_root};
 use crate::support::process::{holder_of, send};
 use crate::support::rng::Rng;
@@ -119,6 +119,68 @@ fn a_daemon_that_is_killed_and_started_again_converges() {
             // What happens while nobody watches.
             churn.run(50);
         }
+    }
+}
+
+/// What a walk never met, a comparison may have found.
+#[test]
+fn what_a_pass_sends_between_two_walks_is_deleted_if_the_next_walk_does_not_meet_it() {
+    let stand = Stand::new();
+    let kept = stand.source().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    let options = ["--reconcile-interval=never", "--watch=poll", "--poll-interval=3s"];
+    let mirror = stand.mirror(&["standby"], &options);
+    let control = format!("--control={}", stand.control().display());
+    let target = stand.target("standby");
+    // After a walk there is time until the next.
+    std::fs::write(stand.source().join("walk"), "walk").unwrap();
+    eventually("a walk", || target.join("walk").exists());
+    let (dir, file) = (stand.source().join("dir"), kept.join("file"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("below"), "below").unwrap();
+    std::fs::write(&file, "file").unwrap();
+    stand.environment.run(["reconcile", &control]).succeeded();
+    eventually("what the pass found", || {
+        target.join("kept/file").exists() && target.join("dir/below").exists()
+    });
+    std::fs::remove_dir_all(dir).unwrap();
+    std::fs::remove_file(file).unwrap();
+    assert_settles(&stand, "standby", "found by a pass", &mirror);
+    mirror.terminate();
+}
+
+/// The walk sees one change of ctime, whatever was changed.
+#[test]
+fn content_that_changes_unseen_together_with_the_mode_is_read_by_polling() {
+    let stand = Stand::new();
+    let (file, target) = (stand.source().join("file"), stand.target("standby").join("file"));
+    std::fs::write(&file, "first").unwrap();
+    let mirror =
+        stand.mirror(&["standby"], &["--reconcile-interval=never", "--watch=poll", "--poll-interval=1s"]);
+    let times = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let open = File::options().write(true).open(&file).unwrap();
+    (&open).write_all(b"other").unwrap();
+    open.set_modified(times).unwrap();
+    open.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    drop(open);
+    eventually("the content", || std::fs::read(&target).is_ok_and(|content| content == b"other"));
+    mirror.terminate();
+}
+
+/// Rounds, since a walk tells of what came to stay before the next one, and of nothing else.
+#[test]
+fn edits_converge_over_poll_and_notify_without_the_periodic_pass() {
+    for (seed, watch) in seeds().into_iter().flat_map(|seed| [(seed, "poll"), (seed, "notify")]) {
+        let stand = Stand::new();
+        let options = ["--reconcile-interval=never", "--poll-interval=20ms"];
+        let watch = format!("--watch={watch}");
+        let mirror = stand.mirror(&["standby"], &[&options[..], &[&watch]].concat());
+        let mut churn = Churn::new(6000 + seed, &stand.source());
+        for round in 0..10 {
+            churn.run(operations() / 10);
+            assert_settles(&stand, "standby", &format!("{watch}, seed {seed}, round {round}"), &mirror);
+        }
+        mirror.terminate();
     }
 }
 
