@@ -12,6 +12,7 @@ mod repeats;
 mod sink;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -88,6 +89,20 @@ impl Log {
         }
     }
 
+    /// Writes into the file `path` from now on, where the log is a file.
+    pub fn write_to(&self, path: &Path) {
+        let mut inner = self.lock();
+        let done = inner.sink.write_to(path);
+        self.warn(&mut inner, done);
+    }
+
+    fn warn(&self, inner: &mut Inner, done: Result<(), String>) {
+        if let Err(text) = done {
+            let record = Record { level: Some(Level::Warn), event: "warning", text, ..Record::default() };
+            self.write(inner, &record);
+        }
+    }
+
     /// Tells what was counted and is not going on any more. To be called now and then.
     pub fn sweep(&self) {
         let mut inner = self.lock();
@@ -146,10 +161,8 @@ impl Monitor for Log {
 
     fn reopen(&self) {
         let mut inner = self.lock();
-        if let Err(text) = inner.sink.reopen() {
-            let record = Record { level: Some(Level::Warn), event: "warning", text, ..Record::default() };
-            self.write(&mut inner, &record);
-        }
+        let done = inner.sink.reopen();
+        self.warn(&mut inner, done);
     }
 }
 

@@ -121,6 +121,28 @@ fn a_log_file_is_written_instead_of_standard_error() {
 }
 
 #[test]
+fn a_configuration_that_is_read_again_may_name_another_log_file() {
+    let setup = Setup::new();
+    let config = fs::read_to_string(setup.path("speil.lua")).unwrap();
+    let name = |log: &str| {
+        let text = format!("settings {{ logfile = {:?} }}\n{config}", setup.path(log));
+        fs::write(setup.path("speil.lua"), text).unwrap();
+    };
+    let has =
+        |log: &str, words: &str| fs::read_to_string(setup.path(log)).is_ok_and(|log| log.contains(words));
+    name("one");
+    let daemon = setup.start(&[]);
+    eventually("it is live", || has("one", ": live"));
+    name("two");
+    daemon.signal(Signal::HUP);
+    eventually("it goes on there", || has("two", "configuration read again"));
+    name("missing/three");
+    daemon.signal(Signal::HUP);
+    eventually("it stays there, and says so", || has("two", "missing/three\" cannot be opened: "));
+    daemon.terminate();
+}
+
+#[test]
 fn the_log_file_of_a_mirror_is_opened_anew_on_a_hangup() {
     let stand = Stand::new();
     let (log, old) = (stand.path("log"), stand.path("log.1"));

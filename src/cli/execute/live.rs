@@ -135,8 +135,10 @@ pub(super) fn run(run: &Run) -> u8 {
     }
     let sweeping = Arc::clone(&log);
     let tick: Tick = Box::new(move |_| sweeping.sweep());
+    // What the command line says holds for ever.
+    let follows = run.log_file.is_none().then(|| Arc::clone(&log));
     let hooked = Hooked::new(log, loaded.hooks, config.settings.hook_timeout);
-    let reload = reload(&run.configs, Arc::clone(&hooked));
+    let reload = reload(&run.configs, Arc::clone(&hooked), follows);
     let daemon = Daemon::new(&config, hooked, Some(reload), tick).strict(run.strict);
     let code = serve(daemon, config.syncs);
     if let Some(path) = pidfile {
@@ -166,13 +168,16 @@ fn overrule(settings: &mut Settings, run: &Run) {
 }
 
 /// Returns what reads the same files again, wherever the process stands by then. A file that is wrong
-/// anywhere is refused whole: left out now, its sync would stop.
-fn reload(configs: &[PathBuf], hooked: Arc<Hooked>) -> daemon::Reload {
+/// anywhere is refused whole: left out now, its sync would stop. `log` follows the file's `logfile`.
+fn reload(configs: &[PathBuf], hooked: Arc<Hooked>, log: Option<Arc<Log>>) -> daemon::Reload {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let paths: Vec<PathBuf> = configs.iter().map(absolute).collect();
     Box::new(move || {
         let loaded = config::load_all(&paths).map_err(|error| error.to_string())?;
         hooked.replace(loaded.hooks, loaded.config.settings.hook_timeout);
+        if let (Some(log), Some(path)) = (&log, &loaded.config.settings.logfile) {
+            log.write_to(path);
+        }
         Ok(loaded.config)
     })
 }

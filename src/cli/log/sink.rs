@@ -44,9 +44,17 @@ impl Sink {
     /// What to tell about a file that cannot be opened; the old one is written to as before.
     pub(super) fn reopen(&mut self) -> Result<(), String> {
         let Self::File(path, _) = self else { return Ok(()) };
-        match Self::file(path) {
-            Ok(new) => *self = new,
-            Err(error) => return Err(not_reopened(path, &error)),
+        let path = path.clone();
+        self.write_to(&path)
+    }
+
+    /// Writes into the file `path` from now on, where lines go into a file.
+    ///
+    /// # Errors
+    /// As [`Sink::reopen`].
+    pub(super) fn write_to(&mut self, path: &Path) -> Result<(), String> {
+        if let Self::File(..) = self {
+            *self = Self::file(path).map_err(|error| not_reopened(path, &error))?;
         }
         Ok(())
     }
@@ -91,13 +99,10 @@ impl Sink {
     }
 }
 
-/// Says that a log file could not be opened anew.
+/// Says that a log file could not be opened while another is open.
 pub(in crate::cli) fn not_reopened(path: &Path, error: &io::Error) -> String {
     let path = crate::tree::quote(path.as_os_str().as_bytes());
-    format!(
-        "log file {path} cannot be opened anew: {}; the old one is written to",
-        crate::error::io_text(error)
-    )
+    format!("log file {path} cannot be opened: {}; the old one is written to", crate::error::io_text(error))
 }
 
 /// Whether standard error is the journal, as systemd.exec(5) "$JOURNAL_STREAM" says.
