@@ -1,9 +1,9 @@
 //! Deletes that are held back until somebody approves them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::Change;
+use crate::batch::{Change, ChangeKind};
 use crate::tree::RelPath;
 
 /// What is held back for one target.
@@ -35,6 +35,30 @@ impl Held {
         }
     }
 
+    /// Follows a rename: what is held below the old name is held under the new one.
+    pub fn rename(&self, from: &RelPath, to: &RelPath) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for held in inner.iter_mut().flat_map(|(_, deletes)| deletes) {
+            if let ChangeKind::Delete { path, .. } = &mut held.kind
+                && let Some(moved) = path.rebase(from, to)
+            {
+                *path = moved;
+            }
+        }
+    }
+
+    /// Takes those out of some deletes that are held already, with the directories that hold them, and returns
+    /// them with the reason. A comparison of a small subtree must not judge them once more by themselves: one
+    /// directory of a burst that was held is no large burst.
+    pub fn held_already(&self, deletes: &mut Vec<Change>) -> (Vec<Change>, String) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((reason, held)) = inner.as_ref() else { return Default::default() };
+        let with_dirs =
+            |held: &Change| std::iter::successors(Some(held.kind.path().clone()), RelPath::parent);
+        let stays: HashSet<RelPath> = held.iter().flat_map(with_dirs).collect();
+        (deletes.extract_if(.., |change| stays.contains(change.kind.path())).collect(), reason.clone())
+    }
+
     /// Takes everything out: to send it, or to forget it.
     pub fn take(&self) -> Vec<Change> {
         let taken = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -58,7 +82,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{ChangeKind, Identity};
+    use crate::batch::Identity;
 
     #[test]
     fn a_comparison_of_a_subtree_replaces_what_was_held_there_and_nothing_else() {
@@ -75,5 +99,24 @@ mod tests {
         assert!(held.reason_for(&path("c/d")).is_some() && held.reason_for(&path("a/b")).is_none());
         assert!(held.hold(&RelPath::root(), "all".into(), vec![delete("x")]));
         assert_eq!(held.take().len(), 1);
+    }
+
+    #[test]
+    fn what_is_held_moves_with_renames_and_is_not_judged_again_by_itself() {
+        let path = |text: &str| RelPath::try_from(text).unwrap();
+        let delete = |text: &&str| {
+            let kind = ChangeKind::Delete { path: path(text), expected: Identity::Any };
+            Change { since: std::time::Instant::now(), kind }
+        };
+        let shown = |all: &[Change]| all.iter().map(|held| held.kind.path().clone()).collect::<Vec<_>>();
+        let held = Held::default();
+        let mut none = vec![delete(&"d/f")];
+        assert!(held.held_already(&mut none).0.is_empty() && none.len() == 1);
+        held.hold_more("a burst".into(), ["d/x/f", "g"].iter().map(delete).collect());
+        held.rename(&path("d"), &path("e"));
+        let mut found: Vec<Change> = ["e/x/f", "e/x", "e/new", "d/x/f"].iter().map(delete).collect();
+        let (again, reason) = held.held_already(&mut found);
+        assert_eq!((shown(&again), reason.as_str()), (vec![path("e/x/f"), path("e/x")], "a burst"));
+        assert_eq!(shown(&found), [path("e/new"), path("d/x/f")]);
     }
 }

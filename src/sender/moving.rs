@@ -75,6 +75,7 @@ impl Session {
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
         self.shared.status.rename(from, to);
+        self.shared.held.rename(from, to);
         let reads = self.follow_rename(from, to, dir);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),

@@ -70,6 +70,29 @@ fn what_leaves_the_tree_with_its_directory_is_judged_as_a_part_of_the_whole_tree
     mirror.terminate();
 }
 
+/// The comparison of one directory finds eight deletes of a burst that was held, and eight are no large burst.
+#[test]
+fn a_part_of_what_is_held_is_not_deleted_when_its_directory_is_renamed_and_compared() {
+    let stand = Stand::new();
+    for dir in 0..20 {
+        let dir = stand.source().join(format!("d{dir}"));
+        fs::create_dir(&dir).unwrap();
+        (0..8).for_each(|at| fs::write(dir.join(at.to_string()), "content").unwrap());
+    }
+    let mirror = stand.guarded_mirror(&["standby"], &["--reconcile-interval=never"]);
+    for (dir, at) in (0..20).flat_map(|dir| (0..8).map(move |at| (dir, at))) {
+        fs::remove_file(stand.source().join(format!("d{dir}/{at}"))).unwrap();
+    }
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    fs::rename(stand.source().join("d1"), stand.source().join("e1")).unwrap();
+    let control = format!("--control={}", stand.control().display());
+    stand.environment.run(["wait", "--despite-problems", "--timeout=30s", &control]).succeeded();
+    assert_eq!(fs::read_dir(stand.target("standby").join("e1")).unwrap().count(), 8);
+    stand.environment.run(["approve", &control]).succeeded();
+    assert_settles(&stand, "standby", "after approve", &mirror);
+    mirror.terminate();
+}
+
 /// A file cannot come to a name under which the target has a full directory, as long as the deletes in it are held.
 #[test]
 fn what_held_deletes_were_in_the_way_of_arrives_after_approve() {

@@ -79,6 +79,10 @@ impl Pass {
         }
         let staying = std::mem::take(&mut self.staying);
         self.leave_in_the_way(|path| staying.contains(path));
+        let (mut again, before) = match self.top.is_root() {
+            true => Default::default(),
+            false => self.shared.held.held_already(&mut deletes),
+        };
         let verdict = match deletes.len() {
             0 => Verdict::Go,
             count => judge(&self.shared.options.sync.guard, &self.facts(count, target_entries)),
@@ -86,7 +90,8 @@ impl Pass {
         match verdict {
             Verdict::Go => {}
             Verdict::Hold(reason) => {
-                self.hold_rest(std::mem::take(&mut deletes), reason.to_string());
+                let all = std::mem::take(&mut deletes).into_iter().chain(again.drain(..));
+                self.hold_rest(all.collect(), reason.to_string());
             }
             Verdict::Unknown => {
                 let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
@@ -97,6 +102,9 @@ impl Pass {
                 let rest = deletes.split_off(most.min(deletes.len()));
                 self.hold_rest(rest, reason.to_string());
             }
+        }
+        if !again.is_empty() {
+            self.hold_rest(again, before);
         }
         if !deletes.is_empty() {
             self.summary.deletes = deletes.len() as u64;
