@@ -18,10 +18,12 @@ impl World {
     /// Somebody changes something.
     pub fn edit(&mut self) {
         let (one, other) = (self.rng.index(self.paths.len()), self.rng.index(self.paths.len()));
-        let path = self.paths[one].clone();
+        let top = self.options.twins && self.rng.one_in(3);
+        let (path, to) =
+            if top { (self.top(), self.top()) } else { (self.paths[one].clone(), self.paths[other].clone()) };
         let Some((dir, name)) = self.source.place(&path) else { return };
         let found = self.source.lookup(dir, name);
-        let kind = self.rng.below(12);
+        let kind = if top { 7 } else { self.rng.below(12) };
         // Both directories of a rename are locked until both halves are queued: only writes come between.
         if found.is_none() || kind >= 5 {
             self.kernel.pass(true);
@@ -38,7 +40,6 @@ impl World {
                 self.say(|| format!("mkdir {path}"));
             }
             (7..=9, Some(id)) => {
-                let to = self.paths[other].clone();
                 self.rename((&path, dir, name, id), &to);
             }
             (5, Some(id)) => {
@@ -55,6 +56,12 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Returns one of the names in the root, or of those in a directory there.
+    fn top(&mut self) -> RelPath {
+        let at = self.rng.index(4);
+        RelPath::new([&b"a"[..], b"b", b"c", b"a/b"][at]).unwrap_or_default()
     }
 
     fn create(&mut self, path: &RelPath, dir: Id, name: u8) {
@@ -92,9 +99,15 @@ impl World {
         }
     }
 
+    /// Ends the slow writes whose time has come.
+    pub fn finish_writes(&mut self) {
+        while let Some(at) = self.writes.iter().position(|write| write.end <= self.clock) {
+            self.finish_write(at);
+        }
+    }
+
     /// A slow write ends: its last bytes arrive, and the event.
-    pub fn finish_write(&mut self) {
-        let Some(at) = self.writes.iter().position(|write| write.end <= self.clock) else { return };
+    fn finish_write(&mut self, at: usize) {
         let Write { inode, .. } = self.writes.swap_remove(at);
         self.content += 1;
         self.source.inode_mut(inode).content = self.content;

@@ -6,7 +6,7 @@ use crate::options::Mutant;
 use crate::world::World;
 
 /// Histories that once failed.
-const FOUND: &[u64] = &[];
+const FOUND: &[u64] = &[1754, 2365, 5205, 6349, 9840, 10165, 10773, 44709, 49096, 55850, 57387, 64470];
 
 /// What a search has done.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ fn every_history_ends_well() {
 }
 
 /// Rules whose absence a few seconds of search show. The others are looked for as long as `SIM_SECONDS` says.
-const SHOWN_SOON: usize = 12;
+const SHOWN_SOON: usize = 21;
 
 #[test]
 fn every_rule_that_is_left_out_is_missed() {

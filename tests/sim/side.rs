@@ -319,6 +319,10 @@ impl Side {
 
     /// Something is there again: its next delete is another one.
     pub fn supersede(&mut self, path: &RelPath) {
+        if !self.link.is_empty() || self.ledger.has_ordered() {
+            // Where the target has it, nobody knows.
+            return self.held.clear();
+        }
         if let Some(id) = self.target.fs.find(path) {
             self.held.remove(&self.target.fs.inode(id).content);
         }
@@ -344,7 +348,9 @@ impl Side {
                 }
                 if let Operation::Dir(path) | Operation::File { path, .. } = &operation {
                     let path = path.clone();
-                    self.supersede(&path);
+                    if let Some(id) = self.target.fs.find(&path) {
+                        self.held.remove(&self.target.fs.inode(id).content);
+                    }
                 }
                 self.target.apply(op, operation);
             }

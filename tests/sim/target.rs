@@ -71,6 +71,12 @@ impl Target {
         self.waiting.push((op, done.map_or_else(Answer::Refused, |()| Answer::Done)));
     }
 
+    /// Has something there from the beginning.
+    pub fn prepare(&mut self, operation: &Operation) -> Result<(), Why> {
+        perform(&mut self.durable, operation)?;
+        perform(&mut self.fs, operation)
+    }
+
     /// Makes everything durable, then what is stored; returns the answers.
     pub fn commit(&mut self, stored: Option<Stored>) -> Vec<(Op, Answer)> {
         for operation in self.since.drain(..) {

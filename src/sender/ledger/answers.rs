@@ -81,8 +81,9 @@ impl Ledger {
                 self.owe(path, Debt { what, state: State::Guarded { held: false }, ..found });
             }
             (What::Gone { .. }, None) => {}
-            // It is read anyway.
-            (What::Suspect, Some(Debt { what: What::Content | What::Absent, .. })) => {}
+            // It is read anyway. What was sent already need not be here: it may have been sent under the old name of
+            // a rename that was refused.
+            (What::Suspect, Some(Debt { what: What::Content | What::Absent, state: State::Due, .. })) => {}
             // It waits for this comparison.
             (_, Some(Debt { what: What::Content, state: State::Behind, .. })) => {}
             _ => {

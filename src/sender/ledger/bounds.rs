@@ -5,7 +5,7 @@ use crate::tree::RelPath;
 
 impl Ledger {
     /// Where too many names are owed something, most of it becomes one comparison of everything, as old as the
-    /// oldest of it. What stays: what is under way, what the guard holds, names of renames, and subtrees in which
+    /// oldest of it, and whole if contents are owed. What stays: what is under way, what the guard holds, names of renames, and subtrees in which
     /// stamps prove nothing.
     pub(super) fn bound(&mut self) {
         if self.names.len() <= self.options.names_max {
@@ -16,11 +16,14 @@ impl Ledger {
             waits && !matches!(debt.what, What::Subtree { whole: true } | What::Renamed(_))
         };
         let mut joined: Option<Debt> = None;
+        let mut whole = false;
         for node in self.names.all() {
             let Some(debts) = self.names.get_mut(node) else { continue };
             let out: Vec<Debt> = debts.iter().filter(|debt| joins(debt)).copied().collect();
             for debt in out {
                 debts.remove(debt.what.class());
+                // It may be in a directory that was moved here: its change time need not show that.
+                whole |= matches!(debt.what, What::Content | What::Suspect);
                 let sum = joined.get_or_insert(debt);
                 sum.change = sum.change.min(debt.change);
                 sum.since = sum.since.min(debt.since);
@@ -28,7 +31,7 @@ impl Ledger {
             self.tidy(node);
         }
         if let Some(sum) = joined {
-            let compare = Debt { what: What::Subtree { whole: false }, state: State::Due, tries: 0, ..sum };
+            let compare = Debt { what: What::Subtree { whole }, state: State::Due, tries: 0, ..sum };
             self.owe(&RelPath::root(), compare);
         }
     }
