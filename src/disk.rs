@@ -21,7 +21,7 @@ pub use attrs::{
 };
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
-pub use read::{hash_zeros, read_fully, read_range};
+pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_range, read_some};
 pub(crate) use root::id_of;
 pub use root::{Parent, Root, names, place};
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::disk::{Root, names, read_entry};
+use crate::disk::{Root, hash_zeros, hole_end, is_sparse, names, read_entry, read_some};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
@@ -26,6 +26,8 @@ pub const STATE_DIR: &[u8] = b".speil";
 
 /// Bytes read at once for a content hash.
 const READ_LEN: usize = 256 * 1024;
+/// Bytes of a hole after which a content hash asks whether it is to go on.
+const HOLE_STEP: u64 = 256 << 20;
 
 /// Which role's tree is walked: a filter hides entries of a source, and protects those of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +162,7 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
 /// # Errors
 /// What opening and reading it say.
 pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
-    hash_open(&open_file(root, path)?, |_| Ok(()))
+    hash_open(&open_file(root, path)?, |_, _| Ok(()))
 }
 
 /// Returns BLAKE3 of the regular file at `path`, read from the disk at no more than `rate` bytes a second;
@@ -174,8 +176,8 @@ pub fn prove(root: &Root, path: &RelPath, rate: u64, stop: &dyn Fn() -> bool) ->
     // What the cache holds says nothing of what the disk holds.
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
     let began = Instant::now();
-    hash_open(&file, |read| {
-        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(read), Advice::DontNeed);
+    hash_open(&file, |at, read| {
+        let _ = rustix::fs::fadvise(&file, 0, std::num::NonZeroU64::new(at), Advice::DontNeed);
         let due = Duration::from_secs_f64(read as f64 / rate.max(1) as f64);
         std::thread::sleep(due.saturating_sub(began.elapsed()).min(Duration::from_secs(1)));
         if stop() { Err(rustix::io::Errno::CANCELED.into()) } else { Ok(()) }
@@ -242,7 +244,7 @@ fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
 }
 
 fn hash_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
-    hash_open(&open_at(dir, name)?, |_| Ok(()))
+    hash_open(&open_at(dir, name)?, |_, _| Ok(()))
 }
 
 fn open_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
@@ -259,19 +261,29 @@ fn open_file(root: &Root, path: &RelPath) -> io::Result<OwnedFd> {
     }
 }
 
-/// Returns BLAKE3 of an open file; `each` hears how many bytes were read so far, and may end it.
-fn hash_open(file: &OwnedFd, mut each: impl FnMut(u64) -> io::Result<()>) -> io::Result<[u8; 32]> {
+/// Returns BLAKE3 of an open file; `each` hears up to where that is, and how many bytes were read for it,
+/// and may end it. Holes are not read.
+fn hash_open(file: &OwnedFd, mut each: impl FnMut(u64, u64) -> io::Result<()>) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; READ_LEN];
-    let mut read = 0;
+    let (mut at, mut read) = (0, 0);
+    let sparse = is_sparse(file)?;
     loop {
-        let len = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut buffer[..]))?;
+        if let Some(end) = sparse.then(|| hole_end(file, at)).flatten() {
+            while at < end {
+                let step = (end - at).min(HOLE_STEP);
+                hash_zeros(&mut hasher, step);
+                at += step;
+                each(at, read)?;
+            }
+        }
+        let len = read_some(file, &mut buffer, at)?;
         if len == 0 {
             return Ok(*hasher.finalize().as_bytes());
         }
         hasher.update(&buffer[..len]);
-        read += len as u64;
-        each(read)?;
+        (at, read) = (at + len as u64, read + len as u64);
+        each(at, read)?;
     }
 }
 
@@ -474,5 +486,47 @@ mod tests {
         assert!(!is_temporary(b".speil-notes"));
         assert!(is_own(&RelPath::try_from(".speil/state").unwrap()));
         assert!(!is_own(&RelPath::try_from("a/.speil/state").unwrap()));
+    }
+
+    #[test]
+    fn a_content_hash_is_of_what_a_reader_sees_and_reads_no_hole() {
+        use std::os::unix::fs::FileExt;
+        const LEN: u64 = 64 << 20;
+        let at_end = |len: u64| len - 7;
+        for places in [&[][..], &[0], &[30 << 20], &[at_end(LEN)], &[5, 40 << 20, at_end(LEN)]] {
+            let file = tempfile::tempfile_in("/dev/shm").unwrap();
+            file.set_len(LEN).unwrap();
+            let mut content = vec![0; LEN as usize];
+            for place in places {
+                file.write_all_at(b"content", *place).unwrap();
+                content[*place as usize..*place as usize + 7].copy_from_slice(b"content");
+            }
+            let (file, mut most) = (OwnedFd::from(file), 0);
+            let hash = hash_open(&file, |_, read| {
+                most = read;
+                Ok(())
+            });
+            assert_eq!(hash.unwrap(), *blake3::hash(&content).as_bytes(), "{places:?}");
+            assert!(most <= (places.len() * READ_LEN) as u64, "{places:?}: {most} bytes were read");
+        }
+    }
+
+    #[test]
+    fn a_sparse_file_that_grows_while_it_is_hashed_is_hashed_as_far_as_it_is_read() {
+        use std::os::unix::fs::FileExt;
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        file.set_len(1 << 20).unwrap();
+        let (writer, file) = (file.try_clone().unwrap(), OwnedFd::from(file));
+        let mut grown = false;
+        let hash = hash_open(&file, |_, _| {
+            if !std::mem::replace(&mut grown, true) {
+                writer.set_len(2 << 20)?;
+                writer.write_all_at(b"more", (2 << 20) - 4)?;
+            }
+            Ok(())
+        });
+        let mut content = vec![0; 2 << 20];
+        content[(2 << 20) - 4..].copy_from_slice(b"more");
+        assert_eq!(hash.unwrap(), *blake3::hash(&content).as_bytes());
     }
 }

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::io::{pread, retry_on_intr};
+use rustix::fs::{SeekFrom, fstat, seek};
+use rustix::io::{Errno, pread, retry_on_intr};
 
 /// Lets `each` see the bytes from `at` to `end` of an open file, in order, read into `buffer`.
 ///
@@ -41,6 +42,35 @@ pub fn read_fully(file: impl AsFd, data: &mut [u8], offset: u64) -> io::Result<u
         }
     }
     Ok(filled)
+}
+
+/// Reads some bytes from `offset` on; none at the end of the file.
+///
+/// # Errors
+/// What pread(2) says.
+pub fn read_some(file: impl AsFd, data: &mut [u8], offset: u64) -> io::Result<usize> {
+    Ok(retry_on_intr(|| pread(&file, &mut *data, offset))?)
+}
+
+/// Whether an open file takes less room than its size: it has holes, or is compressed.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn is_sparse(file: impl AsFd) -> io::Result<bool> {
+    let stat = fstat(file)?;
+    let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    Ok(allocated < u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+/// Returns where the hole at `offset` of an open file ends; `None` if there is data, nothing at all, or no
+/// telling. Moves the position of the file.
+pub fn hole_end(file: impl AsFd, offset: u64) -> Option<u64> {
+    let end = match seek(&file, SeekFrom::Data(offset)) {
+        Ok(data) => data,
+        Err(Errno::NXIO) => u64::try_from(fstat(&file).ok()?.st_size).ok()?,
+        Err(_) => return None,
+    };
+    (end > offset).then_some(end)
 }
 
 /// Hashes `len` zeros: what a reader sees of a hole.
