@@ -22,6 +22,10 @@ const PASSES_MAX: usize = 8;
 const ORDERS_MAX: usize = 4096;
 /// Entries in one piece of a listing.
 const PIECE_ENTRIES: usize = 2000;
+/// Bytes of names in one piece of what belongs together.
+const PIECE_LEN: usize = 256 << 10;
+/// What a name takes in a message besides its bytes.
+const LINK_LEN: usize = 16;
 /// Unreadable entries that one walk reports.
 const PROBLEMS_MAX: usize = 1000;
 
@@ -241,12 +245,60 @@ impl Pass {
     }
 
     fn links(&self, scan: &scan::Scan) -> Result<(), FrameError> {
-        let mut groups = scan.links.groups();
-        let piece = |groups, last| self.reply.send(&ToSender::Links { pass: self.pass, groups, last });
-        while groups.len() > PIECE_ENTRIES {
-            let rest = groups.split_off(PIECE_ENTRIES);
-            piece(std::mem::replace(&mut groups, rest), false)?;
+        for groups in pieces(scan.links.groups()) {
+            self.reply.send(&ToSender::Links { pass: self.pass, groups, last: false })?;
         }
-        piece(groups, true)
+        self.reply.send(&ToSender::Links { pass: self.pass, groups: Vec::new(), last: true })
+    }
+}
+
+/// Returns groups of names in pieces that fit a message. A group that does not fit one goes on in the next,
+/// behind its first name.
+fn pieces(groups: Vec<Vec<RelPath>>) -> Vec<Vec<Vec<RelPath>>> {
+    let (mut pieces, mut piece, mut len) = (Vec::new(), Vec::new(), 0);
+    for group in groups {
+        let mut part: Vec<RelPath> = Vec::new();
+        for name in group {
+            len += name.as_bytes().len() + LINK_LEN;
+            let first = part.first().cloned();
+            part.push(name);
+            if len >= PIECE_LEN {
+                piece.push(std::mem::take(&mut part));
+                pieces.push(std::mem::take(&mut piece));
+                len = first.as_ref().map_or(0, |first| first.as_bytes().len() + LINK_LEN);
+                part.extend(first);
+            }
+        }
+        // Its first name alone was told with the piece before.
+        if part.len() > 1 {
+            piece.push(part);
+        }
+    }
+    pieces.push(piece);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::FRAME_LEN_MAX;
+
+    #[test]
+    fn a_group_of_more_names_than_fit_a_message_is_told_in_parts_that_share_a_name() {
+        let path = |text: String| RelPath::try_from(text.as_str()).unwrap();
+        let many: Vec<RelPath> = (0..60_000).map(|at| path(format!("{}/{at:06}", "d".repeat(200)))).collect();
+        let few = vec![path("x".to_owned()), path("y".to_owned())];
+        let pieces = pieces(vec![many.clone(), few.clone()]);
+        let len = |piece: &[Vec<RelPath>]| {
+            piece.iter().flatten().map(|name| name.as_bytes().len() + 8).sum::<usize>()
+        };
+        assert!(pieces.iter().all(|piece| len(piece) < FRAME_LEN_MAX), "a piece is no message");
+        let told: Vec<&Vec<RelPath>> = pieces.iter().flatten().collect();
+        let mut joined = many[..1].to_vec();
+        for part in told.iter().filter(|part| part[0] == many[0]) {
+            joined.extend_from_slice(&part[1..]);
+        }
+        assert_eq!(joined, many);
+        assert_eq!(told.last(), Some(&&few));
     }
 }

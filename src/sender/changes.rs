@@ -264,7 +264,7 @@ impl Session {
     fn send_file(&mut self, path: RelPath, entry: Entry, scope: Scope, parcel: Parcel) -> Done {
         let several = entry.nlink > 1 && self.shared.mask.hard_links;
         // A name that is new to its group may stand on the target as a file of its own.
-        let joins = several && self.linked.get(&entry.id).is_none_or(|group| !group.names.contains(&path));
+        let joins = several && !self.shared.links().is_joined(entry.id, &path);
         if scope == Scope::Attributes && !joins {
             self.send_attrs(&path, entry)?;
             self.keep(parcel);

@@ -1,6 +1,6 @@
 //! The end of a session: of a carrier whose peer is done, and what is left to the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::names::Names;
 use crate::batch::{Change, ChangeKind};
 use crate::event::RescanReason;
 use crate::transport::{Control, Ended};
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 /// How long a carrier may take to end once its peer is done.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -52,12 +52,16 @@ pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -
             _ => {}
         }
     }
-    let beside: Vec<_> = left
-        .iter()
-        .flat_map(|(path, since)| names.beside(path).into_iter().map(|name| (name, *since)))
-        .chain(names.unread().into_iter().map(|name| (name, Instant::now())))
-        .collect();
-    beside.into_iter().for_each(|(name, since)| note(&mut left, name, since));
+    // By file: where thousands of names of one are left, each would bring all the others.
+    let mut by_file = HashMap::<FileId, Instant>::new();
+    let at = left.iter().flat_map(|(path, since)| names.files_at(path).map(|id| (id, *since)));
+    for (id, since) in at.chain(names.unread().into_iter().map(|id| (id, Instant::now()))) {
+        let known = by_file.entry(id).or_insert(since);
+        *known = since.min(*known);
+    }
+    for (id, since) in by_file {
+        names.of(id).into_iter().for_each(|name| note(&mut left, name, since));
+    }
     let files = left.into_iter().map(|(path, since)| Change::read(path, since));
     let dirs = dirs.into_iter().map(|(path, since)| {
         let kind = ChangeKind::Rescan { path, reason: RescanReason::Arrived };
@@ -86,7 +90,6 @@ fn follow(left: &mut Left, from: &RelPath, to: &RelPath) {
 mod tests {
     use super::*;
     use crate::batch::Scope;
-    use crate::tree::FileId;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()
@@ -122,5 +125,17 @@ mod tests {
         let left: Vec<String> = left.iter().map(told).collect();
         let files = ["beside", "d", "d/f", "d/late", "e/f", "g", "linked", "other", "unread", "with", "x/f"];
         assert_eq!(left, [&files[..], &["e/", "x/"]].concat());
+    }
+
+    #[test]
+    fn of_thirty_thousand_names_of_one_file_each_is_looked_at_once() {
+        let (since, id) = (Instant::now(), FileId { dev: 1, ino: 1 });
+        let paths: Vec<RelPath> = (0..30_000).map(|at| path(&format!("d/{at}"))).collect();
+        let mut names = Names::default();
+        paths.iter().for_each(|path| names.add(id, path));
+        names.mark(id, &paths[7], true);
+        let left = paths.iter().map(|path| Change::read(path.clone(), since));
+        // If each brought all the others, that would be 900 million.
+        assert_eq!(unfinished(left, &names).len(), paths.len());
     }
 }

@@ -10,7 +10,7 @@ use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
 use super::names::Parted;
 use super::recent::Sent;
-use super::session::{Group, Session};
+use super::session::Session;
 use crate::batch::{Change, ChangeKind, Naming, Scope};
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
@@ -31,15 +31,12 @@ impl Session {
             return Ok(false);
         }
         self.note_link(path, entry);
-        let Some((existing, sent)) =
-            self.linked.get(&entry.id).map(|group| (group.first.clone(), group.sent))
-        else {
-            return Ok(false);
-        };
+        let group = self.shared.links().group(entry.id).map(|(group, first)| (group, first.clone()));
+        let Some((group, existing)) = group else { return Ok(false) };
         let current = match parcel.lane {
             // The reading has seen every event behind the change.
-            Lane::Live => sent.began >= parcel.issued,
-            Lane::Bulk => same_content(&sent, entry),
+            Lane::Live => group.began >= parcel.issued,
+            Lane::Bulk => group.is_of(entry),
         };
         if existing == *path || !current {
             return Ok(false);
@@ -73,16 +70,12 @@ impl Session {
 
     /// Takes in that a file with several names was sent under one of them.
     pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
-        let mut names = self.linked.remove(&entry.id).map(|group| group.names).unwrap_or_default();
-        names.insert(path.clone());
-        self.linked.insert(entry.id, Group { first: path.clone(), sent, names });
+        self.shared.links().sent(entry.id, path, &sent);
         self.relink_others(path, entry)
     }
 
     pub(super) fn send_link(&mut self, path: &RelPath, existing: &RelPath, entry: &Entry) -> Done {
-        if let Some(group) = self.linked.get_mut(&entry.id) {
-            group.names.insert(path.clone());
-        }
+        self.shared.links().join(entry.id, path);
         Counters::add(&self.shared.status.counters.links, 1);
         // Without times the target's file has one of its own.
         let kind = entry.attrs.meta.kind;
@@ -101,8 +94,7 @@ impl Session {
     /// they still are the version before.
     pub(super) fn relink_others(&mut self, path: &RelPath, entry: &Entry) -> Done {
         self.note_link(path, entry);
-        let mut names = self.shared.links().of(entry.id);
-        names.extend(self.linked.get(&entry.id).into_iter().flat_map(|group| group.names.iter().cloned()));
+        let names = self.shared.links().of(entry.id);
         // Where the target may be meant to stay as it is, a comparison decides on each name.
         let spares = self.shared.rules.spare();
         for name in names.iter().filter(|name| *name != path) {
@@ -123,7 +115,7 @@ impl Session {
                 self.keep(Parcel { change, issued: Instant::now(), lane: Lane::Live, counts: false });
             } else {
                 self.shared.links().remove(entry.id, name);
-                self.part_group(entry.id, name);
+                self.links_sought.remove(&entry.id);
             }
         }
         // Names that are gone have stood for others that are not known.
@@ -139,24 +131,16 @@ impl Session {
 
     pub(super) fn rename_links(&mut self, from: &RelPath, to: &RelPath) {
         self.forget_links(to);
-        let moved = self.shared.links().rename(from, to);
-        for (id, old, new) in moved {
-            let Some(group) = self.linked.get_mut(&id) else { continue };
-            if group.names.remove(&old) {
-                group.names.insert(new.clone());
-            }
-            if group.first == old {
-                group.first = new;
-            }
-        }
+        self.shared.links().rename(from, to);
     }
 
     /// Forgets the names at and below a path that was overwritten or removed. What was to be read again
     /// under one of them is read under another.
     pub(super) fn forget_links(&mut self, path: &RelPath) {
         let parted = self.shared.links().part_within(path);
-        for Parted { id, path, unread } in parted {
-            self.part_group(id, &path);
+        for Parted { id, unread, .. } in parted {
+            // The next file of that number may have as many names.
+            self.links_sought.remove(&id);
             if unread {
                 self.read_under_another(id, Scope::Content);
             }
@@ -185,8 +169,9 @@ impl Session {
     }
 
     fn read_elsewhere(&mut self, parted: Vec<Parted>, scope: Option<Scope>) {
-        for Parted { id, path, unread } in parted {
-            self.part_group(id, &path);
+        for Parted { id, unread, .. } in parted {
+            // The next file of that number may have as many names.
+            self.links_sought.remove(&id);
             if let Some(scope) = scope.filter(|_| !unread).or(unread.then_some(Scope::Content)) {
                 self.read_under_another(id, scope);
             }
@@ -205,25 +190,4 @@ impl Session {
             None => self.seek(id),
         }
     }
-
-    /// Takes a name out of a group.
-    fn part_group(&mut self, id: FileId, name: &RelPath) {
-        // The next file of that number may have as many names.
-        self.links_sought.remove(&id);
-        let Some(group) = self.linked.get_mut(&id) else { return };
-        group.names.remove(name);
-        if group.first == *name {
-            match group.names.first() {
-                Some(other) => group.first = other.clone(),
-                None => {
-                    self.linked.remove(&id);
-                }
-            }
-        }
-    }
-}
-
-fn same_content(sent: &Sent, entry: &Entry) -> bool {
-    let now = entry.version();
-    (sent.version.id, sent.version.size, sent.version.mtime) == (now.id, now.size, now.mtime)
 }

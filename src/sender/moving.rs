@@ -71,7 +71,7 @@ impl Session {
         let now = self.shared.source.entry(to, &self.shared.mask).ok().flatten();
         // Of what is there by now the new name may have been sent ahead; what follows it takes that away.
         let ahead = now.as_ref().filter(|entry| entry.nlink > 1 && self.shared.mask.hard_links);
-        let ahead = ahead.is_some_and(|entry| self.shared.links().of(entry.id).contains(to));
+        let ahead = ahead.is_some_and(|entry| self.shared.links().has(entry.id, to));
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
         self.shared.status.rename(from, to);

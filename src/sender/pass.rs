@@ -8,7 +8,7 @@ mod named;
 mod proof;
 mod sought;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -30,7 +30,7 @@ use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, DirEntries, Options, Role, Scan};
-use crate::tree::{Entry, Kind, Mask, RelPath};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
@@ -82,9 +82,9 @@ struct Pass {
     summary: PassSummary,
     /// Contents are compared where sizes and times are equal.
     reads: bool,
-    /// Names of files with several that the target lacks.
-    new_links: HashSet<RelPath>,
-    /// Of those, and of those that it has otherwise, what was handed on with its content.
+    /// How many names the target lacks of files with several.
+    new_links: HashMap<FileId, usize>,
+    /// Names of files with several that were handed on with their content, where rules may spare others.
     sent_links: HashSet<RelPath>,
     /// Names at and below which the target stays as it is.
     spared: HashSet<RelPath>,
@@ -127,7 +127,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         root_unmounted: false,
         summary: PassSummary::default(),
         reads: reason.reads(),
-        new_links: HashSet::new(),
+        new_links: HashMap::new(),
         sent_links: HashSet::new(),
         spared: HashSet::new(),
     };
@@ -404,8 +404,10 @@ impl Pass {
     /// Hands one entry on that the target lacks.
     fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
         if entry.nlink > 1 && entry.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
-            self.new_links.insert(path.clone());
-            self.sent_links.insert(path.clone());
+            *self.new_links.entry(entry.id).or_default() += 1;
+            if self.shared.rules.spare() {
+                self.sent_links.insert(path.clone());
+            }
         }
         self.expect(entry, Scope::Absent);
         self.shared.feedback.found(path);

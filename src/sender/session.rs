@@ -88,16 +88,6 @@ pub struct Outcome {
     pub was_live: bool,
 }
 
-/// A file with several names, as the target has it.
-pub(super) struct Group {
-    /// The name under which it was sent.
-    pub first: RelPath,
-    /// The version that was sent.
-    pub sent: super::recent::Sent,
-    /// The names that were sent or linked.
-    pub names: BTreeSet<RelPath>,
-}
-
 /// One connection to one target.
 pub struct Session {
     pub(super) shared: Arc<Shared>,
@@ -120,8 +110,6 @@ pub struct Session {
     pub(super) uncommitted: bool,
     pub(super) jobs: Jobs,
     pub(super) recent: Recent,
-    /// Files with several names, as far as this session has sent them.
-    pub(super) linked: HashMap<FileId, Group>,
     /// Paths whose next sending is whole: a delta of theirs did not add up.
     pub(super) whole: HashSet<RelPath>,
     /// What a pass removes, with the batch until whose acknowledgement that may fail: something protected,
@@ -212,6 +200,8 @@ impl Session {
             reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
         shared.mailbox.push_first(offered.map(|path| Change::read(path.clone(), since)).collect());
         shared.status.retry_all();
+        // What stands on the target is for this session to find out.
+        shared.links().part_all();
         shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));
         let works = super::stopping::limit(&shared, &control);
         Self {
@@ -232,7 +222,6 @@ impl Session {
             uncommitted: false,
             jobs: Jobs::new(reply.limits.streams),
             recent: Recent::default(),
-            linked: HashMap::new(),
             whole: HashSet::new(),
             final_deletes: HashMap::new(),
             mismatches: BTreeMap::new(),

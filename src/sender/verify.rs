@@ -21,7 +21,7 @@ use crate::protocol::{Errand, Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, Options, Role, Scan};
 use crate::transport::Transport;
-use crate::tree::{Chmod, Chown, Entry, Kind, Mask, RelPath};
+use crate::tree::{Chmod, Chown, Entry, FileId, Kind, LinkDigest, Mask, RelPath};
 
 /// The one pass of such a conversation.
 const PASS: PassId = 1;
@@ -359,7 +359,13 @@ impl Both<'_> {
             match self.talk.hear_at_last()? {
                 Heard::Pass(PassReply::Scanned { .. }) => {}
                 Heard::Pass(PassReply::Links(piece, last)) => {
-                    groups.extend(piece);
+                    for group in piece {
+                        // A group that goes on begins with its first name.
+                        match groups.last_mut().filter(|last| last.first() == group.first()) {
+                            Some(last) => last.extend(group.into_iter().skip(1)),
+                            None => groups.push(group),
+                        }
+                    }
                     if last {
                         break;
                     }
@@ -368,14 +374,12 @@ impl Both<'_> {
             }
         }
         let by_name = |groups: &[Vec<RelPath>]| {
-            let sorted = groups.iter().map(|group| {
-                let mut group = group.clone();
-                group.sort();
-                Arc::new(group)
-            });
-            let named = sorted.flat_map(|group| {
-                let names = Vec::clone(&group);
-                names.into_iter().map(move |name| (name, Arc::clone(&group)))
+            // Compared by a digest: whole, each name would be compared with all of its group.
+            let named = groups.iter().flat_map(|group| {
+                let mut links = LinkDigest::default();
+                group.iter().for_each(|name| links.add(FileId { dev: 0, ino: 0 }, name.clone()));
+                let digest = links.finish();
+                group.iter().map(move |name| (name.clone(), digest))
             });
             named.collect::<HashMap<_, _>>()
         };

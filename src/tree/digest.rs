@@ -4,10 +4,6 @@
 //! (for directories) digest, as far as the [`Mask`] keeps them. It does not contain the
 //! directory's own name, so a renamed directory keeps its digest.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
 use super::{Attrs, Entry, FileId, Kind, Mask, RelPath};
 
 /// A BLAKE3 digest, 32 bytes.
@@ -109,51 +105,52 @@ fn put_attrs(buffer: &mut Vec<u8>, mask: &Mask, attrs: &Attrs) {
 /// The second root digest: which names inside the tree are hard links of one file.
 ///
 /// Groups of one name do not count: links from outside the tree are nobody's business.
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone)]
 pub struct LinkDigest {
-    groups: BTreeMap<FileId, Vec<RelPath>>,
+    /// In one piece: there may be millions.
+    names: Vec<(FileId, RelPath)>,
 }
 
 impl LinkDigest {
     /// Adds a name of a file that has several.
     pub fn add(&mut self, id: FileId, path: RelPath) {
-        self.groups.entry(id).or_default().push(path);
+        self.names.push((id, path));
     }
 
     /// Returns the groups of two or more names, each sorted, in the order of their first names.
     pub fn groups(&self) -> Vec<Vec<RelPath>> {
-        let mut groups: Vec<Vec<RelPath>> = self
-            .groups
-            .values()
-            .filter(|names| names.len() > 1)
-            .map(|names| {
-                let mut names = names.clone();
-                names.sort();
-                names
-            })
-            .collect();
-        groups.sort();
-        groups
+        self.with_groups(|group| group.iter().map(|(_, path)| path.clone()).collect())
     }
 
-    /// Returns the names by inode, groups of one included.
-    pub fn by_id(&self) -> impl Iterator<Item = (&FileId, &Vec<RelPath>)> {
-        self.groups.iter()
+    /// Returns the names with their files, in no particular order.
+    pub fn names(&self) -> &[(FileId, RelPath)] {
+        &self.names
     }
 
     /// Returns the digest over all groups; the same on both sides if the same names are linked.
     pub fn finish(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         let mut buffer = Vec::new();
-        for group in self.groups() {
+        self.with_groups(|group| {
             buffer.clear();
-            for name in &group {
+            for (_, name) in group {
                 put_bytes(&mut buffer, name.as_bytes());
             }
             buffer.extend_from_slice(&u32::MAX.to_le_bytes());
             hasher.update(&buffer);
-        }
+        });
         *hasher.finalize().as_bytes()
+    }
+
+    /// Returns what `each` makes of the groups of two or more names, each sorted, in the order of their
+    /// first names.
+    pub fn with_groups<T>(&self, each: impl FnMut(&[&(FileId, RelPath)]) -> T) -> Vec<T> {
+        let mut sorted: Vec<&(FileId, RelPath)> = self.names.iter().collect();
+        sorted.sort_unstable();
+        let groups = sorted.chunk_by(|(one, _), (other, _)| one == other);
+        let mut groups: Vec<_> = groups.filter(|group| group.len() > 1).collect();
+        groups.sort_unstable_by_key(|group| group.first().map(|(_, path)| path));
+        groups.into_iter().map(each).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Moot, Moves, Pass, PassReply};
 use crate::batch::Scope;
 use crate::protocol::ToReceiver;
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 impl Pass {
     /// Remembers which names are links of one file, for changes to any of them.
@@ -14,9 +14,7 @@ impl Pass {
             return;
         }
         let mut links = self.shared.links();
-        for (id, names) in self.local.links.by_id() {
-            names.iter().for_each(|name| links.add(*id, name));
-        }
+        self.local.links.names().iter().for_each(|(id, name)| links.add(*id, name));
     }
 
     /// Whether the target is to stay as it is under this name, by `-u`, `--existing` or `--ignore-existing`, or
@@ -32,37 +30,47 @@ impl Pass {
         self.send(&ToReceiver::Links { pass: self.id })?;
         self.flush()?;
         let mut theirs: HashMap<RelPath, usize> = HashMap::new();
-        let mut sizes = Vec::new();
+        let (mut sizes, mut begun) = (Vec::new(), None);
         loop {
             let PassReply::Links(groups, last) = self.reply()? else { return Err(Moot) };
             for group in groups {
+                // A group that goes on begins with its first name.
+                if sizes.is_empty() || group.first() != begun.as_ref() {
+                    sizes.push(0);
+                    begun = group.first().cloned();
+                }
+                let at = sizes.len() - 1;
                 let group = group.into_iter().map(|name| Moves::renamed(news, &name).unwrap_or(name));
-                let group: Vec<RelPath> = group.filter(|name| !self.is_spared(name)).collect();
-                sizes.push(group.len());
-                let group = group.into_iter();
-                theirs.extend(group.map(|name| (name, sizes.len() - 1)));
+                for name in group.filter(|name| !self.is_spared(name)) {
+                    if theirs.insert(name, at) != Some(at) {
+                        sizes[at] += 1;
+                    }
+                }
             }
             if last {
                 break;
             }
         }
-        let mut ours = self.local.links.groups();
-        ours.iter_mut().for_each(|group| group.retain(|name| !self.is_spared(name)));
-        let mut wrong: Vec<RelPath> = Vec::new();
         // A file that the target has under no name is sent once, and then joined.
-        for group in ours.iter().filter(|group| !group.iter().all(|name| self.new_links.contains(name))) {
-            let first = group.first().and_then(|name| theirs.get(name)).copied();
+        let is_new = |id: &FileId, len: usize| self.new_links.get(id).is_some_and(|new| *new >= len);
+        let wrong = self.local.links.with_groups(|group| {
+            let id = group.first().map(|(id, _)| *id);
+            let names = group.iter().map(|(_, name)| name).filter(|name| !self.is_spared(name));
+            let names: Vec<&RelPath> = names.collect();
+            if id.is_none_or(|id| is_new(&id, names.len())) {
+                return Vec::new();
+            }
+            let first = names.first().and_then(|name| theirs.get(*name)).copied();
             let same = first.is_some_and(|first| {
-                sizes.get(first) == Some(&group.len())
-                    && group.iter().all(|name| theirs.get(name) == Some(&first))
+                sizes.get(first) == Some(&names.len())
+                    && names.iter().all(|name| theirs.get(*name) == Some(&first))
             });
-            for name in group {
-                theirs.remove(name);
+            for name in &names {
+                theirs.remove(*name);
             }
-            if !same {
-                wrong.extend(group.iter().cloned());
-            }
-        }
+            if same { Vec::new() } else { names.into_iter().cloned().collect() }
+        });
+        let mut wrong: Vec<RelPath> = wrong.into_iter().flatten().collect();
         // What is left are links on the target that the source does not have; what it lacks altogether is
         // deleted or stays.
         let source = &self.shared.source;
