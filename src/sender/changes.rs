@@ -158,7 +158,12 @@ impl Session {
 
     /// Whether what is to be sent waits for room on the target.
     fn waits_for_room(&self, path: &RelPath, entry: &Entry, since: Instant) -> bool {
-        self.shared.options.live && self.shared.status.waits_for_room(path, self.shared.need(entry), since)
+        let tell = |errno| {
+            let (path, operation) = (path.clone(), "write".to_owned());
+            self.shared.notice(&Notice::Problem { path, operation, errno, on_target: true });
+        };
+        let need = self.shared.need(entry);
+        self.shared.options.live && self.shared.status.waits_for_room(path, need, since, tell)
     }
 
     pub(super) fn touch_parent(&mut self, path: &RelPath) {

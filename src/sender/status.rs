@@ -291,8 +291,8 @@ impl TargetStatus {
     }
 
     /// Whether a change that needs room had better wait: something that needs no more did not fit. It is
-    /// kept as a Problem then, and tried once there is room.
-    pub fn waits_for_room(&self, path: &RelPath, need: Need, since: Instant) -> bool {
+    /// kept as a Problem then, and tried once there is room; `tell` is called with the errno of a new one.
+    pub fn waits_for_room(&self, path: &RelPath, need: Need, since: Instant, tell: impl FnOnce(i32)) -> bool {
         let mut inner = self.lock();
         let Some((short, retry_at)) = inner.room.lacks(need) else { return false };
         let full = inner.problems.len() >= PROBLEMS_MAX;
@@ -318,6 +318,8 @@ impl TargetStatus {
                     short: Some(short),
                 };
                 inner.problems.insert(path.clone(), problem);
+                drop(inner);
+                tell(short.errno());
             }
         }
         true

@@ -65,25 +65,34 @@ fn a_try_is_not_over_before_its_file_is_sent_whole() {
 #[test]
 fn one_path_finds_out_whether_there_is_room_and_then_all_that_wait_go() {
     let (status, now) = (TargetStatus::default(), Instant::now());
-    let need = |size| Need { size, owner: 0 };
+    let mut told = Vec::new();
+    let mut waits = |name: &str, size| {
+        status.waits_for_room(&path(name), Need { size, owner: 0 }, now, |errno| {
+            told.push((name.to_owned(), errno))
+        })
+    };
     status.problem(&path("failed"), &full(9000, now));
-    assert!(status.waits_for_room(&path("like"), need(9000), now));
-    assert!(status.waits_for_room(&path("larger"), need(1 << 20), now));
-    assert!(!status.waits_for_room(&path("smaller"), need(10), now));
+    assert!(waits("like", 9000));
+    assert!(waits("larger", 1 << 20));
+    assert!(waits("larger", 1 << 20), "once more");
+    assert!(!waits("smaller", 10));
     assert_eq!(due(&status, now), [], "the pause is not over");
     assert_eq!(due(&status, now + LATER), [path("failed")]);
-    assert!(!status.waits_for_room(&path("failed"), need(9000), now), "it is being tried");
+    assert!(!waits("failed", 9000), "it is being tried");
     assert_eq!(due(&status, now + LATER), []);
     status.tried(&path("failed"), 3);
     status.acknowledged(3);
     assert_eq!(due(&status, now + LATER), [path("larger"), path("like")]);
+    let once = ["like", "larger"].map(|name| (name.to_owned(), libc::ENOSPC));
+    assert_eq!(told, once, "each that waits is told, once");
 }
 
 #[test]
 fn what_waits_and_is_not_kept_one_by_one_is_compared_once_there_is_room() {
     let (status, now) = (TargetStatus::default(), Instant::now());
+    let need = Need { size: 0, owner: 0 };
     for at in 0..=PROBLEMS_MAX {
-        assert!(at == 0 || status.waits_for_room(&path(&at.to_string()), Need { size: 0, owner: 0 }, now));
+        assert!(at == 0 || status.waits_for_room(&path(&at.to_string()), need, now, |_| ()));
         if at == 0 {
             status.problem(&path("0"), &full(0, now));
         }
