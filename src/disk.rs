@@ -15,6 +15,7 @@ mod limits;
 mod listing;
 mod read;
 mod root;
+mod trusted;
 
 pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
@@ -24,6 +25,7 @@ pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_range, read_some};
 pub(crate) use root::id_of;
 pub use root::{Parent, Root, names, place};
+pub use trusted::{open_to_append, open_to_read, open_to_write, read_whole, write_whole};
 
 use std::ffi::CString;
 

@@ -53,7 +53,7 @@ pub fn settle() -> io::Result<()> {
 /// # Errors
 /// What the system says; `EAGAIN` if another process holds the lock.
 pub fn pidfile(file: &Path) -> io::Result<File> {
-    let mut opened = OpenOptions::new().create(true).write(true).truncate(false).open(file)?;
+    let mut opened = crate::disk::open_to_write(file)?;
     // SAFETY: the descriptor is open.
     if unsafe { libc::lockf(opened.as_raw_fd(), libc::F_TLOCK, 0) } != 0 {
         return Err(io::Error::last_os_error());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -110,7 +110,7 @@ impl Log {
     /// # Errors
     /// What the system says.
     pub fn open(&self) -> std::io::Result<Option<File>> {
-        self.file.as_ref().map(|file| OpenOptions::new().create(true).append(true).open(file)).transpose()
+        self.file.as_ref().map(|file| crate::disk::open_to_append(file.as_ref())).transpose()
     }
 
     /// Writes a line.

@@ -62,10 +62,10 @@ pub fn write(file: &Path, text: &[u8]) -> io::Result<()> {
     let kind = std::fs::metadata(file).map(|meta| meta.is_file());
     if matches!(kind, Ok(false)) {
         // A device or a pipe is written to, not replaced.
-        return std::fs::write(file, text);
+        return crate::disk::write_whole(file, text);
     }
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
-    std::fs::write(&name, text)?;
+    crate::disk::write_whole(name.as_ref(), text)?;
     std::fs::rename(&name, file)
 }

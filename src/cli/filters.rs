@@ -168,7 +168,7 @@ impl Lists {
             self.stdin_read = true;
             std::io::stdin().lock().read_to_end(&mut bytes)
         } else {
-            std::fs::File::open(file).and_then(|mut open| open.read_to_end(&mut bytes))
+            crate::disk::open_to_read(file.as_ref()).and_then(|mut open| open.read_to_end(&mut bytes))
         };
         result.map_err(|source| CliError::List { option, path: quote(file.as_bytes()), source })?;
         Ok(entries(&bytes, from0))

@@ -81,7 +81,7 @@ impl Printer {
     /// # Errors
     /// What opening the log file says.
     pub fn new(output: &Output, sync: &Sync, (live, dry_run): (bool, bool)) -> io::Result<Self> {
-        let log = output.log_file.as_ref().map(|path| File::options().create(true).append(true).open(path));
+        let log = output.log_file.as_ref().map(|path| crate::disk::open_to_append(path.as_ref()));
         let remote = sync.targets.iter().any(|target| target.host.is_some());
         let first_pass = FirstPass {
             meter: Meter::new(output, io::stderr().is_terminal()),
@@ -286,7 +286,7 @@ impl Monitor for Printer {
 
     fn reopen(&self) {
         let (Some(log), Some(path)) = (&self.log, &self.output.log_file) else { return };
-        match File::options().create(true).append(true).open(path) {
+        match crate::disk::open_to_append(path.as_ref()) {
             Ok(new) => *log.lock().unwrap_or_else(PoisonError::into_inner) = new,
             Err(error) => self.warn(&not_reopened(path, &error)),
         }

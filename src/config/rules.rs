@@ -111,7 +111,7 @@ pub(super) fn lines(
     path: &Path,
     comments: &[u8],
 ) -> Result<Vec<(usize, Vec<u8>)>, ConfigError> {
-    let text = std::fs::read(path).map_err(|error| {
+    let text = crate::disk::read_whole(path).map_err(|error| {
         let path = quote(path.as_os_str().as_bytes());
         section.error(Fault::File { key, path, cause: io_text(&error) })
     })?;

@@ -132,8 +132,8 @@ fn http(section: &Section<'_>, given: &Raw) -> Result<Http, ConfigError> {
     let mut token = table.text("token", TOKEN)?;
     if let (Some(path), Some(raw)) = (table.path("tokenFile", "the path of a file")?, table.get("tokenFile"))
     {
-        let text = std::fs::read_to_string(&path);
-        let text = text.map_err(|_| table.wrong("tokenFile", raw, "a file that can be read"))?;
+        let text = crate::disk::read_whole(&path).ok().and_then(|text| String::from_utf8(text).ok());
+        let text = text.ok_or_else(|| table.wrong("tokenFile", raw, "a file that can be read"))?;
         let line = text.trim_start_matches('\u{feff}').lines().next();
         token = Some(line.unwrap_or_default().trim().to_owned());
     }

@@ -34,7 +34,7 @@ impl Sink {
     /// # Errors
     /// What the system says.
     pub fn file(path: &Path) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = crate::disk::open_to_append(path)?;
         Ok(Self::File(std::path::absolute(path)?, file))
     }
 
