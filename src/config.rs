@@ -65,8 +65,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// What is to be called while the daemon runs.
     pub hooks: Hooks,
-    /// Syncs that were left out, for what is wrong with them; see [`load_whole`].
-    pub broken: Vec<ConfigError>,
+    /// Syncs that were left out, by their names or places, and what is wrong with them; see [`load_whole`].
+    pub broken: Vec<(String, ConfigError)>,
 }
 
 /// Loads one configuration file, or the `*.lua` files of a directory.
@@ -94,7 +94,7 @@ pub fn load_all<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
 pub fn load_whole<P: AsRef<Path>>(paths: &[P]) -> Result<Loaded, ConfigError> {
     let loaded = load_within(paths, Limits::default(), true)?;
     match loaded.broken.first() {
-        Some(error) if loaded.config.syncs.is_empty() => Err(error.clone()),
+        Some((_, error)) if loaded.config.syncs.is_empty() => Err(error.clone()),
         _ => Ok(loaded),
     }
 }
@@ -119,7 +119,7 @@ fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Re
                 syncs.push(Sync { allowed: settings.allowed.clone(), ..sync });
                 places.push(&block.place);
             }
-            Err(error) if lenient => broken.push(error),
+            Err(error) if lenient => broken.push((name_of(block), error)),
             Err(error) => return Err(error),
         }
     }
@@ -134,9 +134,8 @@ fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Re
         };
         let at = places.iter().rposition(|place| **place == error.place).filter(|_| lenient);
         let Some(at) = at else { return Err(error) };
-        syncs.remove(at);
+        broken.push((syncs.remove(at).name, error));
         places.remove(at);
-        broken.push(error);
     }
     if syncs.is_empty() && broken.is_empty() {
         let file = files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
@@ -171,6 +170,14 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 /// Hands a block to the layer that it names; `asked` is a layer that does not exist.
+/// Returns what a sync is called, or where it is written if it has no name.
+fn name_of(block: &Block) -> String {
+    match block.table.named.get("name") {
+        Some(Raw::Text(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => block.place.to_string(),
+    }
+}
+
 fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) -> Result<Sync, ConfigError> {
     let layer = match block.table.named.get("_layer") {
         Some(Raw::Text(layer)) => String::from_utf8_lossy(layer).into_owned(),

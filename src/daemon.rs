@@ -42,6 +42,7 @@ pub use pipeline::Pipeline;
 pub use probe::probe;
 pub use route::transport_of;
 pub use service::{Daemon, DaemonError, Reload};
+pub use slot::LeftOut;
 
 use crate::tree::RelPath;
 

@@ -134,6 +134,9 @@ pub struct Report {
     pub started: u64,
     /// The syncs.
     pub syncs: Vec<SyncReport>,
+    /// Why the configuration that was to be read again was refused; the one before is in force.
+    #[serde(default)]
+    pub refused_reload: Option<String>,
 }
 
 /// One sync.
@@ -150,6 +153,9 @@ pub struct SyncReport {
     /// Whether the source was opened; without it there are no targets here.
     #[serde(default)]
     pub running: bool,
+    /// Why it is not running: the source cannot be opened, or the configuration of this sync is wrong.
+    #[serde(default)]
+    pub error: Option<String>,
     /// The targets.
     pub targets: Vec<TargetReport>,
 }
@@ -235,6 +241,48 @@ pub struct TargetReport {
     pub last_pass_different: u64,
     /// Paths that fail.
     pub problems: Vec<ProblemReport>,
+}
+
+impl SyncReport {
+    /// Returns why it is not running.
+    pub fn why_not(&self) -> &str {
+        self.error.as_deref().unwrap_or("the source was not opened yet")
+    }
+}
+
+impl TargetReport {
+    /// Returns the lag in words, and how many paths fail: without them the target would be in step.
+    ///
+    /// Without a connection a lag of nothing says only that the source has not changed since.
+    pub fn lag(&self) -> String {
+        let mut text = match (self.known, self.lag_ms) {
+            (false, _) => "lag unknown".to_owned(),
+            (true, 0) if self.state == "down" => "lag unknown, no change since".to_owned(),
+            (true, lag) => format!("lag {:.3} s", std::time::Duration::from_millis(lag).as_secs_f64()),
+        };
+        match self.failing() {
+            0 => {}
+            1 => text.push_str(", 1 path fails"),
+            count => text.push_str(&format!(", {count} paths fail")),
+        }
+        text
+    }
+
+    /// Returns how many paths fail.
+    pub fn failing(&self) -> u64 {
+        self.more_problems.saturating_add(self.problems.len() as u64)
+    }
+
+    /// Returns what fails, as one line without its end; `None` if nothing does.
+    pub fn failure(&self) -> Option<String> {
+        let rest = self.failing().saturating_sub(1);
+        let more = if rest > 0 { format!("; {rest} more") } else { String::new() };
+        match self.problems.first() {
+            Some(first) => Some(format!("{} {}: {}{more}", first.operation, first.path, first.error)),
+            None if self.more_problems > 0 => Some(format!("{} paths fail", self.more_problems)),
+            None => None,
+        }
+    }
 }
 
 /// What reading everything again in the background tells.
@@ -360,23 +408,25 @@ pub fn text(report: &Report) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     // Writing to a string cannot fail.
+    if let Some(error) = &report.refused_reload {
+        let _ = writeln!(out, "new configuration refused, the old one stays in force: {error}");
+    }
     for sync in &report.syncs {
         let _ = writeln!(out, "{}  {}  {} directories watched", sync.name, sync.source, sync.watched);
         for problem in &sync.watch_problems {
             let _ = writeln!(out, "  watch: {problem}");
         }
-        if sync.targets.is_empty() {
-            let _ = writeln!(out, "  not started: the source cannot be opened");
+        if !sync.running {
+            let _ = writeln!(out, "  not started: {}", sync.why_not());
         }
         for target in &sync.targets {
             let state = target.state.replace('_', " ");
-            let lag = std::time::Duration::from_millis(target.lag_ms);
             let _ = writeln!(
                 out,
-                "  {}  {state} for {} s  lag {:.3} s  {} queued  {} files, {} bytes sent  {}",
+                "  {}  {state} for {} s  {}  {} queued  {} files, {} bytes sent  {}",
                 target.name,
                 report.time.saturating_sub(target.since),
-                lag.as_secs_f64(),
+                target.lag(),
                 target.queued,
                 target.files,
                 target.sent_bytes,

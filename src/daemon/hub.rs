@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
-use super::report::{report, seconds};
+use super::report::{clean, report, seconds};
 use super::slot::{Running, stop_all};
 use crate::config::Sync;
 use crate::event::RescanReason;
@@ -31,6 +31,8 @@ pub(super) struct Hub {
     activity: Arc<Activity>,
     monitor: Arc<dyn Monitor>,
     started: SystemTime,
+    /// Why the newest configuration was refused; the one before is in force.
+    refused_reload: Mutex<Option<String>>,
 }
 
 impl Hub {
@@ -44,6 +46,7 @@ impl Hub {
             monitor: Arc::new(Recorder { activity: Arc::clone(&activity), next: monitor }),
             activity,
             started: SystemTime::now(),
+            refused_reload: Mutex::default(),
         }
     }
 
@@ -93,6 +96,11 @@ impl Hub {
         stop_all(running);
     }
 
+    /// Returns why the newest configuration was refused.
+    pub fn refused(&self) -> MutexGuard<'_, Option<String>> {
+        self.refused_reload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,6 +115,7 @@ impl Hub {
     pub fn report(&self) -> Report {
         let mut report = report(&self.running());
         report.started = seconds(self.started);
+        report.refused_reload = self.refused().as_deref().map(clean);
         let (history, now) = (self.history(), Instant::now());
         for sync in &mut report.syncs {
             for target in &mut sync.targets {
@@ -159,7 +168,7 @@ impl Hub {
         let running = self.running();
         let mut up = running.iter().filter_map(|slot| match slot {
             Running::Up(pipeline) => Some(pipeline),
-            Running::Waiting(..) => None,
+            Running::Waiting(_) | Running::LeftOut(_) => None,
         });
         match up.find(|pipeline| pipeline.sync.name == sync) {
             Some(pipeline) => super::explain::explain(pipeline, path),

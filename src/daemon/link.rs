@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::hint::hint;
 use super::route::transport_of;
+use crate::batch::Change;
 use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
@@ -46,7 +47,8 @@ pub(super) fn run(options: &LinkOptions) {
                 reason = RescanReason::Reconnect;
                 // What was asked for while it was connected has been done.
                 options.around.mailbox.take_retry();
-                options.around.mailbox.push_first(outcome.unfinished);
+                let counts = |change: &Change| options.around.status.counts(change);
+                options.around.mailbox.push_first(outcome.unfinished, counts);
                 outcome.error
             }
             Err(error) => Some(error),

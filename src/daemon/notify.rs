@@ -97,15 +97,21 @@ fn summary(report: &Report) -> String {
         states.iter().map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
     let word = if targets.len() == 1 { "target" } else { "targets" };
     let mut text = format!("{} {word}: {}", targets.len(), states.join(", "));
-    let lag = targets.iter().map(|target| target.lag_ms).max().unwrap_or(0);
-    text.push_str(&format!("; lag {:.1} s", Duration::from_millis(lag).as_secs_f64()));
-    let problems: usize = targets.iter().map(|target| target.problems.len()).sum();
+    match targets.iter().filter(|target| target.known).map(|target| target.lag_ms).max() {
+        Some(lag) => text.push_str(&format!("; lag {:.1} s", Duration::from_millis(lag).as_secs_f64())),
+        None => text.push_str("; lag unknown"),
+    }
+    let problems = targets.iter().map(|target| target.failing()).sum::<u64>();
+    let problems = usize::try_from(problems).unwrap_or(usize::MAX);
     let held: usize = targets.iter().map(|target| target.held).sum();
-    let missing = report.syncs.iter().filter(|sync| sync.targets.is_empty()).count();
+    let missing = report.syncs.iter().filter(|sync| !sync.running).count();
     for (count, what) in [(problems, "paths fail"), (held, "deletes held"), (missing, "syncs not started")] {
         if count > 0 {
             text.push_str(&format!("; {count} {what}"));
         }
+    }
+    if report.refused_reload.is_some() {
+        text.push_str("; new configuration refused");
     }
     text
 }
@@ -121,11 +127,15 @@ mod tests {
             state: state.to_owned(),
             lag_ms,
             held,
+            known: true,
             ..TargetReport::default()
         };
         let targets = vec![target("live", 20, 0), target("down", 2500, 7), target("live", 0, 0)];
         let report = Report {
-            syncs: vec![SyncReport { targets, ..SyncReport::default() }, SyncReport::default()],
+            syncs: vec![
+                SyncReport { targets, running: true, ..SyncReport::default() },
+                SyncReport::default(),
+            ],
             ..Report::default()
         };
         assert_eq!(

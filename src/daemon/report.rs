@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::slot::Running;
+use super::slot::{LeftOut, Running, Waiting};
 use super::target::RunningTarget;
 use crate::monitor::PassSummary;
 use crate::sender::{Scrubbed, TargetProblem, TargetState};
@@ -25,6 +25,7 @@ pub(super) fn report(running: &[Running]) -> Report {
             watched: pipeline.watched().0,
             watch_problems: pipeline.watched().1,
             running: true,
+            error: None,
             targets: pipeline
                 .targets
                 .iter()
@@ -34,11 +35,15 @@ pub(super) fn report(running: &[Running]) -> Report {
                 })
                 .collect(),
         },
-        Running::Waiting(sync, _) => SyncReport {
+        Running::Waiting(Waiting { sync, error, .. }) => SyncReport {
             name: shown(sync.name.as_bytes()),
             source: shown(sync.source.as_os_str().as_bytes()),
+            error: Some(error.clone()).filter(|error| !error.is_empty()),
             ..SyncReport::default()
         },
+        Running::LeftOut(LeftOut { name, error }) => {
+            SyncReport { name: shown(name.as_bytes()), error: Some(clean(error)), ..SyncReport::default() }
+        }
     });
     Report {
         schema: SCHEMA,
@@ -46,6 +51,7 @@ pub(super) fn report(running: &[Running]) -> Report {
         pid: std::process::id(),
         time: seconds(SystemTime::now()),
         started: 0,
+        refused_reload: None,
         syncs: syncs.collect(),
     }
 }
@@ -65,7 +71,7 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         name: shown(running.target.name.as_bytes()),
         target: shown(running.target.to_string().as_bytes()),
         state: word.unwrap_or_default(),
-        since: since.map_or(0, seconds),
+        since: seconds(since),
         error: running.status.error().map(|text| clean(&text)),
         lag_ms: pending.since.lag.map_or(0, |since| {
             u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)

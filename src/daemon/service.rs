@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
 use super::pipeline::Pipeline;
-use super::slot::Running;
+use super::slot::{LeftOut, Running, Waiting};
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -71,6 +71,7 @@ pub struct Daemon {
     tick: Box<dyn Fn(&Report) + Send>,
     notifier: Notifier,
     strict: bool,
+    left_out: Vec<LeftOut>,
 }
 
 impl Daemon {
@@ -95,7 +96,14 @@ impl Daemon {
             tick,
             notifier: Notifier::from_environment(),
             strict: false,
+            left_out: Vec::new(),
         }
+    }
+
+    /// Tells in the status of syncs that the configuration has and that are wrong.
+    #[must_use]
+    pub fn left_out(self, left_out: Vec<LeftOut>) -> Self {
+        Self { left_out, ..self }
     }
 
     /// Ends at the start if any sync cannot be started; else it is tried again and the others run.
@@ -120,6 +128,7 @@ impl Daemon {
             if let Some(number) = self.start_all(syncs, &mut signals).await? {
                 return Ok(number);
             }
+            self.hub.running().extend(self.left_out.iter().cloned().map(Running::LeftOut));
             self.notifier.ready();
             Ok(self.serve(signals, control).await)
         });
@@ -205,7 +214,7 @@ impl Daemon {
     fn sign(&self) {
         let whole = |slot: &Running| match slot {
             Running::Up(pipeline) => pipeline.is_whole(),
-            Running::Waiting(..) => true,
+            Running::Waiting(_) | Running::LeftOut(_) => true,
         };
         if self.hub.running().iter().all(whole) {
             self.notifier.alive();
@@ -215,12 +224,14 @@ impl Daemon {
     fn beat(&self) {
         let mut running = self.hub.running();
         for slot in running.iter_mut() {
-            if let Running::Waiting(sync, at) = slot
-                && *at <= Instant::now()
+            if let Running::Waiting(waiting) = slot
+                && waiting.at <= Instant::now()
             {
-                match Pipeline::start(sync.clone(), &self.monitor) {
+                match Pipeline::start(waiting.sync.clone(), &self.monitor) {
                     Ok(pipeline) => *slot = Running::Up(pipeline),
-                    Err(_) => *at = Instant::now() + START_RETRY,
+                    Err(error) => {
+                        (waiting.at, waiting.error) = (Instant::now() + START_RETRY, error.to_string());
+                    }
                 }
             }
         }
@@ -231,7 +242,8 @@ impl Daemon {
         if let Some(path) = &self.status_file {
             let temp = path.with_extension("new");
             let text = crate::status::text(&report);
-            let written = std::fs::write(&temp, text).and_then(|()| std::fs::rename(&temp, path));
+            let written =
+                crate::disk::write_whole(&temp, text.as_bytes()).and_then(|()| std::fs::rename(&temp, path));
             if let Err(error) = written {
                 tracing::warn!(path = %path.display(), error = %crate::error::io_text(&error), "status file not written");
             }
@@ -245,23 +257,29 @@ impl Daemon {
             Ok(config) => config,
             Err(error) => {
                 self.tell("", &format!("new configuration refused, the old one stays in force: {error}"));
+                *self.hub.refused() = Some(error);
                 return;
             }
         };
+        *self.hub.refused() = None;
         let mut running = self.hub.running();
+        // The new configuration has no sync that is wrong.
+        running.retain(|slot| !matches!(slot, Running::LeftOut(_)));
         let (mut kept, mut started) = (0, 0);
         let mut next = Vec::new();
         for sync in new.syncs {
             let same = running.iter().position(|slot| match slot {
                 Running::Up(pipeline) => pipeline.sync == sync,
-                Running::Waiting(waiting, _) => *waiting == sync,
+                Running::Waiting(waiting) => waiting.sync == sync,
+                Running::LeftOut(_) => false,
             });
             if let Some(at) = same {
                 kept += 1;
                 next.push((running.swap_remove(at), None));
             } else {
                 started += 1;
-                next.push((Running::Waiting(sync, Instant::now()), Some(())));
+                let waiting = Waiting { sync, at: Instant::now(), error: String::new() };
+                next.push((Running::Waiting(waiting), Some(())));
             }
         }
         let stopped = running.len();
@@ -294,7 +312,8 @@ fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonErro
                 }
                 let text = format!("{error}; tried again every {} s", START_RETRY.as_secs());
                 monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint: None });
-                hub.running().push(Running::Waiting(sync, Instant::now() + START_RETRY));
+                let (at, error) = (Instant::now() + START_RETRY, error.to_string());
+                hub.running().push(Running::Waiting(Waiting { sync, at, error }));
             }
         }
     }

@@ -10,7 +10,27 @@ pub(super) enum Running {
     /// It runs.
     Up(Pipeline),
     /// Not started: the source is missing, say. Tried again.
-    Waiting(Sync, Instant),
+    Waiting(Waiting),
+    /// Left out: its part of the configuration is wrong.
+    LeftOut(LeftOut),
+}
+
+/// A sync that could not be started.
+pub(super) struct Waiting {
+    pub sync: Sync,
+    /// When it is tried again.
+    pub at: Instant,
+    /// Why it did not start; empty before the first try.
+    pub error: String,
+}
+
+/// A sync whose part of the configuration is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name, or where it is written if it has none.
+    pub name: String,
+    /// What is wrong.
+    pub error: String,
 }
 
 /// Stops syncs, all at the same time: what one waits for does not delay the others.

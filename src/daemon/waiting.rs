@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pipeline::{Owed, Pipeline, Settler};
-use super::slot::Running;
+use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
 use crate::sender::TargetState;
 use crate::status::{Answer, Quorum, Wait};
@@ -74,7 +74,14 @@ fn settlers(running: &[Running], request: &Wait) -> Result<Vec<(String, Option<S
     for slot in running {
         let (sync, settler) = match slot {
             Running::Up(pipeline) => (&pipeline.sync, pipeline.settler()),
-            Running::Waiting(sync, _) => (sync, None),
+            Running::Waiting(waiting) => (&waiting.sync, None),
+            Running::LeftOut(LeftOut { name, error }) => {
+                if request.sync.as_ref().is_some_and(|asked| asked != name) {
+                    continue;
+                }
+                // Nobody need wait for it: only a new configuration helps.
+                return Err(Answer::Failed { error: format!("{name}: not started: {error}"), code: 12 });
+            }
         };
         if request.sync.as_ref().is_some_and(|name| *name != sync.name) {
             continue;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::Site;
 use super::judge::{Judgement, Limits, judge};
+use crate::status::TargetReport;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -72,15 +73,20 @@ async fn answer(mut stream: TcpStream, site: &dyn Site, options: &AgentCheckOpti
 
 /// Returns the answer about one target, or the worst of all.
 ///
-/// "ready" ends a drain and "up" a down that an earlier answer ordered; each leaves the other be.
-fn line(site: &dyn Site, asked: Option<&str>, limits: Limits) -> &'static str {
+/// "ready" ends a drain and "up" a down that an earlier answer ordered; each leaves the other be. A path
+/// that fails changes none of them: it is named behind the sharp, where HAProxy has its description.
+fn line(site: &dyn Site, asked: Option<&str>, limits: Limits) -> String {
     let report = site.report();
     let targets = report.syncs.iter().flat_map(|sync| &sync.targets);
     let picked = targets.filter(|target| asked.is_none_or(|name| name == target.name));
-    match picked.map(|target| judge(target, limits)).max() {
-        Some(Judgement::Up) => "up ready 100%\n",
+    let order = match picked.clone().map(|target| judge(target, limits)).max() {
+        Some(Judgement::Up) => "up ready 100%",
         // A target that is not known here is not known to be in step.
-        Some(Judgement::Drain) | None => "up drain\n",
-        Some(Judgement::Down) => "down\n",
+        Some(Judgement::Drain) | None => "up drain",
+        Some(Judgement::Down) => "down",
+    };
+    match picked.filter_map(TargetReport::failure).next() {
+        Some(failure) => format!("{order} #{}\n", failure.replace(['\n', '\r'], " ")),
+        None => format!("{order}\n"),
     }
 }

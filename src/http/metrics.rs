@@ -90,7 +90,14 @@ pub fn metrics(report: &Report) -> String {
     out.sample("speil_build_info", &[("version", &report.version)], 1.0);
     out.family("speil_start_timestamp_seconds", GAUGE, "When the daemon started.");
     out.sample("speil_start_timestamp_seconds", &[], report.started as f64);
-    out.family("speil_sync_up", GAUGE, "Whether the source could be opened.");
+    let refused = f64::from(u8::from(report.refused_reload.is_some()));
+    out.family("speil_reload_refused", GAUGE, "Whether the newest configuration was refused.");
+    out.sample("speil_reload_refused", &[], refused);
+    out.family(
+        "speil_sync_up",
+        GAUGE,
+        "Whether the sync runs: its configuration is right and the source could be opened.",
+    );
     for sync in &report.syncs {
         out.sample("speil_sync_up", &[("sync", &sync.name)], f64::from(u8::from(sync.running)));
     }

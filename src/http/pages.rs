@@ -170,13 +170,19 @@ impl Pages {
         let mut text = String::new();
         for sync in &report.syncs {
             if !sync.running {
-                text.push_str(&format!("{}: not started\n", sync.name));
+                text.push_str(&format!("{}: not started: {}\n", sync.name, sync.why_not()));
             }
             for target in &sync.targets {
                 if judge(target, limits) != Judgement::Up {
                     text.push_str(&format!("{} → {}: {}\n", sync.name, target.name, state_of(target)));
                 }
+                if let Some(failure) = target.failure() {
+                    text.push_str(&format!("{} → {}: {failure}\n", sync.name, target.name));
+                }
             }
+        }
+        if let Some(error) = &report.refused_reload {
+            text.push_str(&format!("new configuration refused, the old one stays in force: {error}\n"));
         }
         if report.syncs.is_empty() {
             text.push_str("no sync is running\n");
@@ -202,12 +208,8 @@ impl Pages {
             None => Page::text(404, "no such target\n"),
             Some(judgement) => {
                 let lines = found.iter().map(|(sync, target)| {
-                    format!(
-                        "{sync} → {}: {}, lag {:.3} s\n",
-                        target.name,
-                        state_of(target),
-                        target.lag_ms as f64 / 1e3
-                    )
+                    let failure = target.failure().map(|text| format!("  {text}\n")).unwrap_or_default();
+                    format!("{sync} → {}: {}, {}\n{failure}", target.name, state_of(target), target.lag())
                 });
                 Page::text(if judgement == Judgement::Up { 200 } else { 503 }, &lines.collect::<String>())
             }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::mailbox::{Lane, Parcel, counts_as_lag};
+use super::mailbox::{Lane, Parcel};
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
 use super::replies::Reply;
@@ -59,7 +59,7 @@ impl Session {
     /// Sends what follows from the change that was sent last.
     fn send_soon(&mut self) -> Done {
         while let Some(change) = self.soon.pop() {
-            let (issued, counts) = (Instant::now(), counts_as_lag(&change.kind));
+            let (issued, counts) = (Instant::now(), self.shared.status.counts(&change));
             let parcel = Parcel { change, issued, lane: Lane::Live, counts };
             let unsent = parcel.change.clone();
             // A look that was taken before is not of what follows.
@@ -80,6 +80,7 @@ impl Session {
             self.gone = None;
         }
         self.take_over(&mut parcel);
+        parcel.counts &= self.shared.status.counts(&parcel.change);
         self.since = parcel.change.since;
         match &parcel.change.kind {
             ChangeKind::Update { .. } => self.send_update(parcel)?,

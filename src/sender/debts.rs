@@ -177,7 +177,8 @@ impl Session {
             out.since = out.since.older(Since::of(parcel.change.since, parcel.counts));
         }
         for change in &self.soon {
-            out.since = out.since.older(Since::of(change.since, true));
+            let counts = self.shared.status.counts(change);
+            out.since = out.since.older(Since::of(change.since, counts));
         }
         let waiting = self.debts.passes_waiting.values();
         for (reason, since) in waiting {

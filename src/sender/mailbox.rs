@@ -151,14 +151,18 @@ impl Mailbox {
 
     /// Adds live changes that are older than all that waits, such as were taken out and not done: a rename
     /// that waits takes them along.
-    pub fn push_first(&self, changes: Vec<Change>) {
+    ///
+    /// `counts` says of which the age is lag: it is not that of a path that fails already.
+    pub fn push_first(&self, changes: Vec<Change>, counts: impl Fn(&Change) -> bool) {
         let issued = Instant::now();
+        let parcel = |change| Parcel { counts: counts(&change), change, issued, lane: Lane::Live };
+        let parcels: Vec<Parcel> = changes.into_iter().map(parcel).collect();
         let mut inner = self.lock();
         if inner.live.renames() == 0 {
-            inner.push_live(changes, issued);
+            parcels.into_iter().for_each(|parcel| inner.live.push(parcel));
         } else {
             let mut waiting = std::mem::take(&mut inner.live);
-            inner.push_live(changes, issued);
+            parcels.into_iter().for_each(|parcel| inner.live.push(parcel));
             std::iter::from_fn(|| waiting.pop()).for_each(|parcel| inner.live.push(parcel));
         }
         inner.bound_live(issued);
@@ -439,7 +443,7 @@ mod tests {
     fn what_is_older_goes_first_and_with_the_renames_that_wait() {
         let mailbox = Mailbox::default();
         mailbox.push_live([rename("d", "e"), update("x")]);
-        mailbox.push_first(vec![update("d/f"), update("x")]);
+        mailbox.push_first(vec![update("d/f"), update("x")], |_| true);
         let paths: Vec<String> = mailbox
             .take(Lane::Live, 10)
             .iter()

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::ages::Ages;
-use super::mailbox::{Parcel, Since};
+use super::mailbox::{Lane, Parcel, Since};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::tree::RelPath;
 
@@ -33,7 +33,11 @@ impl Queue {
                     let before = (waiting.change.since, waiting.counts);
                     waiting.issued = waiting.issued.max(parcel.issued);
                     waiting.change.since = waiting.change.since.min(parcel.change.since);
-                    waiting.counts |= parcel.counts;
+                    // A live change that does not count is of a path that fails, and so is what joins it.
+                    waiting.counts = match parcel.lane {
+                        Lane::Live => waiting.counts && parcel.counts,
+                        Lane::Bulk => waiting.counts || parcel.counts,
+                    };
                     if let ChangeKind::Update { scope: known, .. } = &mut waiting.change.kind {
                         *known = join(*known, *scope);
                     }

@@ -198,7 +198,8 @@ impl Session {
         let since = Instant::now();
         let offered =
             reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
-        shared.mailbox.push_first(offered.map(|path| Change::read(path.clone(), since)).collect());
+        let offered = offered.map(|path| Change::read(path.clone(), since)).collect();
+        shared.mailbox.push_first(offered, |change| shared.status.counts(change));
         shared.status.retry_all();
         // What stands on the target is for this session to find out.
         shared.links().part_all();
@@ -447,7 +448,8 @@ impl Session {
     /// Has what follows from answers and failures sent before all that waits.
     fn hand_soon(&mut self) {
         if !self.soon.is_empty() {
-            self.shared.mailbox.push_first(std::mem::take(&mut self.soon));
+            let counts = |change: &Change| self.shared.status.counts(change);
+            self.shared.mailbox.push_first(std::mem::take(&mut self.soon), counts);
             self.note_in_flight();
         }
     }

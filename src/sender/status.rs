@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::latest::Latest;
+use super::mailbox::counts_as_lag;
 use super::room::{Need, Room, Shortage, pause};
 use super::scrubbed::Scrubbed;
-use crate::batch::{ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Scope};
 use crate::event::RescanReason;
 use crate::monitor::{Counters, PassSummary};
 use crate::reconcile::{Count, Population};
@@ -97,10 +98,12 @@ fn is_of_attributes(operation: &str) -> bool {
     OPERATIONS.contains(&operation)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     state: TargetState,
-    since: Option<SystemTime>,
+    since: SystemTime,
+    /// Whether the state was entered, and not only the one that everything begins with.
+    entered: bool,
     problems: BTreeMap<RelPath, TargetProblem>,
     room: Room,
     last_pass: Option<(SystemTime, PassSummary)>,
@@ -113,6 +116,25 @@ struct Inner {
     /// Failures of paths that were not kept one by one.
     more_problems: u64,
     error: Option<String>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            state: TargetState::default(),
+            since: SystemTime::now(),
+            entered: false,
+            problems: BTreeMap::new(),
+            room: Room::default(),
+            last_pass: None,
+            last_ack: None,
+            known: false,
+            agent: None,
+            rescans: BTreeMap::new(),
+            more_problems: 0,
+            error: None,
+        }
+    }
 }
 
 impl Inner {
@@ -194,7 +216,7 @@ impl TargetStatus {
     }
 
     /// Returns the state and since when it holds.
-    pub fn state(&self) -> (TargetState, Option<SystemTime>) {
+    pub fn state(&self) -> (TargetState, SystemTime) {
         let inner = self.lock();
         (inner.state, inner.since)
     }
@@ -203,10 +225,10 @@ impl TargetStatus {
     pub fn enter(&self, state: TargetState, error: Option<String>) -> bool {
         let mut inner = self.lock();
         inner.error = error;
-        if inner.state == state && inner.since.is_some() {
+        if inner.state == state && inner.entered {
             return false;
         }
-        (inner.state, inner.since) = (state, Some(SystemTime::now()));
+        (inner.state, inner.since, inner.entered) = (state, SystemTime::now(), true);
         inner.known |= state == TargetState::Live;
         if state == TargetState::Down {
             inner.agent = None;
@@ -345,6 +367,12 @@ impl TargetStatus {
         for (_, problem) in asked.filter(|(path, _)| !under_way(path)) {
             problem.trying = Some(Trying::Sent(commit));
         }
+    }
+
+    /// Whether the age of a change is lag. It is not where the path fails already: a problem that stands
+    /// is told as one, and a target that has all else is in step.
+    pub fn counts(&self, change: &Change) -> bool {
+        counts_as_lag(&change.kind) && !self.lock().problems.contains_key(change.kind.path())
     }
 
     /// Has every path tried at once that failed with a change up to `until`, and is not being tried:

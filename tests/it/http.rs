@@ -152,6 +152,76 @@ fn clients_that_send_nothing_or_nonsense_do_not_keep_others_from_an_answer() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(50_000));
     assert!(exchange(port, &long).starts_with("HTTP/1.1 4"));
     assert_eq!(get(port, "/healthz").0, 200);
-    drop(silent);
+    // Begun, and never ended: the head of one, the body of the other.
+    let begun = [
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n",
+        "POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    ];
+    let half: Vec<TcpStream> = (0..300)
+        .map(|number| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            // One that had to go already is no matter.
+            let _ = stream.write_all(begun[number % 2].as_bytes());
+            stream
+        })
+        .collect();
+    for path in ["/healthz", "/target/standby"] {
+        assert_eq!(get(port, path).0, 200, "{path}");
+    }
+    drop((silent, half));
     daemon.terminate();
+}
+
+#[test]
+fn a_sync_that_is_left_out_and_a_refused_configuration_stay_in_view_until_they_are_mended() {
+    let stand = Stand::new();
+    let (port, log) = (free_port(), stand.path("log"));
+    let typo = "}\nsync { default.mirror, name = \"typo\", source = \"/\", targts = {} ";
+    let settings = format!("http = \"127.0.0.1:{port}\", logfile = {log:?} ");
+    let daemon = stand.start(&["standby"], typo, &settings);
+    eventually("the other is live", || get_or(port, "/target/standby").0 == 200);
+    let status = || {
+        let control = format!("--control={}", stand.control().display());
+        let text = stand.environment.run(["status", &control]).succeeded().stdout;
+        let json = stand.environment.run(["status", "--json", &control]).succeeded().stdout;
+        (text, serde_json::from_str::<serde_json::Value>(&json).unwrap())
+    };
+    let (text, json) = status();
+    assert!(text.contains("typo") && text.contains("targts"), "{text}");
+    assert_eq!((&json["syncs"][1]["name"], &json["syncs"][1]["running"]), (&"typo".into(), &false.into()));
+    let (code, body) = get(port, "/readyz");
+    assert!(code == 503 && body.contains("typo: not started") && body.contains("targts"), "{body}");
+    let control = format!("--control={}", stand.control().display());
+    let waited = stand.environment.run(["wait", &control]);
+    assert!(waited.code() == 12 && waited.stderr.contains("targts"), "{waited:?}");
+    stand.environment.run(["wait", "stand", &control]).succeeded();
+
+    // A log that was rotated is written under its name again.
+    let config = stand.path("speil.lua");
+    let good = fs::read_to_string(&config).unwrap().replace(typo, "");
+    fs::write(&config, format!("{good} oops(")).unwrap();
+    fs::rename(&log, stand.path("log.1")).unwrap();
+    daemon.signal(Signal::HUP);
+    let refused = || fs::read_to_string(&log).is_ok_and(|log| log.contains("new configuration refused"));
+    eventually("it is refused, in a new log", refused);
+    let (text, json) = status();
+    assert!(text.contains("new configuration refused"), "{text}");
+    assert!(json["refused_reload"].as_str().is_some_and(|why| why.contains("speil.lua")), "{json}");
+    assert!(get(port, "/readyz").1.contains("new configuration refused"));
+
+    fs::write(&config, good).unwrap();
+    daemon.signal(Signal::HUP);
+    eventually("all is mended", || get(port, "/readyz") == (200, "ready\n".to_owned()));
+    let (text, json) = status();
+    assert!(!text.contains("typo") && !text.contains("refused"), "{text}");
+    assert_eq!(json["syncs"].as_array().map(Vec::len), Some(1));
+    daemon.terminate();
+}
+
+/// As [`get`], of a listener that may not be there yet.
+fn get_or(port: u16, path: &str) -> (u16, String) {
+    match TcpStream::connect(("127.0.0.1", port)) {
+        Ok(_) => get(port, path),
+        Err(_) => (0, String::new()),
+    }
 }

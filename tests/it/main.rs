@@ -28,6 +28,7 @@ mod manual;
 mod moves;
 mod names;
 mod page;
+mod places;
 mod resume;
 mod rivals;
 mod roots;

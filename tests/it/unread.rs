@@ -129,7 +129,7 @@ fn what_was_not_read_when_a_connection_breaks_is_read_by_the_next_session_under_
     assert!(outcome.error.is_some());
     // The event comes while there is no connection.
     mailbox.push_live([rename("d", "e", true)]);
-    mailbox.push_first(outcome.unfinished);
+    mailbox.push_first(outcome.unfinished, |_| true);
     let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("e/sub/f", b"behind");
     scene.end(running);
@@ -158,7 +158,7 @@ fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_
         outcome.unfinished.iter().map(|change| change.kind.path()).collect::<Vec<_>>(),
         [&path("e/sub/large"), &path("e")]
     );
-    mailbox.push_first(outcome.unfinished);
+    mailbox.push_first(outcome.unfinished, |_| true);
     let running = scene.run(RescanReason::Reconnect);
     // The pass brings the directory, by a rename and with what it held: what comes before it comes again.
     let holds = || std::fs::read(scene.target("e/sub/large")).is_ok_and(|now| now == vec![2; 1 << 20]);
@@ -212,7 +212,7 @@ fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the
     std::fs::rename(scene.target("other"), scene.target("new")).unwrap();
     std::fs::remove_file(scene.target("d/sub/f")).unwrap();
     send(agent, Signal::KILL);
-    mailbox.push_first(running.join().unwrap().unfinished);
+    mailbox.push_first(running.join().unwrap().unfinished, |_| true);
     let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("new", b"behind");
     scene.end(running);
@@ -235,7 +235,7 @@ fn a_file_whose_name_another_takes_before_it_has_arrived_is_read_by_the_next_ses
     mailbox.push_live([rename("new", "d/sub/f", false)]);
     eventually("the rename is sent", || mailbox.pending().out.changes > before);
     send(agent, Signal::KILL);
-    mailbox.push_first(running.join().unwrap().unfinished);
+    mailbox.push_first(running.join().unwrap().unfinished, |_| true);
     let running = scene.live(RescanReason::Reconnect);
     scene.until_holds("other", b"behind");
     scene.until_holds("d/sub/f", b"new");

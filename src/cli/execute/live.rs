@@ -12,7 +12,7 @@ use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
 use crate::config::{self, Config, LogFormat, Settings, Sync};
-use crate::daemon::{self, Daemon, DaemonError};
+use crate::daemon::{self, Daemon, DaemonError, LeftOut};
 use crate::error::io_text;
 use crate::hooks::Hooked;
 use crate::monitor::Level;
@@ -81,15 +81,14 @@ fn summary_lines(quiet: bool) -> Tick {
         for sync in &report.syncs {
             for target in &sync.targets {
                 print(&format!(
-                    "{} → {}: {}, lag {:.3} s, {} queued, {} files and {} bytes sent, {} problems\n",
+                    "{} → {}: {}, {}, {} queued, {} files and {} bytes sent\n",
                     sync.name,
                     target.name,
                     target.state.replace('_', " "),
-                    Duration::from_millis(target.lag_ms).as_secs_f64(),
+                    target.lag(),
                     target.queued,
                     target.files,
-                    target.sent_bytes,
-                    target.problems.len()
+                    target.sent_bytes
                 ));
             }
         }
@@ -119,7 +118,7 @@ pub(super) fn run(run: &Run) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    for error in &loaded.broken {
+    for (_, error) in &loaded.broken {
         let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
         tracing::error!("a sync is left out, the others run: {error}{hint}");
     }
@@ -128,7 +127,7 @@ pub(super) fn run(run: &Run) -> u8 {
     }
     let pidfile = config.settings.pidfile.clone();
     if let Some(path) = &pidfile
-        && let Err(error) = std::fs::write(path, format!("{}\n", std::process::id()))
+        && let Err(error) = crate::disk::write_whole(path, format!("{}\n", std::process::id()).as_bytes())
     {
         complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
         return Exit::File.code();
@@ -139,7 +138,10 @@ pub(super) fn run(run: &Run) -> u8 {
     let follows = run.log_file.is_none().then(|| Arc::clone(&log));
     let hooked = Hooked::new(log, loaded.hooks, config.settings.hook_timeout);
     let reload = reload(&run.configs, Arc::clone(&hooked), follows);
+    let left_out =
+        loaded.broken.iter().map(|(name, error)| LeftOut { name: name.clone(), error: error.to_string() });
     let daemon = Daemon::new(&config, hooked, Some(reload), tick).strict(run.strict);
+    let daemon = daemon.left_out(left_out.collect());
     let code = serve(daemon, config.syncs);
     if let Some(path) = pidfile {
         let _ = std::fs::remove_file(path);

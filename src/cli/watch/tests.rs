@@ -12,6 +12,7 @@ fn target(name: &str, state: &str) -> TargetReport {
         target: format!("root@{name}:/srv"),
         state: state.to_owned(),
         since: 100,
+        known: true,
         ..TargetReport::default()
     }
 }
@@ -25,6 +26,7 @@ fn report(sent: u64, lag_ms: u64) -> Report {
         time: 160,
         syncs: vec![SyncReport {
             name: "www".to_owned(),
+            running: true,
             targets: vec![web2, web3],
             ..SyncReport::default()
         }],

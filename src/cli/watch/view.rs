@@ -35,7 +35,12 @@ fn heading(screen: &Screen) -> Line<'static> {
     let report = &screen.report;
     let all = || report.syncs.iter().flat_map(|sync| &sync.targets);
     let live = all().filter(|target| target.state == "live").count();
-    let problems: usize = all().map(|target| target.problems.len()).sum();
+    let problems: u64 = all().map(TargetReport::failing).sum();
+    let idle = report.syncs.iter().filter(|sync| !sync.running).count();
+    let mut wrong = if idle > 0 { format!("  {idle} syncs not started") } else { String::new() };
+    if report.refused_reload.is_some() {
+        wrong.push_str("  new configuration refused");
+    }
     Line::from(vec![
         Span::styled(format!("speil {}", plain(&report.version)), Modifier::BOLD),
         Span::raw(format!("  process {}  {live} of {} targets live", report.pid, all().count())),
@@ -43,6 +48,7 @@ fn heading(screen: &Screen) -> Line<'static> {
             format!("  {problems} problems"),
             if problems > 0 { bold(Color::Red) } else { Style::new() },
         ),
+        Span::styled(wrong, bold(Color::Red)),
     ])
 }
 
@@ -85,11 +91,7 @@ fn one(screen: &Screen, frame: &mut Frame<'_>, area: Rect, which: (&SyncReport, 
     let track = screen.history.of(&sync.name, &target.name);
     let now = |values: Option<u64>| values.unwrap_or(0);
     let last_rate = now(track.and_then(|track| track.rate.back().copied()));
-    graph(
-        frame,
-        lag,
-        (&format!("lag {}", lag_text(target.lag_ms)), track.map(|track| &track.lag_ms), Color::Yellow),
-    );
+    graph(frame, lag, (&lag_text(target), track.map(|track| &track.lag_ms), Color::Yellow));
     graph(frame, rate, (&format!("{}/s", size(last_rate)), track.map(|track| &track.rate), Color::Green));
     frame.render_widget(Paragraph::new(trouble(target)), wrong);
 }
@@ -154,8 +156,11 @@ fn bold(color: Color) -> Style {
     Style::new().fg(color).add_modifier(Modifier::BOLD)
 }
 
-fn lag_text(ms: u64) -> String {
-    format!("{:.1} s", Duration::from_millis(ms).as_secs_f64())
+fn lag_text(target: &TargetReport) -> String {
+    if !target.known {
+        return "lag unknown".to_owned();
+    }
+    format!("lag {:.1} s", Duration::from_millis(target.lag_ms).as_secs_f64())
 }
 
 fn size(bytes: u64) -> String {

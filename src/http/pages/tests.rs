@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::status::{Happening, SyncReport};
+use crate::status::{Happening, ProblemReport, SyncReport};
 
 struct Stand;
 
@@ -44,6 +44,68 @@ const TOKEN: &str = "0123456789abcdef";
 fn pages(token: Option<&str>, page: bool) -> Pages {
     let limits = Limits { max_lag: Duration::from_secs(10), down_lag: None };
     Pages::new(Arc::new(Stand), ServeOptions { token: token.map(str::to_owned), limits, page })
+}
+
+/// A target in step but for a path, beside a sync that is wrong and a configuration that was refused.
+struct Failing {
+    problems: bool,
+    wrong: bool,
+}
+
+impl Site for Failing {
+    fn report(&self) -> Report {
+        let problem = ProblemReport {
+            path: "\"a b\"".into(),
+            operation: "write".into(),
+            error: "file too large (EFBIG)".into(),
+            ..ProblemReport::default()
+        };
+        let problems = if self.problems { vec![problem] } else { Vec::new() };
+        let target = TargetReport {
+            name: "t".into(),
+            state: "live".into(),
+            known: true,
+            problems,
+            ..TargetReport::default()
+        };
+        let up =
+            SyncReport { name: "up".into(), running: true, targets: vec![target], ..SyncReport::default() };
+        let left_out = SyncReport {
+            name: "typo".into(),
+            error: Some("c.lua:3: no such key".into()),
+            ..SyncReport::default()
+        };
+        let mut syncs = vec![up];
+        syncs.extend(self.wrong.then_some(left_out));
+        let refused_reload = self.wrong.then(|| "c.lua:9: unexpected symbol".to_owned());
+        Report { syncs, refused_reload, ..Report::default() }
+    }
+}
+
+#[test]
+fn what_is_wrong_keeps_readiness_away_and_is_named_and_a_failing_path_drains_no_target() {
+    let limits = Limits { max_lag: Duration::from_secs(10), down_lag: None };
+    let get = |problems, wrong, path: &str| {
+        let options = ServeOptions { token: None, limits, page: true };
+        let pages = Pages::new(Arc::new(Failing { problems, wrong }), options);
+        let page = ask(&pages, &Asked { method: "GET".into(), path: path.into(), ..Asked::default() }, b"");
+        (page.status, page.body)
+    };
+    assert_eq!(get(false, false, "/readyz"), (200, "ready\n".to_owned()));
+    let failing = "up → t: write \"a b\": file too large (EFBIG)\n".to_owned();
+    assert_eq!(get(true, false, "/readyz"), (503, failing));
+    let wrong = "typo: not started: c.lua:3: no such key\n\
+                 new configuration refused, the old one stays in force: c.lua:9: unexpected symbol\n";
+    assert_eq!(get(false, true, "/readyz"), (503, wrong.to_owned()));
+    assert_eq!(get(false, true, "/target/t"), (200, "up → t: live, lag 0.000 s\n".to_owned()));
+    let (status, body) = get(true, true, "/target/t");
+    assert_eq!(status, 200);
+    assert!(body.contains("lag 0.000 s, 1 path fails\n  write \"a b\": file too large (EFBIG)\n"), "{body}");
+    let text = get(true, true, "/metrics").1;
+    assert!(
+        text.contains("speil_reload_refused 1") && text.contains("speil_sync_up{sync=\"typo\"} 0"),
+        "{text}"
+    );
 }
 
 fn ask(pages: &Pages, asked: &Asked, body: &[u8]) -> Page {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::mailbox::Mailbox;
 use super::*;
 
 fn path(text: &str) -> RelPath {
@@ -101,4 +102,24 @@ fn what_waits_and_is_not_kept_one_by_one_is_compared_once_there_is_room() {
     assert_eq!(due(&status, now + LATER), [path("0")]);
     status.looked(1);
     assert!(due(&status, now + LATER).contains(&RelPath::root()));
+}
+
+#[test]
+fn a_path_that_fails_is_no_lag_until_it_is_solved_whatever_else_is_heard_of_it() {
+    let (status, now) = (TargetStatus::default(), Instant::now());
+    let (file, other) = (Change::read(path("f"), now), Change::read(path("g"), now));
+    assert!(status.counts(&file));
+    status.problem(&path("f"), &Failure { errno: libc::EFBIG, ..full(0, now) });
+    assert!(!status.counts(&file) && status.counts(&other));
+    let mailbox = Mailbox::new();
+    mailbox.push_first(vec![file.clone()], |change| status.counts(change));
+    // An edit of the path while it waits: the target is as far behind as it was.
+    mailbox.push_live([file.clone()]);
+    let waits = mailbox.pending().since;
+    assert_eq!((waits.lag, waits.debt), (None, Some(now)));
+    mailbox.push_live([other]);
+    assert_eq!(mailbox.pending().since.lag, Some(now));
+    status.tried(&path("f"), 7);
+    status.acknowledged(7);
+    assert!(status.counts(&file));
 }
