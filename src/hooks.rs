@@ -161,7 +161,7 @@ impl Monitor for Hooked {
                     ("onTarget", HookField::Flag(*on_target)),
                 ],
             ),
-            Notice::Held { count, reason } => self.call_thinned(
+            Notice::Held { count, reason, .. } => self.call_thinned(
                 "onHeld",
                 scope,
                 vec![("count", HookField::Number(*count)), ("reason", text(reason))],

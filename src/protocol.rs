@@ -22,6 +22,7 @@ mod owners;
 mod paths;
 mod place;
 mod version;
+mod volume;
 
 pub use bundle::{PIECE_HEADER_LEN, PIECE_LEN_MAX, parse_piece_header, piece_header};
 pub use confinement::Confinement;
@@ -34,6 +35,7 @@ pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circl
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{
-    VERSION, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_ORIGIN, VERSION_RESTORE,
-    VERSION_STATE, VERSION_STAYS,
+    VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_ORIGIN,
+    VERSION_RESTORE, VERSION_STATE, VERSION_STAYS,
 };
+pub use volume::{Lost, Volume};

@@ -8,17 +8,21 @@
 //! **Not here:** how the bytes arrive (`transport`), what ought to be mirrored (`sender`).
 
 mod access;
+mod agreed;
 mod apply;
 mod bundle;
 mod cases;
 mod confine;
 mod durable;
 mod examine;
+mod foreign;
 mod greeting;
+mod ground;
 mod install;
 mod keeper;
 mod kept;
 mod operations;
+mod own;
 mod owners;
 mod partial;
 mod passes;
@@ -27,9 +31,9 @@ mod profile;
 mod reply;
 mod rivals;
 mod sign;
+mod sparing;
 mod standing;
 mod state;
-mod strangers;
 mod streams;
 mod trash;
 mod undo;

@@ -67,6 +67,10 @@ pub trait View: Sync {
     fn seeks(&self, _id: FileId) -> bool {
         false
     }
+    /// Returns what the walk is to remember of an entry that is no directory.
+    fn mark(&self, _entry: &Entry) -> Option<u64> {
+        None
+    }
     /// Hears of a temporary file of speil's own, left behind or in use.
     fn temporary(&self, _dir: BorrowedFd<'_>, _name: &[u8]) {}
     /// Hears how many entries were walked so far; `false` ends the walk early.
@@ -92,6 +96,10 @@ pub struct Scan {
     pub links: LinkDigest,
     /// Names of the files that the view seeks.
     pub sought: Vec<RelPath>,
+    /// What the view marked, in the order of the walk.
+    pub marks: Vec<u64>,
+    /// Where in it the marks of each directory are, with everything below it; none where it has none.
+    pub marked: HashMap<RelPath, std::ops::Range<usize>>,
     /// Entries below the top.
     pub entries: u64,
     /// The same by type.
@@ -332,6 +340,7 @@ impl Walk<'_> {
     fn dir(&mut self, fd: BorrowedFd<'_>, path: &RelPath) -> io::Result<Digest> {
         let found = read_dir(fd, path, self.options, (self.view, false))?;
         let mut digest = DirDigest::new(self.options.mask);
+        let first_mark = self.scan.marks.len();
         self.scan.entries += found.entries.len() as u64;
         if !self.view.progress(self.scan.entries) {
             self.scan.ended = true;
@@ -348,6 +357,7 @@ impl Walk<'_> {
                         Kind::Symlink => entry.attrs.symlink.len() as u64,
                         _ => entry.attrs.meta.size,
                     };
+                    self.scan.marks.extend(self.view.mark(&entry));
                     if self.view.seeks(entry.id) {
                         self.scan.sought.push(path.join(&entry.name));
                     }
@@ -360,6 +370,10 @@ impl Walk<'_> {
             digest.add(&entry);
         }
         let digest = digest.finish();
+        let marked = first_mark..self.scan.marks.len();
+        if !marked.is_empty() {
+            self.scan.marked.insert(path.clone(), marked);
+        }
         self.scan.digests.insert(path.clone(), digest);
         Ok(digest)
     }

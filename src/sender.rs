@@ -62,7 +62,7 @@ mod window;
 pub use ages::Ages;
 pub use error::SessionError;
 pub use gate::Gate;
-pub use held::Held;
+pub use held::{Held, first_of};
 pub use keeper::{Ask, Word, keeper};
 pub use known::Known;
 pub use latest::Latest;

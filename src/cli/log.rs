@@ -180,7 +180,7 @@ fn fields(notice: &Notice) -> Vec<(&'static str, String)> {
             fields.extend(retry.map(|retry| ("retry_in_s", retry.as_secs().to_string())));
             fields
         }
-        Notice::Held { count, reason } => vec![("count", count.to_string()), ("reason", reason.clone())],
+        Notice::Held { count, reason, .. } => vec![("count", count.to_string()), ("reason", reason.clone())],
         Notice::Batch { batch, changes } => {
             vec![("batch", batch.to_string()), ("changes", changes.to_string())]
         }

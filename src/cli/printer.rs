@@ -173,7 +173,7 @@ impl Printer {
                 path: escaped(path.as_bytes()),
                 error: format!("{operation}: {}", errno_text(*errno)),
             }),
-            Notice::Held { count, reason } => self.record(&Record::Held {
+            Notice::Held { count, reason, .. } => self.record(&Record::Held {
                 target: scope.target.to_string(),
                 entries: *count,
                 reason: reason.clone(),

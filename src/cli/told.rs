@@ -4,6 +4,7 @@ use super::format::escape_name;
 use crate::error::errno_text;
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
+use crate::tree::RelPath;
 
 /// How much a notice matters.
 pub(super) enum Told {
@@ -53,9 +54,9 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             let next = if live { "; tried again" } else { "; skipped" };
             trouble(format!("{side}{operation} {path}: {}{next}", errno_text(*errno)), None)
         }
-        Notice::Held { count, reason } => {
+        Notice::Held { count, reason, first } => {
             let hint = if live {
-                "speil approve carries them out, speil discard forgets them".to_owned()
+                approve_hint(*count, first)
             } else {
                 "--no-delete-guard or --max-delete=N allows it".to_owned()
             };
@@ -89,4 +90,17 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Message { text } => Told::News(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
     }
+}
+
+/// Says what an approval would do, and to what.
+fn approve_hint(count: u64, first: &[RelPath]) -> String {
+    let more = count.saturating_sub(first.len() as u64);
+    let mut paths = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        paths.push_str(&format!(" and {more} more"));
+    }
+    format!(
+        "look at them first: speil approve removes {paths} from the target (what speil did not write there is \
+         kept in .speil/strangers for 30 days); speil discard forgets these deletes, and nothing is removed"
+    )
 }

@@ -14,7 +14,7 @@ use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Event, EventKind, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::reconcile::{Count, Doubt, Facts, Verdict, judge};
-use crate::sender::{Held, Mailbox, Source, TargetStatus};
+use crate::sender::{Held, Mailbox, Source, TargetStatus, first_of};
 use crate::tree::{FileId, Mask, RelPath};
 
 /// Paths that are held dirty at most; more become a rescan.
@@ -364,7 +364,11 @@ impl Engine {
             let reason = reason.to_string();
             for out in &self.outs {
                 out.held.hold_more(reason.clone(), burst.clone());
-                let notice = Notice::Held { count: burst.len() as u64, reason: reason.clone() };
+                let notice = Notice::Held {
+                    count: burst.len() as u64,
+                    reason: reason.clone(),
+                    first: first_of(&burst),
+                };
                 self.monitor.notice(&out.scope, &notice);
             }
             return;

@@ -1,6 +1,6 @@
 //! What a human can change, where an error shows it.
 
-use crate::protocol::{FrameError, Refusal, VERSION_MIN};
+use crate::protocol::{FrameError, Lost, Refusal, VERSION_MIN};
 use crate::sender::SessionError;
 use crate::transport::{Ended, TransportError};
 
@@ -83,6 +83,10 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Version { .. } | Refusal::Filter(_) => return None,
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
+        Refusal::Lost { how: Lost::Replaced, .. } => return None,
+        Refusal::Lost { .. } => {
+            "mount the volume or put the directory back; to begin anew in what is there now, restart speil"
+        }
         Refusal::Nested => "name a target outside the source, and a source outside the target",
         Refusal::Busy { .. } => "end the other run, or wait for it",
         Refusal::Circle { .. } => {

@@ -140,7 +140,7 @@ fn happening(scope: &Scope, notice: &Notice) -> Happening {
         Notice::Problem { path, operation, errno, .. } => {
             (format!("{operation} {path}: {}", crate::error::errno_text(*errno)), 0, true)
         }
-        Notice::Held { count, reason } => (reason.clone(), *count, true),
+        Notice::Held { count, reason, .. } => (reason.clone(), *count, true),
         Notice::Kept { count } => (String::new(), *count, true),
         Notice::Stays { path } => (path.to_string(), 0, false),
         Notice::SetAside { path } => (path.to_string(), 0, true),

@@ -114,6 +114,8 @@ pub enum Notice {
         count: u64,
         /// Why, as a clause.
         reason: String,
+        /// The first of the paths, a few.
+        first: Vec<RelPath>,
     },
     /// A directory that the source lacks stays on the target, since something in it stays.
     Stays {

@@ -6,6 +6,7 @@ use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
 use super::place::{Place, lineage_or_none, text_or_none};
+use super::volume::{Lost, Volume, told_or_none};
 use crate::config::Durability;
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -63,6 +64,10 @@ pub struct Hello {
     /// Where the session comes from. Since [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
     #[serde(deserialize_with = "origin_or_none")]
     pub origin: Origin,
+    /// The filesystem of the target's directory in the session before. Since
+    /// [`VERSION_AGREED`](super::VERSION_AGREED).
+    #[serde(deserialize_with = "told_or_none")]
+    pub before: Option<Volume>,
     /// How many directories at the end of `root` are made where they are missing. A sender that does not say
     /// means 1, the root itself.
     #[serde(deserialize_with = "makes_or_one")]
@@ -133,6 +138,9 @@ pub struct ReplyHello {
     /// [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
     #[serde(deserialize_with = "text_or_none")]
     pub sent_away: String,
+    /// The filesystem of the root. An older agent does not say.
+    #[serde(deserialize_with = "told_or_none")]
+    pub volume: Option<Volume>,
 }
 
 /// Why the receiver refuses a session.
@@ -174,6 +182,13 @@ pub enum Refusal {
     Circle {
         /// The trees of the circle, from this root on.
         trees: Vec<String>,
+    },
+    /// The root's path leads elsewhere than before. Since [`VERSION_AGREED`](super::VERSION_AGREED).
+    Lost {
+        /// The path as the receiver took it.
+        path: String,
+        /// Where it leads.
+        how: Lost,
     },
 }
 

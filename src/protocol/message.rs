@@ -318,6 +318,16 @@ pub enum ToReceiver<'a> {
     /// The trees from which the source itself is mirrored are these now, the first one first. Since
     /// [`VERSION_ORIGIN`](super::VERSION_ORIGIN).
     Upstream(Vec<Tree>),
+    /// Within a pass: a directory is on the target as on the source, with everything below it, whoever wrote
+    /// it. A directory that was listed, but for these names. Since [`VERSION_AGREED`](super::VERSION_AGREED).
+    Agreed {
+        /// Number of the pass.
+        pass: PassId,
+        /// The directory.
+        dir: RelPath,
+        /// Names in it that differ, or below which something does.
+        except: Vec<serde_bytes::ByteBuf>,
+    },
 }
 
 /// Why an operation was not done, where doing something else helps.

@@ -52,7 +52,8 @@ impl ToReceiver<'_> {
             | Self::Widen { .. }
             | Self::Join { .. }
             | Self::Bundled
-            | Self::Upstream(_) => [None, None],
+            | Self::Upstream(_)
+            | Self::Agreed { .. } => [None, None],
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::access::Access;
 use super::cases::{self, Instead};
 use super::durable::Durable;
+use super::foreign::Foreign;
 use super::greeting::Session;
+use super::ground::{Ground, keep_watch};
 use super::install::Undone;
 use super::keeper::Answer;
 use super::operations::{Content, Way};
@@ -18,7 +20,6 @@ use super::policy::Policy;
 use super::reply::Reply;
 use super::sign::Signing;
 use super::state::{Memory, State};
-use super::strangers::Strangers;
 use super::streams::{Stream, Streams};
 use super::trash::Trash;
 use super::{ReceiverError, policy};
@@ -32,12 +33,13 @@ use crate::tree::{Mask, RelPath};
 /// Applies what a sender says.
 pub(super) struct Applier {
     pub(super) root: Arc<Root>,
+    ground: Arc<Ground>,
     pub(super) reply: Arc<Reply>,
     pub(super) mask: Mask,
     pub(super) tag: u32,
     pub(super) dry_run: bool,
     pub(super) state: Option<Arc<State>>,
-    pub(super) strangers: Option<Strangers>,
+    pub(super) foreign: Option<Foreign>,
     pub(super) trash: Option<Trash>,
     errand: Errand,
     pub(super) partials: Option<Partials>,
@@ -66,8 +68,9 @@ impl Applier {
         let own = |what| move |error| ReceiverError::Own { what, error };
         let Session {
             root,
+            ground,
             state,
-            strangers,
+            foreign,
             trash,
             memory,
             filter,
@@ -80,9 +83,9 @@ impl Applier {
         let fresh = Arc::new(AtomicBool::new(fresh));
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
         let mask = hello.mask.both(greeting.profile);
-        if let Some(state) = &state {
-            super::state::leave_when_superseded(Arc::clone(state), Arc::clone(&reply))
-                .map_err(own("watch the session"))?;
+        if !hello.dry_run {
+            let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));
+            keep_watch(ground, state.clone(), reply).map_err(own("watch the session"))?;
         }
         let keeps = hello.state == StateMode::Keep || hello.terms.partial;
         let speaks = greeting.version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
@@ -94,22 +97,24 @@ impl Applier {
         let memory = Arc::new(Mutex::new(memory));
         let done = remember_batches(state.clone(), Arc::clone(&memory));
         let patient = hello.state == StateMode::Keep;
-        let durable = Durable::new(hello.durability, patient, Arc::clone(&root), Arc::clone(&reply), done)
+        let durable = Durable::new(hello.durability, patient, Arc::clone(&ground), Arc::clone(&reply), done)
             .map_err(own("start a thread"))?;
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
             .one_file_system(hello.one_file_system)
             .whole(greeting.version >= VERSION_STAYS)
             .fresh(Arc::clone(&fresh))
-            .alone(!hello.dry_run);
+            .alone(!hello.dry_run)
+            .own(foreign.as_ref().map(|foreign| foreign.own.clone()));
         Ok(Self {
             root,
+            ground,
             reply,
             mask,
             tag,
             dry_run: hello.dry_run,
             state,
-            strangers,
+            foreign,
             trash,
             errand: hello.terms.errand,
             partials,
@@ -131,15 +136,20 @@ impl Applier {
         if !matches!(message, ToReceiver::Put { .. } | ToReceiver::Delete { .. }) {
             self.way = None;
         }
+        self.look_around(&message)?;
         match message {
             ToReceiver::Owners(names) => {
                 let owners = self.names.owners(names);
                 self.reply.send(&ToSender::Owners(owners))?;
             }
-            ToReceiver::Commit { batch } => self.durable.commit(batch),
+            ToReceiver::Commit { batch } => {
+                self.save_own();
+                self.durable.commit(batch);
+            }
             ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),
+            ToReceiver::Agreed { pass, dir, except } => self.passes.agreed(pass, dir, except),
             ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
             ToReceiver::Prove { pass, path, rate } => self.passes.prove(pass, path, rate),
             ToReceiver::EndPass { pass } => self.passes.end(pass),
@@ -183,21 +193,34 @@ impl Applier {
                 return Err(ReceiverError::Unexpected);
             }
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
-            change => {
-                self.change(change)?;
-                if let Some(state) = &self.state {
-                    // Whatever is younger than this was not written here.
-                    let _ = state.tick();
-                }
-            }
+            change => self.change(change)?,
         }
         Ok(())
+    }
+
+    /// Ends the session before a message that may not be heeded any more. The path is looked up where
+    /// something is stated, compared or to be made durable; a change asks only whether it is wanted.
+    fn look_around(&self, message: &ToReceiver<'_>) -> Result<(), ReceiverError> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let why = match message {
+            ToReceiver::State(_)
+            | ToReceiver::Scan { .. }
+            | ToReceiver::EndPass { .. }
+            | ToReceiver::Commit { .. } => self.ground.ended(),
+            _ => self.ground.closed(),
+        };
+        let Some(why) = why else { return Ok(()) };
+        self.ground.tell(&self.reply, why);
+        Err(ReceiverError::Unexpected)
     }
 
     /// Ends the session: what is in flight is given up, what was committed is flushed.
     pub fn finish(&mut self) {
         self.streams.abandon_all();
         self.signing.finish();
+        self.save_own();
         self.durable.finish();
         if let Some(state) = &self.state {
             state.forget_holder();
@@ -429,7 +452,6 @@ fn remember_batches(state: Option<Arc<State>>, memory: Arc<Mutex<Memory>>) -> Bo
     let written = Mutex::new(None);
     Box::new(move |batch| {
         let Some(state) = &state else { return };
-        let _ = state.tick();
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.last_batch = (state.session, batch);
         let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::{Mode, OFlags};
 
+use super::ground::Ground;
 use super::reply::Reply;
 use crate::config::Durability;
-use crate::disk::Root;
 use crate::protocol::{BatchId, ToSender};
 use crate::tree::FileId;
 
@@ -52,12 +52,12 @@ impl Durable {
     pub fn new(
         mode: Durability,
         patient: bool,
-        root: Arc<Root>,
+        ground: Arc<Ground>,
         reply: Arc<Reply>,
         done: Box<dyn Fn(BatchId) + Send>,
     ) -> std::io::Result<Self> {
         let (commits, inbox) = bounded(COMMITS_MAX);
-        let flusher = Flusher { inbox, root, reply, done, patient, last_whole: None };
+        let flusher = Flusher { inbox, ground, reply, done, patient, last_whole: None };
         let thread = std::thread::Builder::new().name("durable".to_owned()).spawn(move || flusher.run())?;
         // Never so many that opening files fails.
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -133,7 +133,7 @@ impl Durable {
 
 struct Flusher {
     inbox: Receiver<Commit>,
-    root: Arc<Root>,
+    ground: Arc<Ground>,
     reply: Arc<Reply>,
     done: Box<dyn Fn(BatchId) + Send>,
     patient: bool,
@@ -148,6 +148,11 @@ impl Flusher {
                 // What was promised cannot be kept: the session ends, unacknowledged work comes again.
                 let text = format!("flush to disk: {}", crate::error::io_text(&error.into()));
                 let _ = self.reply.send(&ToSender::Fatal(text.into()));
+                return;
+            }
+            // What is acknowledged is in the directory that is under the path now.
+            if let Some(why) = self.ground.ended() {
+                self.ground.tell(&self.reply, why);
                 return;
             }
             (self.done)(commit.batch);
@@ -187,7 +192,7 @@ impl Flusher {
         let many = dirty.files.len() > SINGLE_MAX || dirty.dirs.len() > SINGLE_MAX;
         let may = !self.patient || self.last_whole.is_none_or(|last| last.elapsed() >= WHOLE_INTERVAL);
         if dirty.whole || (many && may) {
-            rustix::fs::syncfs(&*self.root)?;
+            rustix::fs::syncfs(self.ground.root())?;
             self.last_whole = Some(Instant::now());
             return Ok(());
         }

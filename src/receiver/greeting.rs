@@ -14,11 +14,12 @@ use rustix::io::Errno;
 
 use super::Options;
 use super::confine::confine;
+use super::foreign::Foreign;
+use super::ground::{Ground, may_enter, volume};
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::rivals::sends_away;
 use super::state::{Memory, State};
-use super::strangers::Strangers;
 use super::trash::Trash;
 use crate::disk::{Root, names, read_entry, set_times, umask};
 use crate::error::errno_of;
@@ -41,8 +42,9 @@ const DANGEROUS: [&str; 12] =
 /// An accepted session.
 pub(super) struct Session {
     pub root: Arc<Root>,
+    pub ground: Arc<Ground>,
     pub state: Option<Arc<State>>,
-    pub strangers: Option<Strangers>,
+    pub foreign: Option<Foreign>,
     pub trash: Option<Trash>,
     pub memory: Memory,
     pub filter: Filter,
@@ -139,6 +141,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     if !hello.dry_run {
         refuse_inside(&path, &hello.source)?;
     }
+    if let Some(before) = hello.before.as_ref().filter(|_| !hello.dry_run) {
+        may_enter(&path, before, &hex(&hello.mirror))?;
+    }
     // The administrator's own root is no longer path than he wrote.
     let makes = if options.root.is_some() { 1 } else { hello.makes };
     let found = provide(&path, hello, makes).map_err(fail)?;
@@ -150,6 +155,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
     refuse_back(&place, hello)?;
+    let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
+    let version = VERSION.min(hello.version);
+    let ground = Arc::new(Ground::new(&root, path, (closes, version)));
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while it can be: the kernel has no other account of it.
     umask();
@@ -164,8 +172,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         (false, false) => Identified::Stranger,
     };
     let state = state.map(Arc::new);
-    // Before anything here is changed: what changed since the last session was not the agent.
-    let strangers = state.clone().map(|state| Strangers::new(&root, state));
+    let foreign = state.as_ref().map(|_| Foreign::new(&root)).transpose().map_err(fail)?;
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let last_batch = memory.last_batch.1;
@@ -182,7 +189,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
     }
     let reply = ReplyHello {
-        version: VERSION.min(hello.version),
+        version,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         profile: profile.mask,
         lacks: profile.lacks,
@@ -193,13 +200,14 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
         mounts: memory.mounts.clone(),
-        kept: strangers.as_ref().map_or(0, Strangers::kept),
+        kept: foreign.as_ref().map_or(0, Foreign::kept),
         free_bytes: policy.leaves(free_bytes(&root).unwrap_or(0)),
         confinement,
         lineage: place.lineage,
         sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
+        volume: volume(&root).ok(),
     };
-    Ok(Session { root, state, strangers, trash, memory, filter, policy, tag, reply, stand_in, fresh })
+    Ok(Session { root, ground, state, foreign, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }
 
 /// A root that this session holds alone.
@@ -269,7 +277,7 @@ fn holder_of(hello: &Hello) -> Holder {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     quote(path.as_os_str().as_bytes()).trim_matches('"').to_owned()
 }
 
@@ -282,7 +290,7 @@ fn is_dangerous(path: &Path) -> bool {
     DANGEROUS.iter().any(|bad| real == Path::new(bad))
 }
 
-fn holds_nothing(root: &Root) -> io::Result<bool> {
+pub(super) fn holds_nothing(root: &Root) -> io::Result<bool> {
     Ok(names(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::kept::{Kept, open_dir};
 use super::reply::Reply;
 use super::undo::is_nothing;
-use super::{strangers, trash};
+use super::{foreign, trash};
 use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;
 use crate::protocol::{FrameError, Keeping, KeptEntry, Order, Since, ToSender};
@@ -32,7 +32,7 @@ pub(super) fn list(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(),
 pub(super) fn name_of(place: Keeping) -> &'static str {
     match place {
         Keeping::Trash => trash::PLACE,
-        Keeping::Strangers => strangers::PLACE,
+        Keeping::Strangers => foreign::PLACE,
     }
 }
 

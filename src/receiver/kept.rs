@@ -1,9 +1,9 @@
 //! A place below `.speil/` where entries of the tree are kept: `.speil/NAME/MOMENT/PATH`.
 //!
-//! **Purpose:** the one mechanism behind what strangers wrote and what the trash holds.
+//! **Purpose:** the one mechanism behind what others wrote and what the trash holds.
 //! **Invariants:** an entry comes here by one rename or one link, under its own path; directories on the
 //! way look as they do in the tree; two versions of one path never meet, for they stand below
-//! different moments. **Not here:** what is kept and for how long (`strangers`, `trash`), putting it
+//! different moments. **Not here:** what is kept and for how long (`foreign`, `trash`), putting it
 //! back (`undo`).
 
 use std::io;
@@ -161,6 +161,12 @@ impl Kept {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Returns the directory that something was put into last.
+    pub fn last_place(&self) -> Option<BorrowedFd<'_>> {
+        let slot = self.slot.as_ref()?;
+        Some(slot.recent.as_ref().map_or(slot.dir.as_fd(), |(_, dir)| dir.as_fd()))
     }
 
     /// Returns the moments, oldest first, with their directories' names.

@@ -14,21 +14,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::{Applied, Applier};
-use super::install::{Undone, install, is_empty_dir, look, remove, temp_name};
+use super::install::{Undone, is_empty_dir, look, remove, temp_name};
+use super::sparing::{Comes, Spared};
 use super::streams::{Stream, create_temp};
-use super::trash::Trash;
-use crate::disk::{Handle, Parent, Unset, apply_attrs, apply_attrs_to_file, default_acl, umask};
-use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, ToSender, Why};
+use crate::disk::{Handle, Parent, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_open, umask};
+use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
-
-/// Whether what stands under a name is kept by now.
-#[derive(PartialEq, Eq)]
-enum Spared {
-    /// It is, or need not be.
-    Yes,
-    /// It goes into the trash as it is replaced.
-    NotYet,
-}
 
 /// The attributes of something new: what could not be set of them keeps nothing away.
 #[must_use]
@@ -139,7 +130,7 @@ impl Applier {
         stream.settle()?;
         let file = stream.file.try_clone().map_err(Undone::os("clone"))?;
         // The directory may have been renamed meanwhile; it is still the one that is held.
-        let dressed = self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs)?;
+        let dressed = self.install_file(file, (&stream.dir, &stream.temp, &stream.path), attrs, hash)?;
         self.durable.dir(stream.dir.as_fd());
         self.note_version(&stream.path, provisional);
         dressed.told()
@@ -218,7 +209,8 @@ impl Applier {
             }
             Ok(())
         };
-        let done = write(data).and_then(|()| self.install_file(file, (dir, &temp, path), attrs));
+        let done =
+            write(data).and_then(|()| self.install_file(file, (dir, &temp, path), attrs, &content.hash));
         if done.is_err() {
             let _ = rustix::fs::unlinkat(dir, temp.as_slice(), AtFlags::empty());
         } else {
@@ -242,6 +234,7 @@ impl Applier {
         file: OwnedFd,
         place: (&OwnedFd, &[u8], &RelPath),
         attrs: &Attrs,
+        hash: &[u8; 32],
     ) -> Result<Dressed, Undone> {
         let (dir, temp, path) = (place.0.as_fd(), place.1, place.2);
         let name = path.name();
@@ -257,25 +250,23 @@ impl Applier {
             flush()?;
         }
         self.check_session()?;
+        let read = || read_open(file.as_fd(), &Mask::nothing()).ok().map(|(entry, _)| entry);
+        let made = self.foreign.as_ref().and_then(|_| read());
         // Most files are new: the rename itself tells.
         let fresh = rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE).is_ok();
+        let mut synced = false;
         if !fresh {
             let standing = look(dir, name)?;
             let before = self.durable.before_rename(standing.is_some());
             if before && !early {
                 flush()?;
             }
-            let spared = self.spare(dir, standing.as_ref(), path)?;
-            self.check_session()?;
-            match spared {
-                Spared::Yes => install(dir, temp, name, false)?,
-                Spared::NotYet => self.swap(dir, temp, path)?,
-            }
-            if before {
-                return Ok(dressed);
-            }
+            let comes = Comes::Content(made.as_ref().map_or(0, |made| made.attrs.meta.size), *hash);
+            self.supplant((dir, temp, path), false, standing.as_ref(), &comes)?;
+            synced = before;
         }
-        if !early {
+        self.made(made.as_ref(), read);
+        if !early && !synced {
             self.durable.file(file);
         }
         Ok(dressed)
@@ -310,18 +301,20 @@ impl Applier {
         Ok(Dressed(apply_attrs(handle, &attrs, &Mask { perms: true, ..self.mask }).err()))
     }
 
-    fn install(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath, is_dir: bool) -> Applied {
-        self.check_session()?;
-        if self.spare(dir, look(dir, path.name())?.as_ref(), path)? == Spared::Yes {
-            install(dir, temp, path.name(), is_dir)?;
-        } else {
-            self.swap(dir, temp, path)?;
-        }
+    /// Gives a finished temporary entry other than a new file its name.
+    fn install(
+        &mut self,
+        (dir, temp, path): (BorrowedFd<'_>, &[u8], &RelPath),
+        is_dir: bool,
+        comes: &Comes<'_>,
+    ) -> Applied {
+        let standing = look(dir, path.name())?;
+        self.supplant((dir, temp, path), is_dir, standing.as_ref(), comes)?;
         self.durable.dir(dir);
         Ok(())
     }
 
-    fn check_session(&self) -> Applied {
+    pub(super) fn check_session(&self) -> Applied {
         match &self.state {
             Some(state) => match state.is_current().map_err(Undone::os("read session"))? {
                 true => Ok(()),
@@ -391,10 +384,15 @@ impl Applier {
         let (dir, temp) = (parent.fd.as_fd(), temp_name(self.tag));
         let is_dir = attrs.meta.kind == Kind::Dir;
         make(&temp).map_err(|error| Undone::os("create")(error.into()))?;
-        let done = Handle::open(dir, &temp)
-            .map_err(Undone::os("open"))
-            .and_then(|handle| self.dress(&handle, attrs, (dir, Some(parent.name))))
-            .and_then(|dressed| self.install(dir, &temp, path, is_dir).map(|()| dressed));
+        let comes = if is_dir { Comes::Other } else { Comes::Node(attrs) };
+        let handle = Handle::open(dir, &temp).map_err(Undone::os("open"));
+        let done = handle.and_then(|handle| {
+            let dressed = self.dress(&handle, attrs, (dir, Some(parent.name)))?;
+            let made = self.foreign.as_ref().and_then(|_| handle.read(&Mask::nothing()).ok());
+            self.install((dir, &temp, path), is_dir, &comes)?;
+            self.made(made.as_ref(), || handle.read(&Mask::nothing()).ok());
+            Ok(dressed)
+        });
         if done.is_err() {
             let _ = remove(dir, &temp, false);
         }
@@ -418,10 +416,14 @@ impl Applier {
             return Err(Undone::Why(Why::Differs));
         }
         self.check_session()?;
-        Dressed(apply_attrs(&handle, attrs, &self.mask).err()).told()
+        let done = Dressed(apply_attrs(&handle, attrs, &self.mask).err());
+        if let (Some(foreign), Ok(after)) = (&self.foreign, handle.read(&Mask::nothing())) {
+            foreign.own.dressed(&now, &after, attrs.meta.mtime, self.mask.granularity_ns);
+        }
+        done.told()
     }
 
-    fn fits(&self, now: &Entry, expect: &Expect) -> bool {
+    pub(super) fn fits(&self, now: &Entry, expect: &Expect) -> bool {
         let meta = &now.attrs.meta;
         match expect {
             Expect::Kind(kind) => meta.kind == *kind,
@@ -451,9 +453,10 @@ impl Applier {
         }
         rustix::fs::linkat(&from.fd, from.name, dir, temp.as_slice(), AtFlags::empty())
             .map_err(|error| Undone::os("link")(error.into()))?;
-        let done = self.install(dir, &temp, path, false);
+        let done = self.install((dir, &temp, path), false, &Comes::Name(existing));
         // A rename between two links of one inode does nothing and leaves the temporary name.
         let _ = rustix::fs::unlinkat(dir, temp.as_slice(), AtFlags::empty());
+        self.still_own(&now, from.fd.as_fd(), from.name);
         done
     }
 
@@ -470,23 +473,37 @@ impl Applier {
         let same = standing.as_ref().is_some_and(|there| there.id == moving.id);
         let mut exchange =
             standing.as_ref().is_some_and(|there| (there.attrs.meta.kind == Kind::Dir) != dir_moves);
-        if !same && self.spare(b, standing.as_ref(), to)? == Spared::NotYet {
+        if !same && self.spare(b, standing.as_ref(), to, &Comes::Other)? == Spared::NotYet {
             // Without links there is a moment in which nothing is there.
             self.discard(b, to.name(), to)?;
             exchange = false;
         }
-        let flags = if exchange { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+        let flags = match standing {
+            Some(_) if exchange => RenameFlags::EXCHANGE,
+            Some(_) => RenameFlags::empty(),
+            // What somebody puts there meanwhile is looked at first.
+            None => RenameFlags::NOREPLACE,
+        };
         if exchange && !dir_moves && !is_empty_dir(b, target.name) {
             return Err(Undone::Why(Why::NotEmpty));
         }
-        match rustix::fs::renameat_with(a, source.name, b, target.name, flags) {
+        let losing = if same { None } else { self.losing(b, target.name, standing.as_ref()) };
+        let moved = match rustix::fs::renameat_with(a, source.name, b, target.name, flags) {
+            // A filesystem without flags.
+            Err(Errno::INVAL) if standing.is_none() => rustix::fs::renameat(a, source.name, b, target.name),
+            other => other,
+        };
+        match moved {
             Ok(()) => {}
+            Err(Errno::EXIST) if standing.is_none() => return Err(Undone::Why(Why::Differs)),
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Err(Undone::Why(Why::NotEmpty)),
             Err(error) => return Err(Undone::os("rename")(error.into())),
         }
         if exchange || same {
             remove(a, source.name, false).map_err(Undone::os("remove"))?;
         }
+        self.lost(losing);
+        self.still_own(&moving, b, target.name);
         self.durable.dir(a);
         self.durable.dir(b);
         Ok(())
@@ -519,88 +536,6 @@ impl Applier {
             return Err(Undone::Why(Why::Differs));
         }
         self.check_session()?;
-        let is_dir = now.attrs.meta.kind == Kind::Dir;
-        if let Some(strangers) = self.strangers.as_mut().filter(|all| keep_strangers && all.wrote(&now)) {
-            strangers.move_aside(dir, name, path).map_err(Undone::os("set aside"))?;
-            return self.told_aside(path);
-        }
-        if self.trash.as_ref().is_some_and(|trash| trash.takes(&now)) {
-            if is_dir && !is_empty_dir(dir, name) {
-                return Err(Undone::Why(Why::NotEmpty));
-            }
-            return self.discard(dir, name, path);
-        }
-        let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        match rustix::fs::unlinkat(dir, name, flags) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Undone::Why(Why::NotEmpty)),
-            // A mount point.
-            Err(Errno::BUSY) if self.passes.stays_on_one() => Err(Undone::Why(Why::NotEmpty)),
-            Err(error) => Err(Undone::os("delete")(error.into())),
-        }
-    }
-
-    /// Gives what stands at a path a second name among what is kept; once.
-    pub(super) fn keep_aside(&mut self, path: &RelPath, expect: &Expect) -> Applied {
-        let parent = self.root.parent(path).map_err(Undone::parent)?;
-        let dir = parent.fd.as_fd();
-        let Some(now) = look(dir, parent.name)?.filter(|now| self.fits(now, expect)) else {
-            return Err(Undone::Why(Why::Differs));
-        };
-        let Some(strangers) = self.strangers.as_mut() else { return Ok(()) };
-        strangers.keep_once(dir, path, &now).map_err(Undone::os("set aside"))
-    }
-
-    /// Keeps what someone else wrote, or what the trash takes, of a name that is about to be taken by
-    /// something else.
-    fn spare(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        standing: Option<&Entry>,
-        path: &RelPath,
-    ) -> Result<Spared, Undone> {
-        let Some(entry) = standing else { return Ok(Spared::Yes) };
-        if entry.attrs.meta.kind == Kind::Dir && self.trash.is_some() && is_empty_dir(dir, path.name()) {
-            // No directory has two names.
-            return Ok(Spared::NotYet);
-        }
-        if let Some(strangers) = self.strangers.as_mut().filter(|strangers| strangers.wrote(entry)) {
-            strangers.link_aside(dir, path.name(), path).map_err(Undone::os("set aside"))?;
-            self.told_aside(path)?;
-            return Ok(Spared::Yes);
-        }
-        let worth = |trash: &&mut Trash| entry.attrs.meta.kind != Kind::Dir && trash.takes(entry);
-        let Some(trash) = self.trash.as_mut().filter(worth) else { return Ok(Spared::Yes) };
-        match trash.link_aside(dir, path, entry) {
-            Ok(()) => Ok(Spared::Yes),
-            Err(error) => match error.raw_os_error() {
-                // No links there, or not of this file.
-                Some(libc::EPERM | libc::EMLINK | libc::EOPNOTSUPP) => Ok(Spared::NotYet),
-                _ => Err(Undone::os("set aside")(error)),
-            },
-        }
-    }
-
-    /// Puts a finished temporary entry under a name, and what stood there into the trash.
-    fn swap(&mut self, dir: BorrowedFd<'_>, temp: &[u8], path: &RelPath) -> Applied {
-        let exchange = || {
-            rustix::fs::renameat_with(dir, temp, dir, path.name(), RenameFlags::EXCHANGE)
-                .map_err(|error| Undone::os("rename")(error.into()))
-        };
-        exchange()?;
-        self.discard(dir, temp, path).inspect_err(|_| {
-            let _ = exchange();
-        })
-    }
-
-    /// Moves what stands under a name into the trash, as what stood at `path`.
-    fn discard(&mut self, dir: BorrowedFd<'_>, name: &[u8], path: &RelPath) -> Applied {
-        let (Some(trash), Some(entry)) = (self.trash.as_mut(), look(dir, name)?) else { return Ok(()) };
-        trash.move_aside(dir, name, (path, &entry)).map_err(Undone::os("set aside"))
-    }
-
-    fn told_aside(&self, path: &RelPath) -> Applied {
-        let told = self.reply.send(&ToSender::SetAside { path: path.clone() });
-        told.map_err(|_| Undone::Os("answer", libc::EPIPE))
+        self.take_away(dir, path, &now, keep_strangers)
     }
 }

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde_bytes::ByteBuf;
 
+use super::agreed::Agreement;
 use super::install::is_of_session;
+use super::own::Own;
 use super::reply::Reply;
 use crate::disk::{Root, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{FrameError, Listing, PassId, ScanOptions, ToSender};
 use crate::scan::{self, Options, Role, View};
-use crate::tree::{Mask, RelPath};
+use crate::tree::{Entry, Mask, RelPath};
 
 /// Passes at once.
 const PASSES_MAX: usize = 8;
@@ -33,6 +36,8 @@ enum Order {
     List(RelPath),
     Links,
     Hash(RelPath),
+    /// As the source has it, but for these names.
+    Agreed(RelPath, Vec<ByteBuf>),
     /// At so many bytes a second.
     Prove(RelPath, u64),
 }
@@ -50,6 +55,7 @@ pub(super) struct Passes {
     alone: bool,
     /// The root was made by this session and is still to be made like the source's.
     fresh: Arc<AtomicBool>,
+    own: Option<Own>,
     orders: HashMap<PassId, Sender<Order>>,
 }
 
@@ -58,7 +64,7 @@ impl Passes {
         let filter = Arc::new(filter);
         let (fresh, orders) = (Arc::default(), HashMap::new());
         let (one_file_system, role, alone) = (false, Role::Target, true);
-        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, orders }
+        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own: None, orders }
     }
 
     /// Stays on the root's filesystem.
@@ -97,6 +103,12 @@ impl Passes {
         self
     }
 
+    /// Gives what is known to be the agent's own.
+    pub fn own(mut self, own: Option<Own>) -> Self {
+        self.own = own;
+        self
+    }
+
     /// Starts a walk. One too many is answered as a subtree that cannot be read.
     pub fn start(&mut self, pass: PassId, top: RelPath, options: ScanOptions) -> Result<(), FrameError> {
         let (orders, inbox) = bounded(ORDERS_MAX);
@@ -115,6 +127,7 @@ impl Passes {
             tag: self.tag,
             alone: self.alone,
             fresh: Arc::clone(&self.fresh),
+            agreement: self.own.clone().map(|own| Agreement::new(own, top.is_root() && options.recursive)),
         };
         let refused = top.clone();
         let started = self.orders.len() < PASSES_MAX
@@ -161,6 +174,12 @@ impl Passes {
         }
     }
 
+    pub fn agreed(&self, pass: PassId, dir: RelPath, except: Vec<ByteBuf>) {
+        if let Some(orders) = self.orders.get(&pass) {
+            let _ = orders.send(Order::Agreed(dir, except));
+        }
+    }
+
     pub fn end(&mut self, pass: PassId) {
         self.orders.remove(&pass);
     }
@@ -174,9 +193,14 @@ struct Pass {
     tag: u32,
     alone: bool,
     fresh: Arc<AtomicBool>,
+    agreement: Option<Agreement>,
 }
 
 impl View for Pass {
+    fn mark(&self, entry: &Entry) -> Option<u64> {
+        self.agreement.as_ref().and_then(|agreement| agreement.meet(entry))
+    }
+
     fn temporary(&self, dir: BorrowedFd<'_>, name: &[u8]) {
         // What bears another's tag was left by a dead one, if this session holds the root alone.
         if self.alone && !is_of_session(name, self.tag) {
@@ -193,6 +217,9 @@ impl View for Pass {
 impl Pass {
     fn run(&self, top: &RelPath, orders: &Receiver<Order>) {
         let mut scan = scan::walk(&self.root, top, &self.options, self);
+        if let Some(agreement) = self.agreement.as_ref().filter(|_| top.is_root() && self.options.recursive) {
+            agreement.walked(&scan);
+        }
         let mut problems = std::mem::take(&mut scan.problems);
         problems.truncate(PROBLEMS_MAX);
         let answer = ToSender::Scanned {
@@ -210,6 +237,12 @@ impl Pass {
         while let (Ok(()), Ok(order)) = (&sent, orders.recv()) {
             sent = match order {
                 Order::List(dir) => self.list(dir, &scan),
+                Order::Agreed(dir, except) => {
+                    if let Some(agreement) = &self.agreement {
+                        agreement.agreed(&dir, &except, &scan);
+                    }
+                    Ok(())
+                }
                 Order::Links => self.links(&scan),
                 Order::Hash(path) => {
                     let hash = scan::hash(&self.root, &path).ok();
@@ -233,6 +266,9 @@ impl Pass {
             Ok(found) => found,
             Err(error) => return piece(Vec::new(), true, errno_of(&error)),
         };
+        if let Some(agreement) = &self.agreement {
+            agreement.listed(&dir, &found, scan);
+        }
         let mut entries = found.entries;
         for entry in &mut entries {
             entry.digest = scan.digests.get(&dir.join(&entry.name)).copied();

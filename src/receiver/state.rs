@@ -2,19 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::reply::Reply;
 use crate::disk::Root;
-use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, ToSender, Tree};
+use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree};
 use crate::scan::STATE_DIR;
-use crate::tree::{RelPath, Time};
+use crate::tree::RelPath;
 
 /// Which mirror a tree belongs to, and what its receiver remembers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +38,6 @@ pub(super) struct Memory {
 pub(super) struct State {
     dir: OwnedFd,
     session_file: OwnedFd,
-    clock: OwnedFd,
     /// Number of this session.
     pub session: u64,
     /// The daemon's start that it belongs to.
@@ -51,10 +48,6 @@ pub(super) struct State {
 pub(super) const LAST_STATED: &str = "stated";
 /// Bytes of that file.
 const STATED_LEN: usize = 128;
-/// How often the session's number is looked at where it cannot be watched.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
-/// How long a sender may take to be told that it is evicted.
-const FAREWELL: std::time::Duration = std::time::Duration::from_millis(500);
 /// Most bytes of a state file that are read.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
@@ -87,8 +80,11 @@ impl State {
         let create = if make { OFlags::CREATE } else { OFlags::empty() };
         let file = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let session_file = rustix::fs::openat(&dir, "session", file, Mode::from(0o600))?;
-        let clock = rustix::fs::openat(&dir, "clock", file, Mode::from(0o600))?;
-        Ok(Self { dir, session_file, clock, session: 0, start: [0; 16] })
+        if make {
+            // Earlier versions told by its time what others wrote; without it, a downgrade tells nothing wrong.
+            let _ = rustix::fs::unlinkat(&dir, "clock", AtFlags::empty());
+        }
+        Ok(Self { dir, session_file, session: 0, start: [0; 16] })
     }
 
     /// Takes the next session number, which evicts the session before, and notes who holds the root now.
@@ -111,7 +107,7 @@ impl State {
     }
 
     /// Returns the daemon by which this session was evicted; `None` if that is its own.
-    fn evicted_by(&self) -> Option<String> {
+    pub fn evicted_by(&self) -> Option<String> {
         self.holder().filter(|holder| holder.start != self.start).map(|holder| holder.who)
     }
 
@@ -151,10 +147,14 @@ impl State {
         Ok(read_counter(self.session_file.as_fd())? == self.session)
     }
 
-    /// Returns the descriptor of the session file, for watching it.
+    /// Returns a path to the session file, for watching it.
     pub fn session_path(&self) -> String {
-        use std::os::fd::AsRawFd;
         format!("/proc/self/fd/{}", self.session_file.as_raw_fd())
+    }
+
+    /// Returns a path to the directory, for watching it.
+    pub fn dir_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.dir.as_raw_fd())
     }
 
     /// Reads what the last session left; nothing at all where there is none or it does not parse.
@@ -206,26 +206,6 @@ impl State {
         let text = read(&dir, "refuse")?;
         Some(crate::tree::quote(text.trim_ascii()).trim_matches('"').to_owned())
     }
-
-    /// Marks this moment as the last one in which the agent changed the tree.
-    pub fn tick(&self) -> io::Result<()> {
-        Ok(rustix::io::pwrite(&self.clock, b"1", 0).map(|_| ())?)
-    }
-
-    /// Returns the last moment in which an agent changed the tree, on the target filesystem's clock.
-    pub fn last_apply(&self) -> Option<Time> {
-        let stat =
-            rustix::fs::statx(&self.clock, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS)
-                .ok()?;
-        (stat.stx_size > 0).then_some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
-    }
-
-    /// Returns the moment in which this session began, on the target filesystem's clock.
-    pub fn began(&self) -> Option<Time> {
-        let flags = rustix::fs::StatxFlags::BASIC_STATS;
-        let stat = rustix::fs::statx(&self.session_file, c"", AtFlags::EMPTY_PATH, flags).ok()?;
-        Some(Time { secs: stat.stx_ctime.tv_sec, nanos: stat.stx_ctime.tv_nsec })
-    }
 }
 
 /// A state directory that is only read: by who is no agent.
@@ -272,51 +252,6 @@ fn read_counter(file: std::os::fd::BorrowedFd<'_>) -> io::Result<u64> {
     let mut bytes = [0; 8];
     let len = rustix::io::pread(file, &mut bytes[..], 0)?;
     Ok(if len == 8 { u64::from_le_bytes(bytes) } else { 0 })
-}
-
-/// Ends this process as soon as a newer session of the mirror takes its number: a connection that is
-/// dead on the network may leave its agent waiting for bytes that never come.
-pub(super) fn leave_when_superseded(state: Arc<State>, reply: Arc<Reply>) -> io::Result<()> {
-    use rustix::fs::inotify;
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).and_then(|watch| {
-        inotify::add_watch(&watch, state.session_path().as_str(), inotify::WatchFlags::MODIFY)?;
-        Ok(watch)
-    });
-    std::thread::Builder::new().name("eviction".to_owned()).spawn(move || {
-        let mut buffer = [0; 512];
-        loop {
-            let heard = match state.is_current() {
-                Ok(false) => break,
-                Ok(true) => {
-                    watch.as_ref().is_ok_and(|watch| rustix::io::read(watch, &mut buffer[..]).is_ok())
-                }
-                // Until it can be told, every change asks for itself, and is not made.
-                Err(_) => false,
-            };
-            if !heard {
-                // The host has no watches left: a mirror is worth more than the moment saved.
-                std::thread::sleep(LOOK_EVERY);
-            }
-        }
-        if let Some(who) = state.evicted_by() {
-            tell(reply, format!("another daemon has taken the target over: {who}"));
-        }
-        // Between two system calls of the applying thread: each leaves the tree whole, and
-        // temporary files are recognised by the next session.
-        std::process::exit(crate::receiver::EVICTED_STATUS);
-    })?;
-    Ok(())
-}
-
-/// Tells the sender why its session ends; a connection that takes nothing in is not waited for.
-fn tell(reply: Arc<Reply>, text: String) {
-    let (done, told) = std::sync::mpsc::channel();
-    let telling = std::thread::Builder::new().name("farewell".to_owned()).spawn(move || {
-        let _ = done.send(reply.send(&ToSender::Fatal(text.into())));
-    });
-    if telling.is_ok() {
-        let _ = told.recv_timeout(FAREWELL);
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::kept::{Kept, weight};
-use super::{strangers, undone};
+use super::{foreign, undone};
 use crate::disk::Root;
 use crate::protocol::TrashLimits;
 use crate::tree::{Entry, RelPath, Time};
@@ -121,7 +121,7 @@ impl Sweeper {
         let (now, keep) = (Time::now(), i64::try_from(self.limits.keep_secs).unwrap_or(i64::MAX));
         let ago = |secs| Time { secs: now.secs.saturating_sub(secs), ..now };
         self.kept.expire(ago(keep))?;
-        undone::expire(&self.root, ago(keep.max(strangers::KEPT_SECS)))?;
+        undone::expire(&self.root, ago(keep.max(foreign::KEPT_SECS)))?;
         if self.bytes.load(Ordering::Acquire) > self.limits.max_bytes {
             // What was counted on the way may have gone by age, or have been put back.
             let bytes = self.kept.tally()?.bytes;

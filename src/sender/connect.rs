@@ -81,7 +81,8 @@ impl Session {
         let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
         let chown =
             chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?.unwrap_or_default();
-        let hello = hello(options, stated_place(options, &around.source)?);
+        let mut hello = hello(options, stated_place(options, &around.source)?);
+        hello.before = around.known.volume();
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -127,6 +128,9 @@ impl Session {
             (control, missing) = widen(transport, first, &options.target.path, (sync.connections, limit))?;
         }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown));
+        if let Some(volume) = reply.volume.as_ref().filter(|_| options.live) {
+            around.known.is_on(volume);
+        }
         let _ = handover.send(Handover::Session(Arc::clone(&shared)));
         let unknown = shared.view.unknown_owners()?;
         if !unknown.is_empty() {

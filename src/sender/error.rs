@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Consequence, Consequential};
-use crate::protocol::{FrameError, Refusal, VERSION, VERSION_MIN};
+use crate::protocol::{FrameError, Lost, Refusal, VERSION, VERSION_MIN};
 use crate::transport::{Ended, TransportError};
 
 /// Why a session could not begin, or ended early.
@@ -77,6 +77,20 @@ fn refusal_text(refusal: &Refusal) -> String {
             let back = trees.first().map(String::as_str).unwrap_or_default();
             format!("mirrors go round in a circle: {} → {back}", trees.join(" → "))
         }
+        Refusal::Lost { path, how } => format!("target directory {path:?} {}", lost(*how)),
+    }
+}
+
+fn lost(how: Lost) -> &'static str {
+    match how {
+        Lost::Replaced => "was replaced, moved, unmounted or mounted over",
+        Lost::Gone => "is gone, and the filesystem that held it is not there: nothing is made anew elsewhere",
+        Lost::Empty => {
+            "is empty and on another filesystem than before: nothing is written there; is its volume mounted?"
+        }
+        Lost::Strange => {
+            "is another one than before and holds something: nothing is written there; is its volume mounted?"
+        }
     }
 }
 
@@ -85,7 +99,11 @@ impl Consequential for SessionError {
         match self {
             Self::Transport(error) => error.consequence(),
             Self::Refused(
-                Refusal::Busy { .. } | Refusal::Root { .. } | Refusal::Refused(_) | Refusal::Circle { .. },
+                Refusal::Busy { .. }
+                | Refusal::Root { .. }
+                | Refusal::Refused(_)
+                | Refusal::Circle { .. }
+                | Refusal::Lost { .. },
             ) => Consequence::Again,
             Self::Refused(_) | Self::Option(_) => Consequence::Die,
             _ => Consequence::Again,

@@ -79,6 +79,16 @@ impl Held {
     }
 }
 
+/// Paths of held deletes that are told.
+const TOLD: usize = 3;
+
+/// Returns the first paths of some deletes, for people.
+pub fn first_of(deletes: &[Change]) -> Vec<RelPath> {
+    let mut paths: Vec<&RelPath> = deletes.iter().map(|change| change.kind.path()).collect();
+    paths.sort();
+    paths.into_iter().take(TOLD).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

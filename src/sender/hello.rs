@@ -36,6 +36,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
             partial: sync.partial,
         },
         origin: origin(options),
+        before: None,
         makes: options.target.makes,
     }
 }

@@ -1,6 +1,7 @@
-//! What a target's sessions, one after the other, know of the source's names.
+//! What a target's sessions, one after the other, know of the source's names and of where the target is.
 //!
-//! **Invariant:** all of it is of the source alone, so it holds whatever becomes of a connection. The next
+//! **Invariant:** all of it but the target's filesystem is of the source alone, so it holds whatever becomes of a
+//! connection. The next
 //! session needs it for changes that the one before had begun to follow: the pass that it begins with
 //! compares stamps, and sees no edit that kept size and time.
 
@@ -8,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::names::Names;
+use crate::protocol::Volume;
 use crate::tree::FileId;
 
 /// What is known of the source's names.
@@ -15,6 +17,7 @@ use crate::tree::FileId;
 pub struct Known {
     links: Mutex<Names>,
     sought: Mutex<HashSet<FileId>>,
+    volume: Mutex<Option<Volume>>,
 }
 
 impl Known {
@@ -26,6 +29,16 @@ impl Known {
     /// Leaves to the next session which files were still to be found under all their names, and read.
     pub(super) fn leave_sought(&self, ids: HashSet<FileId>) {
         self.sought.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+    }
+
+    /// Returns the filesystem that the target was on in the session before.
+    pub(super) fn volume(&self) -> Option<Volume> {
+        self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes in what filesystem the target is on.
+    pub(super) fn is_on(&self, volume: &Volume) {
+        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
     }
 
     /// Takes what the session before has left.

@@ -1,5 +1,6 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
+mod agreed;
 mod deletes;
 mod linked;
 mod mounts;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
 
+use agreed::Agreement;
 use moves::Moves;
 
 use super::mailbox::{Mailbox, is_of_events};
@@ -88,6 +90,7 @@ struct Pass {
     sent_links: HashSet<RelPath>,
     /// Names at and below which the target stays as it is.
     spared: HashSet<RelPath>,
+    agreement: Agreement,
 }
 
 /// Starts a pass on a thread of its own.
@@ -130,6 +133,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         new_links: HashMap::new(),
         sent_links: HashSet::new(),
         spared: HashSet::new(),
+        agreement: Agreement::of(shared),
     };
     let kept = Arc::clone(shared);
     let started = std::thread::Builder::new()
@@ -264,11 +268,15 @@ impl Pass {
                 ours.name.clone_from(&theirs.name);
                 theirs.name.clone_from(&ours.name);
                 let parent = self.top.parent();
+                self.agreement.begin(std::iter::empty());
                 let tasks = self.differences(
                     parent.as_ref(),
                     std::slice::from_ref(&ours),
                     std::slice::from_ref(&theirs),
                 )?;
+                if ours.attrs.meta.kind == Kind::Dir && self.agreement.is_whole() {
+                    self.agree(self.top.clone())?;
+                }
                 self.descend(tasks)
             }
         }
@@ -293,6 +301,7 @@ impl Pass {
         let mask = self.options.mask;
         let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
         for difference in compare(ours, theirs, &mask, &rules) {
+            self.agreement.differs(&difference);
             let entry = match &difference {
                 Difference::Missing(entry)
                 | Difference::Extra(entry)
@@ -522,7 +531,7 @@ impl Pass {
         &mut self,
         dir: &RelPath,
         task: &Task,
-        mut theirs: Vec<Entry>,
+        theirs: Vec<Entry>,
     ) -> Result<Vec<(RelPath, Task)>, Moot> {
         if matches!(task, Task::Empty) {
             let mut tasks = Vec::new();
@@ -547,10 +556,16 @@ impl Pass {
             entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
         }
         let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
-        theirs.retain(|entry| !unreadable.contains(&entry.name) && !ours.not_kept.contains(&entry.name));
-        if matches!(task, Task::Keep) {
-            theirs.retain(|entry| entries.binary_search_by(|ours| ours.name.cmp(&entry.name)).is_ok());
-        }
-        self.differences(Some(dir), &entries, &theirs)
+        let whole = |entry: &Entry| {
+            !unreadable.contains(&entry.name)
+                && !ours.not_kept.contains(&entry.name)
+                && (!matches!(task, Task::Keep)
+                    || entries.binary_search_by(|ours| ours.name.cmp(&entry.name)).is_ok())
+        };
+        let (theirs, left): (Vec<Entry>, Vec<Entry>) = theirs.into_iter().partition(whole);
+        self.agreement.begin(left.into_iter().map(|entry| entry.name));
+        let tasks = self.differences(Some(dir), &entries, &theirs)?;
+        self.agree(dir.clone())?;
+        Ok(tasks)
     }
 }

@@ -139,6 +139,7 @@ pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
         Refusal::Refused(text) => Refusal::Refused(short(text)),
         Refusal::Dangerous(path) => Refusal::Dangerous(shown(&path)),
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
+        Refusal::Lost { path, how } => Refusal::Lost { path: short(path), how },
         Refusal::Nested => Refusal::Nested,
         Refusal::Circle { trees } => {
             Refusal::Circle { trees: trees.iter().take(CHAIN_MAX + 1).map(|name| shown(name)).collect() }
@@ -279,7 +280,8 @@ fn deliver(
         ToSender::Fatal(text) => {
             return Err(SessionError::Fatal(shown(&text)));
         }
-        ToSender::Hello(_) | ToSender::Refused(_) => {
+        ToSender::Refused(refusal) => return Err(SessionError::Refused(clean_refusal(refusal))),
+        ToSender::Hello(_) => {
             return Err(SessionError::Fatal("it greeted twice".to_owned()));
         }
         ToSender::Partials(marks) => {

@@ -3,7 +3,7 @@
 //! `SPEIL_ATTACK_SECONDS` says how long the race of symlinks lasts; one second without it.
 
 mod agent;
-mod client;
+pub mod client;
 
 use std::fs;
 use std::os::fd::AsFd;

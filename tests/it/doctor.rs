@@ -241,7 +241,7 @@ fn a_target_directory_without_a_parent_is_told_and_one_with_a_parent_is_no_probl
 fn a_standby_that_refuses_every_mirror_is_told_with_its_words() {
     let setup = Setup::new();
     fs::create_dir(setup.path("target/.speil")).unwrap();
-    for (name, text) in [("refuse", "promoted on Friday"), ("session", ""), ("clock", "")] {
+    for (name, text) in [("refuse", "promoted on Friday"), ("session", "")] {
         fs::write(setup.path("target/.speil").join(name), text).unwrap();
     }
     assert_problem(&setup.at(&setup.path("target")), "mirror", "promoted on Friday", ".speil/refuse");

@@ -42,6 +42,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Bundled, 40),
         (ToReceiver::Restore(order), 41),
         (ToReceiver::Upstream(Vec::new()), 42),
+        (ToReceiver::Agreed { pass: 1, dir: RelPath::root(), except: Vec::new() }, 43),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::super::held::first_of;
 use super::super::status::Failure;
 use super::{Moot, Pass, Task};
 use crate::batch::{Change, ChangeKind, Identity};
@@ -136,10 +137,10 @@ impl Pass {
             .flat_map(|held| std::iter::successors(Some(held.kind.path().clone()), RelPath::parent))
             .collect();
         self.leave_in_the_way(|path| full.contains(path));
-        let count = deletes.len() as u64;
+        let (count, first) = (deletes.len() as u64, first_of(&deletes));
         self.summary.held = count;
         if self.shared.held.hold(&self.top, reason.clone(), deletes) {
-            self.shared.notice(&Notice::Held { count, reason });
+            self.shared.notice(&Notice::Held { count, reason, first });
         }
     }
 

@@ -37,6 +37,7 @@ struct Heard {
 
 fn greeting() -> ReplyHello {
     ReplyHello {
+        volume: None,
         version: VERSION,
         program: "0.1.0".to_owned(),
         profile: Mask::everything(),

@@ -1,0 +1,68 @@
+//! Telling the target what a pass has found to be equal: what is there as it is here needs no second copy when
+//! it is replaced, whoever wrote it.
+
+use serde_bytes::ByteBuf;
+
+use super::{Moot, Pass};
+use crate::batch::Scope;
+use crate::protocol::{ToReceiver, VERSION_AGREED};
+use crate::reconcile::Difference;
+use crate::sender::shared::Shared;
+use crate::tree::RelPath;
+
+/// Most bytes of names that differ in one directory; where there are more, the next pass tells.
+const EXCEPT_LEN_MAX: usize = 256 << 10;
+
+/// What is known of the directory that is compared.
+pub(super) struct Agreement {
+    /// The target wants to know, and equal means equal: no option lets differences be.
+    tells: bool,
+    /// Names that are not known to be equal.
+    except: Vec<ByteBuf>,
+}
+
+impl Agreement {
+    pub fn of(shared: &Shared) -> Self {
+        let options = &shared.options;
+        let tells = shared.version >= VERSION_AGREED && options.live && !options.dry_run;
+        Self { tells: tells && !shared.rules.may_differ(), except: Vec::new() }
+    }
+
+    /// Begins a directory, in which nothing is known of these names.
+    pub fn begin(&mut self, unknown: impl Iterator<Item = Vec<u8>>) {
+        self.except = unknown.map(ByteBuf::from).collect();
+    }
+
+    /// Takes in a difference.
+    pub fn differs(&mut self, difference: &Difference<'_>) {
+        let entry = match difference {
+            // The content is the same, or is what is below it.
+            Difference::Missing(_) | Difference::Changed { scope: Scope::Attributes, .. } => return,
+            Difference::Changed { target, .. } | Difference::Retyped { target, .. } => target,
+            Difference::Below(_, entry)
+            | Difference::Extra(entry)
+            | Difference::Alike(entry)
+            | Difference::Spared(entry) => entry,
+        };
+        if self.tells {
+            self.except.push(ByteBuf::from(entry.name.as_slice()));
+        }
+    }
+
+    /// Whether nothing differs.
+    pub fn is_whole(&self) -> bool {
+        self.except.is_empty()
+    }
+}
+
+impl Pass {
+    /// Tells the target what is equal in a directory.
+    pub(super) fn agree(&mut self, dir: RelPath) -> Result<(), Moot> {
+        let except = std::mem::take(&mut self.agreement.except);
+        let len: usize = except.iter().map(|name| name.len() + 4).sum();
+        if !self.agreement.tells || len > EXCEPT_LEN_MAX {
+            return Ok(());
+        }
+        self.send(&ToReceiver::Agreed { pass: self.id, dir, except })
+    }
+}
