@@ -168,8 +168,8 @@ impl Session {
         let now = Instant::now();
         let running = self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner);
         let (passes, ended) = (&mut self.debts.passes, &mut self.debts.ended);
-        let done = passes.extract_if(.., |pass, _| !running.contains_key(pass));
-        ended.extend(done.map(|(_, pass)| Ended { at: now, pass }));
+        let done: Vec<PassId> = passes.keys().copied().filter(|pass| !running.contains_key(pass)).collect();
+        ended.extend(done.iter().filter_map(|id| passes.remove(id)).map(|pass| Ended { at: now, pass }));
         drop(running);
         let mut out = Out::default();
         for parcel in self.sent() {

@@ -114,9 +114,9 @@ fn symbolic(mode: u32, runs: bool, who: Who, operator: u8, perms: &[u8]) -> u32 
             b's' => who.set_id,
             b't' => 0o1000,
             // The same for everybody as one of them has.
-            b'u' => (mode >> 6 & 0o7) * 0o111 & who.bits,
-            b'g' => (mode >> 3 & 0o7) * 0o111 & who.bits,
-            b'o' => (mode & 0o7) * 0o111 & who.bits,
+            b'u' => ((mode >> 6 & 0o7) * 0o111) & who.bits,
+            b'g' => ((mode >> 3 & 0o7) * 0o111) & who.bits,
+            b'o' => ((mode & 0o7) * 0o111) & who.bits,
             _ => 0,
         }
     });
