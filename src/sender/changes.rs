@@ -1,5 +1,6 @@
 //! Sending one change: what the source holds under its path now.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -40,10 +41,12 @@ impl Session {
         self.reader.get_or_insert_with(|| source.reader());
         // Resolved anew, after the last of them was issued.
         (self.way, self.gone) = (None, None);
-        let mut parcels = parcels.into_iter();
-        while let Some(parcel) = parcels.next() {
-            let unsent = parcel.clone();
-            if let Err(error) = self.send_one(parcel) {
+        let mut parcels = VecDeque::from(parcels);
+        while let Some(parcel) = parcels.pop_front() {
+            let back = self.exchanged(&parcel, &parcels);
+            if let Some(back) = back.and_then(|at| parcels.remove(at)) {
+                self.read_exchanged([parcel, back]);
+            } else if let (unsent, Err(error)) = (parcel.clone(), self.send_one(parcel)) {
                 self.open.push(unsent);
                 self.open.extend(parcels);
                 return Err(error);

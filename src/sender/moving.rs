@@ -1,5 +1,7 @@
 //! Renames: what the target holds under the old name gets the new one, where that is right.
 
+use std::collections::VecDeque;
+
 use super::changes::{Done, version_of};
 use super::mailbox::{Lane, Parcel};
 use super::session::{Renaming, Session};
@@ -27,6 +29,31 @@ impl Session {
             self.keep(parcel);
         }
         Ok(())
+    }
+
+    /// Returns which of the changes that come next is the second half of an exchange, if `there` is the first:
+    /// events tell of it as of `mv a b; mv b a`, but then both names are there.
+    pub(super) fn exchanged(&self, there: &Parcel, next: &VecDeque<Parcel>) -> Option<usize> {
+        let ChangeKind::Rename { from, to, .. } = &there.change.kind else { return None };
+        // The watch asks for comparisons of both names between.
+        let at = next.iter().position(|parcel| !matches!(parcel.change.kind, ChangeKind::Rescan { .. }))?;
+        let back = next.get(at)?;
+        let ChangeKind::Rename { from: second, to: first, .. } = &back.change.kind else { return None };
+        let source = &self.shared.source;
+        let exists = |path: &RelPath| matches!(source.entry(path, &Mask::nothing()), Ok(Some(_)));
+        let live = there.lane == Lane::Live && back.lane == Lane::Live;
+        (live && (from, to) == (first, second) && exists(from) && exists(to)).then_some(at)
+    }
+
+    /// Has both names of an exchange read: of the two renames the first would take one of them away from the
+    /// target.
+    pub(super) fn read_exchanged(&mut self, mut parcels: [Parcel; 2]) {
+        for parcel in &mut parcels {
+            self.take_over(parcel);
+            let (name, since) = (parcel.change.kind.path().clone(), parcel.change.since);
+            self.touch_again(&name);
+            self.look_again(name, RescanReason::Arrived, since);
+        }
     }
 
     /// Whether a move that a pass has found holds now; if not, both names are looked at anew.

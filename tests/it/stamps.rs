@@ -201,6 +201,8 @@ fn after_a_burst_of_exchanges_nothing_is_missing_for_long() {
         eventually("a round is heard of", || stand.target("standby").join(&marker).exists());
     }
     assert_settles(&stand, "standby", "exchanges", &mirror);
+    let busy: Vec<String> = mirror.stderr().into_iter().filter(|line| line.contains("EBUSY")).collect();
+    assert_eq!(busy, [""; 0], "neither name was taken away");
     eventually("no problem remains", || {
         let control = format!("--control={}", stand.control().display());
         !stand.environment.run(["status", &control]).stdout.contains("problem")
