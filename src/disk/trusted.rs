@@ -136,8 +136,8 @@ fn untrusted(name: &[u8], owner: u32) -> io::Error {
 }
 
 fn is_of_proc(dir: BorrowedFd<'_>) -> bool {
-    const PROC_SUPER_MAGIC: i64 = 0x9fa0;
-    rustix::fs::fstatfs(dir).is_ok_and(|fs| i64::try_from(fs.f_type) == Ok(PROC_SUPER_MAGIC))
+    const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
+    rustix::fs::fstatfs(dir).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC)
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use crate::tree::{Entry, Kind, RelPath};
 /// Most listed names that wait for the sender's word; what is more waits for the next pass.
 const WAITING_MAX: usize = 200_000;
 
+/// Names in one directory, of foreign files with their marks and of directories that hold some.
+type Listed = Vec<(Vec<u8>, Option<u64>)>;
+
 /// The marks of one pass.
 pub(super) struct Agreement {
     own: Own,
@@ -26,7 +29,7 @@ pub(super) struct Agreement {
     /// Their marks, where no others are to be kept.
     gathered: Option<Mutex<Vec<u64>>>,
     /// What was listed, by directory: names of foreign files with their marks, and of directories that hold some.
-    waiting: Mutex<HashMap<RelPath, Vec<(Vec<u8>, Option<u64>)>>>,
+    waiting: Mutex<HashMap<RelPath, Listed>>,
 }
 
 impl Agreement {

@@ -127,23 +127,30 @@ fn provide(path: &Path, hello: &Hello, makes: u8) -> io::Result<Found> {
     }
 }
 
-/// Opens the root that a sender asks for, and makes sure that this session alone works on it.
-pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
+/// Refuses what can be refused before anything is opened or made.
+fn admit(hello: &Hello, path: &Path) -> Result<(), Refusal> {
     if hello.version < VERSION_MIN || hello.version_min > VERSION {
         return Err(Refusal::Version { newest: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() });
     }
+    if !hello.force_root && is_dangerous(path) {
+        return Err(Refusal::Dangerous(shown(path)));
+    }
+    if hello.dry_run {
+        return Ok(());
+    }
+    refuse_inside(path, &hello.source)?;
+    match &hello.before {
+        Some(before) => may_enter(path, before, &hex(&hello.mirror)),
+        None => Ok(()),
+    }
+}
+
+/// Opens the root that a sender asks for, and makes sure that this session alone works on it.
+pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
     let path = options.root_for(&hello.root);
     let fail = |error: io::Error| Refusal::Root { path: shown(&path), errno: errno_of(&error) };
+    admit(hello, &path)?;
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
-    if !hello.force_root && is_dangerous(&path) {
-        return Err(Refusal::Dangerous(shown(&path)));
-    }
-    if !hello.dry_run {
-        refuse_inside(&path, &hello.source)?;
-    }
-    if let Some(before) = hello.before.as_ref().filter(|_| !hello.dry_run) {
-        may_enter(&path, before, &hex(&hello.mirror))?;
-    }
     // The administrator's own root is no longer path than he wrote.
     let makes = if options.root.is_some() { 1 } else { hello.makes };
     let found = provide(&path, hello, makes).map_err(fail)?;

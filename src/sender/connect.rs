@@ -72,15 +72,7 @@ impl Session {
         let sync = &options.sync;
         let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
-        let mut chmod = Chmod::default();
-        for text in &sync.selection.chmod {
-            chmod.extend(
-                Chmod::parse(text, umask()).map_err(|error| SessionError::Option(error.to_string()))?,
-            );
-        }
-        let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
-        let chown =
-            chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?.unwrap_or_default();
+        let (chmod, chown) = changes_on_the_way(sync)?;
         let mut hello = hello(options, stated_place(options, &around.source)?);
         hello.before = around.known.volume();
         let link = transport.connect()?;
@@ -201,6 +193,17 @@ impl Session {
             }
         })
     }
+}
+
+/// Returns what `--chmod` and `--chown` change on the way.
+fn changes_on_the_way(sync: &crate::config::Sync) -> Result<(Chmod, Chown), SessionError> {
+    let mut chmod = Chmod::default();
+    for text in &sync.selection.chmod {
+        chmod.extend(Chmod::parse(text, umask()).map_err(|error| SessionError::Option(error.to_string()))?);
+    }
+    let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
+    let chown = chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?;
+    Ok((chmod, chown.unwrap_or_default()))
 }
 
 /// Tells that there is a connection, and what is to be known of it. `missing`: why there are fewer than wanted.
