@@ -300,7 +300,10 @@ impl Pipeline {
     /// Returns how many directories are watched, and what stands in the way of watching all.
     pub fn watched(&self) -> (usize, Vec<String>) {
         let Some(watcher) = &self.watcher else { return (0, Vec::new()) };
-        (watcher.watched(), watcher.problems().into_iter().map(|problem| problem.text).collect())
+        // Why a source is walked that could be heard.
+        let note = watcher.note().filter(|_| watcher.backend() == Backend::Poll).cloned();
+        let problems = note.into_iter().chain(watcher.problems());
+        (watcher.watched(), problems.map(|problem| problem.text).collect())
     }
 
     /// Returns the directories that are watched.

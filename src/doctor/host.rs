@@ -13,7 +13,10 @@ const WATCH_LEN: u64 = 1080;
 pub(super) fn check(proc: &Path, sources: &[(&Sync, u64)]) -> Vec<Finding> {
     let heard = |sync: &Sync| matches!(sync.watch, Backend::Auto | Backend::Inotify | Backend::Notify);
     let needed: u64 = sources.iter().filter(|(sync, _)| heard(sync)).map(|(_, dirs)| dirs).sum();
-    let instances = sources.iter().filter(|(sync, _)| heard(sync)).count() as u64;
+    // One for the tree and one for the way to it; the agent of a target on this host has one as well.
+    let local = |sync: &Sync| sync.targets.iter().filter(|target| target.host.is_none()).count() as u64;
+    let instances: u64 =
+        sources.iter().filter(|(sync, _)| heard(sync)).map(|(sync, _)| 2 + local(sync)).sum();
     let limit = |name: &str| sysctl(proc, name);
     let Some(watches) = limit("max_user_watches") else {
         return vec![Finding::warning(
@@ -113,5 +116,15 @@ mod tests {
         let mut sync = Sync::new("www", "/srv", Vec::new());
         sync.watch = Backend::Poll;
         assert_eq!(check(proc.path(), &[(&sync, 5000)])[0].verdict, Verdict::Fine);
+    }
+
+    #[test]
+    fn a_sync_needs_two_instances_and_one_for_each_target_on_this_host() {
+        let proc = proc_with(1000);
+        let sync = Sync::new("www", "/srv", Vec::new());
+        let syncs: Vec<(&Sync, u64)> = (0..65).map(|_| (&sync, 1)).collect();
+        assert_eq!(check(proc.path(), &syncs[..64]).len(), 1);
+        let found = check(proc.path(), &syncs);
+        assert!(found[1].found.contains("128 inotify instances allowed, 0 in use, 130 needed"), "{found:?}");
     }
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
@@ -27,7 +28,10 @@ const SYMLINKS_MAX: usize = 40;
 /// The way to the source.
 pub(super) struct Anchor {
     source: PathBuf,
-    kernel: Kernel,
+    /// None where the user has no instance left: then somebody looks now and then.
+    kernel: Option<Kernel>,
+    /// What is waited for in its place, and never rings.
+    idle: OwnedFd,
     names: HashMap<Wd, HashSet<Vec<u8>>>,
     complete: bool,
 }
@@ -35,7 +39,13 @@ pub(super) struct Anchor {
 impl Anchor {
     /// Makes an anchor for an absolute path; nothing is watched before [`Self::resolve`].
     pub(super) fn new(source: &Path) -> Result<Self, Errno> {
-        Ok(Self { source: source.to_owned(), kernel: Kernel::new()?, names: HashMap::new(), complete: false })
+        let kernel = match Kernel::new() {
+            Ok(kernel) => Some(kernel),
+            Err(Errno::MFILE) => None,
+            Err(errno) => return Err(errno),
+        };
+        let idle = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { source: source.to_owned(), kernel, idle, names: HashMap::new(), complete: false })
     }
 
     /// Whether every change on the way will be heard. If not, somebody must look now and then.
@@ -52,7 +62,7 @@ impl Anchor {
         let before = std::mem::take(&mut self.names);
         let found = self.follow();
         for wd in before.keys().filter(|wd| !self.names.contains_key(wd)) {
-            self.kernel.remove(*wd);
+            self.kernel.iter().for_each(|kernel| kernel.remove(*wd));
         }
         found
     }
@@ -94,11 +104,11 @@ impl Anchor {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        match self.kernel.add(dir, mask) {
-            Ok(wd) => {
+        match self.kernel.as_ref().map(|kernel| kernel.add(dir, mask)) {
+            Some(Ok(wd)) => {
                 self.names.entry(wd).or_default().insert(name.to_vec());
             }
-            Err(_) => self.complete = false,
+            Some(Err(_)) | None => self.complete = false,
         }
     }
 
@@ -106,7 +116,8 @@ impl Anchor {
     pub(super) fn drain(&mut self) -> bool {
         let names = &self.names;
         let mut stirred = false;
-        self.kernel.drain(64, |raw| {
+        let Some(kernel) = &mut self.kernel else { return false };
+        kernel.drain(64, |raw| {
             let heard = names.get(&raw.wd);
             stirred |= raw.mask.contains(ReadFlags::QUEUE_OVERFLOW)
                 || heard.is_some_and(|names| raw.name.is_empty() || names.contains(&raw.name[..]));
@@ -117,7 +128,7 @@ impl Anchor {
 
 impl AsFd for Anchor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.kernel.as_fd()
+        self.kernel.as_ref().map_or(self.idle.as_fd(), AsFd::as_fd)
     }
 }
 

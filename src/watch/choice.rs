@@ -58,7 +58,17 @@ pub(super) fn choose(
             }
             Err(errno) => Ok((Backend::Inotify, Some(refusal(errno)))),
         },
+        (Backend::Auto, Backend::Poll) => Ok((resolved, kernel::is_exhausted().then(no_instance))),
         _ => Ok((resolved, None)),
+    }
+}
+
+/// Says that the source is walked though it could be heard.
+fn no_instance() -> Problem {
+    Problem {
+        path: RelPath::root(),
+        text: "no inotify instance is left for this user: changes are found by walking the source".to_owned(),
+        hint: Some("raise fs.inotify.max_user_instances and restart".to_owned()),
     }
 }
 

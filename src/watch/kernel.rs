@@ -150,6 +150,11 @@ pub(super) fn usable() -> bool {
     )
 }
 
+/// Whether this user may make no further instance.
+pub(super) fn is_exhausted() -> bool {
+    matches!(Kernel::new(), Err(Errno::MFILE))
+}
+
 /// Returns how many watches one user may have, where the system tells.
 pub(super) fn watch_limit() -> Option<u64> {
     std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?.trim().parse().ok()

@@ -199,3 +199,36 @@ fn what_was_removed_on_a_volume_just_before_it_was_unmounted_goes_when_the_volum
     mirror.terminate();
     drop(mount);
 }
+
+#[test]
+fn without_an_inotify_instance_the_status_says_that_the_source_is_walked_and_one_is_enough() {
+    if !is_root() {
+        return;
+    }
+    for (instances, told) in [(0, true), (1, false)] {
+        let stand = Stand::new();
+        let mut command = stand.environment.command("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c"]);
+        let limit = format!("echo {instances} >/proc/sys/user/max_inotify_instances && exec \"$@\"");
+        command.arg(limit).arg("sh").arg(SPEIL);
+        command.args(["mirror", "--no-delete-guard", "--no-owner", "--no-group"]);
+        command.arg(format!("--agent={}", agent_command()));
+        command.arg(format!("--control={}", stand.control().display()));
+        command.arg(stand.source().join("")).arg(stand.target("standby"));
+        let mirror = Background::spawn(command);
+        mirror.wait_for_line(": live");
+        let status =
+            stand.environment.run(["status", "--json", &format!("--control={}", stand.control().display())]);
+        assert_eq!(
+            status.stdout.contains("no inotify instance is left"),
+            told,
+            "{instances}: {}",
+            status.stdout
+        );
+        fs::write(stand.source().join("file"), "content").unwrap();
+        if !told {
+            assert_settles(&stand, "standby", "with one instance", &mirror);
+        }
+        mirror.terminate();
+    }
+}
