@@ -12,6 +12,10 @@ use crate::event::RescanReason;
 use crate::transport::{Control, Ended};
 use crate::tree::{FileId, RelPath};
 
+/// Names that the changes left may have by now: so many, and so many more for each change. Beyond, everything
+/// is compared and read.
+const NAMES_SLACK: usize = 1024;
+const NAMES_PER_CHANGE: usize = 4;
 /// How long a carrier may take to end once its peer is done.
 const END_WAIT: Duration = Duration::from_secs(5);
 
@@ -40,7 +44,13 @@ pub(super) fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> E
 /// directory with everything below it.
 pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -> Vec<Change> {
     let (mut left, mut dirs) = (Left::new(), Left::new());
-    for Change { since, kind } in changes {
+    for (seen, Change { since, kind }) in changes.enumerate() {
+        // Directories that are renamed into each other double the names each time.
+        if left.len() + dirs.len() > NAMES_SLACK + NAMES_PER_CHANGE * seen {
+            let oldest = left.values().chain(dirs.values()).min().copied().unwrap_or(since);
+            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Arrived };
+            return vec![Change { since: oldest, kind }];
+        }
         match kind {
             ChangeKind::Update { path, .. } => note(&mut left, path, since),
             ChangeKind::Rename { from, to, dir } => {
@@ -137,5 +147,20 @@ mod tests {
         let left = paths.iter().map(|path| Change::read(path.clone(), since));
         // If each brought all the others, that would be 900 million.
         assert_eq!(unfinished(left, &names).len(), paths.len());
+    }
+
+    #[test]
+    fn directories_that_are_renamed_into_each_other_end_in_one_comparison_of_everything() {
+        let since = Instant::now();
+        let kinds = (0..200).flat_map(|at| {
+            let (one, other) = (path(&format!("a/{at}")), path(&format!("b/{at}")));
+            let rename = |from: &str, to: RelPath| ChangeKind::Rename { from: path(from), to, dir: true };
+            let file = ChangeKind::Update { path: path("a/f"), scope: Scope::Content };
+            [file, rename("a", other), rename("b", one)]
+        });
+        let left = unfinished(kinds.map(|kind| Change { since, kind }), &Names::default());
+        let kinds: Vec<_> = left.into_iter().map(|change| change.kind).collect();
+        let all = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Arrived };
+        assert_eq!(kinds, [all]);
     }
 }
