@@ -6,7 +6,9 @@ use crate::options::Mutant;
 use crate::world::World;
 
 /// Histories that once failed.
-const FOUND: &[u64] = &[1754, 2365, 5205, 6349, 9840, 10165, 10773, 44709, 49096, 55850, 57387, 64470];
+const FOUND: &[u64] = &[
+    1754, 2365, 5205, 6349, 9840, 10165, 10773, 44709, 49096, 55850, 57387, 64470, 164_892, 213_623, 231_718,
+];
 
 /// What a search has done.
 #[derive(Debug, Default)]

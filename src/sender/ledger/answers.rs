@@ -223,7 +223,7 @@ impl Ledger {
     /// below the new name has the change times that it had before.
     fn rename_answered(&mut self, id: RenameId, dir: bool, answer: Answer) {
         let nodes = self.renames.remove(&id).unwrap_or_default();
-        for (at, node) in nodes.into_iter().enumerate() {
+        for node in nodes {
             let class = Class::Renamed(id);
             let Some(debt) = self.names.get(node).and_then(|debts| debts.get(class)).copied() else {
                 continue;
@@ -232,7 +232,7 @@ impl Ledger {
                 && self.holds(Rule::OwesBoth)
             {
                 let path = self.names.path(node);
-                let old_name = at == 0;
+                let old_name = matches!(debt.what, What::Renamed { old: true, .. });
                 let what = match why {
                     // There is nothing to compare: the file is read.
                     Why::Missing if !dir && !old_name => What::Content,

@@ -13,7 +13,7 @@ impl Ledger {
         }
         let joins = |debt: &Debt| {
             let waits = !matches!(debt.state, State::Ordered | State::Sent { .. } | State::Guarded { .. });
-            waits && !matches!(debt.what, What::Subtree { whole: true } | What::Renamed(_))
+            waits && !matches!(debt.what, What::Subtree { whole: true } | What::Renamed { .. })
         };
         let mut joined: Option<Debt> = None;
         let mut whole = false;

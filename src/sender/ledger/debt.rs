@@ -56,7 +56,12 @@ pub enum What {
     /// Stamps are equal, but the content may have changed: compare contents.
     Suspect,
     /// One of the two names of a rename that the target has not answered yet.
-    Renamed(RenameId),
+    Renamed {
+        /// Which.
+        id: RenameId,
+        /// It is the old name.
+        old: bool,
+    },
 }
 
 /// Debts of one class replace each other at a name; those of different classes do not.
@@ -79,7 +84,7 @@ impl What {
             Self::Attributes | Self::Content | Self::Absent | Self::Gone { .. } => Class::Name,
             Self::Subtree { .. } => Class::Subtree,
             Self::Suspect => Class::Suspect,
-            Self::Renamed(id) => Class::Renamed(id),
+            Self::Renamed { id, .. } => Class::Renamed(id),
         }
     }
 
@@ -92,6 +97,9 @@ impl What {
             }
             (Self::Absent, Self::Attributes | Self::Content) => Self::Absent,
             (Self::Attributes | Self::Content, Self::Absent) => Self::Content,
+            (Self::Renamed { old, .. }, Self::Renamed { id, old: newer }) => {
+                Self::Renamed { id, old: old && newer }
+            }
             (Self::Subtree { whole }, Self::Subtree { whole: newer }) => {
                 Self::Subtree { whole: whole || newer }
             }

@@ -111,6 +111,10 @@ impl Ledger {
             debt.what == What::Absent
                 && matches!(debt.state, State::Due | State::Held { .. } | State::Parked { .. })
         });
+        // The target's names stay as they are then, and so do the deletes that are held there.
+        let anew = unsent || !self.options.renames;
+        let mut held = if anew { self.held_within(&[from]) } else { Vec::new() };
+        held.retain(|(path, _)| path != from);
         let mut made_way = false;
         if self.holds(Rule::DebtsMove) {
             let replaced = self.names.rename(from, to);
@@ -120,6 +124,9 @@ impl Ledger {
             self.keep_held(to, replaced);
         }
         self.put_copies(to, copies);
+        for (path, debt) in held {
+            self.owe(&path, debt);
+        }
         if unsent {
             // The target should have nothing to rename; what it has there all the same is deleted.
             let gone = Debt { what: What::Gone { dir: None, complete: false }, ..new };
@@ -145,8 +152,8 @@ impl Ledger {
         }
         self.make_directories(to);
         let id = self.next_number();
-        let renamed = Debt { what: What::Renamed(id), state: State::Ordered, ..new };
-        let nodes = vec![self.owe(from, renamed), self.owe(to, renamed)];
+        let name = |old| Debt { what: What::Renamed { id, old }, state: State::Ordered, ..new };
+        let nodes = vec![self.owe(from, name(true)), self.owe(to, name(false))];
         self.renames.insert(id, nodes);
         if !dir {
             self.owe(to, Debt { what: What::Attributes, ..new });
@@ -200,7 +207,7 @@ impl Ledger {
             for debt in debts.iter_mut() {
                 let is_gone = matches!(debt.what, What::Gone { .. });
                 let keeps = match debt.state {
-                    _ if matches!(debt.what, What::Renamed(_)) => true,
+                    _ if matches!(debt.what, What::Renamed { .. }) => true,
                     // What was renamed was there.
                     _ if is_gone && node == top => false,
                     State::Guarded { .. } => held_moves,
@@ -231,14 +238,14 @@ impl Ledger {
             return Vec::new();
         }
         let above = self.names.above_path(from).into_iter().filter_map(|node| self.names.get(node));
-        let covers = |debt: &&Debt| matches!(debt.what, What::Subtree { .. } | What::Renamed(_));
+        let covers = |debt: &&Debt| matches!(debt.what, What::Subtree { .. } | What::Renamed { .. });
         above.flat_map(Debts::iter).filter(covers).copied().collect()
     }
 
     fn put_copies(&mut self, to: &RelPath, copies: Vec<Debt>) {
         for copy in copies {
-            if let What::Renamed(id) = copy.what {
-                let node = self.owe(to, copy);
+            if let What::Renamed { id, .. } = copy.what {
+                let node = self.owe(to, Debt { what: What::Renamed { id, old: false }, ..copy });
                 self.renames.entry(id).or_default().push(node);
             } else {
                 self.owe(to, Debt { state: State::Due, tries: 0, ..copy });

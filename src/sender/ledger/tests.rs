@@ -140,6 +140,15 @@ fn a_held_delete_keeps_nobody_waiting_and_moves_along() {
 }
 
 #[test]
+fn a_held_delete_stays_where_the_target_renames_nothing() {
+    let mut desk = Desk::new();
+    desk.ledger = Ledger::new(Options { renames: false, ..Options::default() });
+    desk.gone("a/f", true);
+    desk.renamed("a", "b", true);
+    assert!(desk.ledger.held().contains(&path("a/f")));
+}
+
+#[test]
 fn a_directory_of_which_everything_was_seen_is_asked_for_once_more_and_then_left() {
     let mut desk = Desk::new();
     desk.hear(Told::Gone { path: path("d"), dir: Some(true), held: false });
