@@ -176,7 +176,7 @@ impl World {
                 Some(EventKind::Move { from: from.clone(), to: to.clone(), dir: *dir })
             }
             Heard::Lost => Some(EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow }),
-            Heard::Compare(path) => {
+            Heard::Compare(path) | Heard::Watched(path) => {
                 Some(EventKind::Rescan { path: path.clone(), reason: RescanReason::Moved })
             }
             // The debounce does not know of these.

@@ -55,6 +55,8 @@ pub enum Heard {
     Swap(RelPath, RelPath),
     /// Events were lost.
     Lost,
+    /// A directory is watched from now on.
+    Watched(RelPath),
     /// A directory was found here ahead of its events, and its old watch's events were dropped.
     Compare(RelPath),
     /// A directory came here that nobody saw come.
@@ -333,6 +335,7 @@ impl Kernel {
                 self.grow(fs, &Place::new(id, name, below), reread);
             }
         }
+        self.out.push(Heard::Watched(path.clone()));
     }
 
     fn renamed(&mut self, fs: &Fs, left: &Departed, event: Event) {

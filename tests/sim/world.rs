@@ -533,6 +533,7 @@ pub fn told(heard: &Heard, held: bool) -> Told {
         Heard::Move { from, to, dir } => Told::Renamed { from: from.clone(), to: to.clone(), dir: *dir },
         Heard::Swap(one, other) => Told::Swapped { one: one.clone(), other: other.clone() },
         Heard::Lost => Told::Compare { path: RelPath::root(), whole: false },
+        Heard::Watched(path) => Told::Watched { path: path.clone() },
         Heard::Compare(path) => Told::Compare { path: path.clone(), whole: false },
         Heard::Whole(path) => Told::Compare { path: path.clone(), whole: true },
     }

@@ -23,7 +23,7 @@ impl Ledger {
             for debt in out {
                 debts.remove(debt.what.class());
                 // It may be in a directory that was moved here: its change time need not show that.
-                whole |= matches!(debt.what, What::Content | What::Suspect);
+                whole |= matches!(debt.what, What::Content | What::Absent | What::Suspect);
                 let sum = joined.get_or_insert(debt);
                 sum.change = sum.change.min(debt.change);
                 sum.since = sum.since.min(debt.since);

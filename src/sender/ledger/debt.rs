@@ -96,6 +96,8 @@ impl What {
                 Self::Content
             }
             (Self::Absent, Self::Attributes | Self::Content) => Self::Absent,
+            // The target may not have got what was deleted here, but hold what was here before.
+            (Self::Absent | Self::Content, Self::Gone { complete, .. }) => Self::Gone { dir: None, complete },
             (Self::Attributes | Self::Content, Self::Absent) => Self::Content,
             (Self::Renamed { old, .. }, Self::Renamed { id, old: newer }) => {
                 Self::Renamed { id, old: old && newer }

@@ -41,6 +41,11 @@ pub enum Told {
         /// The other.
         other: RelPath,
     },
+    /// A directory is watched from now on, and what it held then was told. What went before was not.
+    Watched {
+        /// The directory.
+        path: RelPath,
+    },
     /// Nobody knows what happened at a name and below it.
     Compare {
         /// The name.
@@ -66,6 +71,12 @@ impl Ledger {
                 let debt = new(What::Gone { dir, complete: false }, state);
                 let node = self.owe(&path, debt);
                 self.try_anew(node);
+            }
+            Told::Watched { path } => {
+                if self.seen_ahead(&path) {
+                    let debt = new(What::Subtree { whole: false }, State::Due);
+                    self.owe(&path, debt);
+                }
             }
             Told::Compare { path, whole } => {
                 let debt = new(What::Subtree { whole }, State::Due);
@@ -96,6 +107,23 @@ impl Ledger {
             }
         }
         self.bound();
+    }
+
+    /// Whether something at a name or below it was looked at, or is being compared, ahead of what was heard. Example:
+    /// `d` is made, a comparison finds and sends `d/f`, `d/f` is deleted, and only then `d` is heard of and watched.
+    fn seen_ahead(&self, path: &RelPath) -> bool {
+        let heard = self.mark.number;
+        let top = self.names.find(path);
+        let is_ahead = |debt: &Debt| match debt.state {
+            State::Sent { .. } => true,
+            State::Settled { looked } => looked > heard,
+            _ => false,
+        };
+        let debts = |node| self.names.get(node).into_iter().flat_map(Debts::iter);
+        let below = top.into_iter().flat_map(|top| self.names.within(top));
+        let above = self.names.above_path(path).into_iter();
+        below.flat_map(debts).any(is_ahead)
+            || above.flat_map(debts).any(|debt| matches!(debt.what, What::Subtree { .. }) && is_ahead(debt))
     }
 
     /// Something happened there: what the target has refused before does not count.
@@ -269,8 +297,17 @@ impl Ledger {
         let top = self.names.find(&parent);
         let mut above = self.names.above_path(&parent);
         above.splice(0..0, top);
-        let missing = above.into_iter().filter(may_be_missing).map(|node| self.names.path(node));
-        let missing: Vec<RelPath> = missing.filter(|path| !path.is_root()).collect();
-        self.order.extend(missing.into_iter().rev().map(|path| Ordered::Mkdir { path }));
+        let missing: Vec<NodeId> = above.into_iter().filter(may_be_missing).collect();
+        for node in missing.into_iter().rev() {
+            let path = self.names.path(node);
+            if path.is_root() {
+                continue;
+            }
+            // From now on the target has something there.
+            if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
+                debt.what = What::Content;
+            }
+            self.order.push_back(Ordered::Mkdir { path });
+        }
     }
 }

@@ -140,6 +140,16 @@ fn a_held_delete_keeps_nobody_waiting_and_moves_along() {
 }
 
 #[test]
+fn a_directory_that_is_watched_late_is_compared_if_something_in_it_was_sent_before() {
+    let mut desk = Desk::new();
+    desk.changed("d/f");
+    desk.hear(Told::Watched { path: path("e") });
+    assert_eq!(desk.all(), ["Content d/f"]);
+    desk.hear(Told::Watched { path: path("d") });
+    assert_eq!(desk.all(), ["Subtree { whole: false } d"]);
+}
+
+#[test]
 fn a_held_delete_stays_where_the_target_renames_nothing() {
     let mut desk = Desk::new();
     desk.ledger = Ledger::new(Options { renames: false, ..Options::default() });
