@@ -15,6 +15,7 @@ mod bundle;
 mod changes;
 mod connect;
 mod debts;
+mod deletes;
 mod duplicates;
 mod ending;
 mod error;

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
-use mlua::{ChunkMode, Function, HookTriggers, Lua, MultiValue, Table, Thread, ThreadStatus, Value, VmState};
+use mlua::chunk::ChunkMode;
+use mlua::thread::ThreadStatus;
+use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Thread, Value, VmState};
 
 use super::calls::Call;
 use super::core::{Core, Job, JobKind, Message};
@@ -189,9 +191,9 @@ fn queue_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
                 usize,
                 Vec<Id>,
                 bool,
-                mlua::String,
-                Vec<mlua::String>,
-                mlua::String,
+                mlua::LuaString,
+                Vec<mlua::LuaString>,
+                mlua::LuaString,
             )| {
                 let call = Call {
                     program: program.as_bytes().to_vec(),
@@ -332,7 +334,7 @@ fn rule_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "rule",
-        lua.create_function(move |_, (at, what, rule): (usize, String, mlua::String)| {
+        lua.create_function(move |_, (at, what, rule): (usize, String, mlua::LuaString)| {
             let mut core = lock(&shared);
             let Some(sync) = core.syncs.get_mut(at) else { return Ok(()) };
             let rule = rule.as_bytes().to_vec();
@@ -362,7 +364,7 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
     let shared = Arc::clone(core);
     host.set(
         "log",
-        lua.create_function(move |_, (category, text): (String, mlua::String)| {
+        lua.create_function(move |_, (category, text): (String, mlua::LuaString)| {
             lock(&shared).log.line(&category, &text.to_string_lossy());
             Ok(())
         })?,
@@ -393,7 +395,7 @@ fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> m
     let shared = Arc::clone(core);
     host.set(
         "readdir",
-        lua.create_function(move |lua, path: mlua::String| {
+        lua.create_function(move |lua, path: mlua::LuaString| {
             let shown = path.to_string_lossy();
             let found = read_directory(lua, path)?;
             if found.is_none() {

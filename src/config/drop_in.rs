@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use mlua::{ChunkMode, Function, Lua, Table, Value};
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, Table, Value};
 
 use crate::config::suggest::nearest;
 use crate::error::{Consequence, Consequential, io_text};
@@ -292,7 +293,7 @@ fn system(lua: &Lua, host: &Table, shared: &Shared, said: &Said) -> mlua::Result
     let said = said.clone();
     host.set(
         "log",
-        lua.create_function(move |_, (category, text): (String, mlua::String)| {
+        lua.create_function(move |_, (category, text): (String, mlua::LuaString)| {
             if let Some(say) = &said.0 {
                 say(&category, &text.to_string_lossy());
             }
@@ -315,7 +316,7 @@ fn system(lua: &Lua, host: &Table, shared: &Shared, said: &Said) -> mlua::Result
 ///
 /// # Errors
 /// Lua's, if the state is out of memory.
-pub fn read_directory(lua: &Lua, path: mlua::String) -> mlua::Result<Option<Table>> {
+pub fn read_directory(lua: &Lua, path: mlua::LuaString) -> mlua::Result<Option<Table>> {
     let Ok(entries) = std::fs::read_dir(to_path(&path)) else { return Ok(None) };
     let table = lua.create_table()?;
     for entry in entries.flatten() {
@@ -390,7 +391,7 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     host.set("realdir", lua.create_function(|lua, path: Value| realdir(lua, &path))?)?;
     host.set(
         "read",
-        lua.create_function(|lua, path: mlua::String| match std::fs::read(to_path(&path)) {
+        lua.create_function(|lua, path: mlua::LuaString| match std::fs::read(to_path(&path)) {
             Ok(text) => Ok((Some(lua.create_string(text)?), String::new())),
             Err(error) => Ok((None, io_text(&error))),
         })?,
@@ -398,7 +399,7 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     let gathered = Arc::clone(shared);
     host.set(
         "warn",
-        lua.create_function(move |_, text: mlua::String| {
+        lua.create_function(move |_, text: mlua::LuaString| {
             with(&gathered, |all| all.warnings.push(text.to_string_lossy()));
             Ok(())
         })?,
@@ -437,12 +438,12 @@ fn place(lua: &Lua) -> String {
     super::lua::running_line(lua).map_or_else(String::new, |(file, line)| format!("{file}:{line}: "))
 }
 
-fn to_path(text: &mlua::String) -> PathBuf {
+fn to_path(text: &mlua::LuaString) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(&text.as_bytes())).to_path_buf()
 }
 
 /// Returns the directory `path` without symlinks and with a slash at its end; nil for anything else.
-fn realdir(lua: &Lua, path: &Value) -> mlua::Result<Option<mlua::String>> {
+fn realdir(lua: &Lua, path: &Value) -> mlua::Result<Option<mlua::LuaString>> {
     let Value::String(path) = path else { return Ok(None) };
     let Ok(real) = std::fs::canonicalize(to_path(path)) else { return Ok(None) };
     if !real.is_dir() {

@@ -117,7 +117,7 @@ fn given(lua: &Lua, value: &HookValue) -> mlua::Result<Value> {
 /// Sets `speil.command`: runs words without a shell, with a text as standard input; returns the exit
 /// code, or nil and why there is none.
 fn offer_command(lua: &Lua, until: Instant) -> mlua::Result<()> {
-    let command = lua.create_function(move |lua, (words, input): (Table, Option<mlua::String>)| {
+    let command = lua.create_function(move |lua, (words, input): (Table, Option<mlua::LuaString>)| {
         let words: Vec<String> = words.sequence_values::<String>().collect::<mlua::Result<_>>()?;
         let input = input.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
         match run(&words, &input, until) {

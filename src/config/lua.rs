@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mlua::{ChunkMode, Function, HookTriggers, Lua, Table, Value, VmState};
+use mlua::chunk::ChunkMode;
+use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
 
 use crate::config::error::{ConfigError, Fault, Place, Warning};
 use crate::config::hooks::{HOOKS, Hooks};
@@ -176,7 +177,7 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
     let gathered = Arc::clone(shared);
     host.set(
         "warn",
-        lua.create_function(move |lua, text: mlua::String| {
+        lua.create_function(move |lua, text: mlua::LuaString| {
             warn(lua, &gathered, text.to_string_lossy());
             Ok(())
         })?,
@@ -248,7 +249,7 @@ pub(super) fn running_line(lua: &Lua) -> Option<(String, usize)> {
 }
 
 /// Returns `name` below the directory of the running file, if it exists there.
-fn beside(lua: &Lua, name: mlua::String) -> mlua::Result<mlua::String> {
+fn beside(lua: &Lua, name: mlua::LuaString) -> mlua::Result<mlua::LuaString> {
     let relative = Path::new(std::ffi::OsStr::from_bytes(&name.as_bytes())).to_path_buf();
     let near = Path::new(&caller(lua).file).parent().map(|dir| dir.join(&relative));
     match near {
@@ -260,7 +261,7 @@ fn beside(lua: &Lua, name: mlua::String) -> mlua::Result<mlua::String> {
 }
 
 fn package_path(lua: &Lua) -> mlua::Result<Vec<u8>> {
-    let path: mlua::String = lua.globals().get::<Table>("package")?.get("path")?;
+    let path: mlua::LuaString = lua.globals().get::<Table>("package")?.get("path")?;
     Ok(path.as_bytes().to_vec())
 }
 

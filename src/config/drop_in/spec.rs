@@ -168,7 +168,7 @@ fn number(table: &Table, key: &str) -> mlua::Result<Option<f64>> {
 }
 
 fn byte_list(table: &Table, key: &str) -> mlua::Result<Vec<Vec<u8>>> {
-    let list: Vec<mlua::String> = table.get(key)?;
+    let list: Vec<mlua::LuaString> = table.get(key)?;
     Ok(list.iter().map(|text| text.as_bytes().to_vec()).collect())
 }
 
@@ -310,7 +310,7 @@ fn text(table: &Table, key: &str) -> mlua::Result<Option<String>> {
 }
 
 fn file(table: &Table, key: &str) -> mlua::Result<Option<PathBuf>> {
-    Ok(table.get::<Option<mlua::String>>(key)?.map(|text| to_path(&text)))
+    Ok(table.get::<Option<mlua::LuaString>>(key)?.map(|text| to_path(&text)))
 }
 
 fn truth(table: &Table, key: &str) -> mlua::Result<bool> {

@@ -1,0 +1,79 @@
+//! Sending one delete, once the source has nothing under the name.
+
+use super::changes::Done;
+use super::session::Session;
+use crate::batch::Identity;
+use crate::error::errno_of;
+use crate::event::RescanReason;
+use crate::monitor::{Counters, Itemized};
+use crate::protocol::{Expect, ToReceiver};
+use crate::tree::{Kind, Mask, RelPath};
+
+impl Session {
+    /// Whether what is to be deleted has made way for something of another type, which the rules leave out (as
+    /// `- d/` does a directory): the target is offered nothing in its place.
+    fn is_another(&self, path: &RelPath, expected: &Identity) -> bool {
+        let (source, was_dir) = (&self.shared.source, expected.is_dir());
+        let is_dir = source.entry(path, &Mask::nothing()).ok().flatten();
+        let is_dir = is_dir.map(|entry| entry.attrs.meta.kind == Kind::Dir);
+        *expected != Identity::Any
+            && is_dir == Some(!was_dir)
+            && self.shared.offers(path, was_dir)
+            && !self.shared.offers(path, !was_dir)
+            && source.is_in_place()
+    }
+
+    /// Whether a pass has found that what the target has may be deleted though the source has the same: the
+    /// rules hide it (`H`, `--delete-excluded`).
+    fn is_hidden(&self, path: &RelPath, expected: &Identity) -> bool {
+        let source = &self.shared.source;
+        let there = source.entry(path, &Mask::nothing()).ok().flatten();
+        let hidden = |is_dir| self.shared.filter.excludes(path, is_dir);
+        matches!(expected, Identity::Exactly(..))
+            && there.is_some_and(|entry| hidden(entry.attrs.meta.kind == Kind::Dir))
+            && source.is_in_place()
+    }
+
+    pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
+        match self.shared.source.vanished_by(&mut self.gone, path) {
+            Ok(true) => {}
+            Ok(false) if self.is_another(path, expected) || self.is_hidden(path, expected) => {}
+            // Of an exchange with a name that nobody watches, the half that takes away comes last.
+            Ok(false) => {
+                if self.shared.source.is_in_place() {
+                    self.look_again(path.clone(), RescanReason::Mismatch, self.since);
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                self.fail(path, "delete", errno_of(&error), false);
+                return Ok(());
+            }
+        }
+        if self.shared.is_unmounted_above(path) || self.shared.is_beyond(path) {
+            return Ok(());
+        }
+        self.abandon_jobs_below(path)?;
+        self.final_deletes.remove(path);
+        let expect = match expected {
+            Identity::Dir(dir) => Expect::Dir(*dir),
+            Identity::Any => Expect::Any,
+            Identity::Exactly(kind, meta) => {
+                self.final_deletes.insert(path.clone(), self.batch);
+                Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }
+            }
+        };
+        // Where nobody knows what stood there, most likely nothing did, and nothing is to be told.
+        let known = *expected != Identity::Any;
+        Counters::add(&self.shared.status.counters.deletes, u64::from(known));
+        self.forget_links(path);
+        let keep_strangers = self.shared.options.live;
+        self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
+        self.touch_parent(path);
+        if known && self.shared.monitor.itemizes() {
+            let deleted = Itemized::Deleted { path: path.clone(), kind: expected.kind() };
+            self.shared.monitor.itemized(&self.shared.about, &deleted);
+        }
+        Ok(())
+    }
+}
