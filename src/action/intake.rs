@@ -2,8 +2,11 @@
 //!
 //! **Sources:** lsyncd 2.2.3 as observed: which event becomes which, moves over a filter's border.
 
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use walkdir::WalkDir;
 
 use super::core::{Core, Running};
 use super::delays::Etype;
@@ -53,21 +56,19 @@ impl Running {
 
     /// Adds a create for everything below a directory.
     fn add_below(&mut self, top: &RelPath) {
-        let root = Path::new(std::ffi::OsStr::from_bytes(&self.spec.source)).to_path_buf();
-        let mut todo = vec![top.clone()];
-        while let Some(dir) = todo.pop() {
-            let at = root.join(std::ffi::OsStr::from_bytes(dir.as_bytes()));
+        let root = Path::new(OsStr::from_bytes(&self.spec.source)).to_path_buf();
+        let mut walk = WalkDir::new(root.join(OsStr::from_bytes(top.as_bytes()))).min_depth(1).into_iter();
+        while let Some(found) = walk.next() {
             // What cannot be read is gone, or shows when rsync comes to it.
-            let Ok(entries) = std::fs::read_dir(at) else { continue };
-            for entry in entries.flatten() {
-                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let path = dir.join(&entry.file_name().into_vec());
-                if self.takes(&path, is_dir) {
-                    self.add(Etype::Create, &path, is_dir);
-                    if is_dir {
-                        todo.push(path);
-                    }
-                }
+            let Ok(entry) = found else { continue };
+            let below =
+                entry.path().strip_prefix(&root).map(|path| RelPath::new(path.as_os_str().as_bytes()));
+            let Ok(Ok(path)) = below else { continue };
+            let is_dir = entry.file_type().is_dir();
+            if self.takes(&path, is_dir) {
+                self.add(Etype::Create, &path, is_dir);
+            } else if is_dir {
+                walk.skip_current_dir();
             }
         }
     }
