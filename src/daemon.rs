@@ -20,6 +20,7 @@ mod inlet;
 mod link;
 mod listeners;
 mod lock;
+mod memory;
 mod notify;
 mod once;
 mod pipeline;

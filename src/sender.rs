@@ -65,7 +65,7 @@ pub use error::SessionError;
 pub use gate::Gate;
 pub use held::{Held, first_of};
 pub use keeper::{Ask, Word, keeper};
-pub use known::Known;
+pub use known::{Before, Known};
 pub use latest::Latest;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use room::Need;

@@ -61,6 +61,13 @@ pub enum Request {
         /// Below the source, or absolute; any bytes.
         path: Vec<u8>,
     },
+    /// Enter what is under a target's path now, whatever filesystem it is on.
+    EnterAnew {
+        /// The sync.
+        sync: String,
+        /// The target.
+        target: String,
+    },
     /// Forget held deletes.
     Discard {
         /// One sync only.

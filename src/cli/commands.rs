@@ -43,8 +43,8 @@ pub(super) enum Plain {
     Resume(Named),
     /// Write more or less of a sync into the log, until the daemon ends
     LogLevel(LogLevel),
-    /// Let held deletes go
-    Approve(Held),
+    /// Let held deletes go, or accept the volume that a target is on now
+    Approve(Approve),
     /// Drop held deletes; the files stay on the target
     Discard(Held),
     /// On a standby: say whether it is in step, by what the primary stated last
@@ -348,6 +348,18 @@ pub struct LogLevel {
     /// How the daemon is reached.
     #[command(flatten)]
     pub control: Control,
+}
+
+/// `speil approve`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Approve {
+    /// Begin anew in the directory that is under the target's path now, on whatever filesystem; the held
+    /// deletes stay held
+    #[arg(long, requires = "target")]
+    pub volume: bool,
+    /// What is approved.
+    #[command(flatten)]
+    pub held: Held,
 }
 
 /// `speil approve` and `speil discard`.

@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain, Reconcile, Run,
-    Status, Trash, Undo, Verify, Wait, version,
+    Agent, Approve, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain,
+    Reconcile, Run, Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -50,8 +50,8 @@ pub enum Command {
     Resume(Named),
     /// More or less in the log.
     LogLevel(LogLevel),
-    /// Let held deletes go.
-    Approve(Held),
+    /// Let held deletes go, or accept the volume that a target is on now.
+    Approve(Approve),
     /// Drop held deletes.
     Discard(Held),
     /// The man pages.
@@ -81,7 +81,7 @@ impl From<Plain> for Command {
             Plain::Pause(named) => Self::Pause(named),
             Plain::Resume(named) => Self::Resume(named),
             Plain::LogLevel(it) => Self::LogLevel(it),
-            Plain::Approve(held) => Self::Approve(held),
+            Plain::Approve(it) => Self::Approve(it),
             Plain::Discard(held) => Self::Discard(held),
             Plain::Manual(it) => Self::Manual(it),
             Plain::Completions(it) => Self::Completions(it),

@@ -485,10 +485,9 @@ fn other_commands_take_their_arguments() {
         (vec!["resume", "www"], Command::Resume(Named { sync: Some("www".into()), control: none.clone() })),
         (
             vec!["approve", "www", "web2"],
-            Command::Approve(Held {
-                sync: Some("www".into()),
-                target: Some("web2".into()),
-                control: none.clone(),
+            Command::Approve(super::commands::Approve {
+                volume: false,
+                held: Held { sync: Some("www".into()), target: Some("web2".into()), control: none.clone() },
             }),
         ),
         (vec!["discard"], Command::Discard(Held { sync: None, target: None, control: none })),

@@ -147,6 +147,9 @@ impl Hub {
             Request::Approve { sync, target } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
             }),
+            Request::EnterAnew { sync, target } => {
+                self.each(Some(&sync), |pipeline| pipeline.enter_anew(|other| target == other.name))
+            }
             Request::Discard { sync, target } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
             }),

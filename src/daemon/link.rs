@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint;
+use super::memory::Memory;
 use super::route::transport_of;
 use crate::batch::Change;
 use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
-use crate::sender::{Mailbox, Session, SessionError, SessionOptions, Surroundings, TargetState};
+use crate::sender::{Before, Mailbox, Session, SessionError, SessionOptions, Surroundings, TargetState};
 use crate::transport::Transport;
 
 /// First and longest pause before a connection is tried again.
@@ -35,6 +36,13 @@ pub(super) struct LinkOptions {
 /// Connects, works, and connects again until the mailbox is closed.
 pub(super) fn run(options: &LinkOptions) {
     let scope = Scope::new(&options.sync.name, &options.target.name);
+    let monitor = &options.around.monitor;
+    let mut memory = Memory::of(&super::mirror_id(&options.sync, &options.target).id, &options.target);
+    match memory.read() {
+        Ok(Some(volume)) => options.around.known.was_on(Before { volume, noted: true }),
+        Ok(None) => {}
+        Err(warning) => monitor.notice(&scope, &warning),
+    }
     let mut attempt = 0;
     let mut reason = RescanReason::Start;
     while !options.around.mailbox.is_closed() {
@@ -42,6 +50,10 @@ pub(super) fn run(options: &LinkOptions) {
         let mut was_live = false;
         let ended = match connect(options) {
             Ok(session) => {
+                let before = options.around.known.before();
+                if let Some(Err(warning)) = before.map(|before| memory.write(&before.volume)) {
+                    monitor.notice(&scope, &warning);
+                }
                 let outcome = session.run(reason);
                 was_live = outcome.was_live;
                 reason = RescanReason::Reconnect;
@@ -69,7 +81,7 @@ pub(super) fn run(options: &LinkOptions) {
         if changed || known.as_ref() != Some(&text) {
             let notice =
                 Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
-            options.around.monitor.notice(&scope, &notice);
+            monitor.notice(&scope, &notice);
         }
         wait(&options.around.mailbox, Instant::now() + retry);
     }

@@ -175,6 +175,7 @@ impl Pipeline {
                 mailbox: Mailbox::new(),
                 status: Arc::new(TargetStatus::default()),
                 held: Arc::new(Held::default()),
+                known: Arc::default(),
                 link: None,
             })
             .collect();
@@ -214,7 +215,7 @@ impl Pipeline {
                     mailbox: Arc::clone(&running.mailbox),
                     status: Arc::clone(&running.status),
                     held: Arc::clone(&running.held),
-                    known: Arc::default(),
+                    known: Arc::clone(&running.known),
                     monitor: Arc::clone(monitor),
                     feedback: Arc::clone(&self.inlet) as _,
                 },
@@ -271,6 +272,18 @@ impl Pipeline {
                 count
             })
             .sum()
+    }
+
+    /// Has the directory that is under the path of a target now entered, whatever filesystem it is on; returns
+    /// how many targets `picks`.
+    pub fn enter_anew(&self, picks: impl Fn(&Target) -> bool) -> usize {
+        let picked = self.targets.iter().filter(|running| picks(&running.target));
+        picked
+            .map(|running| {
+                running.known.forget_volume();
+                running.mailbox.retry();
+            })
+            .count()
     }
 
     /// Forgets the deletes that are held; the next pass finds them again.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::config::Target;
-use crate::sender::{Held, Mailbox, TargetStatus};
+use crate::sender::{Held, Known, Mailbox, TargetStatus};
 
 /// A target of a running pipeline.
 pub struct RunningTarget {
@@ -16,6 +16,8 @@ pub struct RunningTarget {
     pub status: Arc<TargetStatus>,
     /// What is held back for it.
     pub held: Arc<Held>,
+    /// What its sessions know, one after the other.
+    pub(super) known: Arc<Known>,
     /// The thread that keeps its connection.
     pub(super) link: Option<JoinHandle<()>>,
 }

@@ -72,6 +72,15 @@ pub struct Hello {
     /// means 1, the root itself.
     #[serde(deserialize_with = "makes_or_one")]
     pub makes: u8,
+    /// `before` was noted by a daemon before the sender's: what was put into the place meanwhile, on that same
+    /// filesystem, is entered. Since [`VERSION_AGREED`](super::VERSION_AGREED).
+    #[serde(deserialize_with = "noted_or_not")]
+    pub noted: bool,
+}
+
+/// Reads what may be missing at the end of a hello.
+fn noted_or_not<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(from).unwrap_or(false))
 }
 
 /// Reads what may be missing at the end of a hello.

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Types of filesystems that end with a boot of their host.
+const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
 /// A filesystem of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
@@ -16,10 +19,13 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Whether both are one filesystem: by device number during one boot, else by what it says itself.
+    /// Whether both are one filesystem: by device number during one boot, else by what it says itself. One in
+    /// memory ends with the boot; any that is there in the next one takes its place.
     pub fn is(&self, other: &Self) -> bool {
-        let same_device = !self.boot_id.is_empty() && self.boot_id == other.boot_id && self.dev == other.dev;
-        self.kind == other.kind && (same_device || (self.id != 0 && self.id == other.id))
+        let known = !self.boot_id.is_empty() && !other.boot_id.is_empty();
+        let same_device = known && self.boot_id == other.boot_id && self.dev == other.dev;
+        let begun_anew = known && self.boot_id != other.boot_id && IN_MEMORY.contains(&self.kind);
+        self.kind == other.kind && (same_device || begun_anew || (self.id != 0 && self.id == other.id))
     }
 }
 
@@ -56,5 +62,9 @@ mod tests {
             assert!(!other.is(&before), "{other:?}");
         }
         assert!(!volume("", 1, 7, 0).is(&volume("", 1, 7, 0)), "a host that does not say");
+        assert!(!volume("a", 1, 0x0102_1994, 1).is(&volume("", 1, 0x0102_1994, 2)), "nor one like it");
+        let tmpfs = |boot, dev, id| volume(boot, dev, 0x0102_1994, id);
+        assert!(tmpfs("b", 2, 5).is(&tmpfs("a", 1, 4)), "memory is empty after a boot");
+        assert!(!tmpfs("a", 2, 5).is(&tmpfs("a", 1, 4)) && !tmpfs("b", 1, 4).is(&volume("a", 1, 7, 4)));
     }
 }

@@ -140,7 +140,7 @@ fn admit(hello: &Hello, path: &Path) -> Result<(), Refusal> {
     }
     refuse_inside(path, &hello.source)?;
     match &hello.before {
-        Some(before) => may_enter(path, before, &hex(&hello.mirror)),
+        Some(before) => may_enter(path, (before, hello.noted), &hex(&hello.mirror)),
         None => Ok(()),
     }
 }
@@ -166,8 +166,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let version = VERSION.min(hello.version);
     let ground = Arc::new(Ground::new(&root, path, (closes, version)));
     let empty = holds_nothing(&root).map_err(fail)?;
-    // Read while it can be: the kernel has no other account of it.
+    // Read while they can be: the kernel has no other account of them.
     umask();
+    let volume = volume(&root).ok();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
@@ -212,7 +213,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         confinement,
         lineage: place.lineage,
         sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
-        volume: volume(&root).ok(),
+        volume,
     };
     Ok(Session { root, ground, state, foreign, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }

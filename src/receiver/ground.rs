@@ -198,8 +198,9 @@ pub(super) fn volume(dir: &Root) -> io::Result<Volume> {
 }
 
 /// Refuses a path that led to a directory on the filesystem `before` and leads elsewhere now, unless this
-/// mirror's identity is there, or nothing on that same filesystem.
-pub(super) fn may_enter(path: &Path, before: &Volume, mirror: &str) -> Result<(), Refusal> {
+/// mirror's identity is there, or nothing on that same filesystem. `noted`: no session of the sender was there
+/// yet, and what holds something is entered on that filesystem as well.
+pub(super) fn may_enter(path: &Path, (before, noted): (&Volume, bool), mirror: &str) -> Result<(), Refusal> {
     let lost = |how| Err(Refusal::Lost { path: super::greeting::shown(path), how });
     let Ok(root) = Root::open(path) else {
         let missing = path.symlink_metadata().is_err_and(|error| {
@@ -214,8 +215,10 @@ pub(super) fn may_enter(path: &Path, before: &Volume, mirror: &str) -> Result<()
     if memory.mirror == mirror {
         return Ok(());
     }
+    let there = volume(&root).is_ok_and(|now| now.is(before));
     match super::greeting::holds_nothing(&root) {
-        Ok(true) if volume(&root).is_ok_and(|now| now.is(before)) => Ok(()),
+        Ok(true) if there => Ok(()),
+        Ok(false) if there && noted => Ok(()),
         Ok(true) => lost(Lost::Empty),
         _ => lost(Lost::Strange),
     }

@@ -9,6 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, stated_place};
+use super::known::Before;
 use super::mailbox::Mailbox;
 use super::origin::{origin, start, upstream};
 use super::outbox::Outbox;
@@ -74,7 +75,9 @@ impl Session {
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
         let (chmod, chown) = changes_on_the_way(sync)?;
         let mut hello = hello(options, stated_place(options, &around.source)?);
-        hello.before = around.known.volume();
+        if let Some(before) = around.known.before() {
+            (hello.before, hello.noted) = (Some(before.volume), before.noted);
+        }
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -121,7 +124,7 @@ impl Session {
         }
         let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown));
         if let Some(volume) = reply.volume.as_ref().filter(|_| options.live) {
-            around.known.is_on(volume);
+            around.known.was_on(Before { volume: volume.clone(), noted: false });
         }
         let _ = handover.send(Handover::Session(Arc::clone(&shared)));
         let unknown = shared.view.unknown_owners()?;

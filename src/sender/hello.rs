@@ -38,6 +38,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
         origin: origin(options),
         before: None,
         makes: options.target.makes,
+        noted: false,
     }
 }
 

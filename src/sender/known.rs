@@ -17,7 +17,16 @@ use crate::tree::FileId;
 pub struct Known {
     links: Mutex<Names>,
     sought: Mutex<HashSet<FileId>>,
-    volume: Mutex<Option<Volume>>,
+    volume: Mutex<Option<Before>>,
+}
+
+/// Where a target was.
+#[derive(Debug, Clone)]
+pub struct Before {
+    /// The filesystem of its directory.
+    pub volume: Volume,
+    /// A daemon before this one has noted it; no session of this one was there yet.
+    pub noted: bool,
 }
 
 impl Known {
@@ -31,14 +40,19 @@ impl Known {
         self.sought.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
     }
 
-    /// Returns the filesystem that the target was on in the session before.
-    pub(super) fn volume(&self) -> Option<Volume> {
+    /// Returns what filesystem the target was on before.
+    pub fn before(&self) -> Option<Before> {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes in what filesystem the target is on.
-    pub(super) fn is_on(&self, volume: &Volume) {
-        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(volume.clone());
+    /// Takes in what filesystem the target was on.
+    pub fn was_on(&self, before: Before) {
+        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    }
+
+    /// Forgets what filesystem the target was on: whatever is under its path next is entered.
+    pub fn forget_volume(&self) {
+        *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Takes what the session before has left.

@@ -162,3 +162,67 @@ fn a_volume_that_is_mounted_over_the_target_or_taken_away_from_it_is_waited_for_
     daemon.terminate();
     drop((bound, mounted));
 }
+
+#[test]
+fn a_daemon_that_starts_while_the_volume_is_away_writes_nothing_into_the_directory_below() {
+    if !is_root() {
+        return;
+    }
+    let (stand, daemon) = filled();
+    daemon.terminate();
+    let volume = stand.path("volume");
+    let mounted = Mount::tmpfs(&volume, "4m");
+    fs::create_dir(volume.join("tree")).unwrap();
+    let place = stand.target("second");
+    let bound = Mount::bind(&volume.join("tree"), &place);
+    stand.run(&["second"], QUIET, "").terminate();
+    drop(bound);
+    let daemon = stand.start(&["second"], QUIET, "");
+    daemon.wait_for_error_line("is empty and on another filesystem");
+    assert_eq!(holds(&place), Vec::<String>::new());
+    assert_eq!(status(&stand)["state"], "down");
+    fs::write(stand.source().join("while it is away"), "x").unwrap();
+    let bound = Mount::bind(&volume.join("tree"), &place);
+    let control = format!("--control={}", stand.control().display());
+    stand.environment.run(["reconcile", &control]).succeeded();
+    assert_settles(&stand, "second", "it is mounted", &daemon);
+    daemon.terminate();
+    drop(bound);
+    // The administrator wants the directory on the system disk: that holds for later starts as well.
+    let daemon = stand.start(&["second"], QUIET, "");
+    let hint = daemon.wait_for_error_line("approve --volume SYNC TARGET");
+    assert_eq!(holds(&place), Vec::<String>::new(), "{hint}");
+    let name = status(&stand)["name"].as_str().unwrap().to_owned();
+    stand.environment.run(["approve", "--volume", "stand", &name, &control]).succeeded();
+    assert_settles(&stand, "second", "approved", &daemon);
+    daemon.terminate();
+    stand.run(&["second"], QUIET, "").terminate();
+    drop(mounted);
+}
+
+#[test]
+fn a_daemon_that_cannot_note_where_its_target_is_says_what_follows_and_mirrors() {
+    let stand = Stand::new();
+    fs::write(stand.source().join("file"), "content").unwrap();
+    fs::write(stand.environment.home().join("state"), "no directory").unwrap();
+    let daemon = stand.run(&["standby"], QUIET, "");
+    daemon.wait_for_error_line("which filesystem the target is on cannot be noted");
+    assert_settles(&stand, "standby", "without a note", &daemon);
+    daemon.terminate();
+}
+
+#[test]
+fn a_target_that_was_restored_without_its_state_while_no_daemon_ran_is_mirrored_to() {
+    let (stand, daemon) = filled();
+    daemon.terminate();
+    let notes = stand.environment.home().join("state/speil");
+    let noted = fs::read(notes.join(&holds(&notes)[0])).unwrap();
+    let noted: serde_json::Value = serde_json::from_slice(&noted).unwrap();
+    assert_ne!(noted["volume"]["boot_id"], "", "an agent that is confined knows its boot as well");
+    let target = stand.target("standby");
+    fs::remove_dir_all(target.join(".speil")).unwrap();
+    let daemon = stand.run(&["standby"], QUIET, "");
+    fs::write(stand.source().join("d/new"), "new").unwrap();
+    assert_settles(&stand, "standby", "restored", &daemon);
+    daemon.terminate();
+}

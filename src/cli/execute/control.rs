@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{complain_text, print};
-use crate::cli::commands::{Control, Held, LogLevel, Named, Reconcile, Wait};
+use crate::cli::commands::{Approve, Control, Held, LogLevel, Named, Reconcile, Wait};
 use crate::cli::exit::Exit;
 use crate::daemon;
 use crate::status::{self, Answer, Request};
@@ -41,7 +41,12 @@ pub(super) fn log_level(it: LogLevel) -> u8 {
     tell(&it.control, &Request::LogLevel { sync: it.sync, level }, "")
 }
 
-pub(super) fn approve(it: Held) -> u8 {
+pub(super) fn approve(it: Approve) -> u8 {
+    let (volume, it) = (it.volume, it.held);
+    if let (true, Some(sync), Some(target)) = (volume, &it.sync, &it.target) {
+        let request = Request::EnterAnew { sync: sync.clone(), target: target.clone() };
+        return tell(&it.control, &request, "targets entered anew");
+    }
     tell(&it.control, &Request::Approve { sync: it.sync, target: it.target }, "deletes approved")
 }
 

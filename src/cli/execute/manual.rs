@@ -14,9 +14,10 @@ use crate::cli::parse::top;
 use crate::error::io_text;
 
 /// Files that the whole program knows.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("/etc/speil/speil.lua", "the configuration of the service; README.md tells every key"),
     ("/run/speil/control", "the control socket of root's daemon"),
+    ("/var/lib/speil/", "which filesystem each target of root's daemon is on; else ~/.local/state/speil/"),
     ("~/.cache/speil/", "on a target: agents that were uploaded"),
     (".speil/", "in a target's root: the state of the mirror, never mirrored"),
     (".speil/refuse", "in a target's root, by hand: every mirror is refused, with its text as the reason"),

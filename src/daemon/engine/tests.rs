@@ -31,6 +31,7 @@ impl Stage {
             mailbox: Arc::clone(&mailbox),
             status: Arc::default(),
             held: Arc::default(),
+            known: Arc::default(),
             link: None,
         };
         let (input, inputs) = crossbeam_channel::bounded(16);

@@ -60,6 +60,7 @@ pub fn agent(root: &Path, options: &[&str]) -> Child {
 pub fn hello() -> Hello {
     Hello {
         before: None,
+        noted: false,
         version: VERSION,
         version_min: VERSION_MIN,
         program: "attacker".to_owned(),

@@ -79,6 +79,8 @@ impl Environment {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("HOME", self.home()).env("LC_ALL", "C").stdin(Stdio::null());
+        // Root's would be the host's own.
+        command.env("XDG_STATE_HOME", self.home().join("state"));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
