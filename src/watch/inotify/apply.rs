@@ -3,7 +3,9 @@
 //! A directory that stands in the tree where an event speaks of something else was found ahead of the
 //! events. It is dropped: the event of its own that comes later finds it again, and reports what it holds
 //! under a name that no earlier event takes away. Where it stays, a rename that takes its report away has
-//! it reported again.
+//! it reported again. Events of a watch that was dropped are not read any more: what was deleted in that
+//! directory meanwhile is told by nobody, so the directory is compared under the name to which the rename
+//! takes what the target has of it.
 
 use std::time::Instant;
 
@@ -142,7 +144,7 @@ impl Inotify {
             (false, false) => {
                 self.tell_move(raw.at, (from_path, to_path), dir, back.is_some());
                 if dir {
-                    self.move_dir(&from, &to);
+                    self.move_dir(&from, &to, back.is_some());
                 } else {
                     self.drop_at(&to);
                     self.drop_at(&from);
@@ -175,7 +177,12 @@ impl Inotify {
     fn on_departure(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
         self.on_gone(at, place.clone(), path.clone(), dir);
         match self.open_node(place.parent).map(|parent| dirfd::is_dir_at(parent, &place.name)) {
-            Some(Ok(dir)) => self.on_arrival(at, place, path, dir),
+            Some(Ok(dir)) => {
+                self.on_arrival(at, place.clone(), path, dir);
+                if dir {
+                    self.compare(&place);
+                }
+            }
             Some(Err(_)) => {}
             // Its directory has moved on; it is looked for where that is found.
             None if self.gaps.get(&place).is_some() || (self.setup.skip)(&path, dir) => {}
@@ -209,8 +216,19 @@ impl Inotify {
         }
     }
 
-    /// Moves a directory in the tree, if the disk agrees that it is the one that the event means.
-    fn move_dir(&mut self, from: &Place, to: &Place) {
+    /// Asks for a comparison of a directory whose watch was dropped, or that had none: events of it were
+    /// not heard, and what was found when it was read says nothing of what was deleted in it.
+    pub(super) fn compare(&mut self, place: &Place) {
+        if self.nodes.child(place.parent, &place.name).is_some()
+            && let Some(path) = self.nodes.path_of(place)
+        {
+            self.setup.out.rescan(path, RescanReason::Moved);
+        }
+    }
+
+    /// Moves a directory in the tree, if the disk agrees that it is the one that the event means. `back`: the
+    /// rename before this one led from `to` to `from`, and what that brought stays if it was an exchange.
+    fn move_dir(&mut self, from: &Place, to: &Place, back: bool) {
         self.gaps.remove(from);
         let child = self.nodes.child(from.parent, &from.name);
         let parent = self.open_node(to.parent);
@@ -222,13 +240,15 @@ impl Inotify {
             _ => false,
         };
         match (child, on_disk) {
-            // Where the disk has nothing, it has moved on already, and a later event says where.
-            (Some(wd), id) if !stays && (id.is_none() || self.nodes.id(wd) == id) => {
+            // Where the disk has nothing, it has moved on already, and a later event says where. After a
+            // rename back nobody knows which one has: both are looked for.
+            (Some(wd), id) if !stays && (id.is_none() && !back || self.nodes.id(wd) == id) => {
                 if self.relocate(wd, to) {
                     self.gaps.remove(to);
                     self.after_move(wd);
                 } else {
                     self.grow(vec![Step::at(to.clone())], walk);
+                    self.compare(to);
                 }
             }
             // A later directory has taken one of the names. What was found there was reported before this
@@ -240,10 +260,13 @@ impl Inotify {
                     self.drop_node(wd);
                 }
                 self.grow(vec![Step::reread(from.clone()), Step::reread(to.clone())], walk);
+                self.compare(from);
+                self.compare(to);
             }
             // The same for a directory that was found at its new name ahead of this rename.
             (None, Some(_)) => {
                 self.grow(vec![Step::reread(to.clone())], walk);
+                self.compare(to);
             }
             (None, None) if parent.is_none() => {
                 self.gaps.insert(to.clone(), Gap::Missing);

@@ -294,10 +294,14 @@ impl Inotify {
             .filter(|(place, _)| within.is_none_or(|top| self.nodes.is_within(place.parent, top)))
             .map(|(place, _)| Step::at(place))
             .collect();
-        for step in &steps {
-            self.gaps.remove(&step.place);
+        let places: Vec<Place> = steps.iter().map(|step| step.place.clone()).collect();
+        for place in &places {
+            self.gaps.remove(place);
         }
         self.grow(steps, Walk::reporting());
+        for place in &places {
+            self.compare(place);
+        }
     }
 
     /// Asks for a rescan of everything that is not watched, and tries to watch it.

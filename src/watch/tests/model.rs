@@ -40,8 +40,6 @@ struct Standby {
     tree: Tree,
     dirty: BTreeSet<RelPath>,
     dirty_below: BTreeSet<RelPath>,
-    /// Whether it compares a directory that was renamed, as a session does.
-    compares: bool,
 }
 
 impl Standby {
@@ -57,7 +55,11 @@ impl Standby {
             EventKind::Delete { path, dir: true } | EventKind::Rescan { path, .. } => {
                 self.dirty_below.insert(path.clone());
             }
-            EventKind::Move { from, to, dir } => {
+            EventKind::Move { from, to, .. } => {
+                if self.dirty_below.iter().any(|top| from.is_within(top)) {
+                    // What leaves a directory that is to be compared may not be on the target yet.
+                    self.dirty_below.insert(to.clone());
+                }
                 self.tree.retain(|path, _| !path.is_within(to));
                 self.tree = std::mem::take(&mut self.tree)
                     .into_iter()
@@ -68,9 +70,6 @@ impl Standby {
                         .into_iter()
                         .map(|path| path.rebase(from, to).unwrap_or(path))
                         .collect();
-                }
-                if *dir && self.compares {
-                    self.dirty_below.insert(to.clone());
                 }
             }
         }
@@ -142,7 +141,14 @@ impl Case {
     }
 
     fn run(&self, root: &Path, outside: &Path, log: &Log) {
-        let _gate = self.asleep.then(|| log.gate.lock().unwrap());
+        if self.asleep {
+            log.asleep(root, || self.meddle(root, outside, log));
+        } else {
+            self.meddle(root, outside, log);
+        }
+    }
+
+    fn meddle(&self, root: &Path, outside: &Path, log: &Log) {
         std::thread::scope(|scope| {
             for thread in 0..self.threads {
                 scope.spawn(move || {
@@ -161,26 +167,40 @@ impl Case {
     }
 }
 
-fn check(case: &Case) {
-    let Case { backend, seed, .. } = *case;
-    let prepare = |root: &Path| {
-        fs::create_dir_all(root.join("a/b/c")).unwrap();
-        fs::write(root.join("a/b/d"), "start").unwrap();
-    };
-    let tuning = Tuning { backlog_max: case.backlog_max, ..Tuning::default() };
-    let mut rig = Rig::tuned(options(backend), prepare, Arc::new(|_, _| false), tuning);
-    let outside = rig.outside().join("outside");
-    fs::create_dir(&outside).unwrap();
-    let tree = read_tree(rig.root());
-    case.run(rig.root(), &outside, &rig.log);
+/// Makes the tree on which a case begins.
+fn prepare(root: &Path) {
+    for file in ["a/b/d", "a/c", "a/d/d", "b/a/c", "b/d", "c/d"] {
+        let file = root.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "start").unwrap();
+    }
+    fs::create_dir_all(root.join("a/b/c")).unwrap();
+}
+
+/// Reads the source without the files by which tests know what was heard.
+fn read_source(rig: &Rig) -> Tree {
+    let mut tree = read_tree(rig.root());
+    tree.retain(|path, _| !path.as_bytes().starts_with(b"marker-"));
+    tree
+}
+
+/// Has something done to a tree, and checks that who does only what the backend says of it ends with the same
+/// tree, and that every directory is watched.
+fn check_deed(about: &str, rig: &mut Rig, probes_apart: bool, deed: impl FnOnce(&Rig)) {
+    let backend = rig.backend;
+    let tree = read_source(rig);
+    deed(rig);
     rig.settle();
-    let now = read_tree(rig.root());
-    let (dirty, dirty_below) = (BTreeSet::new(), BTreeSet::new());
-    let mut standby = Standby { tree, dirty, dirty_below, compares: case.asleep };
+    let now = read_source(rig);
+    let mut standby = Standby { tree, dirty: BTreeSet::new(), dirty_below: BTreeSet::new() };
     rig.said().iter().for_each(|kind| standby.apply(kind));
     let all = now.keys().chain(standby.tree.keys());
     for path in all.filter(|path| now.get(*path) != standby.tree.get(*path)) {
-        assert!(standby.knows(path), "{backend:?}, seed {seed}: {path} differs and nobody knows");
+        let said = rig.said();
+        assert!(
+            standby.knows(path),
+            "{backend:?}, {about}: {path} differs and nobody knows; heard {said:#?}"
+        );
     }
     if backend == Backend::Notify {
         return;
@@ -191,7 +211,7 @@ fn check(case: &Case) {
     let files: Vec<RelPath> = dirs.map(|dir| dir.join(b"probe")).collect();
     for file in &files {
         fs::write(rig.at(std::str::from_utf8(file.as_bytes()).unwrap()), "x").unwrap();
-        if case.backlog_max < 4 * files.len() {
+        if probes_apart {
             rig.settle();
         }
     }
@@ -200,8 +220,62 @@ fn check(case: &Case) {
         // What an event named and the disk had elsewhere by then is looked for a little later.
         let create = EventKind::Create { path: file.clone(), dir: false };
         let heard = rig.log.hears(|events| events.contains(&create));
-        assert!(heard, "{backend:?}, seed {seed}: {file} is not heard of; heard {:?}", rig.said());
+        assert!(heard, "{backend:?}, {about}: {file} is not heard of; heard {:?}", rig.said());
     }
+}
+
+fn check(case: &Case) {
+    let tuning = Tuning { backlog_max: case.backlog_max, ..Tuning::default() };
+    let mut rig = Rig::tuned(options(case.backend), prepare, Arc::new(|_, _| false), tuning);
+    let outside = rig.outside().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let about = format!("seed {}", case.seed);
+    check_deed(&about, &mut rig, case.backlog_max < 100, |rig| case.run(rig.root(), &outside, &rig.log));
+}
+
+/// Has something done before the backend looks at any of it.
+fn check_asleep(about: &str, deed: impl Fn(&Path)) {
+    for backend in own() {
+        let mut rig = Rig::start(backend, prepare);
+        check_deed(about, &mut rig, false, |rig| rig.log.asleep(rig.root(), || deed(rig.root())));
+    }
+}
+
+#[test]
+fn what_was_deleted_in_a_directory_that_is_found_ahead_of_its_rename_is_known() {
+    check_asleep("found at its new name", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::remove_file(root.join("a/c")).unwrap();
+        fs::rename(root.join("a"), root.join("new")).unwrap();
+    });
+    check_asleep("found in a new directory", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::remove_file(root.join("a/d/d")).unwrap();
+        fs::rename(root.join("a"), root.join("new/a")).unwrap();
+    });
+    check_asleep("found behind two renames", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::remove_file(root.join("b/d")).unwrap();
+        fs::rename(root.join("b"), root.join("old")).unwrap();
+        fs::rename(root.join("old"), root.join("new")).unwrap();
+    });
+    check_asleep("replaced under its old name", |root| {
+        fs::create_dir(root.join("new")).unwrap();
+        fs::remove_file(root.join("a/c")).unwrap();
+        fs::rename(root.join("a"), root.join("new")).unwrap();
+        fs::remove_file(root.join("b/d")).unwrap();
+        fs::rename(root.join("b"), root.join("a")).unwrap();
+    });
+}
+
+#[test]
+fn directories_that_changed_places_before_one_above_them_was_renamed_are_watched() {
+    check_asleep("an exchange", |root| {
+        let (one, other) = (root.join("a/d"), root.join("b"));
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+        fs::rename(root.join("b"), root.with_file_name("away")).unwrap();
+        fs::rename(root.join("a"), root.join("c/a")).unwrap();
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -91,9 +92,25 @@ pub(super) struct Log {
     more: Condvar,
     /// Held by a test that wants the backend's thread to stand still.
     pub gate: Mutex<()>,
+    /// How often the backend came to the gate.
+    came: AtomicUsize,
 }
 
 impl Log {
+    /// Does something while the backend stands still, before it looks at any of it.
+    pub(super) fn asleep(&self, root: &Path, deed: impl FnOnce()) {
+        let gate = self.gate.lock().unwrap();
+        let came = self.came.load(Ordering::SeqCst);
+        fs::write(root.join("marker-asleep"), "").unwrap();
+        let until = Instant::now() + DEADLINE;
+        while self.came.load(Ordering::SeqCst) == came {
+            assert!(Instant::now() < until, "the backend never came to the gate");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        deed();
+        drop(gate);
+    }
+
     /// Waits until `wanted` holds for what was said.
     pub(super) fn wait(&self, what: &str, wanted: impl Fn(&[EventKind]) -> bool) {
         let heard = self.heard(Instant::now() + DEADLINE, wanted);
@@ -121,6 +138,7 @@ impl Log {
 
 impl Sink for Log {
     fn events(&self, events: Vec<Event>) {
+        self.came.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock().unwrap());
         self.events.lock().unwrap().extend(events.into_iter().map(|event| event.kind));
         self.more.notify_all();
