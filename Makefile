@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy
 
-.PHONY: all demo test sim seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo recording test sim seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -75,6 +75,11 @@ judge: packages
 page:
 	$(CARGO) test --locked --test it page:: -- --ignored
 
+# docs/recording.svg, from a real run between two hosts that are made for it. As root, with python3.
+recording:
+	$(CARGO) build --release --locked --bin speil
+	contrib/recording/make "$${CARGO_TARGET_DIR:-target}/release/speil" docs/recording.svg
+
 # Debian and Ubuntu, as root; elsewhere it says what is missing and the tests say where it hurts.
 packages:
 	@missing=; for tool in $(TOOLS); do \
@@ -98,7 +103,7 @@ packages:
 	    echo "the tests need promtool (prometheus)" >&2; exit 1; \
 	fi
 
-# The table of the README: an hour on two idle cores, with up to 5 GB in memory. As root, for one row.
+# The table of docs/performance.md: an hour on two idle cores, with up to 5 GB in memory. As root, for one row.
 bench: packages
 	$(CARGO) bench --locked --bench end_to_end
 

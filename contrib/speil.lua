@@ -1,6 +1,6 @@
--- /etc/speil/speil.lua: what `systemctl start speil` mirrors. README.md tells every key;
--- `speil check /etc/speil/speil.lua` says in plain words what it comes to, `speil doctor` whether it
--- will work.
+-- /etc/speil/speil.lua: what `systemctl start speil` mirrors. docs/configuration.md has every
+-- key; `speil check /etc/speil/speil.lua` explains it in plain English, `speil doctor` says whether it will
+-- work.
 
 -- settings {
 --   statusFile = "/run/speil/status",

@@ -1,6 +1,6 @@
 //! End-to-end benchmark: speil beside its peers, on one host, over one real sshd.
 //!
-//! **Purpose:** the figures of the README, each measured in the same run as its peer's.
+//! **Purpose:** the figures of docs/performance.md, each measured in the same run as its peer's.
 //! **In → Out:** `cargo bench --bench end_to_end -- [ROW...] [--quick] [--without CONTENDER]` → a table
 //! on standard output, and `raw.csv`, `summary.md` and `environment.txt` in `benches/runs/DATE-CLASS/`.
 //! **Invariants:** trees lie in memory; contenders take turns within every repetition; a figure is the

@@ -8,6 +8,7 @@ mod connections;
 mod contrib;
 mod cron;
 mod doctor;
+mod documents;
 mod drill;
 mod exact;
 mod explain;

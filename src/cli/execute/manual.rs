@@ -15,7 +15,7 @@ use crate::error::io_text;
 
 /// Files that the whole program knows.
 const FILES: [(&str, &str); 6] = [
-    ("/etc/speil/speil.lua", "the configuration of the service; README.md tells every key"),
+    ("/etc/speil/speil.lua", "the configuration of the service; docs/configuration.md has every key"),
     ("/run/speil/control", "the control socket of root's daemon"),
     ("/var/lib/speil/", "which filesystem each target of root's daemon is on; else ~/.local/state/speil/"),
     ("~/.cache/speil/", "on a target: agents that were uploaded"),
