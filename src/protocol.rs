@@ -30,12 +30,14 @@ pub use examination::{Examination, Stated};
 pub use frame::{Block, BlockPacker, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, MAGIC, read_magic};
 pub use handshake::{Hello, Identified, Limits, NESTING_MAX, Refusal, ReplyHello, StateMode};
 pub use keeping::{Errand, Keeping, KeptEntry, Order, Since, Terms, TrashLimits, partial_mark};
-pub use message::{BatchId, Expect, Listing, PassId, ScanOptions, StreamId, ToReceiver, ToSender, Why};
+pub use message::{
+    BatchId, Expect, Listing, OperationId, PassId, ScanOptions, StreamId, Subject, ToReceiver, ToSender, Why,
+};
 pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{
-    VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_ORIGIN,
-    VERSION_RESTORE, VERSION_STATE, VERSION_STAYS,
+    VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_NUMBERED,
+    VERSION_ORIGIN, VERSION_RESTORE, VERSION_STATE, VERSION_STAYS,
 };
 pub use volume::{Lost, Volume};

@@ -9,6 +9,7 @@
 
 mod access;
 mod agreed;
+mod answers;
 mod apply;
 mod bundle;
 mod cases;

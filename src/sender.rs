@@ -32,6 +32,7 @@ mod links;
 mod mailbox;
 mod moving;
 mod names;
+mod operations;
 mod origin;
 mod outbox;
 mod owners;

@@ -18,6 +18,9 @@ pub type BatchId = u64;
 pub type StreamId = u32;
 /// Numbers one pass within a session.
 pub type PassId = u32;
+/// Numbers one operation within a session, upwards from 1. Both sides count the messages of which
+/// [`ToReceiver::is_operation`] says so; no message carries its own number.
+pub type OperationId = u64;
 
 /// What must stand under a name on the target for an operation to be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,6 +346,15 @@ pub enum Why {
     Torn,
 }
 
+/// What an answer is about. A path would not tell: by the time of the answer it may be another file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// An operation.
+    Operation(OperationId),
+    /// A file in flight that was not closed yet.
+    Stream(StreamId),
+}
+
 /// One piece of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
@@ -372,7 +384,7 @@ pub enum ToSender<'a> {
         /// Number of the commit.
         batch: BatchId,
     },
-    /// An operation on a path failed; the others go on.
+    /// An operation on a path failed; the others go on. [`ToSender::Failed`] has taken its place.
     Problem {
         /// The path.
         path: RelPath,
@@ -382,7 +394,7 @@ pub enum ToSender<'a> {
         /// The errno.
         errno: i32,
     },
-    /// An operation was not done; the sender looks again.
+    /// An operation was not done; the sender looks again. [`ToSender::NotDone`] has taken its place.
     Undone {
         /// The path.
         path: RelPath,
@@ -484,6 +496,24 @@ pub enum ToSender<'a> {
         gone: Vec<KeptEntry>,
         /// More paths that are by now as they were at that moment.
         already: u64,
+    },
+    /// An operation failed; the others go on. Since [`VERSION_NUMBERED`](super::VERSION_NUMBERED), as what
+    /// follows.
+    Failed {
+        /// Which.
+        of: Subject,
+        /// What failed, as one verb.
+        #[serde(borrow)]
+        operation: Cow<'a, str>,
+        /// The errno.
+        errno: i32,
+    },
+    /// An operation was not done; the sender looks again.
+    NotDone {
+        /// Which.
+        of: Subject,
+        /// Why.
+        why: Why,
     },
 }
 

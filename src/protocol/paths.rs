@@ -4,6 +4,57 @@ use super::message::ToReceiver;
 use crate::tree::RelPath;
 
 impl ToReceiver<'_> {
+    /// Whether it has a number of its own, by which it is answered: what changes a name, in one step. Neither
+    /// side may count differently from the other.
+    pub fn is_operation(&self) -> bool {
+        match self {
+            Self::Mkdir { .. }
+            | Self::Node { .. }
+            | Self::Attrs { .. }
+            | Self::DirTime { .. }
+            | Self::Link { .. }
+            | Self::Rename { .. }
+            | Self::Delete { .. }
+            | Self::KeepAside { .. }
+            | Self::Put { .. }
+            | Self::Duplicate { .. }
+            | Self::Close { .. } => true,
+            Self::Open { .. }
+            | Self::OpenKept { .. }
+            | Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Data { .. }
+            | Self::Copy { .. }
+            | Self::Hole { .. }
+            | Self::Abandon { .. }
+            | Self::Commit { .. }
+            | Self::Scan { .. }
+            | Self::List { .. }
+            | Self::Links { .. }
+            | Self::Hash { .. }
+            | Self::Prove { .. }
+            | Self::EndPass { .. }
+            | Self::Hello(_)
+            | Self::Owners(_)
+            | Self::Ping(_)
+            | Self::Mounts(_)
+            | Self::Adopt
+            | Self::Confirm(_)
+            | Self::Bye
+            | Self::Examine
+            | Self::Discard(_)
+            | Self::State(_)
+            | Self::Kept(_)
+            | Self::Undo(_)
+            | Self::Restore(_)
+            | Self::Widen { .. }
+            | Self::Join { .. }
+            | Self::Bundled
+            | Self::Upstream(_)
+            | Self::Agreed { .. } => false,
+        }
+    }
+
     /// Returns the paths of an operation on the tree, what it makes or changes first; none for a message
     /// that is no such operation, or changes a directory's time alone.
     pub fn paths(&self) -> [Option<&RelPath>; 2] {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::access::Access;
+use super::answers::Answers;
 use super::cases::{self, Instead};
 use super::durable::Durable;
 use super::foreign::Foreign;
@@ -25,7 +26,7 @@ use super::trash::Trash;
 use super::{ReceiverError, policy};
 use crate::disk::Root;
 use crate::protocol::{
-    BatchId, Errand, FrameError, Hello, StateMode, StreamId, ToReceiver, ToSender, VERSION_KEPT,
+    BatchId, Errand, FrameError, Hello, StateMode, StreamId, Subject, ToReceiver, ToSender, VERSION_KEPT,
     VERSION_STAYS,
 };
 use crate::tree::{Mask, RelPath};
@@ -35,6 +36,7 @@ pub(super) struct Applier {
     pub(super) root: Arc<Root>,
     ground: Arc<Ground>,
     pub(super) reply: Arc<Reply>,
+    answers: Answers,
     pub(super) mask: Mask,
     pub(super) tag: u32,
     pub(super) dry_run: bool,
@@ -109,6 +111,7 @@ impl Applier {
         Ok(Self {
             root,
             ground,
+            answers: Answers::new(Arc::clone(&reply), greeting.version),
             reply,
             mask,
             tag,
@@ -136,6 +139,7 @@ impl Applier {
         if !matches!(message, ToReceiver::Put { .. } | ToReceiver::Delete { .. }) {
             self.way = None;
         }
+        self.answers.count(&message);
         self.look_around(&message)?;
         match message {
             ToReceiver::Owners(names) => {
@@ -248,7 +252,7 @@ impl Applier {
             ToReceiver::Close { stream, .. } => self.streams.abandon(*stream),
             _ => {}
         }
-        self.answer(path, Err(why))
+        self.answer(self.answers.subject(operation), path, Err(why))
     }
 
     /// Answers an operation on a name that stands there in other case; `true` if it was one.
@@ -284,6 +288,7 @@ impl Applier {
         if self.is_of_other_case(&message)? {
             return Ok(());
         }
+        let of = self.answers.subject(&message);
         match message {
             ToReceiver::Data { stream, data } => {
                 let policy = self.policy;
@@ -307,7 +312,10 @@ impl Applier {
                 match dir.and_then(|dir| crate::disk::set_times(dir.as_fd(), mtime)) {
                     // Gone or replaced meanwhile: a change that is still to come says so.
                     Err(error) if is_absence(&error) => {}
-                    Err(error) => self.reply.problem(path, "set time", crate::error::errno_of(&error))?,
+                    Err(error) => {
+                        let why = Undone::Os("set time", crate::error::errno_of(&error));
+                        return self.answer(of, path, Err(why));
+                    }
                     Ok(()) => {}
                 }
             }
@@ -324,7 +332,7 @@ impl Applier {
                 }
                 let _access = Access::for_message(&self.root, &self.streams, &operation);
                 let (path, applied) = self.operate(operation)?;
-                return self.answer(path, applied);
+                return self.answer(of, path, applied);
             }
         }
         Ok(())
@@ -386,10 +394,10 @@ impl Applier {
             ToReceiver::Rename { from, to, expect } => {
                 let done = self.rename(&from, &to, &expect);
                 // What still stands at the old name is as unknown as the new one.
-                match done {
-                    Err(Undone::Why(why)) => self.reply.undone(from, why)?,
-                    Err(Undone::Os(operation, errno)) => self.reply.problem(from, operation, errno)?,
-                    _ => {}
+                if let Err(why @ (Undone::Why(_) | Undone::Os(..))) = &done
+                    && self.answers.is_by_name()
+                {
+                    self.answers.not_done(Subject::Operation(0), from, why)?;
                 }
                 (to, done)
             }
@@ -413,17 +421,10 @@ impl Applier {
         })
     }
 
-    fn answer(&mut self, path: RelPath, applied: Applied) -> Result<(), ReceiverError> {
-        match applied {
-            Ok(()) => Ok(()),
-            Err(Undone::Why(why)) => Ok(self.reply.undone(path, why)?),
-            Err(Undone::Os(operation, errno)) => Ok(self.reply.problem(path, operation, errno)?),
-            Err(Undone::Evicted) => {
-                let text = "a newer session of this mirror has begun".into();
-                self.reply.send(&ToSender::Fatal(text))?;
-                Err(ReceiverError::Unexpected)
-            }
-        }
+    fn answer(&mut self, of: Subject, path: RelPath, applied: Applied) -> Result<(), ReceiverError> {
+        let Err(why) = applied else { return Ok(()) };
+        self.answers.not_done(of, path, &why)?;
+        if matches!(why, Undone::Evicted) { Err(ReceiverError::Unexpected) } else { Ok(()) }
     }
 
     /// Does one step of a stream; the first that fails ends it, and the sender hears of it at once:
@@ -439,7 +440,7 @@ impl Applier {
         let path = stream.path.clone();
         self.streams.abandon(id);
         self.reply.send(&ToSender::Stopped { stream: id })?;
-        self.answer(path, Err(failed))
+        self.answer(Subject::Stream(id), path, Err(failed))
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::protocol::{FrameError, FrameWriter, Refusal, ReplyHello, ToSender, Why};
+use crate::protocol::{FrameError, FrameWriter, Refusal, ReplyHello, ToSender};
 use crate::tree::RelPath;
 
 /// Sends messages, each flushed at once: an answer that waits helps nobody.
@@ -43,9 +43,5 @@ impl Reply {
 
     pub fn problem(&self, path: RelPath, operation: &'static str, errno: i32) -> Result<(), FrameError> {
         self.send(&ToSender::Problem { path, operation: Cow::Borrowed(operation), errno })
-    }
-
-    pub fn undone(&self, path: RelPath, why: Why) -> Result<(), FrameError> {
-        self.send(&ToSender::Undone { path, why })
     }
 }

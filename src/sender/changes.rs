@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::error::SessionError;
 use super::mailbox::{Lane, Parcel};
+use super::operations::Answered;
 use super::outbox::Content;
 use super::recent::{Delivered, Sent};
-use super::replies::Reply;
+use super::replies::{About, Reply};
 use super::room::Need;
 use super::session::Session;
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
@@ -119,6 +120,7 @@ impl Session {
         if self.shared.options.dry_run {
             return Ok(());
         }
+        self.operations.add(message, self.batch);
         self.shared.outbox.send(message)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()
@@ -129,6 +131,7 @@ impl Session {
         if self.shared.options.dry_run {
             return Ok(());
         }
+        self.operations.add(head, self.batch);
         self.shared.outbox.send_content(head, content)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()
@@ -145,11 +148,16 @@ impl Session {
         Ok(())
     }
 
-    /// Records a failure of what was sent, or of the change that is being sent.
-    pub(super) fn fail(&mut self, path: &RelPath, operation: &str, errno: i32, on_target: bool) {
-        let since = if on_target { self.sent_since(path) } else { self.since };
-        let need = self.need_of(path, errno).filter(|_| on_target);
-        self.shared.problem(path, Failure { operation, errno, on_target, unseen: false, since, need });
+    /// Records a failure of the change that is being sent.
+    pub(super) fn fail(&self, path: &RelPath, operation: &str, errno: i32) {
+        let (since, need) = (self.since, None);
+        self.shared.problem(path, Failure { operation, errno, on_target: false, unseen: false, since, need });
+    }
+
+    /// Records a failure on the target, of what was sent for a change of this age.
+    pub(super) fn fail_there(&self, path: &RelPath, operation: &str, errno: i32, since: Instant) {
+        let need = self.need_of(path, errno);
+        self.shared.problem(path, Failure { operation, errno, on_target: true, unseen: false, since, need });
     }
 
     /// Returns what a path needs on the target, where its failure may be for lack of that. A single pass
@@ -194,7 +202,7 @@ impl Session {
                 return Ok(());
             }
             Err(error) => {
-                self.fail(&path, "read", errno_of(&error), false);
+                self.fail(&path, "read", errno_of(&error));
                 return Ok(());
             }
         };
@@ -366,7 +374,7 @@ impl Session {
         if is_absence(error) {
             self.note_vanished(path, since, true);
         } else {
-            self.fail(path, "read", errno_of(error), false);
+            self.fail(path, "read", errno_of(error));
         }
         Ok(())
     }
@@ -380,7 +388,7 @@ impl Session {
         let (count, _) = self.mismatches.entry(path.clone()).or_insert((0, Instant::now()));
         *count += 1;
         if *count > 20 {
-            self.fail(&path, "read", libc::EBUSY, false);
+            self.fail(&path, "read", libc::EBUSY);
             return Ok(());
         }
         // A pass of its own has nothing else to wait on: the writer tells nobody when it is done.
@@ -454,7 +462,9 @@ impl Session {
     /// Does what an answer of the target asks for.
     pub(super) fn answer(&mut self, reply: Reply) -> Done {
         match reply {
-            Reply::Problem(path, operation, errno) => self.failed(&path, &operation, errno),
+            Reply::Problem(about, operation, errno) => {
+                self.about(about)?.iter().for_each(|answered| self.failed(answered, &operation, errno));
+            }
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
             Reply::NoBasis(stream) => self.jobs.signed(stream, None),
@@ -467,9 +477,21 @@ impl Session {
             }
             Reply::Partial(stream, chunks) => self.jobs.told(stream, chunks),
             Reply::Rotten(rotten) => self.rotten(&rotten)?,
-            Reply::Undone(path, why) => self.undone(path, why),
+            Reply::Undone(about, why) => {
+                self.about(about)?.iter().for_each(|answered| self.undone(answered, why));
+            }
         }
         Ok(())
+    }
+
+    /// Returns what an answer is about.
+    fn about(&mut self, about: About) -> Result<Vec<Answered>, SessionError> {
+        let of = match about {
+            About::Path(path) => return Ok(vec![Answered::named(path)]),
+            About::Subject(of) => of,
+        };
+        let unknown = || SessionError::Fatal("it answers what it was not asked".to_owned());
+        self.operations.subject(of).ok_or_else(unknown)
     }
 
     fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Scope) {

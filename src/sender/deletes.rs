@@ -46,7 +46,7 @@ impl Session {
                 return Ok(());
             }
             Err(error) => {
-                self.fail(path, "delete", errno_of(&error), false);
+                self.fail(path, "delete", errno_of(&error));
                 return Ok(());
             }
         }
@@ -54,12 +54,10 @@ impl Session {
             return Ok(());
         }
         self.abandon_jobs_below(path)?;
-        self.final_deletes.remove(path);
         let expect = match expected {
             Identity::Dir(dir) => Expect::Dir(*dir),
             Identity::Any => Expect::Any,
             Identity::Exactly(kind, meta) => {
-                self.final_deletes.insert(path.clone(), self.batch);
                 Expect::Version { kind: *kind, size: meta.size, mtime: meta.mtime }
             }
         };
@@ -69,6 +67,9 @@ impl Session {
         self.forget_links(path);
         let keep_strangers = self.shared.options.live;
         self.send(&ToReceiver::Delete { path: path.clone(), expect, keep_strangers })?;
+        if matches!(expected, Identity::Exactly(..)) {
+            self.operations.note_final();
+        }
         self.touch_parent(path);
         if known && self.shared.monitor.itemizes() {
             let deleted = Itemized::Deleted { path: path.clone(), kind: expected.kind() };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::changes::{Done, version_of};
 use super::mailbox::{Lane, Parcel};
-use super::session::{Renaming, Session};
+use super::session::Session;
 use crate::batch::{Change, ChangeKind, Identity};
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Itemized};
@@ -110,8 +110,6 @@ impl Session {
         };
         Counters::add(&self.shared.status.counters.renames, 1);
         self.send(&ToReceiver::Rename { from: from.clone(), to: to.clone(), expect })?;
-        let (batch, old, new) = (self.batch, from.clone(), to.clone());
-        self.renames.push_back(Renaming { batch, from: old, to: new });
         self.touch_parent(from);
         self.touch_parent(to);
         if self.shared.monitor.itemizes() {

@@ -15,16 +15,25 @@ use super::scrub::Rotten;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
 use crate::protocol::{
-    CHAIN_MAX, FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, ToSender, Why, read_magic,
+    CHAIN_MAX, FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, Subject, ToSender, Why,
+    read_magic,
 };
 use crate::tree::{Digest, Entry, RelPath};
+
+/// What an answer says that it is about.
+pub(super) enum About {
+    /// What was sent for a path, says a peer that knows no numbers.
+    Path(RelPath),
+    /// This.
+    Subject(Subject),
+}
 
 /// What a session must look at.
 pub(super) enum Reply {
     /// An operation failed on the target.
-    Problem(RelPath, String, i32),
+    Problem(About, String, i32),
     /// An operation was not done.
-    Undone(RelPath, Why),
+    Undone(About, Why),
     /// Something of a stranger's was set aside.
     SetAside(RelPath),
     /// The signature of a basis is complete.
@@ -99,9 +108,10 @@ impl PassReply {
 impl Reply {
     fn weight(&self) -> u64 {
         match self {
-            Self::Problem(path, ..) | Self::Undone(path, _) | Self::SetAside(path) => {
-                path.as_bytes().len() as u64 + 128
-            }
+            Self::Problem(About::Path(path), ..)
+            | Self::Undone(About::Path(path), _)
+            | Self::SetAside(path) => path.as_bytes().len() as u64 + 128,
+            Self::Problem(..) | Self::Undone(..) => 128,
             // Some 40 bytes for each block.
             Self::Signature(_, index) => 40 * (index.basis_len() / u64::from(index.block_len().max(1))),
             Self::NoBasis(_) | Self::Stopped(_) => 64,
@@ -249,8 +259,14 @@ fn deliver(
             shared.mailbox.wake();
             return Ok(());
         }
-        ToSender::Problem { path, operation, errno } => Reply::Problem(path, shown(&operation), errno),
-        ToSender::Undone { path, why } => Reply::Undone(path, why),
+        ToSender::Problem { path, operation, errno } => {
+            Reply::Problem(About::Path(path), shown(&operation), errno)
+        }
+        ToSender::Undone { path, why } => Reply::Undone(About::Path(path), why),
+        ToSender::Failed { of, operation, errno } => {
+            Reply::Problem(About::Subject(of), shown(&operation), errno)
+        }
+        ToSender::NotDone { of, why } => Reply::Undone(About::Subject(of), why),
         ToSender::SetAside { path } => Reply::SetAside(path),
         ToSender::Stopped { stream } => Reply::Stopped(stream),
         ToSender::NoBasis { stream } => {

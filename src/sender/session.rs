@@ -15,6 +15,7 @@ use super::gone::Gone;
 use super::held::Held;
 use super::known::Known;
 use super::mailbox::{Lane, Mailbox, Parcel};
+use super::operations::Operations;
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
@@ -112,16 +113,12 @@ pub struct Session {
     pub(super) recent: Recent,
     /// Paths whose next sending is whole: a delta of theirs did not add up.
     pub(super) whole: HashSet<RelPath>,
-    /// What a pass removes, with the batch until whose acknowledgement that may fail: something protected,
-    /// or new, is in a directory.
-    pub(super) final_deletes: HashMap<RelPath, BatchId>,
+    pub(super) operations: Operations,
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
     /// Since when there may be names of one file that stand apart on the target.
     pub(super) links_doubtful: Option<Instant>,
-    /// Renames that were sent and not acknowledged.
-    pub(super) renames: VecDeque<Renaming>,
     /// Since when the change that is being sent waits: what follows from it is as old.
     pub(super) since: Instant,
     pub(super) debts: Debts,
@@ -141,13 +138,6 @@ pub struct Session {
     pub(super) contents: Contents,
     /// Until when a batch of a pass that is under way may grow.
     gather_until: Option<Instant>,
-}
-
-/// A rename on its way.
-pub(super) struct Renaming {
-    pub batch: BatchId,
-    pub from: RelPath,
-    pub to: RelPath,
 }
 
 /// Everything a session works with besides its options.
@@ -224,11 +214,10 @@ impl Session {
             jobs: Jobs::new(reply.limits.streams),
             recent: Recent::default(),
             whole: HashSet::new(),
-            final_deletes: HashMap::new(),
+            operations: Operations::default(),
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
             links_doubtful: None,
-            renames: VecDeque::new(),
             since,
             debts: Debts::default(),
             pinged: Instant::now(),
@@ -487,12 +476,14 @@ impl Session {
     fn send_dir_time(&mut self, path: RelPath) -> Result<(), SessionError> {
         match self.shared.source.entry(&path, &Mask::nothing()) {
             Ok(Some(entry)) if entry.attrs.meta.kind == crate::tree::Kind::Dir => {
-                self.shared.outbox.send(&ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime })?;
+                let message = ToReceiver::DirTime { path, mtime: entry.attrs.meta.mtime };
+                self.operations.add(&message, self.batch);
+                self.shared.outbox.send(&message)?;
             }
             // Gone or replaced: another change says so.
             Ok(_) => {}
             Err(error) if is_absence(&error) => {}
-            Err(error) => self.fail(&path, "read", errno_of(&error), false),
+            Err(error) => self.fail(&path, "read", errno_of(&error)),
         }
         Ok(())
     }
@@ -535,10 +526,7 @@ impl Session {
             moved = true;
         }
         if moved {
-            while self.renames.front().is_some_and(|rename| rename.batch <= acked) {
-                self.renames.pop_front();
-            }
-            self.final_deletes.retain(|_, batch| *batch > acked);
+            self.operations.acknowledged(acked);
             self.shared.status.settle(self.batch, |path| self.is_under_way(path));
             self.shared.status.acknowledged(acked);
             self.note_in_flight();

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::session::{Renaming, Session};
-use crate::batch::{Change, name_after, names_after};
+use super::operations::Answered;
+use super::session::Session;
+use crate::batch::Change;
 use crate::event::RescanReason;
 use crate::protocol::Why;
 use crate::tree::{Kind, Mask, RelPath};
@@ -13,42 +14,29 @@ use crate::tree::{Kind, Mask, RelPath};
 const MISMATCHES_MAX: u32 = 16;
 /// Pause after which a file is sent again whose directory the target did not have.
 const PARENT_AGAIN: Duration = Duration::from_secs(1);
-/// Names that something undone may bear by now; more are not followed one by one.
-const NAMES_MAX: usize = 16;
 /// Paths with mismatches that are remembered for longer.
 const MISMATCHED_MAX: usize = 1024;
 const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 impl Session {
-    /// Takes in that the target has not done what was sent for a path.
-    pub(super) fn undone(&mut self, path: RelPath, why: Why) {
-        if why == Why::NotEmpty && self.final_deletes.remove(&path).is_some() {
+    /// Takes in that the target has not done what was sent.
+    pub(super) fn undone(&mut self, answered: &Answered, why: Why) {
+        if why == Why::NotEmpty && self.operations.take_final(answered) {
             // What is left there is protected by a filter, or new: the next pass knows.
             return;
         }
+        let since = self.sent_since(&answered.path);
+        let path = self.operations.name(answered);
         if why == Why::NotEmpty && self.stands_in_the_way(&path) {
-            self.fail(&path, "replace directory", libc::ENOTEMPTY, true);
+            self.fail_there(&path, "replace directory", libc::ENOTEMPTY, since);
             return;
         }
-        let now = Instant::now();
-        // What takes long to send fails as often in a longer time.
-        let took = self.recent.get(&path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
-        let span = MISMATCH_SPAN.max(took.saturating_mul(MISMATCHES_MAX + 2));
-        if self.mismatches.len() % MISMATCHED_MAX == MISMATCHED_MAX - 1 {
-            self.mismatches.retain(|_, (_, first)| now.duration_since(*first) <= MISMATCH_SPAN);
-        }
-        let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
-        if now.duration_since(*first) > span {
-            (*count, *first) = (0, now);
-        }
-        *count += 1;
-        let count = *count;
-        let since = self.sent_since(&path);
-        let renamed = self.names_of_rename(&path);
+        let renamed = self.operations.names_of_rename(answered);
+        let count = self.count_mismatch(&path);
         if count > MISMATCHES_MAX {
             // From here on only the clock has it tried again; what went with it is found beside it, once.
             let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
-            self.fail(&path, "update", errno, true);
+            self.fail_there(&path, "update", errno, since);
             if count == MISMATCHES_MAX + 1 {
                 self.start_pass(path.parent().unwrap_or_default(), RescanReason::Mismatch, since);
             }
@@ -61,16 +49,14 @@ impl Session {
             self.whole.insert(path.clone());
         }
         // What was not done may have been renamed since it was sent: its new names want a look too.
-        let names = self.names_since_sent(path.clone());
-        names.iter().for_each(|name| self.touch_again(name));
-        if self.shared.options.live && self.has_read(&path) {
-            self.follow_undone(&path, why, since);
+        self.touch_answered(answered);
+        if self.shared.options.live && self.has_read(&answered.path) {
+            self.follow_undone(answered, why, since);
         }
-        let path = match why {
-            Why::NoParent => path.parent().unwrap_or_default(),
-            _ => path,
+        let mut names = match why {
+            Why::NoParent => self.operations.names(&answered.parent()),
+            _ => self.operations.names(answered),
         };
-        let mut names = self.names_since_sent(path);
         names.extend(renamed.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         for name in names {
             let reason = if renamed.contains(&name) { RescanReason::Arrived } else { RescanReason::Mismatch };
@@ -85,6 +71,23 @@ impl Session {
         }
     }
 
+    /// Counts a mismatch of a path; returns how many it has had lately.
+    fn count_mismatch(&mut self, path: &RelPath) -> u32 {
+        let now = Instant::now();
+        // What takes long to send fails as often in a longer time.
+        let took = self.recent.get(path).map_or(Duration::ZERO, |sent| sent.began.elapsed());
+        let span = MISMATCH_SPAN.max(took.saturating_mul(MISMATCHES_MAX + 2));
+        if self.mismatches.len() % MISMATCHED_MAX == MISMATCHED_MAX - 1 {
+            self.mismatches.retain(|_, (_, first)| now.duration_since(*first) <= MISMATCH_SPAN);
+        }
+        let (count, first) = self.mismatches.entry(path.clone()).or_insert((0, now));
+        if now.duration_since(*first) > span {
+            (*count, *first) = (0, now);
+        }
+        *count += 1;
+        *count
+    }
+
     /// Whether the target has a directory that holds something where the source has something else, and nobody
     /// will empty it.
     fn stands_in_the_way(&self, path: &RelPath) -> bool {
@@ -93,58 +96,43 @@ impl Session {
             && here.is_some_and(|entry| entry.attrs.meta.kind != Kind::Dir)
     }
 
-    /// Takes in that what was sent for a path has failed on the target.
-    pub(super) fn failed(&mut self, path: &RelPath, operation: &str, errno: i32) {
+    /// Takes in that what was sent has failed on the target.
+    pub(super) fn failed(&mut self, answered: &Answered, operation: &str, errno: i32) {
+        let since = self.sent_since(&answered.path);
+        let path = self.operations.name(answered);
+        self.touch_answered(answered);
         if errno == libc::EXDEV && matches!(operation, "rename" | "link") {
             // Two filesystems on the target, or two layers of one: what cannot be moved or linked is sent.
-            self.shared.part(path);
-            let since = self.sent_since(path);
-            self.touch_again(path);
+            self.shared.part(&path);
             if operation == "link" {
                 // It may be there, as a file of its own.
-                self.start_pass(path.clone(), RescanReason::Mismatch, since);
+                self.start_pass(path, RescanReason::Mismatch, since);
             } else {
-                self.look_again(path.clone(), RescanReason::Mismatch, since);
+                self.look_again(path, RescanReason::Mismatch, since);
             }
             return;
         }
-        self.touch_again(path);
-        self.fail(path, operation, errno, true);
+        self.fail_there(&path, operation, errno, since);
         // Under the old name nothing is tried again.
-        let since = self.sent_since(path);
-        for name in self.names_since_sent(path.clone()).into_iter().filter(|name| name != path) {
+        for name in self.operations.names(answered).into_iter().filter(|name| *name != path) {
             self.look_again(name, RescanReason::Problem, since);
         }
-        for name in self.names_of_rename(path).into_iter().filter(|name| name != path) {
+        for name in self.operations.names_of_rename(answered).into_iter().filter(|name| *name != path) {
             self.look_again(name, RescanReason::Arrived, since);
         }
     }
 
-    /// Returns where on the target may be what it holds under wrong names, if a rename from or to `path` is on
-    /// its way and was not done: the new name, and the names to which later renames have taken it, or something
-    /// from below it.
-    fn names_of_rename(&self, path: &RelPath) -> Vec<RelPath> {
-        let Some(first) = self.renames.iter().position(|rename| rename.to == *path || rename.from == *path)
-        else {
-            return Vec::new();
-        };
-        let mut names: Vec<RelPath> = Vec::new();
-        for Renaming { from, to, .. } in self.renames.iter().skip(first) {
-            let moved: Vec<RelPath> = names.iter().filter_map(|name| name.rebase(from, to)).collect();
-            let taken = from == path || to == path || names.iter().any(|name| from.is_within(name));
-            let new = moved.into_iter().chain(taken.then(|| to.clone()));
-            let new: Vec<RelPath> = new.filter(|name| !names.contains(name)).collect();
-            names.extend(new);
-            if names.len() > NAMES_MAX {
-                return vec![RelPath::root()];
-            }
-        }
-        names
+    /// Has the times of the directories set in which the target has not done what was sent.
+    fn touch_answered(&mut self, answered: &Answered) {
+        self.operations.names(answered).iter().for_each(|name| self.touch_again(name));
+        // What was begun came and went in the directory under which it was sent, whatever that is called now.
+        let dir = self.operations.name(&answered.parent());
+        self.touched.insert(dir);
     }
 
     /// Has a content that the target has not taken read where a comparison would not see that it is new.
-    fn follow_undone(&mut self, path: &RelPath, why: Why, since: Instant) {
-        let name = name_after(path.clone(), self.unacked_renames());
+    fn follow_undone(&mut self, answered: &Answered, why: Why, since: Instant) {
+        let name = self.operations.last_name(answered);
         let there = self.shared.source.entry(&name, &Mask::nothing());
         match there.map(|there| there.map(|entry| entry.attrs.meta.kind)) {
             // A rename is still to be sent.
@@ -155,16 +143,6 @@ impl Session {
             }
             _ => {}
         }
-    }
-
-    /// Returns a path and the names that what was sent for it may bear by now.
-    fn names_since_sent(&self, path: RelPath) -> Vec<RelPath> {
-        let names = names_after(path, self.unacked_renames(), NAMES_MAX);
-        names.unwrap_or_else(|| vec![RelPath::root()])
-    }
-
-    fn unacked_renames(&self) -> impl Iterator<Item = (&RelPath, &RelPath)> {
-        self.renames.iter().map(|Renaming { from, to, .. }| (from, to))
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
@@ -192,7 +170,14 @@ impl Session {
         let lacks = |path: &RelPath| {
             !path.is_root() && matches!(self.shared.source.entry(path, &Mask::nothing()), Ok(None))
         };
-        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
-        above.take_while(lacks).last().unwrap_or(path)
+        if !lacks(&path) {
+            return path;
+        }
+        // Below what is missing everything is: a path may be ten thousand directories deep.
+        let bytes = path.as_bytes();
+        let ends: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'/').collect();
+        let above = |at: usize| RelPath::new(&bytes[..at]).unwrap_or_default();
+        let first = ends.partition_point(|at| !lacks(&above(*at)));
+        ends.get(first).map_or(path.clone(), |at| above(*at))
     }
 }

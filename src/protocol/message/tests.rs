@@ -51,6 +51,8 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToSender::Places(Vec::new()), 20),
         (ToSender::Joined, 21),
         (ToSender::AsItWas { gone: Vec::new(), already: 0 }, 22),
+        (ToSender::Failed { of: Subject::Stream(1), operation: "".into(), errno: 0 }, 23),
+        (ToSender::NotDone { of: Subject::Operation(1), why: Why::Torn }, 24),
     ] {
         assert_eq!(postcard::to_stdvec(&answer).unwrap()[0], expected, "{answer:?}");
     }
