@@ -141,7 +141,7 @@ impl CliError {
             // rsync ends with 1 for a --files-from that it cannot open.
             Self::List { option: "--files-from", .. } => Exit::Syntax,
             Self::List { .. } => Exit::File,
-            Self::Source { .. } => Exit::Partial,
+            Self::Source { .. } => Exit::Selection,
             _ => Exit::Syntax,
         }
     }

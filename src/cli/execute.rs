@@ -7,6 +7,7 @@ mod check;
 mod check_lsyncd;
 mod control;
 mod doctor;
+mod ending;
 mod explain;
 mod health;
 mod keeper;
@@ -30,6 +31,16 @@ use crate::transport::TransportError;
 /// Runs a command and returns what the process ends with.
 pub fn execute(command: Command) -> u8 {
     crate::disk::outlive_file_limit();
+    match &command {
+        // These end in an order of their own.
+        Command::Agent(_) | Command::Sync(_) | Command::Mirror(_) | Command::Run(_) => {}
+        Command::Health(it) if it.listen.is_some() || it.agent_check.is_some() => {}
+        Command::Status(status) if status.watch => ending::on_signal(|| {
+            super::watch::give_back();
+            ending::end();
+        }),
+        _ => ending::end_on_signal(),
+    }
     match command {
         Command::Text(text) => {
             print(&text);
@@ -126,9 +137,11 @@ fn exit_of(error: &SessionError) -> Exit {
         }
         SessionError::Silent(_) => Exit::Timeout,
         SessionError::Refused(Refusal::Version { .. }) => Exit::Protocol,
+        // As rsync: what is there and no directory cannot be used; else it could not be made or opened.
+        SessionError::Refused(Refusal::Root { errno: libc::ENOTDIR | libc::ELOOP, .. }) => Exit::Selection,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,
-        SessionError::Refused(_) => Exit::Selection,
-        SessionError::Source(_) => Exit::Partial,
+        SessionError::Refused(Refusal::Filter(_)) => Exit::Syntax,
+        SessionError::Refused(_) | SessionError::Source(_) | SessionError::Kept { .. } => Exit::Selection,
         SessionError::Option(_) | SessionError::Owner(_) => Exit::Syntax,
         _ => Exit::Stream,
     }

@@ -521,7 +521,7 @@ fn source_that_is_no_directory_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert!(matches!(check_source(file.path()), Err(CliError::SourceNotDirectory(_))));
     let missing = check_source(&file.path().with_extension("gone")).unwrap_err();
-    assert_eq!(missing.exit(), Exit::Partial);
+    assert_eq!(missing.exit(), Exit::Selection);
     assert!(check_source(&std::env::temp_dir()).is_ok());
 }
 

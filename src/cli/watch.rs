@@ -141,6 +141,11 @@ pub(super) fn run(socket: &Path) -> io::Result<()> {
     done
 }
 
+/// Gives the terminal back, from whichever thread.
+pub(super) fn give_back() {
+    ratatui::restore();
+}
+
 fn show(terminal: &mut ratatui::DefaultTerminal, socket: &Path) -> io::Result<()> {
     let mut screen = Screen::default();
     let mut next = Instant::now();

@@ -82,6 +82,7 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
             "without a speil in the target's PATH, agent = \"deploy\" brings this one along"
         }
         Refusal::Version { .. } | Refusal::Filter(_) => return None,
+        Refusal::Root { errno: libc::ENOTDIR, .. } => "name a directory: a file is in its place, or above it",
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
         Refusal::Lost { how: Lost::Replaced, .. } => return None,
         Refusal::Lost { .. } => {

@@ -12,6 +12,7 @@ mod doctor;
 mod documents;
 mod drill;
 mod exact;
+mod exits;
 mod explain;
 mod faults;
 mod foreign;

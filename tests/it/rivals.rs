@@ -62,15 +62,15 @@ fn a_second_daemon_of_one_host_is_refused_by_name_and_leaves_the_firsts_socket()
     let socket = format!("--control={}", trees.path("host-s").display());
     let name = format!("(process {})", first.pid());
     let second = trees.mirror("host", "s", "t", &[]).wait();
-    assert!(second.code() != 0 && second.stderr.contains(&name), "one socket: {second:?}");
+    assert!(second.code() == 3 && second.stderr.contains(&name), "one socket: {second:?}");
     let second = trees.mirror("host", "s", "t", &["--control=other"]).wait();
     let told = second.stderr.contains("mirrors to") && second.stderr.contains(&name);
-    assert!(second.code() != 0 && told, "another socket: {second:?}");
+    assert!(second.code() == 3 && told, "another socket: {second:?}");
     // A file that is in the way stays.
     fs::write(trees.path("file"), "somebody's").unwrap();
     let file = format!("--control={}", trees.path("file").display());
     let second = trees.mirror("elsewhere", "s", "t2", &[&file]).wait();
-    assert!(second.code() != 0 && fs::read(trees.path("file")).unwrap() == b"somebody's", "{second:?}");
+    assert!(second.code() == 11 && fs::read(trees.path("file")).unwrap() == b"somebody's", "{second:?}");
 
     fs::write(trees.path("s/later"), "x").unwrap();
     trees.env.run(["wait", "--timeout=60s", &socket]).succeeded();

@@ -122,7 +122,7 @@ pub(super) fn run(health: Health) -> u8 {
         }
     };
     match runtime.block_on(serve(standby)) {
-        Ok(()) => 0,
+        Ok(exit) => exit.code(),
         Err(text) => {
             complain_text(&text, None);
             Exit::Stream.code()
@@ -147,7 +147,7 @@ fn once(standby: &Standby) -> u8 {
     if judged == Some(Judgement::Up) { 0 } else { Exit::Timeout.code() }
 }
 
-async fn serve(standby: Standby) -> Result<(), String> {
+async fn serve(standby: Standby) -> Result<Exit, String> {
     let fail = |what: &str, error: &std::io::Error| format!("{what}: {}", io_text(error));
     let mut int = signal(SignalKind::interrupt()).map_err(|error| fail("start", &error))?;
     let mut term = signal(SignalKind::terminate()).map_err(|error| fail("start", &error))?;
@@ -171,8 +171,7 @@ async fn serve(standby: Standby) -> Result<(), String> {
         tasks.spawn(http::serve_agent_checks(bind(&address)?, site, options));
     }
     tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+        _ = int.recv() => Ok(Exit::Signal),
+        _ = term.recv() => Ok(Exit::Success),
     }
-    Ok(())
 }

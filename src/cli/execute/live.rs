@@ -45,7 +45,7 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
         Ok(printer) => printer,
         Err(error) => {
             complain_text(&format!("log file: {}", io_text(&error)), None);
-            return Exit::Syntax.code();
+            return Exit::File.code();
         }
     };
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
@@ -63,7 +63,9 @@ fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
             complain(&error, None);
             match error {
                 DaemonError::Nothing(error) => exit_of(&error).code(),
-                _ => Exit::Stream.code(),
+                DaemonError::Taken { .. } => Exit::Selection.code(),
+                DaemonError::Control { .. } => Exit::File.code(),
+                DaemonError::Runtime(_) => Exit::Stream.code(),
             }
         }
     }
@@ -110,9 +112,9 @@ pub(super) fn run(run: &Run) -> u8 {
     overrule(&mut config.settings, run);
     let log = match start_logging(&config.settings, run) {
         Ok(log) => log,
-        Err(error) => {
+        Err((error, exit)) => {
             complain_text(&error, None);
-            return Exit::Syntax.code();
+            return exit.code();
         }
     };
     for warning in &loaded.warnings {
@@ -185,7 +187,7 @@ fn reload(configs: &[PathBuf], hooked: Arc<Hooked>, log: Option<Arc<Log>>) -> da
 }
 
 /// Makes the log that settings and arguments ask for, and has it hear the libraries as well.
-fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, String> {
+fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, (String, Exit)> {
     let asked = std::env::var("SPEIL_LOG").ok().and_then(|name| Level::parse(&name));
     let level = asked.unwrap_or(match run.verbose {
         0 => Level::Info,
@@ -198,11 +200,10 @@ fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, String> {
             let (ident, facility) = (settings.log_ident.as_deref(), settings.log_facility.as_deref());
             let facility = facility.unwrap_or("daemon");
             Sink::syslog(ident.unwrap_or("speil"), facility)
-                .ok_or_else(|| format!("logfacility {facility:?} is no facility of syslog"))?
+                .ok_or_else(|| (format!("logfacility {facility:?} is no facility of syslog"), Exit::Syntax))?
         }
-        (Some(path), _) => {
-            Sink::file(path).map_err(|error| format!("log file {}: {}", path.display(), io_text(&error)))?
-        }
+        (Some(path), _) => Sink::file(path)
+            .map_err(|error| (format!("log file {}: {}", path.display(), io_text(&error)), Exit::File))?,
         (None, LogFormat::Human) if is_journal() => Sink::journal(),
         (None, _) => Sink::Stderr,
     };
@@ -213,6 +214,6 @@ fn start_logging(settings: &Settings, run: &Run) -> Result<Arc<Log>, String> {
         (LogFormat::Human, _) => Style::Human { stamp: true },
     };
     let log = Log::new(style, level, sink);
-    listen(&log)?;
+    listen(&log).map_err(|error| (error, Exit::Syntax))?;
     Ok(log)
 }

@@ -1,9 +1,12 @@
 //! `speil sync`: one pass, and its end as rsync tells it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ending::{end, on_signal};
 use super::{complain, complain_text, exit_of, note, print};
 use crate::cli::draft::{Transfer, check_source};
+use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::printer::Printer;
 use crate::cli::summary::{Record, Summary, TargetSummary};
@@ -13,37 +16,37 @@ use crate::protocol::Refusal;
 use crate::sender::{Mailbox, SessionError};
 use crate::tree::Kind;
 
-/// The queues of a pass under way, to be closed when it is to stop.
-type Queues = Arc<Mutex<Vec<Arc<Mailbox>>>>;
+/// The queues of a pass under way, to be closed when it is to stop; none before it has begun.
+type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
 
 /// Makes one pass and returns the exit code.
 pub(super) fn run(transfer: &Transfer) -> u8 {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
+    let queues = Queues::default();
+    let stop = stop_on_signals(Arc::clone(&queues));
     let (printer, _locks) = match prepare(transfer) {
         Ok(prepared) => prepared,
         Err(code) => return code,
     };
-    let queues = Queues::default();
-    let stop = stop_on_signals(Arc::clone(&queues));
     let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
     let options = OnceOptions { dry_run: transfer.dry_run };
     let report = once(&transfer.sync, options, &monitor, |mailboxes| {
-        *queues.lock().unwrap_or_else(PoisonError::into_inner) = mailboxes;
+        *queues.lock().unwrap_or_else(PoisonError::into_inner) = Some(mailboxes);
     });
     printer.end_progress();
     let report = match report {
         Ok(report) => report,
         Err(error) => {
             complain(&error, None);
-            return exit_of(&error).code();
+            return exit_of_source(&error).code();
         }
     };
     let mut exit = Exit::Success;
     for target in &report.targets {
         exit = exit.and(finish(transfer, &printer, target));
     }
-    if stop.load(std::sync::atomic::Ordering::Acquire) {
+    if stop.load(Ordering::Acquire) {
         exit = exit.and(Exit::Signal);
     }
     if transfer.output.json {
@@ -56,13 +59,14 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
 fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
     if let Err(error) = check_source(&transfer.sync.source) {
         complain(&error, error.hint().as_deref());
-        return Err(error.exit().code());
+        let exit = if matches!(error, CliError::Source { .. }) { Exit::Partial } else { error.exit() };
+        return Err(exit.code());
     }
     let locks = take_locks(transfer)?;
     let printer =
         Printer::new(&transfer.output, &transfer.sync, (false, transfer.dry_run)).map_err(|error| {
             complain_text(&format!("log file: {}", crate::error::io_text(&error)), None);
-            Exit::Syntax.code()
+            Exit::File.code()
         })?;
     Ok((Arc::new(printer), locks))
 }
@@ -86,26 +90,16 @@ fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
     Ok(locks)
 }
 
-/// Closes the queues on INT or TERM, from a thread of its own; the flag says whether it came to that.
-fn stop_on_signals(queues: Queues) -> Arc<std::sync::atomic::AtomicBool> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let flag = Arc::new(std::sync::atomic::AtomicBool::new(false));
+/// Closes the queues when a signal asks for the end, or ends the process if nothing has begun yet; the flag
+/// says whether it came to that.
+fn stop_on_signals(queues: Queues) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
-    let wait = async move {
-        let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return;
-        };
-        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-        set.store(true, std::sync::atomic::Ordering::Release);
-        for mailbox in queues.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            mailbox.close();
-        }
-    };
-    std::thread::spawn(move || {
-        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            runtime.block_on(wait);
-        }
+    on_signal(move || {
+        let queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(queues) = &*queues else { return end() };
+        set.store(true, Ordering::Release);
+        queues.iter().for_each(|mailbox| mailbox.close());
     });
     flag
 }
@@ -144,13 +138,18 @@ fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit
     exit
 }
 
+/// Returns what rsync ends with after this failure: where the source cannot be read, some of it is not there.
+fn exit_of_source(error: &SessionError) -> Exit {
+    if matches!(error, SessionError::Source(_)) { Exit::Partial } else { exit_of(error) }
+}
+
 /// Says what went wrong with a target and returns its exit code.
 fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
     let mut exit = Exit::Success;
     if let Some(error) = &target.error {
         let hint = unmade(transfer, target, error).or_else(|| daemon::hint(error));
         complain_text(&format!("{}: {error}", target.name), hint.as_deref());
-        exit = exit.and(exit_of(error));
+        exit = exit.and(exit_of_source(error));
     }
     for path in &target.vanished {
         note(&format!("{path} vanished before it could be sent"));
