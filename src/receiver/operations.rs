@@ -252,6 +252,7 @@ impl Applier {
         self.check_session()?;
         let read = || read_open(file.as_fd(), &Mask::nothing()).ok().map(|(entry, _)| entry);
         let made = self.foreign.as_ref().and_then(|_| read());
+        self.plan_made(made.as_ref());
         // Most files are new: the rename itself tells.
         let fresh = rustix::fs::renameat_with(dir, temp, dir, name, RenameFlags::NOREPLACE).is_ok();
         let mut synced = false;
@@ -389,6 +390,7 @@ impl Applier {
         let done = handle.and_then(|handle| {
             let dressed = self.dress(&handle, attrs, (dir, Some(parent.name)))?;
             let made = self.foreign.as_ref().and_then(|_| handle.read(&Mask::nothing()).ok());
+            self.plan_made(made.as_ref());
             self.install((dir, &temp, path), is_dir, &comes)?;
             self.made(made.as_ref(), || handle.read(&Mask::nothing()).ok());
             Ok(dressed)
@@ -416,6 +418,12 @@ impl Applier {
             return Err(Undone::Why(Why::Differs));
         }
         self.check_session()?;
+        self.plan_own(&now);
+        if self.mask.times && self.foreign.as_ref().is_some_and(|foreign| !foreign.wrote(&now)) {
+            let mut dated = now.clone();
+            dated.attrs.meta.mtime = attrs.meta.mtime.truncated(self.mask.granularity_ns);
+            self.plan_made(Some(&dated));
+        }
         let done = Dressed(apply_attrs(&handle, attrs, &self.mask).err());
         if let (Some(foreign), Ok(after)) = (&self.foreign, handle.read(&Mask::nothing())) {
             foreign.own.dressed(&now, &after, attrs.meta.mtime, self.mask.granularity_ns);
@@ -451,6 +459,7 @@ impl Applier {
         if look(dir, parent.name)?.is_some_and(|there| there.id == now.id) {
             return Ok(());
         }
+        self.plan_own(&now);
         rustix::fs::linkat(&from.fd, from.name, dir, temp.as_slice(), AtFlags::empty())
             .map_err(|error| Undone::os("link")(error.into()))?;
         let done = self.install((dir, &temp, path), false, &Comes::Name(existing));
@@ -488,6 +497,7 @@ impl Applier {
             return Err(Undone::Why(Why::NotEmpty));
         }
         let losing = if same { None } else { self.losing(b, target.name, standing.as_ref()) };
+        self.plan_own(&moving);
         let moved = match rustix::fs::renameat_with(a, source.name, b, target.name, flags) {
             // A filesystem without flags.
             Err(Errno::INVAL) if standing.is_none() => rustix::fs::renameat(a, source.name, b, target.name),

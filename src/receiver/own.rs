@@ -5,8 +5,11 @@
 //! **Invariants:** a mark is a hash over inode, change time, modification time and size, so that every change
 //! that anybody makes to a file takes its mark away; what has no mark was written by somebody else, and so
 //! is everything where the file is missing. Lost marks cost copies, never anybody's work.
+//! An agent that is killed has noted what it was about to make (`plans`), so that this is its own as well.
 //! **Not here:** what becomes of what others wrote (`foreign`); finding out that a file is as the source has
 //! it, whoever wrote it (`passes`).
+
+mod plans;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -16,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashTable;
 use rustix::fs::{Mode, OFlags};
 
+use self::plans::Plans;
 use super::kept::open_dir;
 use crate::disk::Root;
 use crate::scan::STATE_DIR;
@@ -52,6 +56,7 @@ struct Marks {
     bloated: bool,
     /// What came since that pass began.
     since: Option<Vec<u64>>,
+    plans: Plans,
 }
 
 impl Own {
@@ -64,7 +69,9 @@ impl Own {
             !LOOSE_INODES.contains(&(u64::try_from(fs.f_type).unwrap_or(0) & 0xffff_ffff))
         });
         let (all, len) = read(&file)?;
-        let marks = Marks { all, dir, file, len, fresh: Vec::new(), inodes, bloated: false, since: None };
+        let plans = Plans::open(&dir)?;
+        let marks =
+            Marks { all, dir, file, len, fresh: Vec::new(), inodes, bloated: false, since: None, plans };
         Ok(Self(Arc::new(Mutex::new(marks))))
     }
 
@@ -75,9 +82,23 @@ impl Own {
     /// Returns the mark of an entry, and whether somebody else wrote that; `None` for a directory, which is
     /// nobody's: what it holds counts.
     pub fn mark(&self, entry: &Entry) -> Option<(u64, bool)> {
-        let marks = self.lock();
+        let mut marks = self.lock();
         let mark = marks.mark(entry)?;
+        let asks = marks.plans.are_left() && !marks.has(mark);
+        let half = if asks { marks.half(entry) } else { None };
+        if half.is_some_and(|half| marks.plans.take(half)) {
+            marks.add(mark);
+        }
         Some((mark, !marks.has(mark)))
+    }
+
+    /// Notes what the agent is about to put under a name, or to change otherwise than by its content, as it is
+    /// now but for its change time.
+    pub fn plan(&self, entry: &Entry) {
+        let mut marks = self.lock();
+        if let Some(half) = marks.half(entry) {
+            marks.plans.add(half);
+        }
     }
 
     /// Takes in what the agent has made: `before` is how it was where nobody else could reach it, `after`
@@ -140,6 +161,7 @@ impl Own {
     /// others are kept; `Some(None)` if it saw too little for that.
     pub fn walked(&self, met: usize, gathered: Option<Option<Vec<u64>>>) {
         let mut marks = self.lock();
+        marks.plans.walked();
         if let Some(gathered) = gathered {
             let since = marks.since.take().unwrap_or_default();
             if let Some(gathered) = gathered {
@@ -157,9 +179,15 @@ impl Own {
 }
 
 impl Marks {
+    /// Returns what is the same whatever the change time; `None` where that says too little.
+    fn half(&self, entry: &Entry) -> Option<u64> {
+        let timeless = Entry { ctime: Time::default(), ..entry.clone() };
+        if self.inodes { self.mark(&timeless) } else { None }
+    }
+
     fn mark(&self, entry: &Entry) -> Option<u64> {
         let meta = &entry.attrs.meta;
-        let nanos = |time: crate::tree::Time| u64::from(time.nanos);
+        let nanos = |time: Time| u64::from(time.nanos);
         let parts = [
             if self.inodes { entry.id.ino } else { 0 },
             entry.ctime.secs.cast_unsigned(),
@@ -194,6 +222,12 @@ impl Marks {
     }
 
     fn save(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.plans.done();
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         if self.fresh.is_empty() {
             return Ok(());
         }

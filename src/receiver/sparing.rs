@@ -214,6 +214,7 @@ impl Applier {
         let Some(now) = look(dir, parent.name)?.filter(|now| self.fits(now, expect)) else {
             return Err(Undone::Why(Why::Differs));
         };
+        self.plan_own(&now);
         let Some(foreign) = self.foreign.as_mut() else { return Ok(()) };
         foreign.link_aside(dir, path, &now).map_err(Undone::os("set aside"))?;
         self.still_own(&now, dir, parent.name);
@@ -227,6 +228,9 @@ impl Applier {
             return None;
         }
         let handle = if entry.nlink > 1 { Handle::open(dir, name).ok() } else { None };
+        if handle.is_some() {
+            self.plan_own(entry);
+        }
         Some(Losing { before: entry.clone(), handle })
     }
 
@@ -236,6 +240,20 @@ impl Applier {
         match handle.and_then(|handle| handle.read(&Mask::nothing()).ok()) {
             Some(after) if after.nlink > 0 => foreign.own.again(&before, &after),
             _ => drop(foreign.own.forget(&before)),
+        }
+    }
+
+    /// Notes that an entry is about to get another change time, if it is the agent's own.
+    pub(super) fn plan_own(&self, entry: &Entry) {
+        if let Some(foreign) = self.foreign.as_ref().filter(|foreign| !foreign.wrote(entry)) {
+            foreign.own.plan(entry);
+        }
+    }
+
+    /// Notes what is about to lose its temporary name.
+    pub(super) fn plan_made(&self, made: Option<&Entry>) {
+        if let (Some(foreign), Some(made)) = (&self.foreign, made) {
+            foreign.own.plan(made);
         }
     }
 

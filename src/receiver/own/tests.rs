@@ -91,6 +91,49 @@ fn marks_are_read_again_whole_and_a_torn_or_strange_file_costs_no_more_than_them
     assert!(!is_foreign(&Own::open(&root).unwrap(), &next));
 }
 
+/// Killed: nothing more is written.
+fn kill(own: Own) {
+    drop(own);
+}
+
+#[test]
+fn what_a_killed_agent_had_planned_is_its_own_and_nothing_that_was_written_to_since() {
+    let (dir, root) = target();
+    let length = || fs::metadata(dir.path().join(".speil/own.next")).unwrap().len();
+    let own = Own::open(&root).unwrap();
+    let old = entry(1, 10, 10, 10);
+    own.add(&old, &old);
+    own.save();
+    (2..=5).for_each(|ino| own.plan(&entry(ino, 20, 20, 20)));
+    assert_eq!(length(), 8 * 4);
+    kill(own);
+
+    let own = Own::open(&root).unwrap();
+    assert!(!is_foreign(&own, &old) && !is_foreign(&own, &entry(2, 21, 20, 20)));
+    // Written to since; and another file altogether.
+    assert!(is_foreign(&own, &entry(3, 22, 22, 20)) && is_foreign(&own, &entry(3, 22, 20, 21)));
+    assert!(is_foreign(&own, &entry(6, 21, 20, 20)));
+    // It is asked once: whoever changes it now is somebody else.
+    assert!(is_foreign(&own, &entry(2, 30, 20, 20)));
+    own.save();
+    own.plan(&entry(7, 40, 40, 40));
+    kill(own);
+
+    let own = Own::open(&root).unwrap();
+    assert!(!is_foreign(&own, &entry(2, 21, 20, 20)), "its mark was written");
+    assert!(!is_foreign(&own, &entry(4, 21, 20, 20)), "met only now");
+    assert!(!is_foreign(&own, &entry(7, 41, 40, 40)));
+    own.walked(3, None);
+    assert!(is_foreign(&own, &entry(5, 21, 20, 20)), "it was nowhere");
+    own.save();
+    assert_eq!(length(), 0);
+    // What is done and written is no plan any more.
+    own.plan(&entry(8, 50, 50, 50));
+    own.save();
+    kill(own);
+    assert!(is_foreign(&Own::open(&root).unwrap(), &entry(8, 51, 50, 50)));
+}
+
 #[test]
 fn a_walk_that_met_few_files_is_followed_by_one_that_clears_away_the_marks_of_what_is_gone() {
     let (dir, root) = target();
