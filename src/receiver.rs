@@ -23,6 +23,7 @@ mod install;
 mod keeper;
 mod kept;
 mod operations;
+mod outer;
 mod own;
 mod owners;
 mod partial;

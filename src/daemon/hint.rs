@@ -74,7 +74,13 @@ fn said(text: &str) -> Option<String> {
 fn refused(refusal: &Refusal) -> Option<&'static str> {
     Some(match refusal {
         Refusal::Foreign { .. } => {
-            "if the other mirror is gone, remove .speil/memory in the target directory"
+            "if it is this mirror by another path (a link, a mount), name both paths as they are told here; if it \
+             is another one that is still wanted, name another target; only if it has ended for good, take its \
+             tree over, on the target: mv .speil/memory .speil/memory.old in that directory (what would be \
+             deleted then waits for speil approve)"
+        }
+        Refusal::Within { .. } => {
+            "exclude the directory in the other mirror, name a target outside of its target, or end one of the two"
         }
         Refusal::Dangerous(_) => "name a directory of its own, or pass --force-root",
         Refusal::Refused(_) => "remove .speil/refuse on the target when it may be mirrored to again",

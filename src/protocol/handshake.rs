@@ -199,6 +199,14 @@ pub enum Refusal {
         /// Where it leads.
         how: Lost,
     },
+    /// The root is in the target of another live mirror, which would take away what is brought there. Since
+    /// [`VERSION_AGREED`](super::VERSION_AGREED).
+    Within {
+        /// The path of the other mirror's target.
+        outer: String,
+        /// From where it is mirrored, and by which daemon; empty if that is not known.
+        by: String,
+    },
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ pub struct Holder {
     pub chain: Vec<Tree>,
     /// The session's filters: what they exclude is not mirrored to the root.
     pub filters: Vec<ByteBuf>,
+    /// What they exclude is deleted from the root all the same.
+    #[serde(default)]
+    pub delete_excluded: bool,
 }
 
 impl Origin {

@@ -16,6 +16,7 @@ use super::Options;
 use super::confine::confine;
 use super::foreign::Foreign;
 use super::ground::{Ground, may_enter, volume};
+use super::outer::Above;
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::rivals::sends_away;
@@ -26,7 +27,7 @@ use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
     Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
-    VERSION, VERSION_MIN, circle,
+    VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
 use crate::scan::STATE_DIR;
 use crate::tree::{Mask, NAME_LEN_MAX, RelPath, quote};
@@ -127,21 +128,43 @@ fn provide(path: &Path, hello: &Hello, makes: u8) -> io::Result<Found> {
     }
 }
 
-/// Refuses what can be refused before anything is opened or made.
-fn admit(hello: &Hello, path: &Path) -> Result<(), Refusal> {
+/// Refuses what can be refused before anything is opened or made. Returns the directories above the root in
+/// which no other mirror is at work.
+fn admit(hello: &Hello, path: &Path) -> Result<Above, Refusal> {
     if hello.version < VERSION_MIN || hello.version_min > VERSION {
         return Err(Refusal::Version { newest: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() });
     }
     if !hello.force_root && is_dangerous(path) {
         return Err(Refusal::Dangerous(shown(path)));
     }
+    // Also for who only asks.
+    let above = match (hello.state, hello.terms.errand) {
+        (StateMode::Keep, Errand::Mirror) => look_above(path).map_err(|why| in_words_of(hello, why))?,
+        _ => Above::default(),
+    };
     if hello.dry_run {
-        return Ok(());
+        return Ok(above);
     }
     refuse_inside(path, &hello.source)?;
     match &hello.before {
-        Some(before) => may_enter(path, (before, hello.noted), &hex(&hello.mirror)),
-        None => Ok(()),
+        Some(before) => may_enter(path, (before, hello.noted), &hex(&hello.mirror)).map(|()| above),
+        None => Ok(above),
+    }
+}
+
+/// As [`Above::look`], also for a root that is yet to be made.
+fn look_above(path: &Path) -> Result<Above, Refusal> {
+    let made = || Some(above(path).canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(made).map_or_else(|| Ok(Above::default()), |path| Above::look(&path))
+}
+
+/// Returns a refusal that the sender knows.
+fn in_words_of(hello: &Hello, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Within { outer, by } if hello.version < VERSION_AGREED => {
+            Refusal::Busy { holder: format!("another mirror, {by}, to {outer}, which holds this directory,") }
+        }
+        other => other,
     }
 }
 
@@ -149,7 +172,7 @@ fn admit(hello: &Hello, path: &Path) -> Result<(), Refusal> {
 pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
     let path = options.root_for(&hello.root);
     let fail = |error: io::Error| Refusal::Root { path: shown(&path), errno: errno_of(&error) };
-    admit(hello, &path)?;
+    let above = admit(hello, &path)?;
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
     // The administrator's own root is no longer path than he wrote.
     let makes = if options.root.is_some() { 1 } else { hello.makes };
@@ -164,7 +187,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     refuse_back(&place, hello)?;
     let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
     let version = VERSION.min(hello.version);
-    let ground = Arc::new(Ground::new(&root, path, (closes, version)));
+    let ground = Arc::new(Ground::new(&root, path, (closes, version), above));
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while they can be: the kernel has no other account of them.
     umask();
@@ -172,7 +195,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
-    let claim = claim(&root, hello, empty, &fail)?;
+    let claim = claim((&root, path), hello, empty, &fail)?;
     let Claim { state, memory, ours, sent_away } = claim;
     let identified = match (ours, empty) {
         (true, _) => Identified::Ours,
@@ -230,7 +253,7 @@ struct Claim {
 
 /// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
 fn claim(
-    root: &Root,
+    (root, path): (&Root, &Path),
     hello: &Hello,
     empty: bool,
     fail: &dyn Fn(io::Error) -> Refusal,
@@ -247,7 +270,8 @@ fn claim(
     let ours = memory.mirror == mirror || hello.origin.former.iter().any(|id| hex(id) == memory.mirror);
     // Also for who only asks: a look is to be answered as the daemon would be.
     if hello.state == StateMode::Keep && !memory.mirror.is_empty() && !ours {
-        return Err(Refusal::Foreign { label: memory.label });
+        let at = state.as_ref().and_then(State::last_at_work);
+        return Err(Refusal::Foreign { label: memory.who(at) });
     }
     let (mut sent_away, mut other) = (None, None);
     if keep {
@@ -268,6 +292,8 @@ fn claim(
     let ours = ours && !memory.strange;
     if let Some(state) = &state {
         (memory.mirror, memory.label) = (mirror, hello.label.clone());
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        (memory.source, memory.target) = (hello.origin.name.clone(), shown(&path));
         state.remember(&memory).map_err(fail)?;
     }
     Ok(Claim { state, memory, ours, sent_away })
@@ -282,6 +308,7 @@ fn holder_of(hello: &Hello) -> Holder {
         who: hello.origin.who.clone(),
         chain: hello.origin.upstream.iter().cloned().chain([source]).collect(),
         filters: hello.filters.clone(),
+        delete_excluded: hello.delete_excluded,
     }
 }
 

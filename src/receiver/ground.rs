@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 
+use super::outer::Above;
 use super::reply::Reply;
 use super::state::State;
 use crate::disk::{Root, id_of};
@@ -40,6 +41,8 @@ pub(super) struct Ground {
     closes: bool,
     /// The version of the protocol that the sender speaks.
     version: u32,
+    /// Where another mirror may begin that would take away what this one brings.
+    above: Above,
 }
 
 /// What a path leads to.
@@ -59,9 +62,9 @@ impl Spot {
 
 impl Ground {
     /// Takes in where a session begins; before the agent is confined.
-    pub fn new(root: &Arc<Root>, path: &Path, (closes, version): (bool, u32)) -> Self {
+    pub fn new(root: &Arc<Root>, path: &Path, (closes, version): (bool, u32), above: Above) -> Self {
         let mounts = File::open("/proc/self/mountinfo").ok();
-        Self { root: Arc::clone(root), path: path.to_owned(), mounts, closes, version }
+        Self { root: Arc::clone(root), path: path.to_owned(), mounts, closes, version, above }
     }
 
     /// Returns the root.
@@ -82,7 +85,7 @@ impl Ground {
 
     /// Returns why the session must end.
     pub fn ended(&self) -> Option<Refusal> {
-        self.closed().or_else(|| self.moved())
+        self.closed().or_else(|| self.moved()).or_else(|| self.above.begun())
     }
 
     fn moved(&self) -> Option<Refusal> {
@@ -105,6 +108,7 @@ impl Ground {
         } else {
             ToSender::Fatal(match why {
                 Refusal::Refused(text) => format!("the target refuses (.speil/refuse): {text}").into(),
+                Refusal::Within { outer, .. } => format!("a mirror to {outer} has begun").into(),
                 _ => "the target directory was replaced, moved, mounted over or unmounted".into(),
             })
         }

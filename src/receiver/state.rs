@@ -21,6 +21,12 @@ pub(super) struct Memory {
     pub mirror: String,
     /// What people call it.
     pub label: String,
+    /// Where its source is, `HOST:PATH`, and the path by which it reached this tree last.
+    #[serde(default)]
+    pub source: String,
+    /// See `source`.
+    #[serde(default)]
+    pub target: String,
     /// Last commit that was acknowledged, and the session that it belongs to.
     pub last_batch: (u64, u64),
     /// Paths whose installed version is provisional.
@@ -31,6 +37,30 @@ pub(super) struct Memory {
     /// The tree held entries when the mirror took it, and nobody has said that they may go.
     #[serde(default)]
     pub strange: bool,
+}
+
+impl Memory {
+    /// Says whose the tree is: the mirror, its paths, and when it was here last.
+    pub fn who(&self, last: Option<SystemTime>) -> String {
+        let mut text = self.label.clone();
+        if !self.source.is_empty() {
+            text.push_str(&format!(", from {} to {}", self.source, self.target));
+        }
+        if let Some(age) = last.and_then(|last| SystemTime::now().duration_since(last).ok()) {
+            text.push_str(&format!(", last here {} ago", ago(age.as_secs())));
+        }
+        text
+    }
+}
+
+/// Returns a span in its largest whole unit.
+fn ago(secs: u64) -> String {
+    match secs {
+        0..=119 => format!("{secs} s"),
+        120..=7199 => format!("{} min", secs / 60),
+        7200..=172_799 => format!("{} h", secs / 3600),
+        _ => format!("{} days", secs / 86_400),
+    }
 }
 
 /// The open state directory.
@@ -142,6 +172,11 @@ impl State {
         Some((stat.st_mtime as i64, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)))
     }
 
+    /// Returns when the mirror that the tree belongs to was at work here last, by this host's clock.
+    pub fn last_at_work(&self) -> Option<SystemTime> {
+        [LAST_STATED, "memory"].iter().filter_map(|name| modified(&self.dir, name)).max()
+    }
+
     /// Whether no newer session of this mirror has begun.
     pub fn is_current(&self) -> io::Result<bool> {
         Ok(read_counter(self.session_file.as_fd())? == self.session)
@@ -226,10 +261,14 @@ impl ReadOnly {
 
     /// Returns when that was, on this host's clock.
     pub fn stated_at(&self) -> Option<SystemTime> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, LAST_STATED, flags, Mode::empty()).ok()?;
-        File::from(file).metadata().ok()?.modified().ok()
+        modified(&self.dir, LAST_STATED)
     }
+}
+
+fn modified(dir: &OwnedFd, name: &str) -> Option<SystemTime> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?;
+    File::from(file).metadata().ok()?.modified().ok()
 }
 
 fn memory(dir: &OwnedFd) -> Memory {

@@ -77,6 +77,13 @@ fn refusal_text(refusal: &Refusal) -> String {
             let back = trees.first().map(String::as_str).unwrap_or_default();
             format!("mirrors go round in a circle: {} → {back}", trees.join(" → "))
         }
+        Refusal::Within { outer, by } => {
+            let by = if by.is_empty() { String::new() } else { format!(" ({by})") };
+            format!(
+                "the target directory is within {outer}, the target of another live mirror{by}, which would \
+                 delete there what this one brings"
+            )
+        }
         Refusal::Lost { path, how } => format!("target directory {path:?} {}", lost(*how)),
     }
 }
@@ -103,6 +110,7 @@ impl Consequential for SessionError {
                 | Refusal::Root { .. }
                 | Refusal::Refused(_)
                 | Refusal::Circle { .. }
+                | Refusal::Within { .. }
                 | Refusal::Lost { .. },
             ) => Consequence::Again,
             Self::Refused(_) | Self::Option(_) => Consequence::Die,

@@ -5,24 +5,17 @@
 //! root. **Not here:** the other side's notes (`receiver::state`).
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-
 use super::session::SessionOptions;
 use crate::config::spelling;
+use crate::disk::{is_locked, note};
 use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Origin};
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, quote};
-
-/// Most bytes of a holder's notes that are read.
-const HOLDER_LEN_MAX: u64 = 4 << 20;
 
 /// Returns what a hello says of where it comes from.
 pub(super) fn origin(options: &SessionOptions) -> Origin {
@@ -65,35 +58,17 @@ pub(super) fn upstream(source: &Path) -> Option<Holder> {
     source.ancestors().find_map(|dir| {
         let holder = holder(dir)?;
         let below = source.strip_prefix(dir).ok()?;
-        (is_locked(dir) && is_mirrored(&holder, below)).then_some(holder)
+        (File::open(dir).is_ok_and(is_locked) && is_mirrored(&holder, below)).then_some(holder)
     })
 }
 
 fn holder(root: &Path) -> Option<Holder> {
-    let file = root.join(std::ffi::OsStr::from_bytes(STATE_DIR)).join(HOLDER_FILE);
-    let file =
-        File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file).ok()?;
-    // In a directory where everybody may write, such as /tmp, anybody could forge it.
-    let (owner, dir) = (file.metadata().ok()?.uid(), root.metadata().ok()?.uid());
-    if ![0, dir, rustix::process::geteuid().as_raw()].contains(&owner) {
-        return None;
-    }
-    let mut text = Vec::new();
-    file.take(HOLDER_LEN_MAX).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
-}
-
-/// Whether an agent is at work on a root.
-fn is_locked(root: &Path) -> bool {
-    let Ok(dir) = File::open(root) else { return false };
-    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    let name = Path::new(std::ffi::OsStr::from_bytes(STATE_DIR)).join(HOLDER_FILE);
+    serde_json::from_slice(&note(root, &name)?).ok()
 }
 
 /// Whether a mirror to a root brings what is `below` it: its filters may leave that out.
 fn is_mirrored(holder: &Holder, below: &Path) -> bool {
     let Ok(filter) = Filter::new(&holder.filters) else { return true };
-    below
-        .ancestors()
-        .filter_map(|dir| RelPath::new(dir.as_os_str().as_bytes().to_vec()).ok())
-        .all(|dir| dir.is_root() || !filter.excludes(&dir, true))
+    RelPath::new(below.as_os_str().as_bytes().to_vec()).is_ok_and(|below| !filter.excludes(&below, true))
 }

@@ -145,12 +145,16 @@ pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
         Refusal::Version { newest, program } => Refusal::Version { newest, program: short(program) },
         Refusal::Root { path, errno } => Refusal::Root { path: short(path), errno },
         Refusal::Busy { holder } => Refusal::Busy { holder: shown(&holder) },
-        Refusal::Foreign { label } => Refusal::Foreign { label: short(label) },
+        // With two paths in it.
+        Refusal::Foreign { label } => {
+            Refusal::Foreign { label: label.chars().take(4 * TEXT_LEN_MAX).collect() }
+        }
         Refusal::Refused(text) => Refusal::Refused(short(text)),
         Refusal::Dangerous(path) => Refusal::Dangerous(shown(&path)),
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
         Refusal::Lost { path, how } => Refusal::Lost { path: short(path), how },
         Refusal::Nested => Refusal::Nested,
+        Refusal::Within { outer, by } => Refusal::Within { outer: shown(&outer), by: shown(&by) },
         Refusal::Circle { trees } => {
             Refusal::Circle { trees: trees.iter().take(CHAIN_MAX + 1).map(|name| shown(name)).collect() }
         }

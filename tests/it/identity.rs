@@ -99,6 +99,9 @@ fn a_target_of_another_mirror_is_refused_doctor_says_so_and_reconcile_tries_agai
     let refused = |outcome: &Outcome| outcome.stdout.contains("belongs to another mirror, \"other on ");
     let told = doctor();
     assert!(refused(&told) && told.code() == 23, "{told:?}");
+    for words in [format!(":{} to {t}, last here ", pair.text("other")), "mv .speil/memory ".to_owned()] {
+        assert!(told.stdout.contains(&words), "{words}: {told:?}");
+    }
 
     let daemon = pair.run(&s, &t);
     daemon.wait_for_error_line("belongs to another mirror");

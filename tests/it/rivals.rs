@@ -143,6 +143,44 @@ fn a_part_of_a_target_is_not_mirrored_back_unless_the_way_there_leaves_it_out() 
 }
 
 #[test]
+fn a_target_within_the_target_of_another_mirror_is_refused_by_name_unless_it_is_left_out_there() {
+    let trees = Trees::new(&["s", "a"]);
+    let told = |inner: &Background, names: &[&str]| {
+        let named = |line: &String| names.iter().all(|name| line.contains(name));
+        inner
+            .stderr()
+            .iter()
+            .any(|line| line.contains(&format!("is within {}, ", trees.path("t").display())) && named(line))
+    };
+    let outer = trees.live("s", "t", &[]);
+    let inner = trees.mirror("host", "a", "t/sub", &[]);
+    let (source, process) = (trees.path("s").display().to_string(), format!("(process {})", outer.pid()));
+    eventually("the inner one is refused", || told(&inner, &[&source, &process]));
+    assert!(!trees.path("t/sub").exists(), "nothing is made there");
+
+    let _ = outer.terminate();
+    let control = format!("--control={}", trees.path("host-a").display());
+    trees.env.run(["reconcile", &control]).succeeded();
+    eventually("it is alone now", || is_live(&inner));
+    // The outer one again: it does not see what is below, but is seen from there.
+    let lines = inner.stderr().len();
+    let outer = trees.live("s", "t", &[]);
+    let process = format!("(process {})", outer.pid());
+    eventually("the inner one ends", || inner.stderr()[lines..].iter().any(|line| line.contains(&process)));
+    let _ = (outer.terminate(), inner.terminate());
+
+    let outer = trees.live("s", "t", &["--exclude=/sub"]);
+    let inner = trees.live("a", "t/sub", &[]);
+    fs::write(trees.path("a/new"), "x").unwrap();
+    eventually("the inner one mirrors", || trees.path("t/sub/new").exists());
+    let control = format!("--control={}", trees.path("host-s").display());
+    trees.env.run(["reconcile", &control]).succeeded();
+    trees.env.run(["wait", "--timeout=60s", &control]).succeeded();
+    assert!(trees.path("t/sub/new").exists() && inner.stderr().is_empty(), "{:?}", inner.stderr());
+    let _ = (outer.terminate(), inner.terminate());
+}
+
+#[test]
 fn of_two_mirrors_at_each_other_that_start_together_one_goes_on() {
     let trees = Trees::new(&["a", "b"]);
     let pair = [trees.mirror("host", "a", "b", &[]), trees.mirror("host", "b", "a", &[])];
