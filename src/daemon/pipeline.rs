@@ -263,7 +263,7 @@ impl Pipeline {
         let picked = self.targets.iter().filter(|running| picks(&running.target));
         picked
             .map(|running| {
-                let deletes = running.held.take();
+                let deletes = running.held.approve();
                 let count = deletes.len();
                 running.mailbox.push_live(deletes);
                 // What could not be done while they were held is tried right behind them.

@@ -1,6 +1,9 @@
 //! Sending one delete, once the source has nothing under the name.
 
+use std::sync::atomic::Ordering;
+
 use super::changes::Done;
+use super::error::SessionError;
 use super::session::Session;
 use crate::batch::Identity;
 use crate::error::errno_of;
@@ -32,6 +35,17 @@ impl Session {
         matches!(expected, Identity::Exactly(..))
             && there.is_some_and(|entry| hidden(entry.attrs.meta.kind == Kind::Dir))
             && source.is_in_place()
+    }
+
+    /// Takes the target for this mirror's once somebody has approved what was held of it, if the whole tree had
+    /// been judged by then.
+    pub(super) fn adopt_approved(&mut self) -> Result<(), SessionError> {
+        let judged = self.shared.held.was_approved() && self.shared.first_pass_done.load(Ordering::Acquire);
+        if judged && self.shared.strange.swap(false, Ordering::AcqRel) {
+            self.shared.outbox.send(&ToReceiver::Adopt)?;
+            self.shared.outbox.flush()?;
+        }
+        Ok(())
     }
 
     pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {

@@ -1,6 +1,7 @@
 //! Deletes that are held back until somebody approves them.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{Change, ChangeKind};
@@ -10,6 +11,8 @@ use crate::tree::RelPath;
 #[derive(Default)]
 pub struct Held {
     inner: Mutex<Option<(String, Vec<Change>)>>,
+    /// Somebody has approved what was held, and no session has heard of it.
+    approved: AtomicBool,
 }
 
 impl Held {
@@ -59,10 +62,22 @@ impl Held {
         (deletes.extract_if(.., |change| stays.contains(change.kind.path())).collect(), reason.clone())
     }
 
-    /// Takes everything out: to send it, or to forget it.
+    /// Takes everything out, to forget it.
     pub fn take(&self) -> Vec<Change> {
         let taken = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.map(|(_, deletes)| deletes).unwrap_or_default()
+    }
+
+    /// Takes everything out to send it, since somebody approves it.
+    pub fn approve(&self) -> Vec<Change> {
+        let taken = self.take();
+        self.approved.fetch_or(!taken.is_empty(), Ordering::AcqRel);
+        taken
+    }
+
+    /// Whether something was approved since this was asked last.
+    pub fn was_approved(&self) -> bool {
+        self.approved.swap(false, Ordering::AcqRel)
     }
 
     /// Returns why the delete of a path is held, if it is.

@@ -414,6 +414,7 @@ impl Session {
         if !self.shared.first_pass_done.load(Ordering::Acquire) {
             until = until.min(now + TELL_EVERY);
         }
+        self.adopt_approved()?;
         if self.shared.options.live {
             for (path, since, how) in self.shared.status.due(now) {
                 if let Some(reason) = how {
@@ -452,7 +453,9 @@ impl Session {
                 // A time that cannot be read is owed since the first change that touched its directory.
                 let since = self.open.iter().map(|parcel| parcel.change.since).min();
                 self.since = since.unwrap_or(self.since);
-                for path in touched {
+                let shared = Arc::clone(&self.shared);
+                let selection = &shared.options.sync.selection;
+                for path in touched.into_iter().filter(|dir| selection.dates(dir)) {
                     self.send_dir_time(path)?;
                 }
             }

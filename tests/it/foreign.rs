@@ -181,8 +181,17 @@ fn a_target_that_was_never_one_loses_nothing_by_the_first_pass_nor_by_approval()
     stand.environment.run(["approve", &control]).succeeded();
     assert_settles(&stand, "standby", "after approve", &daemon);
     daemon.terminate();
+    // Approved is approved: what somebody adds afterwards is added to a mirror.
+    fs::write(target.join("d/later"), "added later").unwrap();
+    let daemon = stand.run(&["standby"], "reconcile = { interval = \"never\" }", "");
+    assert_settles(&stand, "standby", "after another start", &daemon);
+    let ended = daemon.terminate();
+    assert!(!ended.stderr.contains("withheld"), "{ended:?}");
     let kept = kept(&stand);
-    assert_eq!(kept["d/both"], ["of standby"]);
+    assert_eq!(
+        (&kept["d/both"], &kept["d/later"]),
+        (&vec!["of standby".into()], &vec!["added later".into()])
+    );
     (0..5).for_each(|at| assert_eq!(kept[&format!("d/upload{at}")], [format!("upload {at}")]));
 }
 
