@@ -42,8 +42,9 @@ pub use hooks::{HookField, HookValue, Hooks};
 pub use keeping::parse_trash;
 pub use lua::Limits;
 pub use model::{
-    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, LogFormat,
-    MaxDelete, Reconcile, Scrub, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash, Verify,
+    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, Listed,
+    LogFormat, MaxDelete, Reconcile, Scrub, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash,
+    Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
 pub use target::{TargetError, is_remote, name_targets, parse_target};

@@ -11,10 +11,10 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Compress, DeleteMode, Sync, Target, Transport, is_remote, name_targets, parse_target,
-    spelling, split_words,
+    AgentSource, Compress, DeleteMode, Listed, Sync, Target, Transport, is_remote, name_targets,
+    parse_target, spelling, split_words,
 };
-use crate::tree::{Mask, quote};
+use crate::tree::{Mask, RelPath, quote};
 
 /// What `speil sync` or `speil mirror` is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +87,8 @@ pub(super) struct Asked {
     pub max_delete: bool,
     /// `-xx`.
     pub skip_mounts: bool,
+    /// `--no-relative`.
+    pub no_relative: bool,
     archive: bool,
     recursive: Option<bool>,
 }
@@ -209,7 +211,8 @@ impl Draft {
         }
         let above = Path::new(source).parent().filter(|above| !above.as_os_str().is_empty());
         self.sync.source = above.unwrap_or(Path::new(".")).to_owned();
-        self.sync.selection.files_from = Some(vec![name.to_vec()]);
+        let Ok(path) = RelPath::new(name) else { return false };
+        self.sync.selection.files_from = Some(vec![Listed { path, level: false }]);
         // Nothing is below a link, so nothing is deleted for it.
         (self.asked.recursive, self.sync.delete) = (Some(false), DeleteMode::Never);
         true
@@ -272,8 +275,8 @@ impl Draft {
             below.map_err(|(rule, reason)| CliError::value("--filter", OsStr::from_bytes(&rule), reason))?;
         if let Some(file) = &self.lists.files_from {
             let entries = lists.read("--files-from", file, self.lists.from0)?;
-            let paths = listed_paths(&entries, self.sync.selection.recursive)
-                .map_err(|reason| CliError::value("--files-from", file, reason))?;
+            let paths =
+                listed_paths(&entries).map_err(|reason| CliError::value("--files-from", file, reason))?;
             self.sync.selection.files_from = Some(paths);
         }
         Ok(())
@@ -284,6 +287,10 @@ impl Draft {
             let command = if self.live { "mirror" } else { "sync" };
             let reason = "a mount point stays as an empty directory; -x once, and exclude it by name";
             return Err(CliError::Refused { option: "-xx".to_owned(), command, reason });
+        }
+        if self.asked.no_relative && self.sync.selection.files_from.is_some() {
+            let reason = "the paths of --files-from keep their directories on the target";
+            return Err(CliError::Refused { option: "--no-relative".to_owned(), command: "sync", reason });
         }
         if self.asked.max_delete && !self.sync.guard.enabled {
             return Err(CliError::Conflict("--max-delete", "--no-delete-guard"));

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::error::CliError;
 use super::values::ValueError;
+use crate::config::Listed;
 use crate::filter::{Filter, FilterError};
 use crate::tree::{RelPath, quote};
 
@@ -185,21 +186,22 @@ fn entries(bytes: &[u8], from0: bool) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Returns the entries of `--files-from` as paths below the source: leading slashes, `.` and `..` are
-/// resolved away and never rise above it.
+/// Returns the lines of `--files-from` as paths below the source: leading slashes, `.` and `..` are
+/// resolved away and never rise above it. As in rsync, `dir/` asks for what the directory holds, one level
+/// of it without `-r`, and so do `.` and `..`; a line that begins with `./` lists the source's root as well.
 ///
 /// # Errors
-/// [`ValueError::Path`] for a path that no file can have; [`ValueError::OneLevel`] for `dir/` without
-/// `recursive`.
-pub(super) fn listed_paths(entries: &[Vec<u8>], recursive: bool) -> Result<Vec<Vec<u8>>, ValueError> {
-    let mut paths = Vec::with_capacity(entries.len());
-    for entry in entries {
-        if entry.ends_with(b"/") && !recursive {
-            return Err(ValueError::OneLevel(quote(entry).trim_matches('"').to_owned()));
-        }
+/// [`ValueError::Path`] for a path that no file can have; [`ValueError::Dotted`] for `a/./b`.
+pub(super) fn listed_paths(lines: &[Vec<u8>]) -> Result<Vec<Listed>, ValueError> {
+    let mut paths = Vec::with_capacity(lines.len());
+    for line in lines {
         let mut parts: Vec<&[u8]> = Vec::new();
-        for part in entry.split(|&b| b == b'/') {
-            match part {
+        let words: Vec<&[u8]> = line.split(|&b| b == b'/').collect();
+        for (at, word) in words.iter().enumerate() {
+            match *word {
+                b"." if !parts.is_empty() && at + 1 < words.len() => {
+                    return Err(ValueError::Dotted(quote(line).trim_matches('"').to_owned()));
+                }
                 b"" | b"." => {}
                 b".." => {
                     parts.pop();
@@ -207,7 +209,12 @@ pub(super) fn listed_paths(entries: &[Vec<u8>], recursive: bool) -> Result<Vec<V
                 part => parts.push(part),
             }
         }
-        paths.push(RelPath::new(parts.join(&b'/'))?.as_bytes().to_vec());
+        let path = RelPath::new(parts.join(&b'/'))?;
+        let level = path.is_root() || words.last().is_some_and(|last| matches!(*last, b"" | b"."));
+        if !path.is_root() && line.starts_with(b"./") {
+            paths.push(Listed { path: RelPath::root(), level: false });
+        }
+        paths.push(Listed { path, level });
     }
     Ok(paths)
 }
@@ -280,11 +287,30 @@ mod tests {
 
     #[test]
     fn listed_paths_never_rise_above_the_source() {
-        let list = |text: &str| listed_paths(&[text.as_bytes().to_vec()], true).unwrap().remove(0);
-        assert_eq!(list("/x/./y//z/"), b"x/y/z");
-        assert_eq!(list("a/../../b"), b"b");
-        assert_eq!(list("."), b"");
-        assert!(matches!(listed_paths(&[b"a\0".to_vec()], true), Err(ValueError::Path(_))));
-        assert!(matches!(listed_paths(&[b"d/".to_vec()], false), Err(ValueError::OneLevel(_))));
+        let list = |text: &str| {
+            let listed = listed_paths(&[text.as_bytes().to_vec()]).unwrap();
+            let shown = listed.iter().map(|one| {
+                let path = String::from_utf8_lossy(one.path.as_bytes());
+                format!("{path}{}", if one.level { "/" } else { "" })
+            });
+            shown.collect::<Vec<_>>().join(" ")
+        };
+        for (line, is) in [
+            ("/x/y//z", "x/y/z"),
+            ("x/y//z/", "x/y/z/"),
+            ("x/.", "x/"),
+            ("./x", " x"),
+            ("a/../../b", "b"),
+            (".", "/"),
+            ("./", "/"),
+            ("..", "/"),
+            ("a/..", "/"),
+        ] {
+            assert_eq!(list(line), is, "{line}");
+        }
+        assert!(matches!(listed_paths(&[b"a\0".to_vec()]), Err(ValueError::Path(_))));
+        for anchor in ["d/./f", "d/./", "./a/./b"] {
+            assert!(matches!(listed_paths(&[anchor.into()]), Err(ValueError::Dotted(_))), "{anchor}");
+        }
     }
 }

@@ -118,8 +118,6 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-crtimes",
     "no-N",
     "no-super",
-    "no-relative",
-    "no-R",
     "no-8-bit-output",
     "no-8",
     "no-inplace",

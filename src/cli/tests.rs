@@ -9,7 +9,7 @@ use super::parse::{parse_with, top};
 use super::refused::refusal;
 use super::table::groups;
 use super::*;
-use crate::config::{AgentSource, Compress, DeleteMode, Durability, MaxDelete, Sync, Target, Verify};
+use crate::config::{AgentSource, Compress, DeleteMode, Durability, Listed, MaxDelete, Sync, Target, Verify};
 use crate::status::Quorum;
 use crate::tree::Mask;
 
@@ -275,7 +275,8 @@ fn files_from_lists_paths_and_turns_recursion_off() {
     file.write_all(b"a/b\n/c\n").unwrap();
     let from = format!("--files-from={}", file.path().display());
     let listed = transfer(&["sync", "-a", &from, "/s/www", "h:/t"]);
-    assert_eq!(listed.sync.selection.files_from, Some(vec![b"a/b".to_vec(), b"c".to_vec()]));
+    let path = |path: &str| Listed { path: path.try_into().unwrap(), level: false };
+    assert_eq!(listed.sync.selection.files_from, Some(vec![path("a/b"), path("c")]));
     assert!(!listed.sync.selection.recursive);
     assert_eq!(listed.sync.targets[0].path, b"/t", "the paths count from the source");
     let live = transfer(&["mirror", &from, "/s/www", "h:/t"]);

@@ -69,7 +69,10 @@ pub(super) fn command(live: bool) -> Command {
         .long("secluded-args")
         .short('s')
         .aliases(ALWAYS_SO.iter().copied().filter(|name| *name != "secluded-args"));
-    command.arg(held.hide(true).action(ArgAction::Count))
+    // Always so, but for the paths of --files-from.
+    let relative = Arg::new("no-relative").long("no-relative").alias("no-R");
+    let hidden = [held, relative].map(|arg| arg.hide(true).action(ArgAction::Count));
+    command.args(hidden)
 }
 
 /// Returns what the matches of [`command`] ask for.
@@ -82,6 +85,7 @@ pub(super) fn transfer(
     rsync_rsh: Option<&OsStr>,
 ) -> Result<Transfer, CliError> {
     let mut draft = Draft::new(live);
+    draft.asked.no_relative = matches.get_count("no-relative") > 0;
     apply_in_order(&groups(live), matches, &mut draft)
         .map_err(|(long, value, why)| CliError::value(&format!("--{long}"), &value, why))?;
     let source = matches.get_one::<OsString>("SOURCE").map(OsString::as_os_str).unwrap_or_default();

@@ -37,9 +37,11 @@ pub enum ValueError {
     /// Standard input asked for twice.
     #[error("standard input can be read only once")]
     StdinTwice,
-    /// A directory whose immediate content is asked for.
-    #[error("line \"{0}\" ends in a slash, which asks for one level of the directory; add -r for all of it")]
-    OneLevel(String),
+    /// A path of which a part is not to be made on the target.
+    #[error(
+        "line \"{0}\" has /./ in it, which leaves out what is before it on the target; name that directory as SOURCE"
+    )]
+    Dotted(String),
     /// No quantity, or no words.
     #[error(transparent)]
     Unit(#[from] UnitError),

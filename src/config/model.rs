@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Allowed, Origins};
-use crate::tree::{Mask, quote};
+use crate::tree::{Mask, RelPath, quote};
 
 /// A whole configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -322,7 +322,7 @@ pub struct Selection {
     /// Numeric owners instead of names (`--numeric-ids`).
     pub numeric_ids: bool,
     /// Only these paths below the source (`--files-from`).
-    pub files_from: Option<Vec<Vec<u8>>>,
+    pub files_from: Option<Vec<Listed>>,
     /// Mode changes in the form of chmod(1) (`--chmod`).
     pub chmod: Vec<String>,
     /// `USER:GROUP` for everything on the target (`--chown`).
@@ -331,10 +331,46 @@ pub struct Selection {
     pub sparse: bool,
 }
 
+/// One line of `--files-from`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Below the source.
+    pub path: RelPath,
+    /// What the directory holds is asked for, one level of it (`dir/`, `.`).
+    pub level: bool,
+}
+
+impl Listed {
+    /// Whether `-r` holds for it: the root may be named alone (`./file`).
+    pub fn is_whole(&self) -> bool {
+        self.level || !self.path.is_root()
+    }
+}
+
 impl Selection {
+    /// Whether a path takes part, as far as the list says: it is listed, on the way to what is, or below it.
+    pub fn lists(&self, path: &RelPath) -> bool {
+        let is_listed = |listed: &Listed| {
+            listed.path.is_within(path)
+                || (self.recursive && listed.is_whole() && path.is_within(&listed.path))
+                || (listed.level && path.parent().as_ref() == Some(&listed.path))
+        };
+        match &self.files_from {
+            Some(files) => files.iter().any(is_listed),
+            None => self.recursive || path.depth() <= 1,
+        }
+    }
+
+    /// Whether a directory takes the source's time after a change in it: the root does if it is listed.
+    pub fn dates(&self, dir: &RelPath) -> bool {
+        let root = |files: &Vec<Listed>| files.iter().any(|listed| listed.path.is_root());
+        !dir.is_root() || self.files_from.as_ref().is_none_or(root)
+    }
+
     /// Whether one path alone takes part, without anything below it.
     pub fn is_one_path(&self) -> bool {
-        !self.recursive && self.files_from.as_ref().is_some_and(|paths| paths.len() == 1)
+        let one = |paths: &Vec<Listed>| matches!(&paths[..], [Listed { level: false, .. }]);
+        !self.recursive && self.files_from.as_ref().is_some_and(one)
     }
 }
 

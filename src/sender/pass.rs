@@ -390,8 +390,10 @@ impl Pass {
     }
 
     fn missing_below(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
-        let enter = entry.attrs.meta.kind == Kind::Dir && self.options.recursive && entry.digest.is_some();
-        if !enter {
+        let asked = self.options.recursive || *path == self.top;
+        let enter = entry.attrs.meta.kind == Kind::Dir && asked && entry.digest.is_some();
+        // Where nothing new is made, nothing is below what has just become a directory.
+        if !enter || self.shared.rules.existing {
             return Ok(());
         }
         let mut waiting = vec![path.clone()];

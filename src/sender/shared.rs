@@ -102,17 +102,7 @@ impl Shared {
     /// send it anything else.
     pub fn offers(&self, path: &RelPath, dir: bool) -> bool {
         let selection = &self.options.sync.selection;
-        let named = |file: &Vec<u8>| {
-            let names: Vec<&[u8]> =
-                file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
-            let is_listed =
-                |file: RelPath| file.is_within(path) || (selection.recursive && path.is_within(&file));
-            RelPath::new(names.join(&b'/')).is_ok_and(is_listed)
-        };
-        !crate::scan::is_own(path)
-            && !self.filter.excludes(path, dir)
-            && (selection.recursive || path.depth() <= 1)
-            && selection.files_from.as_ref().is_none_or(|files| files.iter().any(named))
+        !crate::scan::is_own(path) && !self.filter.excludes(path, dir) && selection.lists(path)
     }
 
     /// Notes that a path lies on another filesystem of the target than what it was to be renamed or linked to.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::support::command::{Background, Environment, Outcome};
 use crate::support::tree::{Comparison, Upload, assert_same, copy_tree, set_times};
 
+mod lists;
 mod removal;
 
 /// A time long past, so that no rule about fresh stamps applies.
@@ -372,32 +373,6 @@ fn options_choose_the_same_entries_as_in_rsync() {
         let (speil, rsync) = trees.against_rsync(&itemized);
         assert_eq!(speil, rsync, "{options:?}");
     }
-}
-
-#[test]
-fn files_from_sends_the_listed_paths_alone() {
-    let trees = Trees::with_differences();
-    let list = trees.dir.path().join("list");
-    fs::write(&list, "newer\nsub/deeper/new.txt\n# no path\n").unwrap();
-    let from = format!("--files-from={}", list.display());
-    copy_tree(&trees.target(), &trees.beside()).unwrap();
-    assert_eq!(trees.rsync(&["-a", &from], &trees.beside()).code(), 0);
-    assert_eq!(trees.sync(&["-a", &from]).code(), 0);
-    // The root is not listed: rsync leaves it the time of the last change, speil gives it the source's.
-    let below = Comparison { root: false, ..Comparison::default() };
-    assert_eq!(below.compare(&trees.target(), &trees.beside()), []);
-    assert!(trees.target().join("sub/deeper/new.txt").exists() && !trees.target().join("new.txt").exists());
-}
-
-#[test]
-fn listed_path_that_is_missing_is_told_and_the_others_are_sent() {
-    let trees = Trees::with_differences();
-    let list = trees.dir.path().join("list");
-    fs::write(&list, "missing\nnew.txt\n").unwrap();
-    let outcome = trees.sync(&["-a", &format!("--files-from={}", list.display())]);
-    assert_eq!(outcome.code(), 23, "{outcome:?}");
-    assert!(outcome.stderr.contains("missing"), "{outcome:?}");
-    assert!(trees.target().join("new.txt").exists());
 }
 
 #[test]

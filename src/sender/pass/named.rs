@@ -1,10 +1,10 @@
 //! A pass over the paths that `--files-from` names.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use super::super::status::Failure;
 use super::{Moot, Pass, PassReply, Task};
+use crate::config::Listed;
 use crate::error::errno_of;
 use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
@@ -14,52 +14,73 @@ impl Pass {
     /// Compares the named paths and the directories on the way to them; with `-r` whole directories, and what
     /// the source lacks in those is deleted. The filters hold for what is named as for all else, but a
     /// directory that is only on the way is not asked for by them.
-    pub(super) fn only(&mut self, files: &[Vec<u8>]) -> Result<(), Moot> {
+    pub(super) fn only(&mut self, files: &[Listed]) -> Result<(), Moot> {
         let options = ScanOptions { checksum: self.options.checksum, recursive: false };
         self.send(&ToReceiver::Scan { pass: self.id, top: RelPath::root(), options })?;
         self.flush()?;
         self.began = self.shared.gate.pass().then(Instant::now).ok_or(Moot)?;
-        let PassReply::Scanned { .. } = self.reply()? else { return Err(Moot) };
+        let PassReply::Scanned { top, .. } = self.reply()? else { return Err(Moot) };
+        // What is above comes first.
+        let mut named: BTreeMap<RelPath, bool> = BTreeMap::new();
+        for (path, holds) in files.iter().filter_map(|file| self.named(file)) {
+            *named.entry(path).or_default() |= holds;
+        }
+        if named.get(&RelPath::root()) == Some(&false) {
+            self.only_root(top)?;
+        }
         let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
-        let named: Vec<(RelPath, bool)> = files.iter().filter_map(|file| self.named(file)).collect();
-        let is_whole = |(_, is_dir): &&(RelPath, bool)| *is_dir && self.options.recursive;
-        let whole: BTreeSet<RelPath> = named.iter().filter(is_whole).map(|(path, _)| path.clone()).collect();
-        let within = |path: &RelPath| above(path).skip(1).any(|above| whole.contains(&above));
-        let mut seen = HashSet::new();
-        for (path, _) in &named {
+        // Directories of which one level, or all, has been compared.
+        let mut whole: HashSet<RelPath> = HashSet::new();
+        let (mut seen, mut entries) = (HashSet::new(), 0_u64);
+        for (path, holds) in named {
             // From the top down, each once.
-            let mut ways: Vec<RelPath> = above(path).filter(|way| !way.is_root()).collect();
-            ways.retain(|way| !whole.contains(way) && !within(way) && seen.insert(way.clone()));
+            let deepest = if self.options.recursive { usize::MAX } else { 1 };
+            let is_in = |way: &RelPath| above(way).skip(1).take(deepest).any(|above| whole.contains(&above));
+            if whole.contains(&path) || self.options.recursive && is_in(&path) {
+                continue;
+            }
+            let mut ways: Vec<RelPath> = above(&path).skip(usize::from(holds)).collect();
+            ways.retain(|way| {
+                !way.is_root() && !whole.contains(way) && !is_in(way) && seen.insert(way.clone())
+            });
             for way in ways.iter().rev() {
                 self.only_one(way, &mut known)?;
             }
-        }
-        let mut entries = 0_u64;
-        for top in whole.iter().filter(|top| !within(top)) {
-            self.top = top.clone();
-            entries = entries.saturating_add(self.compare_top()?);
-            self.summary.entries += 1;
-            self.summary.kinds.add(Kind::Dir);
+            if holds {
+                self.top = path.clone();
+                entries = entries.saturating_add(self.compare_top()?);
+                self.summary.entries += 1;
+                self.summary.kinds.add(Kind::Dir);
+                whole.insert(path);
+            }
         }
         self.top = RelPath::root();
         self.send_deletes(entries)
     }
 
-    /// Returns one entry of the list as a path, and whether it is a directory; `None` if a filter leaves it out
-    /// or it can be no path.
-    fn named(&self, file: &[u8]) -> Option<(RelPath, bool)> {
-        let names: Vec<&[u8]> =
-            file.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
-        let Ok(path) = RelPath::new(names.join(&b'/')) else {
-            let (operation, errno) = ("read name from --files-from", libc::EINVAL);
-            let failure =
-                Failure { operation, errno, on_target: false, unseen: true, since: self.since, need: None };
-            self.shared.problem(&RelPath::root(), failure);
-            return None;
-        };
+    /// Returns one line of the list as a path, and whether what it holds is asked for; `None` if a filter leaves
+    /// it out.
+    fn named(&self, file: &Listed) -> Option<(RelPath, bool)> {
+        let path = file.path.clone();
         let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
         let is_dir = there.is_some_and(|entry| entry.attrs.meta.kind == Kind::Dir);
-        (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, is_dir))
+        let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
+        (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))
+    }
+
+    /// Compares the root alone.
+    fn only_root(&mut self, theirs: Option<Box<Entry>>) -> Result<(), Moot> {
+        let root = RelPath::root();
+        let (Ok(Some(mut ours)), Some(mut theirs)) =
+            (self.shared.source.entry(&root, &self.options.mask), theirs)
+        else {
+            return Ok(());
+        };
+        scan::View::adjust(&self.shared.view, &mut ours.attrs);
+        theirs.name.clone_from(&ours.name);
+        self.summary.entries += 1;
+        self.summary.kinds.add(Kind::Dir);
+        self.differences(None, std::slice::from_ref(&ours), std::slice::from_ref(&*theirs)).map(drop)
     }
 
     fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {

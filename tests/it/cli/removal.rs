@@ -7,7 +7,7 @@ impl Trees {
     /// Runs speil and rsync with the same options on copies of the same target: trees and exit codes must be
     /// equal afterwards. Returns what each printed, line by line and sorted.
     #[track_caller]
-    fn judged(&self, options: &[&str]) -> (Vec<String>, Vec<String>) {
+    pub(super) fn judged(&self, options: &[&str]) -> (Vec<String>, Vec<String>) {
         let _ = fs::remove_dir_all(self.beside());
         copy_tree(&self.target(), &self.beside()).unwrap();
         let (rsync, speil) = (self.rsync(options, &self.beside()), self.sync(options));
@@ -17,7 +17,7 @@ impl Trees {
     }
 
     #[track_caller]
-    fn assert_alike(&self, options: &[&str], speil: &Outcome, rsync: &Outcome) {
+    pub(super) fn assert_alike(&self, options: &[&str], speil: &Outcome, rsync: &Outcome) {
         let contents = Comparison { times: false, ..Comparison::default() };
         let differences = contents.compare(&self.target(), &self.beside());
         let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
@@ -171,47 +171,5 @@ fn one_file_system_leaves_what_is_mounted_on_either_side_alone() {
         }
         assert!(trees.target().join(at).join("sub/own").exists());
         drop(mounts);
-    }
-}
-
-#[test]
-fn directories_that_files_from_names_are_sent_whole_and_emptied_of_what_the_source_lacks() {
-    let plant = |trees: &Trees| {
-        for name in ["d/f", "d/e/g", "d/x.key", "p/q/h", "p/extra", "top", "top.key"] {
-            write(&trees.source().join(name), "on the source", OLD);
-        }
-        for name in ["d/old", "d/e/old", "p/old", "p/q/old", "old", "other/o"] {
-            write(&trees.target().join(name), "the source lacks it", OLD);
-        }
-    };
-    let key = "--exclude=*.key";
-    let cases: [(&str, &[&str]); 14] = [
-        ("d\n", &["-r", "--delete"]),
-        ("d/\n", &["-r"]),
-        ("d\n", &[]),
-        ("d\n", &["-r", key, "--delete"]),
-        ("d/x.key\ntop.key\ntop\n", &[key]),
-        ("d/f\n", &["--exclude=d/"]),
-        ("p/q/h\n", &["-r", "--delete"]),
-        ("p/q\n", &["-r", "--delete"]),
-        (".\n", &["-r", "--delete"]),
-        ("missing\ntop\nd\n", &["-r", "--delete"]),
-        ("d\nd/e\nd/f\n", &["-r", "--delete"]),
-        ("d/e\n", &["-r", "--delete", "--exclude=g"]),
-        ("p/q/h\np\n", &["-r", "--delete"]),
-        ("d\n", &["-r", "--delete", "-n"]),
-    ];
-    for (list, options) in cases {
-        let trees = Trees::new();
-        plant(&trees);
-        let file = trees.dir.path().join("list");
-        fs::write(&file, list).unwrap();
-        let from = format!("--files-from={}", file.display());
-        let (speil, rsync) = trees.judged(&[&["-a", "-i", &from], options].concat());
-        // rsync tells of a directory on the way whose time it sets, in one case and not in another.
-        let changes = |lines: Vec<String>| -> Vec<String> {
-            lines.into_iter().filter(|line| !line.starts_with(".d..t")).collect()
-        };
-        assert_eq!(changes(speil), changes(rsync), "{list:?} {options:?}");
     }
 }
