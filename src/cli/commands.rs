@@ -148,8 +148,9 @@ Exit codes: 0 done, 1 wrong usage, 23 something could not be read, else as speil
 
 const UNDO_HELP: &str = "\
 TIME is RFC 3339 (2026-03-01T12:00:00Z), HH:MM of today on this host, or a span before now (10m).
-Each path comes back as it stood at that moment; what stands there now goes into the trash itself.
-Paths that are new since then stay. While a mirror is at work on the target this is refused: stop it
+What was removed or replaced since that moment comes back as it was; what is there now goes into the
+trash itself. New paths stay, and so do new names of renames: a rename leaves nothing in the trash, nor
+does a change of mode or owner alone. While a mirror is at work on the target this is refused: stop it
 first, or it takes away again what its source does not have.
 
 Exit codes: 0 done, 1 wrong usage, 3 a mirror is at work there, 23 something could not be put back,

@@ -1,8 +1,9 @@
 //! Putting back what is kept.
 //!
-//! **In → Out:** an [`Order`]; what was put back, by way of an [`Answer`]. **Invariants:** a path comes
-//! back as it was at the moment that is named: the oldest version that came here since, unless an earlier
-//! undo has put it back (`undone`). So a second run changes nothing, and a later moment undoes an undo.
+//! **In → Out:** an [`Order`]; what was put back, by way of an [`Answer`]. **Invariants:** a path of which
+//! something was removed or replaced since the moment that is named comes back as it was then: the oldest
+//! version that came here since, unless an earlier undo has put it back (`undone`). What left nothing here,
+//! a rename or a change of attributes alone, is not undone. So a second run changes nothing, and a later moment undoes an undo.
 //! What is there now goes into the trash; what was made since then stays; a name of a file is absent at
 //! no moment; of a path that failed no later version is tried. A dry run only tells. **Not here:** a
 //! mirror's opinion of what was put back: what it does not know it sets aside as a stranger's work.
