@@ -9,6 +9,7 @@
 
 mod control;
 mod engine;
+mod error;
 mod explain;
 mod heard;
 mod hint;
@@ -33,6 +34,7 @@ mod target;
 mod waiting;
 
 pub use control::{ask, find_socket};
+pub use error::DaemonError;
 pub use explain::explain_rules;
 pub use hint::hint;
 pub use hosted::Hosted;
@@ -42,7 +44,7 @@ pub use once::{OnceOptions, OnceReport, TargetReport, once};
 pub use pipeline::Pipeline;
 pub use probe::probe;
 pub use route::transport_of;
-pub use service::{Daemon, DaemonError, Reload};
+pub use service::{Daemon, Reload};
 pub use slot::LeftOut;
 
 use crate::tree::RelPath;

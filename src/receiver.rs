@@ -28,6 +28,7 @@ mod own;
 mod owners;
 mod partial;
 mod passes;
+mod place;
 mod policy;
 mod profile;
 mod reply;
@@ -40,6 +41,7 @@ mod streams;
 mod trash;
 mod undo;
 mod undone;
+mod way;
 
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read, Write};

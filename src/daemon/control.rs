@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
-use super::service::DaemonError;
+use super::error::DaemonError;
 use crate::status::{Answer, Request};
 
 /// Asks a running daemon.

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::control::{Control, default_socket};
+use super::error::DaemonError;
 use super::hub::Hub;
 use super::pipeline::Pipeline;
-use super::service::{DaemonError, converse};
+use super::service::converse;
 use super::slot::Running;
 use crate::config::Sync;
 use crate::monitor::{Monitor, Silent};

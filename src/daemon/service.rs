@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::{Control, default_socket};
+use super::error::DaemonError;
 use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
@@ -31,33 +32,6 @@ const START_STOP: Duration = Duration::from_secs(1);
 
 /// Reads the configuration anew, or says why the new one is broken.
 pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send>;
-
-/// Why a daemon cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The control socket cannot be made. Consequence: die.
-    #[error("control socket {}: {}", .path.display(), crate::error::io_text(.error))]
-    Control {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Another daemon answers at the control socket. Consequence: die.
-    #[error("control socket {}: another speil (process {pid}) answers there", .path.display())]
-    Taken {
-        /// The socket.
-        path: PathBuf,
-        /// Its process; 0 if it is not known.
-        pid: i32,
-    },
-    /// The runtime cannot be made. Consequence: die.
-    #[error("start: {}", crate::error::io_text(.0))]
-    Runtime(io::Error),
-    /// Not one sync could be started. Consequence: die.
-    #[error("{0}")]
-    Nothing(SessionError),
-}
 
 /// A daemon.
 pub struct Daemon {

@@ -13,7 +13,6 @@ use super::greeting::Session;
 use super::ground::{Ground, keep_watch};
 use super::install::Undone;
 use super::keeper::Answer;
-use super::operations::{Content, Way};
 use super::owners::Names;
 use super::partial::Partials;
 use super::passes::Passes;
@@ -23,6 +22,7 @@ use super::sign::Signing;
 use super::state::{Memory, State};
 use super::streams::{Stream, Streams};
 use super::trash::Trash;
+use super::way::{Content, Way};
 use super::{ReceiverError, policy};
 use crate::disk::Root;
 use crate::protocol::{

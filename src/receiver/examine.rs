@@ -58,7 +58,7 @@ fn place_of(root: &Root) -> Place {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd());
     let real = std::fs::read_link(&path).unwrap_or_else(|_| path.into());
-    super::greeting::place(&real).unwrap_or(Place { boot_id: String::new(), lineage: Vec::new() })
+    super::place::place(&real).unwrap_or(Place { boot_id: String::new(), lineage: Vec::new() })
 }
 
 fn now() -> Time {

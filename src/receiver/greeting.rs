@@ -17,20 +17,20 @@ use super::confine::confine;
 use super::foreign::Foreign;
 use super::ground::{Ground, may_enter, volume};
 use super::outer::Above;
+use super::place::{holds_nothing, place, shown};
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::rivals::sends_away;
 use super::state::{Memory, State};
 use super::trash::Trash;
-use crate::disk::{Root, names, read_entry, set_times, umask};
+use crate::disk::{Root, read_entry, set_times, umask};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
     Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
     VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
-use crate::scan::STATE_DIR;
-use crate::tree::{Mask, NAME_LEN_MAX, RelPath, quote};
+use crate::tree::{Mask, NAME_LEN_MAX};
 
 /// How long a new session waits for an old one of the same root to leave.
 const EVICTION_WAIT: Duration = Duration::from_secs(5);
@@ -312,10 +312,6 @@ fn holder_of(hello: &Hello) -> Holder {
     }
 }
 
-pub(super) fn shown(path: &Path) -> String {
-    quote(path.as_os_str().as_bytes()).trim_matches('"').to_owned()
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -323,10 +319,6 @@ fn hex(bytes: &[u8]) -> String {
 fn is_dangerous(path: &Path) -> bool {
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     DANGEROUS.iter().any(|bad| real == Path::new(bad))
-}
-
-pub(super) fn holds_nothing(root: &Root) -> io::Result<bool> {
-    Ok(names(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
 }
 
 /// Takes the lock that makes this the only agent on the root; waits for an evicted one to leave.
@@ -365,11 +357,6 @@ fn holder(root: &Root) -> String {
         Some(pid) => format!("another speil agent (process {pid})"),
         None => unknown,
     }
-}
-
-/// Returns where a directory stands on this host.
-pub(super) fn place(path: &Path) -> io::Result<Place> {
-    crate::disk::place(path).map(|(boot_id, lineage)| Place { boot_id, lineage })
 }
 
 /// Refuses a root that overlaps the source, or a tree from which the source itself is mirrored.

@@ -94,7 +94,7 @@ impl Ground {
         let now = rustix::fs::statx(CWD, &self.path, AtFlags::empty(), flags);
         // Whatever keeps the path from being looked at keeps the next session from it as well.
         let same = held.is_ok_and(|held| now.is_ok_and(|now| Spot::of(&now) == Spot::of(&held)));
-        (!same).then(|| Refusal::Lost { path: super::greeting::shown(&self.path), how: Lost::Replaced })
+        (!same).then(|| Refusal::Lost { path: super::place::shown(&self.path), how: Lost::Replaced })
     }
 
     /// Tells the sender why the session ends, in words that it knows.
@@ -205,7 +205,7 @@ pub(super) fn volume(dir: &Root) -> io::Result<Volume> {
 /// mirror's identity is there, or nothing on that same filesystem. `noted`: no session of the sender was there
 /// yet, and what holds something is entered on that filesystem as well.
 pub(super) fn may_enter(path: &Path, (before, noted): (&Volume, bool), mirror: &str) -> Result<(), Refusal> {
-    let lost = |how| Err(Refusal::Lost { path: super::greeting::shown(path), how });
+    let lost = |how| Err(Refusal::Lost { path: super::place::shown(path), how });
     let Ok(root) = Root::open(path) else {
         let missing = path.symlink_metadata().is_err_and(|error| {
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
@@ -220,7 +220,7 @@ pub(super) fn may_enter(path: &Path, (before, noted): (&Volume, bool), mirror: &
         return Ok(());
     }
     let there = volume(&root).is_ok_and(|now| now.is(before));
-    match super::greeting::holds_nothing(&root) {
+    match super::place::holds_nothing(&root) {
         Ok(true) if there => Ok(()),
         Ok(false) if there && noted => Ok(()),
         Ok(true) => lost(Lost::Empty),

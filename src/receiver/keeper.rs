@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kept::{Kept, open_dir};
+use super::kept::{Kept, is_nothing, open_dir};
 use super::reply::Reply;
-use super::undo::is_nothing;
 use super::{foreign, trash};
 use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;

@@ -331,6 +331,11 @@ fn shrink(dir: BorrowedFd<'_>, excess: &mut u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an error says that nothing is at a path.
+pub(super) fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
 /// Opens a directory; one of ours whose mode forbids it is opened to its owner.
 pub(super) fn open_dir(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

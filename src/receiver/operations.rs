@@ -8,7 +8,6 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -17,6 +16,7 @@ use super::apply::{Applied, Applier};
 use super::install::{Undone, is_empty_dir, look, remove, temp_name};
 use super::sparing::{Comes, Spared};
 use super::streams::{Stream, create_temp};
+use super::way::{Content, Way};
 use crate::disk::{Handle, Parent, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_open, umask};
 use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
@@ -32,36 +32,6 @@ impl Dressed {
             None => Ok(()),
             Some(Unset { what, error }) => Err(Undone::Os(what, crate::error::errno_of(&error))),
         }
-    }
-}
-
-/// After this long a directory is resolved again, in case somebody else has renamed it.
-const WAY_MAX: Duration = Duration::from_millis(20);
-
-/// The content of a small file.
-pub(super) struct Content<'a> {
-    pub hash: [u8; 32],
-    pub provisional: bool,
-    pub data: &'a [u8],
-}
-
-/// The directory of the last small file, held for the next. Nothing but small files is applied
-/// between, so no operation of the sender's leads elsewhere.
-pub(super) struct Way {
-    dir: Vec<u8>,
-    fd: OwnedFd,
-    resolved: Instant,
-    /// Whether the directory is noted as changed in the batch that is under way.
-    is_noted: bool,
-}
-
-impl Way {
-    fn to(fd: OwnedFd, path: &RelPath) -> Self {
-        Self { dir: path.parent_bytes().to_vec(), fd, resolved: Instant::now(), is_noted: false }
-    }
-
-    fn leads_to(&self, path: &RelPath) -> bool {
-        self.dir == path.parent_bytes() && self.resolved.elapsed() < WAY_MAX
     }
 }
 

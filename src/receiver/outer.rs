@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::greeting::shown;
+use super::place::shown;
 use crate::disk::{is_locked, note};
 use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Refusal};

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::install::is_empty_dir;
 use super::keeper::{Answer, Asked, asks_for, entry_of, moment_of, moments, name_of};
-use super::kept::{Kept, open_dir};
+use super::kept::{Kept, is_nothing, open_dir};
 use super::trash;
 use super::undone::{History, Journal, Record, Was};
 use crate::disk::{Handle, Root, Unset, apply_attrs, names, read_entry};
@@ -330,11 +330,6 @@ impl Undo<'_, '_> {
 fn record(place: Keeping, from: Time, path: &RelPath, aside: Option<Time>) -> Record {
     let at = Time::now().max(aside.unwrap_or_default());
     Record { place, path: path.clone(), from, at, absent: aside.is_none(), dir: false }
-}
-
-/// Whether an error says that nothing is at a path.
-pub(super) fn is_nothing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Opens a directory of the tree as a place for `*at` calls.

@@ -4,6 +4,8 @@
 //! listed import that no longer exists, a module without a row, an upward edge and a cycle.
 //! **Not here:** what stands under `#[cfg(test)]`; a test may reach anywhere.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

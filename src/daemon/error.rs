@@ -1,0 +1,33 @@
+//! Why a daemon cannot run.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::sender::SessionError;
+
+/// Why a daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The control socket cannot be made. Consequence: die.
+    #[error("control socket {}: {}", .path.display(), crate::error::io_text(.error))]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another daemon answers at the control socket. Consequence: die.
+    #[error("control socket {}: another speil (process {pid}) answers there", .path.display())]
+    Taken {
+        /// The socket.
+        path: PathBuf,
+        /// Its process; 0 if it is not known.
+        pid: i32,
+    },
+    /// The runtime cannot be made. Consequence: die.
+    #[error("start: {}", crate::error::io_text(.0))]
+    Runtime(io::Error),
+    /// Not one sync could be started. Consequence: die.
+    #[error("{0}")]
+    Nothing(SessionError),
+}
