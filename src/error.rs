@@ -84,6 +84,17 @@ pub fn errno_text(errno: i32) -> String {
     format!("{lower} ({})", errno_name(errno))
 }
 
+/// Returns why an operation on a path failed. Two are speil's own words, with an errno that tells no
+/// administrator anything: a path that is another one each time it has been sent, and a file that is another one
+/// each time it has been read.
+pub fn failure_text(operation: &str, errno: i32) -> String {
+    match (operation, errno) {
+        ("update", libc::EBUSY) => "changes faster than it can be mirrored (EBUSY)".to_owned(),
+        ("read", libc::EBUSY) => "changes faster than it can be read (EBUSY)".to_owned(),
+        _ => errno_text(errno),
+    }
+}
+
 /// Returns the errno of an I/O error, `EIO` where it carries none.
 pub fn errno_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
@@ -106,5 +117,7 @@ mod tests {
         assert_eq!(errno_text(libc::ENOSPC), "no space left on device (ENOSPC)");
         assert_eq!(errno_text(libc::EACCES), "permission denied (EACCES)");
         assert_eq!(errno_name(9999), "errno 9999");
+        assert_eq!(failure_text("read", libc::EACCES), errno_text(libc::EACCES));
+        assert_eq!(failure_text("update", libc::EBUSY), "changes faster than it can be mirrored (EBUSY)");
     }
 }

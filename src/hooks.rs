@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::config::{HookField, HookValue, Hooks};
-use crate::error::{errno_name, errno_text};
+use crate::error::{errno_name, failure_text};
 use crate::monitor::{Itemized, Level, Monitor, Notice, Progress, Scope};
 
 /// Calls that may wait.
@@ -156,7 +156,7 @@ impl Monitor for Hooked {
                 vec![
                     ("path", HookField::Text(path.as_bytes().to_vec())),
                     ("operation", text(operation)),
-                    ("error", text(&errno_text(*errno))),
+                    ("error", text(&failure_text(operation, *errno))),
                     ("errno", text(&errno_name(*errno))),
                     ("onTarget", HookField::Flag(*on_target)),
                 ],

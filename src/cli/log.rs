@@ -171,7 +171,7 @@ fn fields(notice: &Notice) -> Vec<(&'static str, String)> {
     match notice {
         Notice::Problem { operation, errno, on_target, .. } => vec![
             ("operation", operation.clone()),
-            ("error", crate::error::errno_text(*errno)),
+            ("error", crate::error::failure_text(operation, *errno)),
             ("errno", crate::error::errno_name(*errno)),
             ("on_target", on_target.to_string()),
         ],

@@ -20,7 +20,7 @@ use super::progress::{Meter, Passed};
 use super::summary::Record;
 use super::told::{Told, line};
 use crate::config::{Sync, Verify};
-use crate::error::errno_text;
+use crate::error::failure_text;
 use crate::monitor::{Counts, Itemized, Monitor, Notice, Progress, Scope};
 use crate::tree::Time;
 
@@ -171,7 +171,7 @@ impl Printer {
             Notice::Problem { path, operation, errno, on_target } => self.record(&Record::Problem {
                 target: on_target.then(|| scope.target.to_string()),
                 path: escaped(path.as_bytes()),
-                error: format!("{operation}: {}", errno_text(*errno)),
+                error: format!("{operation}: {}", failure_text(operation, *errno)),
             }),
             Notice::Held { count, reason, .. } => self.record(&Record::Held {
                 target: scope.target.to_string(),

@@ -1,7 +1,7 @@
 //! Notices as lines.
 
 use super::format::escape_name;
-use crate::error::errno_text;
+use crate::error::failure_text;
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
 use crate::tree::RelPath;
@@ -52,7 +52,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Problem { path, operation, errno, on_target } => {
             let side = if *on_target { "" } else { "source: " };
             let next = if live { "; tried again" } else { "; skipped" };
-            trouble(format!("{side}{operation} {path}: {}{next}", errno_text(*errno)), None)
+            trouble(format!("{side}{operation} {path}: {}{next}", failure_text(operation, *errno)), None)
         }
         Notice::Held { count, reason, first } => {
             let hint = if live {

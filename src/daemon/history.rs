@@ -138,7 +138,7 @@ fn happening(scope: &Scope, notice: &Notice) -> Happening {
             (format!("{top} ({})", reason.word()), summary.different, false)
         }
         Notice::Problem { path, operation, errno, .. } => {
-            (format!("{operation} {path}: {}", crate::error::errno_text(*errno)), 0, true)
+            (format!("{operation} {path}: {}", crate::error::failure_text(operation, *errno)), 0, true)
         }
         Notice::Held { count, reason, .. } => (reason.clone(), *count, true),
         Notice::Kept { count } => (String::new(), *count, true),

@@ -108,8 +108,8 @@ pub(super) fn problem(path: &RelPath, problem: TargetProblem) -> ProblemReport {
     let left = problem.retry_at.saturating_duration_since(Instant::now()).as_millis();
     ProblemReport {
         path: path.to_string(),
+        error: crate::error::failure_text(&problem.operation, problem.errno),
         operation: problem.operation,
-        error: crate::error::errno_text(problem.errno),
         errno: crate::error::errno_name(problem.errno),
         on_target: problem.on_target,
         since: seconds(problem.first),

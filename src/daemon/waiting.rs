@@ -202,8 +202,8 @@ fn what_is_left(
         let mut problems = running.status.problems().into_iter();
         // A change from after the moment may fail as it likes.
         if let Some((path, problem)) = problems.find(|(_, problem)| problem.since <= moment) {
-            let error = crate::error::errno_text(problem.errno);
-            return laggard(format!("{} {path}: {error}", problem.operation), false);
+            let error = crate::error::failure_text(&problem.operation, problem.errno);
+            return laggard(format!("{} {path}: {error}; tried again by itself", problem.operation), false);
         }
     }
     match running.status.state().0 {
