@@ -5,9 +5,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use super::cases::{self, Case, shell};
 use super::scene::Scene;
-use crate::support::command::{Background, SPEIL, holds_within};
+use crate::support::command::{Background, SPEIL, eventually, holds_within};
+use crate::support::process;
 
 /// How long one step of a case may take.
 const STEP: std::time::Duration = std::time::Duration::from_secs(30);
@@ -135,6 +138,16 @@ fn settle(case: &Case, step: &str, seen: &str, ours: &Run, theirs: Option<&Run>)
     ))
 }
 
+/// Does an edit in the source of a run while its program stands still: it sees all of the edit at once, however
+/// little of the machine it gets. Without deletes what it has seen of a name stays on the target.
+fn edit(run: &Run, line: &str) {
+    let pid = run.guard.pid();
+    run.guard.signal(Signal::STOP);
+    eventually("it stands still", || process::read(pid).is_none_or(|process| process.state == 'T'));
+    shell(&run.scene.path("s"), line);
+    run.guard.signal(Signal::CONT);
+}
+
 /// Runs both through all steps; returns what is wrong.
 fn mirrored(case: &Case) -> Option<String> {
     let ours = start(case, true);
@@ -158,7 +171,7 @@ fn mirrored(case: &Case) -> Option<String> {
     let own = case.edits.iter().map(|edit| (edit.line.as_str(), edit.there.as_deref().unwrap_or("")));
     let outcome = settle(case, "the start", "", &ours, theirs.as_ref()).and_then(|()| {
         own.chain(STEPS).try_for_each(|(line, seen)| {
-            runs.iter().for_each(|run| shell(&run.scene.path("s"), line));
+            runs.iter().for_each(|run| edit(run, line));
             settle(case, line, seen, &ours, theirs.as_ref())
         })
     });
