@@ -1,6 +1,7 @@
 //! Too few watches, too short a queue, and a source that is not there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -66,8 +67,7 @@ fn a_queue_that_ran_over_while_nobody_read_it_loses_nothing() {
     eventually("the directory", || stand.target("standby").join("d").is_dir());
     mirror.signal(Signal::STOP);
     eventually("it stands still", || read(mirror.pid()).is_some_and(|process| process.state == 'T'));
-    // Three events for each name: made, closed, removed or renamed.
-    for at in 0..limit / 2 {
+    for at in 0..2000 {
         let path = stand.source().join(format!("d/{}", at % 500));
         fs::write(&path, at.to_string()).unwrap();
         if at % 3 == 0 {
@@ -75,6 +75,15 @@ fn a_queue_that_ran_over_while_nobody_read_it_loses_nothing() {
         } else {
             fs::rename(&path, stand.source().join(format!("d/{}", at % 700))).unwrap();
         }
+    }
+    // The rest of the queue, with events of two names in turn: equal ones behind each other would be one.
+    let files = ["even", "odd"].map(|name| {
+        let path = stand.source().join(name);
+        fs::write(&path, name).unwrap();
+        fs::File::open(path).unwrap()
+    });
+    for at in 0..limit {
+        files[at % 2].set_permissions(fs::Permissions::from_mode([0o600, 0o640][at / 2 % 2])).unwrap();
     }
     // After the last event that there was room for.
     fs::create_dir_all(stand.source().join("new/deep")).unwrap();
