@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::churn::Churn;
 use crate::support::command::{Background, eventually};
+use crate::support::process;
 use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, differences, told};
 use crate::support::tree::kept_below;
@@ -157,6 +158,38 @@ fn a_tree_that_was_filled_before_keeps_aside_what_differs_and_nothing_that_is_eq
     let mut kept = kept(&stand);
     assert_eq!(kept.remove("a/7"), Some(vec!["the next version".to_owned()]));
     assert_eq!(kept, wanted());
+}
+
+/// Whatever the agent was about to do when it was killed, and had done without writing it down.
+#[test]
+fn what_a_killed_agent_made_or_renamed_is_set_aside_by_no_later_one() {
+    let stand = Stand::new();
+    let source = stand.source();
+    let file = |at: usize| source.join(format!("f{at}"));
+    (0..8).for_each(|at| fs::write(file(at), format!("{at}").repeat(100 + at)).unwrap());
+    fs::hard_link(file(0), source.join("link")).unwrap();
+    let daemon = stand.run(&["standby"], QUIET, "");
+    for round in 0..4 {
+        for at in 0..400 {
+            let (one, other) = (file(at % 8), file((at * 3 + 1) % 8));
+            if one != other {
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+            }
+            match at % 7 {
+                0 => fs::write(&one, format!("{round} {at}")).unwrap(),
+                1 => fs::set_permissions(&other, fs::Permissions::from_mode([0o600, 0o640][at / 7 % 2]))
+                    .unwrap(),
+                _ => {}
+            }
+            if at == 200 {
+                let agents = process::descendants(daemon.pid());
+                agents.iter().for_each(|agent| process::send(agent.pid, Signal::KILL));
+            }
+        }
+        assert_settles(&stand, "standby", "after a kill", &daemon);
+    }
+    let ended = daemon.terminate();
+    assert_eq!(kept(&stand), std::collections::BTreeMap::new(), "{ended:?}");
 }
 
 /// An old primary, or what a backup has brought back.
