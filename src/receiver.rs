@@ -22,6 +22,7 @@ mod ground;
 mod install;
 mod keeper;
 mod kept;
+mod knock;
 mod operations;
 mod outer;
 mod own;

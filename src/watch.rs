@@ -18,6 +18,7 @@ mod dirfd;
 mod fanotify;
 mod fence;
 mod gap;
+mod hub;
 mod inotify;
 mod kernel;
 mod mounts;
@@ -46,6 +47,7 @@ use outbox::{Outbox, Shared};
 
 pub(crate) use choice::resolve;
 pub use fence::Heard;
+pub(crate) use hub::instances;
 
 /// How a source is watched.
 #[derive(Debug, Clone)]

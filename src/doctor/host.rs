@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::config::{Backend, Sync};
+use crate::watch;
 
 /// Memory that one inotify watch takes in the kernel on 64-bit systems, in bytes: inotify(7) leaves it
 /// open, the kernel's own estimate counts the pinned inode along.
@@ -13,10 +14,11 @@ const WATCH_LEN: u64 = 1080;
 pub(super) fn check(proc: &Path, sources: &[(&Sync, u64)]) -> Vec<Finding> {
     let heard = |sync: &Sync| matches!(sync.watch, Backend::Auto | Backend::Inotify | Backend::Notify);
     let needed: u64 = sources.iter().filter(|(sync, _)| heard(sync)).map(|(_, dirs)| dirs).sum();
-    // One for the tree and one for the way to it; the agent of a target on this host has one as well.
-    let local = |sync: &Sync| sync.targets.iter().filter(|target| target.host.is_none()).count() as u64;
-    let instances: u64 =
-        sources.iter().filter(|(sync, _)| heard(sync)).map(|(sync, _)| 2 + local(sync)).sum();
+    let count =
+        |wanted: fn(Backend) -> bool| sources.iter().filter(|(sync, _)| wanted(sync.watch)).count() as u64;
+    let trees = count(|backend| matches!(backend, Backend::Auto | Backend::Inotify));
+    // The notify crate shares none.
+    let instances = watch::instances(trees) + count(|backend| backend == Backend::Notify);
     let limit = |name: &str| sysctl(proc, name);
     let Some(watches) = limit("max_user_watches") else {
         return vec![Finding::warning(
@@ -119,12 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_needs_two_instances_and_one_for_each_target_on_this_host() {
+    fn two_hundred_syncs_share_their_instances_and_those_of_the_notify_crate_do_not() {
         let proc = proc_with(1000);
-        let sync = Sync::new("www", "/srv", Vec::new());
-        let syncs: Vec<(&Sync, u64)> = (0..65).map(|_| (&sync, 1)).collect();
-        assert_eq!(check(proc.path(), &syncs[..64]).len(), 1);
+        let mut sync = Sync::new("www", "/srv", Vec::new());
+        let syncs: Vec<(&Sync, u64)> = (0..200).map(|_| (&sync, 1)).collect();
+        assert_eq!(check(proc.path(), &syncs).len(), 1);
+        sync.watch = Backend::Notify;
+        let syncs: Vec<(&Sync, u64)> = (0..129).map(|_| (&sync, 1)).collect();
+        assert_eq!(check(proc.path(), &syncs[..128]).len(), 1);
         let found = check(proc.path(), &syncs);
-        assert!(found[1].found.contains("128 inotify instances allowed, 0 in use, 130 needed"), "{found:?}");
+        assert!(found[1].found.contains("128 inotify instances allowed, 0 in use, 129 needed"), "{found:?}");
     }
 }

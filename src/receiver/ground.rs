@@ -6,17 +6,16 @@
 //! acknowledged is in the directory that is under the path then. Where a sender says what filesystem it
 //! mirrored to before, a path that leads elsewhere is entered only if this mirror's identity is there, or
 //! nothing is on that same filesystem.
-//! **Not here:** newer sessions, which `state` tells of.
+//! **Not here:** newer sessions, which `state` tells of and `knock` wakes for.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, WatchFlags};
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 
 use super::outer::Above;
@@ -26,7 +25,7 @@ use crate::disk::{Root, id_of};
 use crate::protocol::{Lost, Refusal, ToSender, VERSION_AGREED, Volume};
 use crate::tree::FileId;
 
-/// How often is looked at what cannot be watched.
+/// How often is looked at what wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a sender may take to be told why its session ends.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -123,7 +122,7 @@ pub(super) fn keep_watch(
     state: Option<Arc<State>>,
     reply: Arc<Reply>,
 ) -> io::Result<()> {
-    let watch = watch(&ground, state.as_deref());
+    let door = state.as_ref().and_then(|state| state.listen());
     std::thread::Builder::new().name("sentry".to_owned()).spawn(move || {
         let mut buffer = [0; 4096];
         loop {
@@ -143,10 +142,10 @@ pub(super) fn keep_watch(
                 farewell(reply, ground.words(why));
                 break;
             }
-            wait(watch.as_ref().ok(), ground.mounts.as_ref());
-            if let Ok(watch) = &watch {
+            wait(door.as_ref(), ground.mounts.as_ref());
+            if let Some(door) = &door {
                 // All that it says is that there is something to look at.
-                let _ = rustix::io::read(watch, &mut buffer[..]);
+                let _ = rustix::io::read(door, &mut buffer[..]);
             }
         }
         // Between two system calls of the applying thread: each leaves the tree whole, and
@@ -167,27 +166,13 @@ fn farewell(reply: Arc<Reply>, words: ToSender<'static>) {
     }
 }
 
-/// Waits until something may have changed.
-fn wait(watch: Option<&std::os::fd::OwnedFd>, mounts: Option<&File>) {
+/// Waits until something may have changed: a newer session knocks, a mount comes or goes. Of all else the next
+/// look tells. A host has few inotify instances, and they are left to those that mirror from it.
+fn wait(door: Option<&OwnedFd>, mounts: Option<&File>) {
     let patience = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
-    // The host has no watches left, or no /proc: a mirror is worth more than the moment saved.
-    let all = watch.is_some() && mounts.is_some();
-    let mut fds: Vec<PollFd<'_>> = watch.iter().map(|watch| PollFd::new(*watch, PollFlags::IN)).collect();
+    let mut fds: Vec<PollFd<'_>> = door.iter().map(|door| PollFd::new(*door, PollFlags::IN)).collect();
     fds.extend(mounts.iter().map(|mounts| PollFd::new(*mounts, PollFlags::PRI)));
-    let _ = poll(&mut fds, (!all).then_some(&patience));
-}
-
-/// Watches what an inotify queue can tell of; it is read without waiting.
-fn watch(ground: &Ground, state: Option<&State>) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-    let root = format!("/proc/self/fd/{}", ground.root.as_fd().as_raw_fd());
-    inotify::add_watch(&watch, root.as_str(), WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF)?;
-    if let Some(state) = state {
-        inotify::add_watch(&watch, state.session_path().as_str(), WatchFlags::MODIFY)?;
-        let names = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE;
-        inotify::add_watch(&watch, state.dir_path().as_str(), names)?;
-    }
-    Ok(watch)
+    let _ = poll(&mut fds, Some(&patience));
 }
 
 /// Returns the filesystem that a directory is on.

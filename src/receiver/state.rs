@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::knock;
 use crate::disk::Root;
 use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree};
 use crate::scan::STATE_DIR;
@@ -126,6 +127,7 @@ impl State {
         // Before the number: who is evicted reads by whom.
         self.note_holder(&Holder { session: self.session, ..holder })?;
         rustix::io::pwrite(&self.session_file, &self.session.to_le_bytes(), 0)?;
+        knock::knock(self.dir.as_fd());
         Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
     }
 
@@ -182,14 +184,9 @@ impl State {
         Ok(read_counter(self.session_file.as_fd())? == self.session)
     }
 
-    /// Returns a path to the session file, for watching it.
-    pub fn session_path(&self) -> String {
-        format!("/proc/self/fd/{}", self.session_file.as_raw_fd())
-    }
-
-    /// Returns a path to the directory, for watching it.
-    pub fn dir_path(&self) -> String {
-        format!("/proc/self/fd/{}", self.dir.as_raw_fd())
+    /// Returns what becomes readable when a newer session has begun.
+    pub fn listen(&self) -> Option<OwnedFd> {
+        knock::listen(self.dir.as_fd())
     }
 
     /// Reads what the last session left; nothing at all where there is none or it does not parse.

@@ -4,8 +4,9 @@
 //! switches. Every directory in which a component of the path is looked up is watched for that one name,
 //! so that an idle watcher need not look.
 //! **Invariants:** a directory is watched before the name is looked up in it: whatever changes the answer
-//! of [`Anchor::resolve`] afterwards makes the anchor readable. An instance of its own, since a directory
-//! can be both in the tree and on the way to it, and inotify keeps one mask per inode and instance.
+//! of [`Anchor::resolve`] afterwards makes the anchor readable. The ways to all sources share an instance; it
+//! is not that of a tree, since a directory can be both in a tree and on the way to it, and what is asked about
+//! it is another thing.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +21,8 @@ use rustix::io::Errno;
 use crate::tree::FileId;
 
 use super::dirfd;
-use super::kernel::{Kernel, Wd};
+use super::hub::{self, Instance};
+use super::kernel::Wd;
 
 /// As many symlinks as the kernel follows.
 const SYMLINKS_MAX: usize = 40;
@@ -29,7 +31,7 @@ const SYMLINKS_MAX: usize = 40;
 pub(super) struct Anchor {
     source: PathBuf,
     /// None where the user has no instance left: then somebody looks now and then.
-    kernel: Option<Kernel>,
+    kernel: Option<Instance>,
     /// What is waited for in its place, and never rings.
     idle: OwnedFd,
     names: HashMap<Wd, HashSet<Vec<u8>>>,
@@ -39,7 +41,7 @@ pub(super) struct Anchor {
 impl Anchor {
     /// Makes an anchor for an absolute path; nothing is watched before [`Self::resolve`].
     pub(super) fn new(source: &Path) -> Result<Self, Errno> {
-        let kernel = match Kernel::new() {
+        let kernel = match hub::for_way() {
             Ok(kernel) => Some(kernel),
             Err(Errno::MFILE) => None,
             Err(errno) => return Err(errno),

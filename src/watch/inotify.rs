@@ -28,7 +28,8 @@ use crate::event::RescanReason;
 use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
-use super::kernel::{self, Kernel, Tuning, Wd};
+use super::hub::Instance;
+use super::kernel::{self, Tuning, Wd};
 use super::mounts::Mounts;
 use super::root::Root;
 use super::{Listen, Problem, Setup, WatchError};
@@ -60,7 +61,7 @@ impl Due {
 pub(super) struct Inotify {
     setup: Setup,
     tuning: Tuning,
-    kernel: Kernel,
+    kernel: Instance,
     queue: Queue,
     nodes: Nodes,
     gaps: Gaps,
@@ -87,7 +88,7 @@ impl Inotify {
     /// [`WatchError`] if the source cannot be opened or there is no inotify instance left.
     pub(super) fn start(setup: Setup, tuning: Tuning) -> Result<Self, WatchError> {
         let system = |what| move |errno| WatchError::System { what, errno };
-        let kernel = Kernel::new().map_err(system("inotify instance"))?;
+        let kernel = tuning.instance().map_err(system("inotify instance"))?;
         let anchor = Anchor::new(&setup.source).map_err(system("inotify instance"))?;
         let mounts = Mounts::open().map_err(|_| system("/proc/self/mountinfo")(Errno::NOENT))?;
         let queue = Queue::new(tuning.backlog_max);
@@ -350,7 +351,7 @@ mod tests {
         for n in 0..200 {
             std::fs::create_dir(dir.path().join(n.to_string())).unwrap();
         }
-        let add: kernel::Add = Box::new(|kernel: &Kernel, dir, watched| {
+        let add: kernel::Add = Box::new(|kernel: &Instance, dir, watched| {
             if watched == 100 {
                 rustix::fs::mkdirat(dir, "../during", rustix::fs::Mode::RWXU).unwrap();
             }

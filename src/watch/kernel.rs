@@ -2,11 +2,15 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+
+use super::hub::{self, Instance};
 
 /// A watch descriptor. The kernel never gives a number twice within one instance.
 pub(super) type Wd = i32;
@@ -15,7 +19,7 @@ pub(super) type Wd = i32;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Adds a watch on a directory; replaced in tests to run out of watches.
-pub(super) type Add = Box<dyn Fn(&Kernel, BorrowedFd<'_>, usize) -> Result<Wd, Errno> + Send>;
+pub(super) type Add = Box<dyn Fn(&Instance, BorrowedFd<'_>, usize) -> Result<Wd, Errno> + Send>;
 
 /// Knobs that only tests turn.
 pub(super) struct Tuning {
@@ -23,6 +27,9 @@ pub(super) struct Tuning {
     pub hold: Duration,
     /// Events kept while a walk is under way before they count as an overflow.
     pub backlog_max: usize,
+    /// The tree shares an instance, however few there are.
+    #[cfg(test)]
+    pub shared: bool,
     /// How a watch is added; the number is how many directories are watched now.
     pub add: Add,
 }
@@ -32,8 +39,21 @@ impl Default for Tuning {
         Self {
             hold: Duration::from_millis(5),
             backlog_max: 1 << 18,
-            add: Box::new(|kernel, dir, _| kernel.add(dir, tree_mask())),
+            #[cfg(test)]
+            shared: false,
+            add: Box::new(|instance, dir, _| instance.add(dir, tree_mask())),
         }
+    }
+}
+
+impl Tuning {
+    /// Finds an instance for a tree.
+    pub(super) fn instance(&self) -> Result<Instance, Errno> {
+        #[cfg(test)]
+        if self.shared {
+            return hub::shared();
+        }
+        hub::for_tree()
     }
 }
 
@@ -75,7 +95,7 @@ pub(super) struct Raw {
 
 /// One inotify instance.
 pub(super) struct Kernel {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     buffer: Vec<u8>,
 }
 
@@ -83,17 +103,17 @@ impl Kernel {
     /// Makes an instance.
     pub(super) fn new() -> Result<Self, Errno> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { fd, buffer: Vec::new() })
+        Ok(Self { fd: Arc::new(fd), buffer: Vec::new() })
     }
 
-    /// Watches the directory behind an open fd, so that no path can lead elsewhere meanwhile.
-    pub(super) fn add(&self, dir: BorrowedFd<'_>, mask: WatchFlags) -> Result<Wd, Errno> {
-        inotify::add_watch(&self.fd, format!("/proc/self/fd/{}", dir.as_raw_fd()), mask)
+    /// Returns what is readable while the kernel holds something.
+    pub(super) fn ear(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
-    /// Watches the directory at a path of our own.
-    pub(super) fn add_path(&self, dir: &std::path::Path, mask: WatchFlags) -> Result<Wd, Errno> {
-        inotify::add_watch(&self.fd, dir, mask)
+    /// Watches the directory at a path.
+    pub(super) fn add(&self, path: &Path, mask: WatchFlags) -> Result<Wd, Errno> {
+        inotify::add_watch(&self.fd, path, mask)
     }
 
     /// Drops a watch; one that the kernel dropped already is no error.
@@ -140,19 +160,26 @@ impl AsFd for Kernel {
     }
 }
 
-/// Whether inotify works here; it needs `/proc` for watches by fd.
-pub(super) fn usable() -> bool {
-    let Ok(kernel) = Kernel::new() else { return false };
-    let Ok(dir) = super::dirfd::open_path(std::path::Path::new("/")) else { return false };
-    !matches!(
-        kernel.add(dir.as_fd(), WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR),
-        Err(Errno::NOENT | Errno::NOSYS)
-    )
+/// Returns a path to an open directory.
+pub(super) fn fd_path(dir: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", dir.as_raw_fd()).into()
 }
 
-/// Whether this user may make no further instance.
+/// Whether inotify works here; it needs `/proc` for watches by fd.
+pub(super) fn usable() -> bool {
+    let Ok(dir) = super::dirfd::open_path(Path::new("/")) else { return false };
+    let mask = WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
+    match hub::probe(|kernel| kernel.add(&fd_path(dir.as_fd()), mask)) {
+        Ok(Some(added)) => !matches!(added, Err(Errno::NOENT | Errno::NOSYS)),
+        // There is no instance left, but a place in one that is shared.
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Whether this user may make no further instance, and this process has none to share.
 pub(super) fn is_exhausted() -> bool {
-    matches!(Kernel::new(), Err(Errno::MFILE))
+    matches!(hub::probe(|_| ()), Err(Errno::MFILE))
 }
 
 /// Returns how many watches one user may have, where the system tells.

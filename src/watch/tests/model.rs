@@ -133,11 +133,22 @@ struct Case {
     lag: bool,
     /// Whether it stands still until all is done.
     asleep: bool,
+    /// Whether it shares its instance with other trees.
+    shared: bool,
 }
 
 impl Case {
     fn new(backend: Backend, seed: u64, count: usize) -> Self {
-        Self { backend, seed, count, threads: 1, backlog_max: 1 << 18, lag: false, asleep: false }
+        Self {
+            backend,
+            seed,
+            count,
+            threads: 1,
+            backlog_max: 1 << 18,
+            lag: false,
+            asleep: false,
+            shared: false,
+        }
     }
 
     fn run(&self, root: &Path, outside: &Path, log: &Log) {
@@ -225,7 +236,7 @@ fn check_deed(about: &str, rig: &mut Rig, probes_apart: bool, deed: impl FnOnce(
 }
 
 fn check(case: &Case) {
-    let tuning = Tuning { backlog_max: case.backlog_max, ..Tuning::default() };
+    let tuning = Tuning { backlog_max: case.backlog_max, shared: case.shared, ..Tuning::default() };
     let mut rig = Rig::tuned(options(case.backend), prepare, Arc::new(|_, _| false), tuning);
     let outside = rig.outside().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -297,6 +308,20 @@ fn whatever_is_done_before_the_listener_looks_is_all_known() {
     for (backend, seed) in own_seeds(100) {
         check(&Case { asleep: true, ..Case::new(backend, seed, 60) });
     }
+}
+
+#[test]
+fn trees_that_share_an_instance_know_of_every_differing_path_each() {
+    std::thread::scope(|scope| {
+        for tree in 0..6 {
+            scope.spawn(move || {
+                for seed in seeds(4) {
+                    let case = Case::new(Backend::Inotify, seed * 10 + tree, 800);
+                    check(&Case { shared: true, asleep: tree == 0, lag: tree % 2 == 1, ..case });
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::scene::exhaustive;
 use crate::support::churn::Churn;
-use crate::support::command::{Background, SPEIL, agent_command, eventually};
+use crate::support::command::{Background, SPEIL, agent_command, eventually, holds_within};
 use crate::support::faults::{Mount, is_root};
-use crate::support::process::read;
+use crate::support::process::{all, read};
 use crate::support::stand::{Stand, assert_settles};
 
 /// A setting of the kernel's, put back when this goes.
@@ -240,4 +241,67 @@ fn without_an_inotify_instance_the_status_says_that_the_source_is_walked_and_one
         }
         mirror.terminate();
     }
+}
+
+/// Returns how many inotify instances a process has.
+fn instances(pid: u32) -> usize {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("inotify"))).count()
+}
+
+#[test]
+fn two_hundred_syncs_hear_events_with_the_instances_that_a_user_has() {
+    if !is_root() {
+        return;
+    }
+    let (stand, count) = (Stand::new(), 200);
+    let mut text = String::new();
+    for at in 0..count {
+        fs::create_dir_all(stand.source().join(format!("s{at}/d"))).unwrap();
+        text += &format!(
+            "sync {{ default.mirror, name = \"n{at}\", source = {:?}, target = {:?}, agent = {:?}, \
+             owner = false, group = false }}\n",
+            stand.source().join(format!("s{at}")),
+            stand.path(&format!("t{at}")),
+            agent_command()
+        );
+    }
+    let config = stand.path("speil.lua");
+    fs::write(&config, text).unwrap();
+    let mut command = stand.environment.command("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c"]);
+    command.arg("echo 128 >/proc/sys/user/max_inotify_instances && exec \"$@\"").arg("sh").arg(SPEIL);
+    command.arg("run").arg(format!("--control={}", stand.control().display())).arg(config);
+    let daemon = Background::spawn(command);
+    let live = holds_within(Duration::from_secs(180), || {
+        assert!(daemon.is_running(), "ended: {:?}", daemon.stderr());
+        daemon.stderr().iter().filter(|line| line.ends_with(": live")).count() >= count
+    });
+    assert!(live, "not all are live: {:?}", daemon.stderr().last());
+    let control = format!("--control={}", stand.control().display());
+    let status = stand.environment.run(["status", "--json", &control]).succeeded().stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let syncs = status["syncs"].as_array().unwrap();
+    assert_eq!(syncs.len(), count);
+    for sync in syncs {
+        assert_eq!(
+            (&sync["watched"], &sync["watch_problems"]),
+            (&2.into(), &serde_json::json!([])),
+            "{sync}"
+        );
+    }
+    assert_eq!(instances(daemon.pid()), 54);
+    let agents: Vec<_> = all().into_iter().filter(|process| process.parent == daemon.pid()).collect();
+    let theirs = agents.iter().map(|agent| instances(agent.pid)).sum::<usize>();
+    assert_eq!((agents.len(), theirs), (count, 0));
+    for at in 0..count {
+        fs::write(stand.source().join(format!("s{at}/d/file")), at.to_string()).unwrap();
+    }
+    for at in 0..count {
+        let file = stand.path(&format!("t{at}/d/file"));
+        eventually("the file of each", || {
+            fs::read(&file).is_ok_and(|text| text == at.to_string().as_bytes())
+        });
+    }
+    daemon.terminate();
 }

@@ -109,7 +109,7 @@ impl Recorder {
     /// Whether a path is below the root, and none of the notes that a cut may take.
     fn is_ours(&self, path: &Path) -> bool {
         let state = self.root.join(".speil");
-        let notes = ["own", "own.new", "session", "stated"];
+        let notes = ["knock", "own", "own.new", "session", "stated"];
         path.starts_with(&self.root) && !notes.iter().any(|note| path == state.join(note))
     }
 
