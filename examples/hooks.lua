@@ -35,7 +35,7 @@ settings {
   onState = function(sync, target, old, new)
     post(sync .. " -> " .. target .. ": " .. old .. ", now " .. new)
     if new == "down" then
-      mail(target .. " is down", sync .. " cannot reach " .. target .. "; it is tried again for ever.")
+      mail(target .. " is down", sync .. " cannot reach " .. target .. "; speil keeps retrying.")
     end
   end,
 

@@ -1,9 +1,9 @@
 -- An upload directory, kept live on one hot standby.
 --
---   speil check examples/uploads.lua      says in plain words what this does
+--   speil check examples/uploads.lua      explains it in plain English
 --   speil run examples/uploads.lua        does it
 --
--- A file that was uploaded here stands on the standby some milliseconds later, whole or not at all.
+-- A file that is uploaded here appears on the standby within milliseconds, complete or not at all.
 
 settings {
   logfile = "/var/log/speil.log",
@@ -21,7 +21,7 @@ sync {
   -- What PHP and the web server write while an upload is under way.
   exclude = { "*.tmp", "*.part", "/cache/" },
 
-  -- What is deleted here is deleted there; but if more than a tenth goes at once, it is held back
+  -- What is deleted here is deleted there; but if more than a tenth is deleted at once, the deletes are held
   -- until you say `speil approve uploads`.
   delete = true,
   maxDelete = "10%",

@@ -180,6 +180,12 @@ pub struct TargetReport {
     pub since: u64,
     /// Why there is no connection.
     pub error: Option<String>,
+    /// What a human can change so that there is one.
+    #[serde(default)]
+    pub hint: Option<String>,
+    /// How far the first copy is.
+    #[serde(default)]
+    pub copy: Option<CopyReport>,
     /// Whether the target was in step at some time since the daemon started: before that its lag is
     /// not known.
     #[serde(default)]
@@ -232,6 +238,9 @@ pub struct TargetReport {
     pub held: usize,
     /// Why they are.
     pub held_reason: Option<String>,
+    /// The first of their paths, quoted; a few.
+    #[serde(default)]
+    pub held_first: Vec<String>,
     /// Bytes that went out since the start.
     pub sent_bytes: u64,
     /// Bytes that came in since the start.
@@ -290,6 +299,21 @@ impl TargetReport {
             None => None,
         }
     }
+}
+
+/// How far a first copy is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CopyReport {
+    /// Entries that need nothing more, of those that are known.
+    pub done_entries: u64,
+    /// Entries that are known: all of them once the comparison is over.
+    pub total_entries: u64,
+    /// Bytes of files that were sent, or found on the target.
+    pub done_bytes: u64,
+    /// Bytes of files that are known to be sent.
+    pub total_bytes: u64,
+    /// Whether the comparison is over, so that the totals are all there is.
+    pub complete: bool,
 }
 
 /// What reading everything again in the background tells.
@@ -374,8 +398,14 @@ pub struct Series {
     pub sync: String,
     /// Name of the target.
     pub target: String,
-    /// Oldest first.
+    /// One for each second of the last ten minutes, oldest first.
     pub samples: Vec<Sample>,
+    /// One for ten seconds each, of the last hour: the highest lag, the mean of the bytes.
+    #[serde(default)]
+    pub hour: Vec<Sample>,
+    /// One for five minutes each, of the last day.
+    #[serde(default)]
+    pub day: Vec<Sample>,
 }
 
 /// How a target stood at one moment.
@@ -442,6 +472,9 @@ pub fn text(report: &Report) -> String {
             if let Some(error) = &target.error {
                 let _ = writeln!(out, "    {error}");
             }
+            if let Some(hint) = &target.hint {
+                let _ = writeln!(out, "    hint: {hint}");
+            }
             if let Some(last) = target.last_pass {
                 let ago = report.time.saturating_sub(last);
                 let _ = writeln!(
@@ -457,9 +490,12 @@ pub fn text(report: &Report) -> String {
                 let reason = target.held_reason.as_deref().unwrap_or("held");
                 let _ = writeln!(
                     out,
-                    "    {} deletes held: {reason}; speil approve carries them out",
+                    "    {} deletes held: {reason}; speil approve carries them out, speil discard dismisses them",
                     target.held
                 );
+                if !target.held_first.is_empty() {
+                    let _ = writeln!(out, "    the first of them: {}", target.held_first.join(", "));
+                }
             }
             for problem in &target.problems {
                 let _ = writeln!(

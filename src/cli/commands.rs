@@ -15,7 +15,7 @@ use crate::status::Quorum;
 pub(super) enum Plain {
     /// Run the syncs of Lua configurations until stopped
     Run(Run),
-    /// Check a configuration, print what it comes to, start nothing
+    /// Check a configuration and explain it in plain English; start nothing
     Check(Check),
     /// Say what would stop a mirror from working, and what to do
     #[command(after_help = DOCTOR_HELP)]
@@ -33,7 +33,7 @@ pub(super) enum Plain {
     Status(Status),
     /// Say why a path is, or is not, on the targets
     Explain(Explain),
-    /// Wait until every change made so far stands on the targets
+    /// Wait until every change made so far is on the targets
     Wait(Wait),
     /// Compare and repair the whole tree now
     Reconcile(Reconcile),
@@ -43,9 +43,9 @@ pub(super) enum Plain {
     Resume(Named),
     /// Write more or less of a sync into the log, until the daemon ends
     LogLevel(LogLevel),
-    /// Let held deletes go, or accept the volume that a target is on now
+    /// Carry out held deletes, or accept the volume that a target is on now
     Approve(Approve),
-    /// Drop held deletes; the files stay on the target
+    /// Dismiss held deletes: the files stay until the next pass finds and judges them again
     Discard(Held),
     /// On a standby: say whether it is in step, by what the primary stated last
     Health(Health),
@@ -68,12 +68,12 @@ With --root the agent serves this directory alone, whatever the source asks for.
 may set: --min-free=5G --no-devices --no-setid --no-chown. SECURITY.md says what each is good for.
 
 Where the kernel has Landlock (5.19 or later) the agent opens nothing outside its root, starts no
-program and binds no socket; what came of it stands in the source's log (-vv) and in speil doctor.";
+program and binds no socket; the source's log (-vv) and speil doctor say whether that worked.";
 
 /// `speil run`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Run {
-    /// Lua configurations; lsyncd's run as they stand
+    /// Lua configurations; lsyncd's are run as they are
     #[arg(required = true, value_name = "CONFIG")]
     pub configs: Vec<PathBuf>,
     /// Say what the first pass would do, deletes first; change nothing
@@ -148,8 +148,8 @@ Exit codes: 0 done, 1 wrong usage, 23 something could not be read, else as speil
 
 const UNDO_HELP: &str = "\
 TIME is RFC 3339 (2026-03-01T12:00:00Z), HH:MM of today on this host, or a span before now (10m).
-What was removed or replaced since that moment comes back as it was; what is there now goes into the
-trash itself. New paths stay, and so do new names of renames: a rename leaves nothing in the trash, nor
+What was removed or replaced since that moment comes back as it was; what is there now moves to
+the trash. New paths stay, and so do new names of renames: a rename leaves nothing in the trash, nor
 does a change of mode or owner alone. While a mirror is at work on the target this is refused: stop it
 first, or it takes away again what its source does not have.
 
@@ -182,7 +182,7 @@ pub struct Verify {
     /// Owners as numbers, not by name
     #[arg(long)]
     pub numeric_ids: bool,
-    /// Give up when nothing is heard for so long
+    /// Give up after this much silence
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub timeout: Duration,
     /// Tell what was compared as well
@@ -213,7 +213,7 @@ pub struct Trash {
     /// The target
     #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
     pub target: PathBuf,
-    /// What someone else wrote there instead
+    /// What someone else wrote there, in place of the trash
     #[arg(long)]
     pub strangers: bool,
     /// As one JSON object
@@ -236,7 +236,7 @@ pub struct Undo {
     /// The moment to go back to
     #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
     pub since: Since,
-    /// What someone else wrote there instead
+    /// What someone else wrote there, in place of the trash
     #[arg(long)]
     pub strangers: bool,
     /// Say what would be put back, change nothing
@@ -386,7 +386,7 @@ pub struct Health {
     /// More lag than this is too much
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub max_lag: Duration,
-    /// Longer silence of the primary than this is too much [default: silence is no lag]
+    /// Longer silence of the primary than this is too much [default: silence does not count as lag]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_silence: Option<Duration>,
     /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json

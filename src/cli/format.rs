@@ -17,7 +17,7 @@ const WIDTH_MAX: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// A `%` at the end.
-    #[error("a percent sign stands at the end; write %% for one")]
+    #[error("there is a percent sign at the end; write %% for one")]
     Open,
     /// An escape that speil cannot fill.
     #[error("%{0} is not available; speil has %i %n %f %l %b %M %o %L %t %p %B %U %G %%")]

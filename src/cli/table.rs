@@ -271,7 +271,7 @@ pub(super) const SENT: Group = Group {
         value(
             "timeout",
             "SECONDS",
-            "Give up when nothing is heard for so long; 0: never [default: 60]",
+            "Seconds of silence after which the run gives up; 0: never [default: 60]",
             |d, v| {
                 d.sync.timeout = parse_seconds(text(v)?)?;
                 Ok(())
@@ -386,7 +386,7 @@ pub(super) const PASS: Group = Group {
         value(
             "wait-lock",
             "SECONDS",
-            "Wait so long for another run on the same target to end [default: 0]",
+            "How long to wait for another run on the same target to end [default: 0]",
             |d, v| {
                 d.lock.wait = parse_duration(text(v)?)?;
                 Ok(())

@@ -60,7 +60,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             } else {
                 "--no-delete-guard or --max-delete=N allows it".to_owned()
             };
-            trouble(format!("{count} deletes withheld: {reason}"), Some(&hint))
+            trouble(format!("{count} deletes held: {reason}"), Some(&hint))
         }
         Notice::Stays { path } if live => {
             Told::Detail(format!("{scope}: cannot delete non-empty directory: {path}"))
@@ -100,7 +100,8 @@ fn approve_hint(count: u64, first: &[RelPath]) -> String {
         paths.push_str(&format!(" and {more} more"));
     }
     format!(
-        "look at them first: speil approve removes {paths} from the target (what speil did not write there is \
-         kept in .speil/strangers for 30 days); speil discard forgets these deletes, and nothing is removed"
+        "look at them first: speil approve carries out the held deletes, and {paths} are removed from the target \
+         (what speil did not write there is kept in .speil/strangers for 30 days); speil discard dismisses them: \
+         the files stay until the next pass finds and judges them again"
     )
 }

@@ -23,7 +23,7 @@ pub enum ValueError {
     #[error("{0} would need a shell; speil runs none on the target")]
     Shell(char),
     /// A program in front of rsync that speil does not pass on.
-    #[error("only sudo, doas, nice and ionice may stand before the program, not \"{0}\"")]
+    #[error("only sudo, doas, nice and ionice may come before the program, not \"{0}\"")]
     Leader(String),
     /// Arguments for the remote program.
     #[error("\"{0}\" is an argument for rsync itself; the agent on the target is speil")]

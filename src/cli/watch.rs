@@ -103,7 +103,7 @@ impl Screen {
             'r' => Asked::Tell(Request::Reconcile { sync: name }, "compared from the top"),
             'a' => {
                 let request = Request::Approve { sync: name, target: Some(target.clone()) };
-                let question = format!("let the held deletes of {sync} → {target} go? y/n");
+                let question = format!("carry out the held deletes of {sync} → {target}? y/n");
                 self.asks = Some((request, "approved", question));
                 Asked::Nothing
             }

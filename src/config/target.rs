@@ -26,7 +26,7 @@ pub enum TargetError {
     #[error("target {0}: a host or user that begins with \"-\" would be taken for an option of ssh")]
     DashHost(String),
     /// A character that no host or user has.
-    #[error("target {0}: {1:?} cannot stand in a host or user")]
+    #[error("target {0}: {1:?} cannot be part of a host or user")]
     HostCharacter(String, char),
     /// A NUL byte.
     #[error("target {0}: a path holds no NUL byte")]

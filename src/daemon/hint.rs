@@ -92,7 +92,7 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
         Refusal::Lost { how: Lost::Replaced, .. } => return None,
         Refusal::Lost { .. } => {
-            "mount the volume or put the directory back; to begin anew in what is there now: \
+            "mount the volume or put the directory back; to fill what is there now: \
              speil approve --volume SYNC TARGET"
         }
         Refusal::Nested => "name a target outside the source, and a source outside the target",

@@ -6,19 +6,55 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::report::{clean, seconds};
 use crate::monitor::{Itemized, Level, Monitor, Notice, Progress, Scope};
-use crate::status::{Happening, Report, Sample, Series};
+use crate::status::{CopyReport, Happening, Report, Sample, Series};
 
-/// Samples that are kept of each target: ten minutes.
-const SAMPLES_MAX: usize = 600;
+/// What is kept of each target: seconds that a sample stands for, and how many samples. Ten minutes, an hour,
+/// a day.
+const SPANS: [(u64, usize); 3] = [(1, 600), (10, 360), (300, 288)];
 /// Time over which a rate is an average.
 const RATE_SPAN: Duration = Duration::from_secs(10);
 /// Happenings that are kept.
 const HAPPENINGS_MAX: usize = 200;
 
+/// Samples that stand for the same time each: the highest lag in it, the mean of the bytes.
+#[derive(Default)]
+struct Ring {
+    samples: VecDeque<Sample>,
+    /// Seconds that the newest one is made of, and their bytes.
+    seconds: u64,
+    bytes: u64,
+}
+
+impl Ring {
+    fn add(&mut self, second: Sample, step: u64, max: usize) {
+        let time = second.time - second.time % step;
+        match self.samples.back_mut() {
+            Some(last) if last.time == time => {
+                self.seconds += 1;
+                self.bytes += second.bytes;
+                last.lag_ms = last.lag_ms.max(second.lag_ms);
+                last.bytes = self.bytes / self.seconds;
+            }
+            _ => {
+                (self.seconds, self.bytes) = (1, second.bytes);
+                self.samples.push_back(Sample { time, ..second });
+            }
+        }
+        while self.samples.len() > max {
+            self.samples.pop_front();
+        }
+    }
+
+    fn list(&self) -> Vec<Sample> {
+        self.samples.iter().copied().collect()
+    }
+}
+
 /// One target's past.
 #[derive(Default)]
 struct Past {
-    samples: VecDeque<Sample>,
+    /// One for each of [`SPANS`].
+    rings: [Ring; SPANS.len()],
     /// Bytes sent in all, at the moments of the last samples.
     sent: VecDeque<(Instant, u64)>,
 }
@@ -37,11 +73,11 @@ impl History {
                 let mut past = self.0.remove(&key).unwrap_or_default();
                 let before = past.sent.back().map_or(target.sent_bytes, |(_, sent)| *sent);
                 let bytes = target.sent_bytes.saturating_sub(before);
-                past.samples.push_back(Sample { time: report.time, lag_ms: target.lag_ms, bytes });
-                past.sent.push_back((now, target.sent_bytes));
-                while past.samples.len() > SAMPLES_MAX {
-                    past.samples.pop_front();
+                let second = Sample { time: report.time, lag_ms: target.lag_ms, bytes };
+                for (ring, (step, max)) in past.rings.iter_mut().zip(SPANS) {
+                    ring.add(second, step, max);
                 }
+                past.sent.push_back((now, target.sent_bytes));
                 while past.sent.len() > 1
                     && past.sent.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_SPAN)
                 {
@@ -66,24 +102,63 @@ impl History {
         let series = self.0.iter().map(|((sync, target), past)| Series {
             sync: sync.clone(),
             target: target.clone(),
-            samples: past.samples.iter().copied().collect(),
+            samples: past.rings[0].list(),
+            hour: past.rings[1].list(),
+            day: past.rings[2].list(),
         });
         series.collect()
     }
 }
 
+/// What was told last of one target and its status does not hold.
+#[derive(Default)]
+struct Told {
+    /// What to change so that there is a connection.
+    hint: Option<String>,
+    /// How far the first copy is.
+    progress: Option<Progress>,
+}
+
 /// What happened lately.
 #[derive(Default)]
-pub(super) struct Activity(Mutex<VecDeque<Happening>>);
+pub(super) struct Activity {
+    happened: Mutex<VecDeque<Happening>>,
+    /// By sync and target.
+    told: Mutex<BTreeMap<(String, String), Told>>,
+}
 
 impl Activity {
     /// Returns what happened, oldest first.
     pub fn list(&self) -> Vec<Happening> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.happened.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Adds to a report what was told last of each target.
+    pub fn complete(&self, report: &mut Report) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = BTreeMap::new();
+        for sync in &mut report.syncs {
+            for target in &mut sync.targets {
+                let Some(entry) = told.remove_entry(&(sync.name.clone(), target.name.clone())) else {
+                    continue;
+                };
+                target.hint = entry.1.hint.clone().filter(|_| target.error.is_some());
+                if target.state == "first_pass" {
+                    target.copy = entry.1.progress.map(copy_report);
+                }
+                kept.insert(entry.0, entry.1);
+            }
+        }
+        *told = kept;
+    }
+
+    fn tell(&self, scope: &Scope, tell: impl FnOnce(&mut Told)) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        tell(told.entry((clean(&scope.sync), clean(&scope.target))).or_default());
     }
 
     fn add(&self, mut happening: Happening) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.happened.lock().unwrap_or_else(PoisonError::into_inner);
         happening.number = all.back().map_or(1, |last| last.number + 1);
         all.push_back(happening);
         while all.len() > HAPPENINGS_MAX {
@@ -100,6 +175,16 @@ pub(super) struct Recorder {
 
 impl Monitor for Recorder {
     fn notice(&self, scope: &Scope, notice: &Notice) {
+        match notice {
+            Notice::Disconnected { hint, .. } => {
+                self.activity
+                    .tell(scope, |told| *told = Told { hint: hint.as_deref().map(clean), progress: None });
+            }
+            Notice::Connected { .. } | Notice::Live => {
+                self.activity.tell(scope, |told| *told = Told::default())
+            }
+            _ => {}
+        }
         // Batches are too many to be remembered, and the samples tell of them. What stays is told by each pass.
         if !matches!(notice, Notice::Batch { .. } | Notice::Stays { .. }) {
             self.activity.add(happening(scope, notice));
@@ -124,7 +209,18 @@ impl Monitor for Recorder {
     }
 
     fn progress(&self, scope: &Scope, progress: &Progress) {
+        self.activity.tell(scope, |told| told.progress = Some(*progress));
         self.next.progress(scope, progress);
+    }
+}
+
+fn copy_report(progress: Progress) -> CopyReport {
+    CopyReport {
+        done_entries: progress.done_entries,
+        total_entries: progress.total_entries,
+        done_bytes: progress.done_bytes,
+        total_bytes: progress.total_bytes,
+        complete: progress.complete,
     }
 }
 
@@ -189,6 +285,41 @@ mod tests {
         assert_eq!(series[0].samples[29], Sample { time: 29, lag_ms: 29, bytes: 1_000_000 });
         history.sample(&Report::default(), now);
         assert!(history.series().is_empty());
+    }
+
+    #[test]
+    fn an_hour_and_a_day_keep_the_highest_lag_and_the_mean_of_the_bytes() {
+        let mut history = History::default();
+        let start = Instant::now();
+        for second in 0..4000 {
+            history.sample(&report(second, second * 100), start + Duration::from_secs(second));
+        }
+        let series = &history.series()[0];
+        assert_eq!((series.samples.len(), series.hour.len(), series.day.len()), (600, 360, 14));
+        assert_eq!(series.hour[0], Sample { time: 400, lag_ms: 409, bytes: 100 });
+        assert_eq!(series.day[13], Sample { time: 3900, lag_ms: 3999, bytes: 100 });
+    }
+
+    #[test]
+    fn a_report_tells_the_hint_of_who_is_down_and_how_far_a_first_copy_is() {
+        let activity = Activity::default();
+        let scope = Scope::new("s", "t");
+        let hint = Told { hint: Some("check the key".into()), progress: None };
+        activity.tell(&scope, |told| *told = hint);
+        let mut down = report(0, 0);
+        activity.complete(&mut down);
+        assert_eq!(down.syncs[0].targets[0].hint, None, "it is not down");
+        down.syncs[0].targets[0].error = Some("refused".into());
+        activity.complete(&mut down);
+        assert_eq!(down.syncs[0].targets[0].hint.as_deref(), Some("check the key"));
+        let progress = Progress { done_bytes: 5, total_bytes: 9, complete: true, ..Progress::default() };
+        activity.tell(&scope, |told| told.progress = Some(progress));
+        let mut copying = report(0, 0);
+        copying.syncs[0].targets[0].state = "first_pass".into();
+        activity.complete(&mut copying);
+        assert_eq!(copying.syncs[0].targets[0].copy.as_ref().unwrap().done_bytes, 5);
+        activity.complete(&mut Report::default());
+        assert!(activity.told.lock().unwrap().is_empty(), "a target that is no more is forgotten");
     }
 
     #[test]

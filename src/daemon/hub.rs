@@ -116,6 +116,7 @@ impl Hub {
         let mut report = report(&self.running());
         report.started = seconds(self.started);
         report.refused_reload = self.refused().as_deref().map(clean);
+        self.activity.complete(&mut report);
         let (history, now) = (self.history(), Instant::now());
         for sync in &mut report.syncs {
             for target in &mut sync.targets {

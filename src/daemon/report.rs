@@ -78,6 +78,7 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         }),
         queued: pending.queued,
         held: held.as_ref().map_or(0, |(count, _)| *count),
+        held_first: running.held.first().iter().map(ToString::to_string).collect(),
         held_reason: held.map(|(_, reason)| reason),
         known: running.status.is_known(),
         in_flight: pending.out.changes,

@@ -159,7 +159,7 @@ pub(super) fn judge(sync: &Sync, tree: &Tree) -> Vec<Finding> {
         ));
     }
     for risk in crate::config::risks(sync, &|path| path.exists()) {
-        findings.push(Finding::warning("risk", risk, "speil check says what the configuration comes to"));
+        findings.push(Finding::warning("risk", risk, "speil check explains the configuration"));
     }
     findings
 }

@@ -105,7 +105,7 @@ pub fn metrics(report: &Report) -> String {
     for sync in &report.syncs {
         out.sample("speil_sync_watched_directories", &[("sync", &sync.name)], sync.watched as f64);
     }
-    out.family("speil_sync_watch_problems", GAUGE, "What stands in the way of a full watch.");
+    out.family("speil_sync_watch_problems", GAUGE, "Reasons why some changes raise no event.");
     for sync in &report.syncs {
         let count = sync.watch_problems.len() as f64;
         out.sample("speil_sync_watch_problems", &[("sync", &sync.name)], count);

@@ -18,7 +18,10 @@ use super::judge::{Judgement, Limits, judge};
 use crate::config::parse_duration;
 use crate::status::{Answer, Report, Request, Sample, TargetReport};
 
+/// The page, and what is put into it: one answer, so that nothing else has to be loaded.
 const HTML: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -131,6 +134,8 @@ impl Pages {
              img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         let body = HTML
+            .replace("{{style}}", STYLE)
+            .replace("{{script}}", SCRIPT)
             .replace("{{nonce}}", &nonce)
             .replace("{{acts}}", if self.options.token.is_some() { "true" } else { "false" });
         Page {

@@ -91,7 +91,9 @@ fn refusal_text(refusal: &Refusal) -> String {
 fn lost(how: Lost) -> &'static str {
     match how {
         Lost::Replaced => "was replaced, moved, unmounted or mounted over",
-        Lost::Gone => "is gone, and the filesystem that held it is not there: nothing is made anew elsewhere",
+        Lost::Gone => {
+            "is gone, and the filesystem that held it is not there: speil creates nothing in its place"
+        }
         Lost::Empty => {
             "is empty and on another filesystem than before: nothing is written there; is its volume mounted?"
         }

@@ -92,6 +92,12 @@ impl Held {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.as_ref().map(|(reason, deletes)| (deletes.len(), reason.clone()))
     }
+
+    /// Returns the first of the paths of held deletes.
+    pub fn first(&self) -> Vec<RelPath> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map(|(_, deletes)| first_of(deletes)).unwrap_or_default()
+    }
 }
 
 /// Paths of held deletes that are told.
@@ -99,9 +105,15 @@ const TOLD: usize = 3;
 
 /// Returns the first paths of some deletes, for people.
 pub fn first_of(deletes: &[Change]) -> Vec<RelPath> {
-    let mut paths: Vec<&RelPath> = deletes.iter().map(|change| change.kind.path()).collect();
-    paths.sort();
-    paths.into_iter().take(TOLD).cloned().collect()
+    let mut first: Vec<&RelPath> = Vec::new();
+    for path in deletes.iter().map(|change| change.kind.path()) {
+        let at = first.partition_point(|other| *other < path);
+        if at < TOLD {
+            first.insert(at, path);
+            first.truncate(TOLD);
+        }
+    }
+    first.into_iter().cloned().collect()
 }
 
 #[cfg(test)]

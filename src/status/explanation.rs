@@ -117,7 +117,7 @@ impl Explanation {
             return format!("no part of the mirror: {why}");
         }
         if !self.live {
-            return "part of the mirror, as far as its configuration goes".to_owned();
+            return "part of the mirror, according to the configuration".to_owned();
         }
         let behind: Vec<&str> = self
             .targets
@@ -151,7 +151,7 @@ impl Explained {
             ));
         }
         if let Some(reason) = &self.held {
-            parts.push(format!("its delete is held: {reason}; speil approve lets it go"));
+            parts.push(format!("its delete is held: {reason}; speil approve carries it out"));
         }
         if self.waiting {
             parts.push("a change of it waits to be sent".to_owned());

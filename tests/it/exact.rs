@@ -221,12 +221,14 @@ fn a_filled_target_keeps_its_own_entries_through_reconnects_until_they_are_let_g
     let control = format!("--control={}", stand.dir.path().join("control").display());
     for _ in 0..2 {
         let guarded = stand.guarded_mirror(&["standby"], &[]);
-        eventually("the deletes are held", || guarded.stderr().iter().any(|line| line.contains("withheld")));
+        eventually("the deletes are held", || {
+            guarded.stderr().iter().any(|line| line.contains("deletes held"))
+        });
         assert!(target.join("of the host").exists());
         guarded.terminate();
     }
     let guarded = stand.guarded_mirror(&["standby"], &[]);
-    eventually("the deletes are held", || guarded.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the deletes are held", || guarded.stderr().iter().any(|line| line.contains("deletes held")));
     stand.environment.run(["approve", &control]).succeeded();
     assert_settles(&stand, "standby", "after approve", &guarded);
     guarded.terminate();

@@ -208,7 +208,7 @@ fn a_target_that_was_never_one_loses_nothing_by_the_first_pass_nor_by_approval()
     for word in ["d/upload0", "d/upload2", "and 2 more", "kept in .speil/strangers"] {
         assert!(told.contains(word), "{word}: {told}");
     }
-    daemon.wait_for_error_line("5 deletes withheld");
+    daemon.wait_for_error_line("5 deletes held");
     assert_eq!(kept(&stand).keys().collect::<Vec<_>>(), ["d/both"]);
     let control = format!("--control={}", stand.control().display());
     stand.environment.run(["approve", &control]).succeeded();

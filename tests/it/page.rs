@@ -3,6 +3,8 @@
 //! Not part of `make test`, since it needs a Chromium: `make page`. With `SPEIL_SCREENSHOTS=DIR` the
 //! screenshots stay there.
 
+mod states;
+
 use std::fs;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -110,8 +112,10 @@ impl Shown {
 fn shows_what_happens(shown: &mut Shown) {
     shown.wait_for_text("live for");
     shown.wait_for_text("promoted on Friday");
-    let verdict = "document.getElementById('verdict').textContent";
-    shown.wait_for("the verdict", &format!("{verdict}.startsWith('1 of 2 targets are in step')"));
+    let headline = "document.getElementById('headline').textContent";
+    shown.wait_for("the verdict", &format!("{headline}.startsWith('1 of 2 targets is up to date')"));
+    shown.wait_for_text("Remove .speil/refuse on the target");
+    shown.wait_for("the title", "document.title.startsWith('second: down')");
     let name = "<img src=x onerror=alert(1)>\u{1b}[31m.jpg";
     fs::create_dir(shown.stand.source().join("wall")).unwrap();
     eventually("the directory is there", || shown.wall.is_dir());
@@ -126,8 +130,9 @@ fn shows_what_happens(shown: &mut Shown) {
     for n in 0..150 {
         fs::remove_file(shown.stand.source().join(format!("{n}.jpg"))).unwrap();
     }
-    shown.wait_for_text("deletes are held");
-    assert_eq!(shown.browser.value(&Shown::has_button("Pause")), false, "without the token it only tells");
+    shown.wait_for_text("150 deletes held");
+    shown.wait_for_text("\"0.jpg\"");
+    assert_eq!(shown.browser.value(&Shown::has_button("Pause")), false, "without the token it is read-only");
     let label = shown.browser.value("document.querySelector('.lag svg').getAttribute('aria-label')");
     assert!(label.as_str().unwrap().starts_with("Lag over the last 60 s: now"), "{label}");
 }
@@ -143,40 +148,57 @@ fn fits_every_screen(shown: &mut Shown) {
             shown.wait_for("a layout", &format!("innerWidth === {width}"));
             let wide = shown.browser.value("document.documentElement.scrollWidth - innerWidth");
             assert_eq!(wide, 0, "{screen}: the page is wider than the screen");
-            let contrast = shown.browser.value(CONTRAST);
-            assert!(contrast[0].as_f64().unwrap() >= 4.5, "{screen} dark {dark}: {contrast}");
+            assert_readable(&mut shown.browser, &format!("{screen} dark {dark}"));
             let scheme = if dark { "dark" } else { "light" };
             shown.browser.screenshot(&shots.join(format!("{screen}-{scheme}.png")));
         }
     }
 }
 
-/// By keyboard the skip link comes first, then the form.
+/// Every text stands out from what is behind it, and axe-core, where `SPEIL_AXE` names its `axe.min.js`, finds
+/// nothing.
+fn assert_readable(browser: &mut Browser, what: &str) {
+    let contrast = browser.value(CONTRAST);
+    assert!(contrast[0].as_f64().unwrap() >= 4.5, "{what}: {contrast}");
+    let Some(axe) = std::env::var_os("SPEIL_AXE") else { return };
+    browser.value(&(fs::read_to_string(axe).expect("SPEIL_AXE") + "; 1"));
+    let found = browser.value(
+        "axe.run(document).then((all) => all.violations.map((it) => [it.id, it.nodes.map((node) => node.html)]))",
+    );
+    assert_eq!(found, serde_json::json!([]), "{what}");
+}
+
+/// By keyboard the skip link comes first, then the way to the token.
 fn works_by_keyboard(shown: &mut Shown) {
     shown.browser.value("document.activeElement.blur()");
     shown.browser.tab();
     assert_eq!(shown.browser.value("document.activeElement.className"), "skip");
     shown.browser.tab();
-    assert_eq!(shown.browser.value("document.activeElement.id"), "token");
+    assert_eq!(shown.browser.value("document.activeElement.id"), "sign-in");
 }
 
 /// A wrong token is refused, the right one acts.
 fn acts_with_the_token(shown: &mut Shown) {
+    shown.click("Sign in");
     shown.enter("another token, not it");
     shown.wait_for("the buttons", &Shown::has_button("Pause"));
     shown.click("Pause");
     shown.wait_for("the refusal", "document.getElementById('done').textContent.includes('wrong')");
     let refused = shown.browser.complaints();
     assert!(refused.iter().all(|text| text.contains("401")), "{refused:?}");
+    shown.wait_for("a token that is wrong is forgotten", &Shown::has_button("Sign in"));
+    shown.click("Sign in");
     shown.enter(TOKEN);
-    shown.wait_for("the approval", &Shown::has_button("Approve deletes"));
-    shown.click("Approve deletes");
+    shown.wait_for("the decision", &Shown::has_button("Carry out…"));
+    shown.click("Carry out…");
+    shown.wait_for("the question", &Shown::has_button("Carry out 150 deletes"));
+    shown.click("Carry out 150 deletes");
     let first = shown.stand.target("standby").join("0.jpg");
     eventually("what was approved goes", || !first.exists());
     shown.click("Pause");
     shown.wait_for_text("paused");
     shown.click("Resume");
-    shown.wait_for_text("live for");
+    shown.wait_for("it goes on", &Shown::has_button("Pause"));
 }
 
 #[test]
@@ -192,5 +214,5 @@ fn the_page_shows_targets_live_on_any_screen_and_acts_with_the_token() {
     let complaints = shown.browser.complaints();
     assert!(complaints.is_empty(), "{complaints:?}");
     shown.daemon.signal(rustix::process::Signal::TERM);
-    shown.wait_for("the end", "document.getElementById('verdict').textContent.startsWith('No connection')");
+    shown.wait_for("the end", "document.getElementById('headline').textContent.startsWith('No connection')");
 }

@@ -37,7 +37,7 @@ fn an_emptied_source_root_deletes_nothing_until_somebody_approves() {
     for entry in fs::read_dir(stand.source()).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("deletes held")));
     assert_eq!(fs::read_dir(stand.target("standby")).unwrap().count(), 151);
     // What is held stops nothing else.
     fs::write(stand.source().join("new"), "new").unwrap();
@@ -62,7 +62,7 @@ fn what_leaves_the_tree_with_its_directory_is_judged_as_a_part_of_the_whole_tree
     assert_settles(&stand, "standby", "a third has left", &mirror);
     // With this one it would be two thirds within ten minutes.
     fs::rename(stand.source().join("two"), stand.path("two")).unwrap();
-    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("deletes held")));
     assert_eq!(fs::read_dir(stand.target("standby").join("two")).unwrap().count(), 150);
     let control = format!("--control={}", stand.control().display());
     stand.environment.run(["approve", &control]).succeeded();
@@ -83,7 +83,7 @@ fn a_part_of_what_is_held_is_not_deleted_when_its_directory_is_renamed_and_compa
     for (dir, at) in (0..20).flat_map(|dir| (0..8).map(move |at| (dir, at))) {
         fs::remove_file(stand.source().join(format!("d{dir}/{at}"))).unwrap();
     }
-    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("deletes held")));
     fs::rename(stand.source().join("d1"), stand.source().join("e1")).unwrap();
     let control = format!("--control={}", stand.control().display());
     stand.environment.run(["wait", "--despite-problems", "--timeout=30s", &control]).succeeded();
@@ -102,7 +102,7 @@ fn what_held_deletes_were_in_the_way_of_arrives_after_approve() {
     let mirror = stand.guarded_mirror(&["standby"], &["--reconcile-interval=never"]);
     fs::rename(stand.source().join("big"), stand.path("big")).unwrap();
     fs::write(stand.source().join("big"), "now a file").unwrap();
-    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("withheld")));
+    eventually("the deletes are held", || mirror.stderr().iter().any(|line| line.contains("deletes held")));
     eventually("the file is a problem", || {
         mirror.stderr().iter().any(|line| line.contains("\"big\"") && line.contains("ENOTEMPTY"))
     });

@@ -75,7 +75,7 @@ fn deletes_over_the_guard_are_held_until_somebody_approves_them() {
     for i in 0..150 {
         fs::remove_file(source.join(format!("{i}.jpg"))).unwrap();
     }
-    mirror.wait_for_error_line("150 deletes withheld");
+    mirror.wait_for_error_line("150 deletes held");
     fs::write(source.join("new.jpg"), b"new").unwrap();
     eventually("held deletes do not stop the rest", || target.join("new.jpg").exists());
     assert!(target.join("0.jpg").exists(), "nothing that is held may go");

@@ -45,13 +45,17 @@ pub(super) fn approve(it: Approve) -> u8 {
     let (volume, it) = (it.volume, it.held);
     if let (true, Some(sync), Some(target)) = (volume, &it.sync, &it.target) {
         let request = Request::EnterAnew { sync: sync.clone(), target: target.clone() };
-        return tell(&it.control, &request, "targets entered anew");
+        return tell(&it.control, &request, "targets are connected to as they are now");
     }
-    tell(&it.control, &Request::Approve { sync: it.sync, target: it.target }, "deletes approved")
+    tell(&it.control, &Request::Approve { sync: it.sync, target: it.target }, "held deletes are carried out")
 }
 
 pub(super) fn discard(it: Held) -> u8 {
-    tell(&it.control, &Request::Discard { sync: it.sync, target: it.target }, "deletes discarded")
+    tell(
+        &it.control,
+        &Request::Discard { sync: it.sync, target: it.target },
+        "held deletes are dismissed: the files stay until the next pass finds and judges them again",
+    )
 }
 
 fn socket(control: &Control) -> Option<PathBuf> {

@@ -22,7 +22,7 @@ pub(super) fn draw(screen: &Screen, frame: &mut Frame<'_>) {
             .areas(frame.area());
     frame.render_widget(Paragraph::new(heading(screen)), top);
     targets(screen, frame, middle);
-    let keys = "↑↓ target   p pause/resume   r reconcile   a approve deletes   q quit";
+    let keys = "↑↓ target   p pause/resume   r reconcile   a carry out deletes   q quit";
     let message = match (&screen.asks, &screen.lost) {
         (Some((_, _, question)), _) => Line::styled(question.clone(), bold(Color::Yellow)),
         (None, Some(lost)) => Line::styled(format!("no daemon: {}", plain(lost)), bold(Color::Red)),

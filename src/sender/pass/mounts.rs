@@ -44,7 +44,8 @@ impl Pass {
         for path in &self.unmounted {
             let text =
                 format!("{path} was a mounted filesystem and is not mounted: nothing below it is deleted");
-            let hint = Some("mount it again; or remove the directory if what it held is to go".to_owned());
+            let hint =
+                Some("mount it again; or remove the directory if what it held is to be deleted".to_owned());
             self.shared.notice(&Notice::Warning { text, hint });
         }
         if now != before && !self.shared.options.dry_run {
