@@ -34,6 +34,7 @@ mod report;
 mod summary;
 mod table;
 mod told;
+mod topics;
 mod transfer;
 mod values;
 mod watch;

@@ -104,6 +104,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliErr
 pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result<Command, CliError> {
     let first = args.get(1).and_then(|arg| arg.to_str()).unwrap_or_default().to_owned();
     let first = first.as_str();
+    if let ("help", Some(page)) = (first, args.get(2).and_then(|arg| super::topics::topic(arg.to_str()?))) {
+        return Ok(Command::Text(page.to_owned()));
+    }
     // rsync's -h is help when it stands alone, and a way to write numbers when it does not.
     let alone = matches!(args, [_, _, only] if only == "-h") && matches!(first, "sync" | "mirror");
     let matches = if alone {
@@ -132,12 +135,13 @@ pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result
 pub(in crate::cli) fn top() -> clap::Command {
     let top = clap::Command::new("speil")
         .disable_version_flag(true)
-        .after_help(
+        .after_help(format!(
             "Examples:\n  speil mirror /srv/uploads/ web2:/srv/uploads/\n  \
              speil sync -az --delete /srv/uploads/ web2:/srv/uploads/\n  \
              speil run /etc/speil/speil.lua\n  speil wait && deploy\n\n\
-             speil COMMAND --help says more.",
-        )
+             speil COMMAND --help says more; speil help TOPIC shows a page: {}.",
+            super::topics::names()
+        ))
         .arg(
             clap::Arg::new("version")
                 .long("version")

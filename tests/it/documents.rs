@@ -189,8 +189,12 @@ fn keys_of(source: &str) -> Vec<String> {
 fn every_key_of_the_configuration_is_told() {
     let page = text_of(Path::new("docs/configuration.md"));
     let told: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    let editors = text_of(Path::new("contrib/editor/speil.meta.lua"));
     for key in keys_of("src/config/mirror.rs").iter().chain(&keys_of("src/config/settings.rs")) {
-        assert!(key == "_layer" || told.contains(key.as_str()), "docs/configuration.md does not tell {key}");
+        if key != "_layer" {
+            assert!(told.contains(key.as_str()), "docs/configuration.md does not tell {key}");
+            assert!(editors.contains(&format!("---@field {key}")), "the editor's file lacks {key}");
+        }
     }
 }
 
@@ -207,7 +211,7 @@ fn every_command_and_option_that_is_mentioned_exists() {
     for page in pages() {
         for command in mentioned(&text_of(&page)) {
             let words: Vec<&str> = command.split_whitespace().collect();
-            if words[1].starts_with('-') || words[1] == "lsyncd" || words[1] == "COMMAND" {
+            if words[1].starts_with('-') || ["lsyncd", "help", "COMMAND"].contains(&words[1]) {
                 continue;
             }
             let help = environment.run([words[1], "--help"]);

@@ -58,7 +58,7 @@ fn a_rule_is_told_with_the_line_where_it_was_written_without_a_daemon() {
     let told = explain(&setup.path("source/cache/deep/file").display().to_string());
     assert!(told.contains("keeps \"cache\" out") && told.contains("rules.txt:2"), "{told}");
     let told = explain("page.html");
-    assert!(told.contains("part of the mirror, as far as its configuration goes"), "{told}");
+    assert!(told.contains("part of the mirror, according to the configuration"), "{told}");
     assert!(told.contains("no rule matches it"), "{told}");
     assert_eq!(setup.env.run(["explain", &config, "other", "x"]).code(), 1);
     assert_eq!(setup.env.run(["explain", &config, "www", "/etc/passwd"]).code(), 1);

@@ -15,7 +15,7 @@ use crate::error::io_text;
 
 /// Files that the whole program knows.
 const FILES: [(&str, &str); 6] = [
-    ("/etc/speil/speil.lua", "the configuration of the service; docs/configuration.md has every key"),
+    ("/etc/speil/speil.lua", "the configuration of the service: speil.lua(5)"),
     ("/run/speil/control", "the control socket of root's daemon"),
     ("/var/lib/speil/", "which filesystem each target of root's daemon is on; else ~/.local/state/speil/"),
     ("~/.cache/speil/", "on a target: agents that were uploaded"),
@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 6] = [
     (".speil/refuse", "in a target's root, by hand: every mirror is refused, with its text as the reason"),
 ];
 
-/// Writes `speil.1` and a page for each command.
+/// Writes `speil.1`, a page for each command, and `speil.lua.5`.
 pub(super) fn pages(it: &Manual) -> u8 {
     match write_pages(&it.dir) {
         Ok(()) => 0,
@@ -42,6 +42,7 @@ fn write_pages(dir: &Path) -> io::Result<()> {
     exit_codes(&mut page)?;
     files(&mut page)?;
     fs::write(dir.join("speil.1"), page)?;
+    fs::write(dir.join("speil.lua.5"), crate::cli::topics::configuration_man())?;
     for command in top.get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = format!("speil-{}", command.get_name());
         let mut page = render(command, &name)?;
@@ -85,6 +86,8 @@ fn files(page: &mut Vec<u8>) -> io::Result<()> {
     }
     roff.control("SH", ["SEE ALSO"]);
     roff.text([
+        bold("speil.lua"),
+        roman("(5), "),
         bold("rsync"),
         roman("(1), "),
         bold("ssh_config"),
