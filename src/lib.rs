@@ -20,6 +20,7 @@ pub mod monitor;
 pub mod protocol;
 pub mod receiver;
 pub mod reconcile;
+pub mod role;
 pub mod scan;
 pub mod sender;
 pub mod status;

@@ -1,0 +1,44 @@
+//! What somebody has begun to do with a tree: verbs that meet are done in the order in which they were given.
+
+use super::generation::Id;
+
+/// What is intended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// To make the tree primary.
+    Promote,
+    /// To make it a standby.
+    Demote,
+}
+
+/// The last verb that was given, in `.speil/intent`, written under a lock of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Intent {
+    /// Which one.
+    pub verb: Verb,
+    /// Counts the verbs of a tree.
+    pub ticket: u64,
+    /// The kernel's run in which it was given. What was intended before a reboot is not: who was to be promoted
+    /// then may be stale by now, and whoever promotes asks anew.
+    pub boot: Id,
+    /// It was carried out, refused or overtaken.
+    pub done: bool,
+}
+
+impl Intent {
+    /// Returns what a verb writes when it begins.
+    pub fn next(last: Option<&Self>, verb: Verb, boot: Id) -> Self {
+        Self { verb, ticket: last.map_or(0, |last| last.ticket).saturating_add(1), boot, done: false }
+    }
+
+    /// Whether the verb with this ticket must give up at its commit point: a later one was given.
+    pub fn overtakes(last: Option<&Self>, ticket: u64) -> bool {
+        last.is_some_and(|last| last.ticket > ticket)
+    }
+
+    /// Whether a promotion is under way, or was left by a process that died: no session may change the tree, and a
+    /// daemon begins it again.
+    pub fn is_promoting(last: Option<&Self>, boot: Id) -> bool {
+        last.is_some_and(|last| last.verb == Verb::Promote && !last.done && last.boot == boot)
+    }
+}
