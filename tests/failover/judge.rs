@@ -90,6 +90,26 @@ impl Ways {
         Err("no message names a way out")
     }
 
+    /// Returns the commands of the shortest way out, as they are typed.
+    pub fn typed(&mut self, pool: &mut Pool, s: &State) -> Result<Vec<(usize, Command)>, Wrong> {
+        let (mut s, mut typed) = (repaired(pool, s)?, Vec::new());
+        let mut left = self.out_of(pool, &s)?.commands;
+        while left > 0 {
+            for (h, command) in told(pool, &s) {
+                let event = event_of(h, &command);
+                let Some(after) = event.and_then(|event| event.apply(pool, &s).transpose()) else { continue };
+                let after = State { budget: s.budget, ..rest(pool, after?)? };
+                if self.within(pool, &after, left - 1)?.is_some() {
+                    typed.push((h, command));
+                    s = after;
+                    break;
+                }
+            }
+            left -= 1;
+        }
+        Ok(typed)
+    }
+
     fn within(&mut self, pool: &mut Pool, s: &State, commands: u8) -> Result<Option<WayOut>, Wrong> {
         match self.known.get(s) {
             Some(Known::Leads(way)) => return Ok(Some(*way).filter(|way| way.commands <= commands)),

@@ -9,6 +9,7 @@
 
 mod events;
 mod judge;
+mod known;
 mod mutants;
 mod rng;
 mod search;
