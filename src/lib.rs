@@ -21,6 +21,7 @@ pub mod protocol;
 pub mod receiver;
 pub mod reconcile;
 pub mod role;
+pub mod role_file;
 pub mod scan;
 pub mod sender;
 pub mod status;

@@ -36,6 +36,7 @@ mod page;
 mod places;
 mod resume;
 mod rivals;
+mod role_file;
 mod roots;
 mod service;
 mod ssh2;
