@@ -14,6 +14,8 @@ mod bottleneck;
 mod bundle;
 mod changes;
 mod connect;
+// The sessions will be driven by it; until then its only user is `tests/sim`.
+pub mod core;
 mod debts;
 mod deletes;
 mod duplicates;
@@ -26,7 +28,6 @@ mod hello;
 mod keeper;
 mod known;
 mod latest;
-// The sessions will keep their books in it; until then its only user is `tests/sim`.
 pub mod ledger;
 mod links;
 mod mailbox;

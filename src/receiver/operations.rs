@@ -446,6 +446,10 @@ impl Applier {
         let Some(moving) = look(a, source.name)?.filter(|now| self.fits(now, expect)) else {
             return Err(Undone::Why(Why::Differs));
         };
+        if from == to {
+            // Below, another name of the same file is taken away.
+            return Ok(());
+        }
         self.check_session()?;
         let dir_moves = moving.attrs.meta.kind == Kind::Dir;
         let standing = look(b, target.name)?;

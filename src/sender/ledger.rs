@@ -3,20 +3,21 @@
 //! **Purpose:** the sender's memory. Whatever is heard of the source becomes a [`Debt`] at a name, and remains one
 //! until the target has acknowledged it and everything that could explain what was seen was heard.
 //! **In → Out:** [`Told`] and [`Mark`]s from the watch, [`Answer`]s and findings of comparisons from the target;
-//! [`Task`]s: what to look at and send next.
+//! what to send in order ([`Ordered`]) and where to [`Look`] next.
 //! **Invariants:** a debt's path is the source's name after everything that was heard ([`NameTree::rename`] is
 //! the one rule for renames); renames leave in the order of their events, before any look; no delete leaves
 //! that the guard has not let go; nothing that was sent is forgotten when a connection ends.
 //! **Not here:** clocks, disks, threads, connections (time is an argument); when an event is due (`debounce`);
 //! whether a burst of deletes may go (`reconcile`).
 //!
-//! The sender does not use it yet: `tests/sim` searches its rules.
+//! Used by `sender::core`, which the product does not use yet: `tests/sim` searches its rules.
 
 mod answers;
 mod bounds;
 mod debt;
 mod events;
 mod names;
+mod owed;
 mod rules;
 mod tasks;
 #[cfg(test)]
@@ -29,8 +30,9 @@ pub use answers::{Answer, Record, Why};
 pub use debt::{Class, Debt, Debts, Mark, Moment, Op, RenameId, State, What};
 pub use events::Told;
 pub use names::{NameTree, NodeId};
+use owed::Owed;
 pub use rules::Rule;
-pub use tasks::{Ordered, Task};
+pub use tasks::{Look, Ordered};
 
 use crate::tree::RelPath;
 
@@ -57,24 +59,36 @@ impl Default for Options {
 #[derive(Debug, Default)]
 pub struct Ledger {
     options: Options,
-    names: NameTree<Debts>,
-    /// Sent before anything is looked at.
-    order: VecDeque<Ordered>,
-    /// Sent in order and not answered.
-    unanswered: VecDeque<(Op, Ordered)>,
+    names: Owed,
+    outgoing: Outgoing,
     /// Nodes with something due. May name one that is due no more.
     lanes: Lanes,
     /// What is being looked at, or sent and not answered. May name a debt that is no more.
     ops: HashMap<Op, NodeId>,
     /// Where the names of an unanswered rename are owed.
     renames: HashMap<RenameId, Vec<NodeId>>,
-    /// Which nodes change when a mark is heard, when a moment has come, when the guard lets them go.
-    unheard: BTreeSet<(u64, NodeId)>,
-    later: BTreeSet<(Instant, NodeId)>,
-    guarded: BTreeSet<NodeId>,
+    waiting: Waiting,
     mark: Mark,
     /// The last number that was given away.
     number: u64,
+}
+
+/// What goes in the order of events.
+#[derive(Debug, Default)]
+struct Outgoing {
+    /// Sent before anything is looked at.
+    order: VecDeque<Ordered>,
+    /// Sent in order and not answered.
+    unanswered: VecDeque<(Op, Ordered)>,
+}
+
+/// Which nodes change when a mark is heard, when a moment has come, when the guard lets them go. May name one that
+/// does not any more.
+#[derive(Debug, Default)]
+struct Waiting {
+    unheard: BTreeSet<(u64, NodeId)>,
+    later: BTreeSet<(Instant, NodeId)>,
+    guarded: BTreeSet<NodeId>,
 }
 
 /// Nodes by how soon their debts are looked at.
@@ -109,8 +123,10 @@ impl Ledger {
     /// Takes in that a mark has come by: everything that was queued before it has been told.
     pub fn mark(&mut self, mark: Mark) {
         self.mark = mark;
-        while let Some(&(looked, node)) = self.unheard.first().filter(|(looked, _)| *looked <= mark.number) {
-            self.unheard.remove(&(looked, node));
+        while let Some(&(looked, node)) =
+            self.waiting.unheard.first().filter(|(looked, _)| *looked <= mark.number)
+        {
+            self.waiting.unheard.remove(&(looked, node));
             self.explain(node);
         }
     }
@@ -123,62 +139,45 @@ impl Ledger {
     /// Takes in that the clock was set back: change times from now on are earlier by that much.
     pub fn clock_went_back(&mut self, nanos: u64) {
         self.mark.change = self.mark.change.less(nanos);
-        for node in self.names.all() {
-            for debt in self.names.get_mut(node).into_iter().flat_map(Debts::iter_mut) {
-                debt.change = debt.change.less(nanos);
-            }
-        }
+        self.names.clock_went_back(nanos);
     }
 
     /// Returns the moment before which nothing changed that is owed or not heard of yet. Held deletes and
     /// problems are not counted: a comparison finds the former, the latter are listed beside it.
     pub fn watermark(&self) -> Moment {
-        let counts = |debt: &&Debt| !matches!(debt.state, State::Guarded { .. } | State::Failed { .. });
-        let owed = self.names.values().flat_map(Debts::iter).filter(counts).map(|debt| debt.change).min();
-        owed.map_or(self.mark.change, |owed| owed.min(self.mark.change))
+        self.names.least_change().map_or(self.mark.change, |owed| owed.min(self.mark.change))
     }
 
     /// Returns the names that the target refuses, or that could not be read.
     pub fn problems(&self) -> Vec<RelPath> {
-        self.with_state(|state| matches!(state, State::Failed { .. }))
+        self.names.failed().map(|node| self.names.path(node)).collect()
     }
 
     /// Returns the deletes that are held.
     pub fn held(&self) -> Vec<RelPath> {
-        self.with_state(|state| matches!(state, State::Guarded { held: true }))
+        let is_held = |node: &&NodeId| self.state_of(**node) == Some(State::Guarded { held: true });
+        self.waiting.guarded.iter().filter(is_held).map(|node| self.names.path(*node)).collect()
     }
 
     /// Returns how many names are owed something other than a held delete.
     pub fn owed(&self) -> usize {
-        let is_held = |debt: &Debt| matches!(debt.state, State::Guarded { held: true });
-        let mut owed = 0;
-        for node in self.names.all() {
-            let Some(debts) = self.names.get(node) else { continue };
-            let behind_held = || {
-                let below = self.names.within(node);
-                below.into_iter().filter_map(|node| self.names.get(node)).flat_map(Debts::iter).any(is_held)
-            };
-            let counts = |debt: &Debt| !(is_held(debt) || debt.state == State::Behind && behind_held());
-            owed += usize::from(debts.iter().any(counts));
-        }
-        owed
+        self.names.owed()
     }
 
     /// Returns since when the oldest change is owed that counts as lag: no problem, no held delete and
-    /// nothing that is only to be verified.
+    /// nothing that is only to be verified. To the millisecond; not later than it is.
     pub fn oldest(&self) -> Option<Instant> {
-        let counts = |debt: &&Debt| {
-            debt.what != What::Suspect && !matches!(debt.state, State::Guarded { .. } | State::Failed { .. })
-        };
-        self.names.values().flat_map(Debts::iter).filter(counts).map(|debt| debt.since).min()
+        self.names.oldest()
     }
 
     /// Returns how many deletes wait for the guard's verdict.
     pub fn unjudged(&self) -> usize {
-        let is = |node: &&NodeId| {
-            self.state_of(**node).is_some_and(|state| state == State::Guarded { held: false })
-        };
-        self.guarded.iter().filter(is).count()
+        self.names.unjudged()
+    }
+
+    /// Whether what is summed up is right; for tests.
+    pub fn adds_up(&self) -> bool {
+        self.names.adds_up()
     }
 
     /// Has the deletes that wait for a verdict go, or held.
@@ -191,19 +190,17 @@ impl Ledger {
     pub fn approve(&mut self) {
         self.release(|held| held, State::Due);
         for node in self.names.all() {
-            if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
-                debt.was_held = false;
-            }
+            self.names.edit_debt(node, Class::Name, |debt| debt.was_held = false);
         }
     }
 
     fn release(&mut self, which: impl Fn(bool) -> bool, to: State) {
-        for node in self.guarded.clone() {
+        for node in self.waiting.guarded.clone() {
             match self.state_of(node) {
                 Some(State::Guarded { held }) if which(held) => self.restate(node, Class::Name, to),
                 Some(State::Guarded { .. }) => {}
                 _ => {
-                    self.guarded.remove(&node);
+                    self.waiting.guarded.remove(&node);
                 }
             }
         }
@@ -213,15 +210,8 @@ impl Ledger {
         Some(self.names.get(node)?.get(Class::Name)?.state)
     }
 
-    fn with_state(&self, is: impl Fn(State) -> bool) -> Vec<RelPath> {
-        let has = |node: &NodeId| {
-            self.names.get(*node).is_some_and(|debts| debts.iter().any(|debt| is(debt.state)))
-        };
-        self.names.all().into_iter().filter(has).map(|node| self.names.path(node)).collect()
-    }
-
     /// Whether a rule holds.
-    fn holds(&self, rule: Rule) -> bool {
+    pub fn holds(&self, rule: Rule) -> bool {
         self.options.off != Some(rule)
     }
 
@@ -232,10 +222,10 @@ impl Ledger {
 
     /// Owes something at a path, with what is owed there already.
     fn owe(&mut self, path: &RelPath, new: Debt) -> NodeId {
-        let (node, debts) = self.names.at(path, Debts::default);
+        let node = self.names.at(path);
         let mut debt = new;
         let mut below = None;
-        if let Some(old) = debts.get(new.what.class()) {
+        if let Some(old) = self.names.get(node).and_then(|debts| debts.get(new.what.class())) {
             debt.what = old.what.then(new.what);
             debt.tries = old.tries.max(new.tries);
             debt.was_held = old.was_held || old.state == State::Guarded { held: true };
@@ -247,7 +237,7 @@ impl Ledger {
                 below = Some(Debt { what: What::Subtree { whole: false }, state: State::Due, ..debt });
             }
         }
-        debts.put(debt);
+        self.names.edit(node, |debts| debts.put(debt));
         self.index(node, debt);
         if let Some(below) = below {
             self.owe(path, below);
@@ -257,10 +247,13 @@ impl Ledger {
 
     /// Sets how far a debt has come.
     fn restate(&mut self, node: NodeId, class: Class, state: State) {
-        let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(class)) else { return };
-        debt.state = state;
-        let debt = *debt;
-        self.index(node, debt);
+        let restated = self.names.edit_debt(node, class, |debt| {
+            debt.state = state;
+            *debt
+        });
+        if let Some(debt) = restated {
+            self.index(node, debt);
+        }
     }
 
     /// Has a node found when its debt's state asks for something.
@@ -268,13 +261,13 @@ impl Ledger {
         match debt.state {
             State::Due => self.lanes.of(debt.what.class()).push_back(node),
             State::Guarded { .. } => {
-                self.guarded.insert(node);
+                self.waiting.guarded.insert(node);
             }
             State::Held { until: at } | State::Failed { again: at } => {
-                self.later.insert((at, node));
+                self.waiting.later.insert((at, node));
             }
             State::Parked { looked } | State::Settled { looked } if looked > self.mark.number => {
-                self.unheard.insert((looked, node));
+                self.waiting.unheard.insert((looked, node));
             }
             State::Parked { .. } | State::Settled { .. } => self.explain(node),
             State::Ordered | State::Behind | State::Sent { .. } => {}
@@ -285,19 +278,17 @@ impl Ledger {
     /// is gone.
     fn explain(&mut self, node: NodeId) {
         let heard = self.mark.number;
-        let Some(debts) = self.names.get_mut(node) else { return };
-        let settled: Vec<Class> = debts
-            .iter()
-            .filter(|debt| matches!(debt.state, State::Settled { looked } if looked <= heard))
-            .map(|debt| debt.what.class())
-            .collect();
-        settled.into_iter().for_each(|class| debts.remove(class));
-        if let Some(debt) = debts.get_mut(Class::Name)
-            && matches!(debt.state, State::Parked { looked } if looked <= heard)
-        {
-            debt.what = What::Gone { dir: None, complete: false };
-            debt.state = State::Guarded { held: debt.was_held };
-            self.guarded.insert(node);
+        let gone = self.names.edit(node, |debts| {
+            debts.retain(|debt| !matches!(debt.state, State::Settled { looked } if looked <= heard));
+            let debt = debts.get_mut(Class::Name)?;
+            let is_gone = matches!(debt.state, State::Parked { looked } if looked <= heard);
+            is_gone.then(|| {
+                debt.what = What::Gone { dir: None, complete: false };
+                debt.state = State::Guarded { held: debt.was_held };
+            })
+        });
+        if gone.flatten().is_some() {
+            self.waiting.guarded.insert(node);
         }
         self.tidy(node);
     }
@@ -321,9 +312,7 @@ impl Ledger {
     }
 
     fn remove(&mut self, node: NodeId, class: Class) {
-        if let Some(debts) = self.names.get_mut(node) {
-            debts.remove(class);
-            self.tidy(node);
-        }
+        self.names.edit(node, |debts| debts.remove(class));
+        self.tidy(node);
     }
 }

@@ -6,6 +6,7 @@ use speil::batch::{ChangeKind, Identity, Scope};
 use speil::debounce::Item;
 use speil::event::{Event, EventKind, RescanReason};
 use speil::reconcile::{Count, Facts, Verdict, judge};
+use speil::sender::core::Input;
 use speil::sender::ledger::{Told, What};
 use speil::tree::RelPath;
 
@@ -17,10 +18,13 @@ use crate::world::{WRITE_MAX, World, Write, told};
 impl World {
     /// Somebody changes something.
     pub fn edit(&mut self) {
-        let (one, other) = (self.rng.index(self.paths.len()), self.rng.index(self.paths.len()));
-        let top = self.options.twins && self.rng.one_in(3);
-        let (path, to) =
-            if top { (self.top(), self.top()) } else { (self.paths[one].clone(), self.paths[other].clone()) };
+        let (one, other) = (self.rng.index(self.work.paths.len()), self.rng.index(self.work.paths.len()));
+        let top = self.options.shape.twins && self.rng.one_in(3);
+        let (path, to) = if top {
+            (self.top(), self.top())
+        } else {
+            (self.work.paths[one].clone(), self.work.paths[other].clone())
+        };
         let Some((dir, name)) = self.source.place(&path) else { return };
         let found = self.source.lookup(dir, name);
         let kind = if top { 7 } else { self.rng.below(12) };
@@ -65,26 +69,26 @@ impl World {
     }
 
     fn create(&mut self, path: &RelPath, dir: Id, name: u8) {
-        self.content += 1;
+        self.work.content += 1;
         let (ctime, stamp) = (self.coarse(), self.stamp());
-        let id = self.source.add(Inode { content: self.content, stamp, ctime, ..Inode::default() });
+        let id = self.source.add(Inode { content: self.work.content, stamp, ctime, ..Inode::default() });
         self.source.link(dir, name, id);
         self.source.inode_mut(dir).ctime = ctime;
         self.kernel.emit(dir, name, Kind::Create, false);
         self.kernel.emit(dir, name, Kind::Modify, false);
-        let content = self.content;
+        let content = self.work.content;
         self.say(|| format!("create {path} content {content} stamp {stamp}"));
     }
 
     fn stamp(&mut self) -> u8 {
-        if self.options.narrow { 0 } else { u8::try_from(self.rng.below(3)).unwrap_or(0) }
+        if self.options.shape.narrow { 0 } else { u8::try_from(self.rng.below(3)).unwrap_or(0) }
     }
 
     /// Writes into a file; often its size and time are what they were. A slow write stamps it now and tells of it
     /// at its end.
     fn write(&mut self, path: &RelPath, id: Id, dir: Id, name: u8) {
-        self.content += 1;
-        let (content, ctime) = (self.content, self.coarse());
+        self.work.content += 1;
+        let (content, ctime) = (self.work.content, self.coarse());
         let stamp = self.rng.one_in(2).then(|| self.stamp());
         let slow = self.options.slow_writes && self.rng.one_in(3);
         let inode = self.source.inode_mut(id);
@@ -92,8 +96,8 @@ impl World {
         inode.stamp = stamp.unwrap_or(inode.stamp);
         self.say(|| format!("write {path} content {content} ctime {ctime} slow {slow}"));
         if slow {
-            let end = self.clock + self.rng.below(WRITE_MAX - 8);
-            self.writes.push(Write { inode: id, end });
+            let end = self.time.clock + self.rng.below(WRITE_MAX - 8);
+            self.work.writes.push(Write { inode: id, end });
         } else {
             self.kernel.emit(dir, name, Kind::Modify, false);
         }
@@ -101,17 +105,17 @@ impl World {
 
     /// Ends the slow writes whose time has come.
     pub fn finish_writes(&mut self) {
-        while let Some(at) = self.writes.iter().position(|write| write.end <= self.clock) {
+        while let Some(at) = self.work.writes.iter().position(|write| write.end <= self.time.clock) {
             self.finish_write(at);
         }
     }
 
     /// A slow write ends: its last bytes arrive, and the event.
     fn finish_write(&mut self, at: usize) {
-        let Write { inode, .. } = self.writes.swap_remove(at);
-        self.content += 1;
-        self.source.inode_mut(inode).content = self.content;
-        let content = self.content;
+        let Write { inode, .. } = self.work.writes.swap_remove(at);
+        self.work.content += 1;
+        self.source.inode_mut(inode).content = self.work.content;
+        let content = self.work.content;
         if let Some((dir, name)) = self.source.name_of(inode) {
             self.kernel.emit(dir, name, Kind::Modify, false);
             self.say(|| format!("  a write ends: content {content}"));
@@ -125,7 +129,7 @@ impl World {
         }
         let over = self.source.lookup(to_dir, to_name);
         let (is_dir, ctime) = (self.source.is_dir(id), self.coarse());
-        if let Some(over) = over.filter(|_| self.options.exchange && self.rng.one_in(2)) {
+        if let Some(over) = over.filter(|_| self.options.faults.exchange && self.rng.one_in(2)) {
             let over_is_dir = self.source.is_dir(over);
             self.source.unlink(dir, name);
             self.source.unlink(to_dir, to_name);
@@ -153,7 +157,7 @@ impl World {
         }
         let cookie = self.kernel.cookie();
         self.kernel.emit(dir, name, Kind::From(cookie), is_dir);
-        if self.options.halves && self.rng.one_in(4) {
+        if self.options.faults.halves && self.rng.one_in(4) {
             self.kernel.delay = 1 + self.rng.below(8);
         }
         self.kernel.emit(to_dir, to_name, Kind::To(cookie), is_dir);
@@ -196,8 +200,9 @@ impl World {
     }
 
     fn tell_all(&mut self, told: &Told, since: Instant) {
+        let now = self.now();
         for side in &mut self.sides {
-            side.ledger.hear(told.clone(), since);
+            side.session.take(Input::Told { told: told.clone(), since }, now);
             match told {
                 Told::Changed { path, .. } | Told::Gone { path, held: false, .. } => side.supersede(path),
                 Told::Swapped { one, other } => {
@@ -236,7 +241,7 @@ impl World {
             }
         }
         for (_, mark) in marks {
-            self.sides.iter_mut().for_each(|side| side.ledger.mark(mark));
+            self.sides.iter_mut().for_each(|side| side.session.take(Input::Mark(mark), now));
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Inode {
     pub ctime: u64,
     /// How many names it has.
     pub links: u32,
+    /// Large files that are begun in this directory of a target.
+    pub begun: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ impl Fs {
     }
 
     pub fn is_empty(&self, dir: Id) -> bool {
-        self.entries(dir).is_empty()
+        self.entries(dir).is_empty() && self.inodes[dir].begun == 0
     }
 
     pub fn lookup(&self, dir: Id, name: u8) -> Option<Id> {
@@ -97,6 +99,20 @@ impl Fs {
     /// Whether a directory is another one or lies below it.
     pub fn is_within(&self, dir: Id, above: Id) -> bool {
         dir == above || self.entries(above).iter().any(|(_, id)| self.is_dir(*id) && self.is_within(dir, *id))
+    }
+
+    /// Returns the path of a directory.
+    pub fn path_of(&self, dir: Id) -> Option<RelPath> {
+        let mut found = (dir == ROOT).then(RelPath::root);
+        let mut left = vec![(ROOT, RelPath::root())];
+        while let Some((at, path)) = left.pop() {
+            for &(name, id) in self.entries(at).iter().filter(|(_, id)| self.is_dir(*id)) {
+                let below = path.join(&[name]);
+                found = found.or_else(|| (id == dir).then(|| below.clone()));
+                left.push((id, below));
+            }
+        }
+        found
     }
 
     /// Returns the first name of an inode, by its directory.

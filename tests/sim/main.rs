@@ -2,6 +2,7 @@
 //!
 //! `make sim` searches as long as `SIM_SECONDS` says; `SIM_SEED=N` runs one history and prints what happened.
 
+mod applier;
 mod edits;
 mod fs;
 mod judge;
@@ -11,4 +12,5 @@ mod options;
 mod rng;
 mod side;
 mod target;
+mod walk;
 mod world;

@@ -7,8 +7,30 @@ use crate::world::World;
 
 /// Histories that once failed.
 const FOUND: &[u64] = &[
-    1754, 2365, 5205, 6349, 9840, 10165, 10773, 44709, 49096, 55850, 57387, 64470, 164_892, 213_623, 231_718,
-    212_469, 392_268, 474_834, 499_545, 502_130, 569_758,
+    1754,
+    2365,
+    5205,
+    6349,
+    9840,
+    10165,
+    10773,
+    44709,
+    49096,
+    55850,
+    57387,
+    64470,
+    164_892,
+    213_623,
+    231_718,
+    212_469,
+    392_268,
+    474_834,
+    499_545,
+    502_130,
+    569_758,
+    5472,
+    30_132_229_942_290_274,
+    30_132_241_904_444_662,
 ];
 
 /// What a search has done.
@@ -31,14 +53,14 @@ impl Search {
         self.steps += world.steps;
         self.settled += world.settled;
         for side in &world.sides {
-            self.hashed += side.hashed;
-            self.sent += side.sent;
+            self.hashed += side.counts.hashed;
+            self.sent += side.counts.sent;
         }
         ended
     }
 }
 
-fn seconds(name: &str) -> Option<Duration> {
+pub fn seconds(name: &str) -> Option<Duration> {
     std::env::var(name).ok()?.parse().ok().map(Duration::from_secs_f64)
 }
 

@@ -12,14 +12,10 @@ pub enum Mutant {
     NoMargin,
     /// The clock is read when the mark is heard, not when the queue was measured.
     MarkWhenHeard,
-    /// Equal stamps are believed.
-    BelieveStamps,
     /// After lost events, directories that came to their names unheard are compared like others.
     LostIsNotWhole,
     /// After a restart, directories that were moved are compared like others.
     RestartIsNotWhole,
-    /// The watermark is the last mark, not the least of what is owed.
-    LastMark,
     /// The watermark is written before the batch is durable.
     EarlyWatermark,
     /// Nobody notices that the clock was set back.
@@ -28,19 +24,11 @@ pub enum Mutant {
     NoRefusals,
     /// Answers are taken for what is owed at the path by now.
     AnswersByPath,
-    /// What was looked at is settled as of the beginning of a comparison.
-    ComparedAtItsBeginning,
-    /// A large file is sent although it changed while it was read.
-    TornStreams,
-    /// A large file arrives under the name that it had when it was opened.
-    StreamsStay,
-    /// A large file takes its name although the source has another file there by then.
-    StreamsUnchecked,
 }
 
 impl Mutant {
     /// Every rule that can be left out, those first whose absence shows soonest.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Ledger(Rule::DebtsMove),
         Self::Ledger(Rule::RenamesFirst),
         Self::Ledger(Rule::SentIsDue),
@@ -51,53 +39,71 @@ impl Mutant {
         Self::Ledger(Rule::CopyOut),
         Self::Ledger(Rule::SwappedIsWhole),
         Self::Ledger(Rule::UnknownIsWhole),
-        Self::BelieveStamps,
+        Self::Ledger(Rule::StampsAreChecked),
         Self::LostIsNotWhole,
         Self::RestartIsNotWhole,
-        Self::LastMark,
+        Self::Ledger(Rule::LeastIsStored),
         Self::NoRefusals,
         Self::AnswersByPath,
-        Self::ComparedAtItsBeginning,
-        Self::TornStreams,
-        Self::StreamsStay,
+        Self::Ledger(Rule::ComparedAtItsEnd),
+        Self::Ledger(Rule::StreamsAreSteady),
+        Self::Ledger(Rule::StreamsBeginAnew),
         Self::ClockUnnoticed,
         Self::Ledger(Rule::HeldMoves),
         Self::MarkWhenHeard,
         Self::NoMargin,
         Self::EarlyWatermark,
-        Self::StreamsUnchecked,
+        Self::Ledger(Rule::StreamsAreThere),
         Self::Ledger(Rule::DirectoriesFirst),
         Self::Ledger(Rule::DeletesFirst),
+        Self::Ledger(Rule::JudgedAsCounted),
     ];
     /// Without the last two nothing is lost: renames are refused and compared. `ledger::tests` shows them. The first
     /// takes minutes.
-    pub const RARE: [Self; 3] =
-        [Self::StreamsUnchecked, Self::Ledger(Rule::DirectoriesFirst), Self::Ledger(Rule::DeletesFirst)];
+    pub const RARE: [Self; 3] = [
+        Self::Ledger(Rule::StreamsAreThere),
+        Self::Ledger(Rule::DirectoriesFirst),
+        Self::Ledger(Rule::DeletesFirst),
+    ];
 }
 
+/// What goes wrong.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Faults {
     pub cuts: bool,
     pub power_cuts: bool,
     pub restarts: bool,
+    /// Events that the kernel keeps.
     pub capacity: usize,
+    /// Halves of renames come apart.
     pub halves: bool,
     pub exchange: bool,
-    pub slow_writes: bool,
-    pub protect: bool,
-    pub guard: bool,
     pub clock_steps: bool,
-    pub streams: bool,
-    pub debounce: bool,
-    pub targets: usize,
-    pub names_max: usize,
-    pub renames: bool,
+}
+
+/// What the tree is like, and how long somebody works in it.
+#[derive(Debug, Clone)]
+pub struct Shape {
     /// There are few names, and every file has the same size and time.
     pub narrow: bool,
     /// Both trees hold directories with the same names in them from the beginning, and those are renamed.
     pub twins: bool,
     /// Steps of edits between quiet times.
     pub length: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub faults: Faults,
+    pub shape: Shape,
+    pub slow_writes: bool,
+    pub protect: bool,
+    pub guard: bool,
+    pub streams: bool,
+    pub debounce: bool,
+    pub targets: usize,
+    pub names_max: usize,
+    pub renames: bool,
     pub mutant: Option<Mutant>,
 }
 
@@ -106,25 +112,29 @@ impl Options {
         // A third of the histories is without faults: what they cost is asserted.
         let faults = !rng.one_in(3);
         let mut some = |n: u64| rng.one_in(n);
+        // In this order: a seed is a history.
+        let (cuts, power_cuts, restarts) = (faults && some(2), faults && some(3), faults && some(3));
+        let capacity = if faults && some(3) { 8 } else { usize::MAX };
+        let (halves, exchange) = (faults && some(3), faults && some(3));
+        let (slow_writes, protect, guard) = (some(2), some(3), some(3));
+        let clock_steps = faults && some(4);
+        let (streams, debounce) = (some(2), some(4));
+        let targets = if some(4) { 2 } else { 1 };
+        let names_max = if faults && some(6) { 6 } else { usize::MAX };
+        let (renames, narrow, twins) = (!some(10), some(2), some(2));
+        let faults = Faults { cuts, power_cuts, restarts, capacity, halves, exchange, clock_steps };
+        let shape = Shape { narrow, twins, length: 100 + rng.below(500) };
         Self {
-            cuts: faults && some(2),
-            power_cuts: faults && some(3),
-            restarts: faults && some(3),
-            capacity: if faults && some(3) { 8 } else { usize::MAX },
-            halves: faults && some(3),
-            exchange: faults && some(3),
-            slow_writes: some(2),
-            protect: some(3),
-            guard: some(3),
-            clock_steps: faults && some(4),
-            streams: some(2),
-            debounce: some(4),
-            targets: if some(4) { 2 } else { 1 },
-            names_max: if faults && some(6) { 6 } else { usize::MAX },
-            renames: !some(10),
-            narrow: some(2),
-            twins: some(2),
-            length: 100 + rng.below(500),
+            faults,
+            shape,
+            slow_writes,
+            protect,
+            guard,
+            streams,
+            debounce,
+            targets,
+            names_max,
+            renames,
             mutant,
         }
     }

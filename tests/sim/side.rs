@@ -1,67 +1,44 @@
-//! One target: its ledger, a session that drives it, a link, and the receiver at its other end.
+//! One target: the session, who drives it, a link, and the receiver at its other end.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use speil::sender::ledger::{Answer, Ledger, Moment, Op, Ordered, Task, What, Why};
+use speil::sender::core::{Found, Input, Like, Message, Options as SessionOptions, Piece, Session, Step};
+use speil::sender::ledger::{Answer, Ledger, Moment, Op, Ordered, What, Why};
 use speil::tree::RelPath;
 
-use crate::fs::{Fs, Id, PROTECTED};
+use crate::fs::{Fs, Id};
 use crate::options::{Mutant, Options};
 use crate::rng::Rng;
 use crate::target::{Operation, Stored, Target};
+use crate::walk::{Walk, Walks};
 
 /// Messages that may be under way.
 const WINDOW: usize = 8;
 /// A content of which one part is older than another.
 const MIXED: u32 = 1 << 31;
+/// The size of a file that is sent in pieces.
+const LARGE: u64 = 2;
 
 #[derive(Debug)]
-enum Message {
+enum Sent {
     Do(Op, Operation),
     Scan(Op),
-    Commit(Box<Stored>),
+    Commit(u64, Box<Stored>),
 }
 
-/// What a walk has found at a name.
+#[derive(Debug)]
+enum Back {
+    Answer(Op, Answer),
+    Acknowledged(u64),
+}
+
+/// A file that a look has opened.
 #[derive(Debug, Clone, Copy)]
-struct Found {
-    dir: bool,
-    stamp: u8,
-    ctime: u64,
-}
-
-/// A comparison, which walks both sides in pieces.
-#[derive(Debug)]
-struct Walk {
-    op: Op,
-    top: RelPath,
-    whole: bool,
-    change: Moment,
-    begun: u64,
-    /// The receiver has heard of it.
-    started: bool,
-    ours: BTreeMap<RelPath, Found>,
-    theirs: BTreeMap<RelPath, Found>,
-    ours_left: Vec<RelPath>,
-    theirs_left: Vec<RelPath>,
-}
-
-/// A large file that is being read.
-#[derive(Debug)]
-struct Stream {
-    op: Op,
+struct Opened {
     inode: Id,
     content: u32,
-    opened_as: RelPath,
-}
-
-/// What the ledger wants looked at.
-struct Wanted {
-    look: Op,
-    path: RelPath,
-    what: What,
-    change: Moment,
+    stamp: u8,
 }
 
 /// What the source is like while the session looks at it.
@@ -73,34 +50,73 @@ pub struct Ground<'a> {
     pub options: &'a Options,
 }
 
+/// What was done, for what must not cost much.
 #[derive(Debug, Default)]
-pub struct Side {
-    pub ledger: Ledger,
-    pub target: Target,
-    link: VecDeque<Message>,
-    answers: VecDeque<(Op, Answer)>,
-    paths: BTreeMap<Op, RelPath>,
-    walks: Vec<Walk>,
-    streams: Vec<Stream>,
-    sent_since_commit: bool,
-    /// What is under held deletes; no delete may remove it until somebody approves.
-    pub held: HashSet<u32>,
-    pub broken_rule: Option<String>,
+pub struct Counts {
     /// Contents that were compared, and contents that were sent.
     pub hashed: u64,
     pub sent: u64,
     /// Comparisons, and those in which stamps proved nothing.
     pub compared: u64,
     pub whole: u64,
-    renames: HashSet<Op>,
     /// Renames that failed because of what was not sent before them.
     pub refused_renames: u64,
+}
+
+/// What the session waits for.
+#[derive(Debug, Default)]
+struct Desk {
+    /// Looks, pieces and verdicts that were asked for.
+    asked: VecDeque<Step>,
+    opened: BTreeMap<Op, Opened>,
+    /// When the session is to be asked again.
+    wakes: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub struct Side {
+    pub session: Session,
+    pub target: Target,
+    link: VecDeque<Sent>,
+    back: VecDeque<Back>,
+    desk: Desk,
+    /// Under which path something was sent.
+    paths: BTreeMap<Op, RelPath>,
+    walks: Walks,
+    /// What is under held deletes; no delete may remove it until somebody approves.
+    pub held: HashSet<u32>,
+    pub broken_rule: Option<String>,
+    pub counts: Counts,
     pub log: Option<Vec<String>>,
+}
+
+/// Few of everything, so that all limits are met.
+fn session_options() -> SessionOptions {
+    SessionOptions {
+        looks_max: 3,
+        streams_max: 2,
+        comparisons_max: 3,
+        batch_max: 5,
+        small_max: LARGE - 1,
+        gather: Duration::from_nanos(8),
+        busy_again: Duration::from_nanos(20),
+        suspects_rate: 1 << 30,
+    }
 }
 
 impl Side {
     pub fn new(ledger: Ledger, traced: bool) -> Self {
-        Self { ledger, log: traced.then(Vec::new), ..Self::default() }
+        let session = Session::new(ledger, session_options());
+        Self { session, log: traced.then(Vec::new), ..Self::default() }
+    }
+
+    /// Has a new sender go on with what it owes.
+    pub fn resume(&mut self, ledger: Ledger) {
+        self.session = Session::new(ledger, session_options());
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        self.session.ledger()
     }
 
     pub fn say(&mut self, text: impl FnOnce() -> String) {
@@ -109,217 +125,189 @@ impl Side {
         }
     }
 
-    /// Has the session do one thing; `false` if there is nothing to do.
-    pub fn session(&mut self, ground: &Ground<'_>, rng: &mut Rng) -> bool {
+    /// Has the session say what to do next, and does it; `false` if there is nothing to do.
+    pub fn turn(&mut self, ground: &Ground<'_>) -> bool {
         if self.link.len() >= WINDOW {
             return false;
         }
-        let Some(task) = self.ledger.next(ground.now) else { return self.commit(ground) };
-        self.say(|| format!("    {task:?}"));
-        match task {
-            Task::Send { op, ordered } => {
-                let operation = match ordered {
-                    Ordered::Mkdir { path } => Operation::Dir(path),
-                    Ordered::Delete { path, dir } => Operation::Delete { path, dir },
-                    Ordered::Rename { from, to, .. } => {
-                        self.renames.insert(op);
-                        Operation::Rename { from, to }
-                    }
-                };
-                self.send(op, operation);
-            }
-            Task::Look { op, path, what, change } => {
-                self.look(ground, rng, &Wanted { look: op, path, what, change });
-            }
-        }
-        if rng.one_in(6) {
-            self.commit(ground);
-        }
-        true
-    }
-
-    fn send(&mut self, op: Op, operation: Operation) {
-        self.sent_since_commit = true;
-        self.link.push_back(Message::Do(op, operation));
-    }
-
-    fn commit(&mut self, ground: &Ground<'_>) -> bool {
-        if !self.sent_since_commit {
+        self.session.take(Input::Room(self.link.len() < WINDOW / 2), ground.now);
+        let step = self.session.turn(ground.now);
+        if let Step::Wait { until } = step {
+            self.desk.wakes = until;
             return false;
         }
-        self.sent_since_commit = false;
-        let last = self.ledger.heard().change;
-        let watermark = if ground.options.is(Mutant::LastMark) { last } else { self.ledger.watermark() };
-        let problems = self.ledger.problems();
-        let stored = Stored { watermark, offset: ground.offset, problems };
-        self.link.push_back(Message::Commit(Box::new(stored)));
+        self.say(|| format!("    {step:?}"));
+        match step {
+            Step::Look { .. } | Step::Piece { .. } | Step::Judge { .. } => self.desk.asked.push_back(step),
+            Step::Send { op, message } => self.send(ground, op, message),
+            Step::Compare { comparison, path, whole, change } => {
+                self.counts.compared += 1;
+                self.counts.whole += u64::from(whole);
+                self.link.push_back(Sent::Scan(comparison));
+                self.walks.begin(Walk::new(comparison, path, (whole, change), ground.emitted));
+            }
+            Step::Commit { batch, watermark, problems } => {
+                let stored = Stored { watermark, offset: ground.offset, problems };
+                self.link.push_back(Sent::Commit(batch, Box::new(stored)));
+            }
+            Step::Close { opened } => {
+                self.desk.opened.remove(&opened);
+            }
+            Step::Wait { .. } => {}
+        }
         true
     }
 
-    fn look(&mut self, ground: &Ground<'_>, rng: &mut Rng, wanted: &Wanted) {
-        let &Wanted { look, ref path, what, .. } = wanted;
-        let found = ground.fs.find(path).map(|id| (id, ground.fs.inode(id)));
-        let is_file = found.is_some_and(|(_, inode)| inode.entries.is_none());
-        match what {
-            What::Subtree { whole } => return self.walk(ground, wanted, whole),
-            What::Suspect if !is_file => {
-                return self.ledger.answer(look, Answer::Refused(Why::Mismatch), ground.now);
+    /// Does what was asked for the longest.
+    pub fn act(&mut self, ground: &Ground<'_>, rng: &mut Rng, hold: bool) -> bool {
+        let Some(step) = self.desk.asked.pop_front() else { return false };
+        match step {
+            Step::Look { look, path, what } => {
+                let found = self.look(ground, rng, (look, &path, what));
+                self.say(|| format!("      {look:?} {path}: {found:?}"));
+                self.session.take(Input::Found { look, queued: ground.emitted, found }, ground.now);
             }
-            What::Attributes | What::Content | What::Absent if found.is_none() => {
-                return self.ledger.absent(look, ground.emitted);
+            Step::Piece { op, opened, path } => {
+                let piece = self.piece(ground, rng, (opened, &path));
+                self.say(|| format!("      {op:?} {path}: {piece:?}"));
+                self.session.take(Input::Piece { op, piece }, ground.now);
+            }
+            Step::Judge { deletes } => {
+                let before = self.ledger().unjudged();
+                self.session.take(Input::Judged { hold }, ground.now);
+                if before - self.ledger().unjudged() > deletes {
+                    self.broken_rule = Some(format!("a verdict on {deletes} deletes let {before} go"));
+                }
+                self.remember_held();
             }
             _ => {}
         }
-        let Some((op, path)) = self.ledger.looked(look, ground.emitted) else { return };
-        self.paths.insert(op, path.clone());
-        let operation = match (found, what) {
-            (None, What::Gone { dir, .. }) => Operation::Delete { path, dir },
-            (None, _) => return,
-            (Some((_, inode)), _) if inode.entries.is_some() => Operation::Dir(path),
-            (Some((_, inode)), What::Attributes) => Operation::Attributes { path, stamp: inode.stamp },
-            (Some((_, inode)), What::Suspect) => {
-                self.hashed += 1;
-                Operation::Prove { path, content: inode.content }
-            }
-            (Some((id, inode)), _) if ground.options.streams && rng.one_in(3) => {
-                self.streams.push(Stream { op, inode: id, content: inode.content, opened_as: path });
-                Operation::Open
-            }
-            (Some((_, inode)), _) => {
-                self.sent += 1;
-                Operation::File { path, content: inode.content, stamp: inode.stamp }
-            }
-        };
-        self.send(op, operation);
-    }
-
-    /// Reads on in a large file, and sends it when it was read to its end.
-    pub fn stream(&mut self, ground: &Ground<'_>, rng: &mut Rng) -> bool {
-        if self.streams.is_empty() || self.ledger.has_ordered() {
-            return false;
-        }
-        let stream = self.streams.swap_remove(rng.index(self.streams.len()));
-        let inode = ground.fs.inode(stream.inode);
-        let mut content = stream.content;
-        if inode.content != content {
-            if !ground.options.is(Mutant::TornStreams) {
-                self.ledger.hold(stream.op, ground.now + Duration::from_nanos(20));
-                return true;
-            }
-            content |= MIXED;
-        }
-        let Some(mut path) = self.ledger.path_of(stream.op) else { return true };
-        if ground.fs.find(&path) != Some(stream.inode) && !ground.options.is(Mutant::StreamsUnchecked) {
-            self.ledger.hold(stream.op, ground.now + Duration::from_nanos(20));
-            return true;
-        }
-        if ground.options.is(Mutant::StreamsStay) {
-            path = stream.opened_as;
-        }
-        self.sent += 1;
-        let file = Operation::File { path, content, stamp: inode.stamp };
-        self.say(|| format!("    stream {:?} {file:?}", stream.op));
-        self.send(stream.op, file);
         true
     }
 
-    fn walk(&mut self, ground: &Ground<'_>, wanted: &Wanted, whole: bool) {
-        let &Wanted { look, path: ref top, change, .. } = wanted;
-        let Some((op, _)) = self.ledger.looked(look, ground.emitted) else { return };
-        self.compared += 1;
-        self.whole += u64::from(whole);
-        self.link.push_back(Message::Scan(op));
-        self.walks.push(Walk {
-            op,
-            top: top.clone(),
-            whole,
-            change,
-            begun: ground.emitted,
-            started: false,
-            ours: BTreeMap::new(),
-            theirs: BTreeMap::new(),
-            ours_left: vec![top.clone()],
-            theirs_left: vec![top.clone()],
-        });
+    fn look(&mut self, ground: &Ground<'_>, rng: &mut Rng, wanted: (Op, &RelPath, What)) -> Found {
+        let (look, path, what) = wanted;
+        let Some(id) = ground.fs.find(path) else { return Found::Nothing };
+        let inode = ground.fs.inode(id);
+        if inode.entries.is_some() {
+            return Found::Entry;
+        }
+        self.desk.opened.insert(look, Opened { inode: id, content: inode.content, stamp: inode.stamp });
+        let large = ground.options.streams && what != What::Suspect && rng.one_in(3);
+        Found::File { len: if large { LARGE } else { 0 } }
+    }
+
+    fn piece(&mut self, ground: &Ground<'_>, rng: &mut Rng, (opened, path): (Op, &RelPath)) -> Piece {
+        let Some(file) = self.desk.opened.get_mut(&opened) else { return Piece::Unreadable };
+        if !rng.one_in(4) {
+            return Piece::More;
+        }
+        let inode = ground.fs.inode(file.inode);
+        let steady = inode.content == file.content;
+        // What was sent of it is of both.
+        file.content = if steady { inode.content } else { inode.content | MIXED };
+        file.stamp = inode.stamp;
+        Piece::End { steady, there: ground.fs.find(path) == Some(file.inode) }
+    }
+
+    fn send(&mut self, ground: &Ground<'_>, op: Op, message: Message) {
+        // What is small is read now.
+        let mut of = |opened: Op| {
+            let inode = self.desk.opened.remove(&opened).map(|opened| ground.fs.inode(opened.inode));
+            inode.map_or((0, 0), |inode| (inode.content, inode.stamp))
+        };
+        let operation = match message {
+            Message::Ordered(Ordered::Mkdir { path }) | Message::Entry { path, .. } => Operation::Dir(path),
+            Message::Ordered(Ordered::Delete { path, dir }) | Message::Delete { path, dir } => {
+                Operation::Delete { path, dir }
+            }
+            Message::Ordered(Ordered::Rename { from, to, .. }) => Operation::Rename { from, to },
+            Message::Attributes { path, opened } => Operation::Attributes { path, stamp: of(opened).1 },
+            Message::Content { path, opened } => {
+                let (content, stamp) = of(opened);
+                self.counts.sent += 1;
+                Operation::File { path, content, stamp }
+            }
+            Message::Begin { path, .. } => Operation::Open(path),
+            Message::End { opened } => {
+                let file = self.desk.opened.remove(&opened);
+                self.counts.sent += 1;
+                let (content, stamp) = file.map_or((0, 0), |file| (file.content, file.stamp));
+                Operation::Close { content, stamp }
+            }
+            Message::Abandon { opened } => {
+                of(opened);
+                Operation::Abandon
+            }
+            Message::Prove { path, opened } => {
+                let (content, stamp) = of(opened);
+                self.counts.hashed += 1;
+                Operation::Prove { path, content, stamp }
+            }
+        };
+        if let Some(path) = operation.path() {
+            self.paths.insert(op, path.clone());
+        }
+        self.link.push_back(Sent::Do(op, operation));
     }
 
     /// Reads one directory of one side for one comparison.
     pub fn step_walk(&mut self, ground: &Ground<'_>, rng: &mut Rng) -> bool {
-        if self.walks.is_empty() {
-            return false;
+        match self.walks.step(ground.fs, &self.target.fs, rng) {
+            None => false,
+            Some(None) => true,
+            Some(Some(walk)) => {
+                self.compare(ground, &walk);
+                true
+            }
         }
-        let at = rng.index(self.walks.len());
-        let walk = &mut self.walks[at];
-        let theirs = walk.started && !walk.theirs_left.is_empty();
-        if theirs && (walk.ours_left.is_empty() || rng.one_in(2)) {
-            read_one(&self.target.fs, &walk.top, &mut walk.theirs_left, &mut walk.theirs);
-        } else if !walk.ours_left.is_empty() {
-            read_one(ground.fs, &walk.top, &mut walk.ours_left, &mut walk.ours);
-        } else if walk.started {
-            let walk = self.walks.swap_remove(at);
-            self.compare(ground, walk);
-        } else {
-            return false;
-        }
-        true
     }
 
-    fn compare(&mut self, ground: &Ground<'_>, walk: Walk) {
-        self.say(|| {
-            format!("    compared {:?} {} whole {} {:?}", walk.op, walk.top, walk.whole, walk.change)
-        });
+    fn compare(&mut self, ground: &Ground<'_>, walk: &Walk) {
+        self.say(|| format!("    compared {walk:?}"));
+        let comparison = walk.op;
         for (path, ours) in &walk.ours {
-            let what = match walk.theirs.get(path) {
-                Some(theirs) if ours.dir && theirs.dir => continue,
-                Some(theirs) if ours.dir == theirs.dir && ours.stamp == theirs.stamp => {
-                    if ground.options.is(Mutant::BelieveStamps) || !walk.whole && ours.ctime < walk.change.0 {
-                        continue;
-                    }
-                    What::Suspect
-                }
-                _ => What::Content,
+            let like = match walk.theirs.get(path) {
+                Some(theirs) if ours.dir && theirs.dir => Like::Dir,
+                Some(theirs) if ours.dir == theirs.dir && ours.stamp == theirs.stamp => Like::File,
+                _ => Like::Other,
             };
-            if !self.ledger.differs(walk.op, path, what) {
-                return;
+            if let Some(what) = self.session.difference(like, Moment(ours.ctime), walk.terms) {
+                self.session.take(Input::Differs { comparison, path: path.clone(), what }, ground.now);
             }
         }
         for (path, theirs) in walk.theirs.iter().rev().filter(|(path, _)| !walk.ours.contains_key(*path)) {
             let what = What::Gone { dir: Some(theirs.dir), complete: true };
-            self.ledger.differs(walk.op, path, what);
+            self.session.take(Input::Differs { comparison, path: path.clone(), what }, ground.now);
         }
-        let looked =
-            if ground.options.is(Mutant::ComparedAtItsBeginning) { walk.begun } else { ground.emitted };
-        self.ledger.compared(walk.op, looked);
+        let (begun, ended) = (walk.begun, ground.emitted);
+        self.session.take(Input::Compared { comparison, begun, ended }, ground.now);
     }
 
-    /// Has the guard judge what a comparison found too much, or what was not found.
-    pub fn judge(&mut self, hold: bool) {
-        if self.ledger.unjudged() > 0 {
-            self.ledger.judged(hold);
-            self.remember_held();
-        }
-    }
-
-    pub fn approve(&mut self) {
+    pub fn approve(&mut self, now: Instant) {
         self.held.clear();
-        self.ledger.approve();
+        self.session.take(Input::Approved, now);
+    }
+
+    /// Whether the target's names may be others than the ledger's.
+    fn is_behind(&self) -> bool {
+        !self.link.is_empty() || self.session.has_unsent()
     }
 
     /// Notes which contents are under held deletes.
     pub fn remember_held(&mut self) {
-        if !self.link.is_empty() || self.ledger.has_ordered() {
-            // The target's names are still others.
+        if self.is_behind() {
             return;
         }
         let fs = &self.target.fs;
         let content_at =
             |path: &RelPath| fs.find(path).filter(|id| !fs.is_dir(*id)).map(|id| fs.inode(id).content);
-        self.held.extend(self.ledger.held().iter().filter_map(content_at));
+        self.held.extend(self.session.ledger().held().iter().filter_map(content_at));
     }
 
     /// Something is there again: its next delete is another one.
     pub fn supersede(&mut self, path: &RelPath) {
-        if !self.link.is_empty() || self.ledger.has_ordered() {
+        if self.is_behind() {
             // Where the target has it, nobody knows.
             return self.held.clear();
         }
@@ -332,65 +320,80 @@ impl Side {
     pub fn arrive(&mut self, options: &Options) -> bool {
         let Some(message) = self.link.pop_front() else { return false };
         match message {
-            Message::Do(op, operation) => {
-                if matches!(operation, Operation::File { content, .. } if content & MIXED != 0) {
-                    self.broken_rule = Some("a mixed content was sent".to_owned());
-                }
-                if let Operation::Delete { path, .. } = &operation {
-                    let fs = &self.target.fs;
-                    let content = fs.find(path).filter(|id| !fs.is_dir(*id)).map(|id| fs.inode(id).content);
-                    // Another copy of it may be deleted.
-                    let is_lost =
-                        |content| self.held.contains(&content) && self.target.fs.names_with(content) == 1;
-                    if content.is_some_and(is_lost) {
-                        self.broken_rule = Some(format!("a held delete was carried out: {path}"));
+            Sent::Do(op, operation) => {
+                self.watch_over(&operation);
+                let proves = matches!(operation, Operation::Prove { .. });
+                let renames = matches!(operation, Operation::Rename { .. });
+                match self.target.apply(op, operation) {
+                    Some(Answer::Done) if !proves => {}
+                    Some(answer) => {
+                        let in_the_way = matches!(answer, Answer::Refused(Why::NoParent | Why::NotEmpty));
+                        self.counts.refused_renames += u64::from(renames && in_the_way);
+                        self.back.push_back(Back::Answer(op, answer));
                     }
-                }
-                if let Operation::Dir(path) | Operation::File { path, .. } = &operation {
-                    let path = path.clone();
-                    if let Some(id) = self.target.fs.find(&path) {
-                        self.held.remove(&self.target.fs.inode(id).content);
-                    }
-                }
-                self.target.apply(op, operation);
-            }
-            Message::Scan(op) => {
-                if let Some(walk) = self.walks.iter_mut().find(|walk| walk.op == op) {
-                    walk.started = true;
+                    None => {}
                 }
             }
-            Message::Commit(stored) => {
+            Sent::Scan(op) => self.walks.start(op),
+            Sent::Commit(batch, stored) => {
                 if options.is(Mutant::EarlyWatermark) {
                     self.target.stored = Some(*stored);
                 } else {
-                    self.answers.extend(self.target.commit(Some(*stored)));
+                    self.target.commit(Some(*stored));
                 }
+                self.back.push_back(Back::Acknowledged(batch));
             }
         }
         true
     }
 
+    /// Notes if an operation should not have come.
+    fn watch_over(&mut self, operation: &Operation) {
+        let fs = &self.target.fs;
+        let content_at =
+            |path: &RelPath| fs.find(path).filter(|id| !fs.is_dir(*id)).map(|id| fs.inode(id).content);
+        match operation {
+            Operation::File { content, .. } | Operation::Close { content, .. } if content & MIXED != 0 => {
+                self.broken_rule = Some("a mixed content was sent".to_owned());
+            }
+            Operation::Delete { path, .. } => {
+                // Another copy of it may be deleted.
+                let is_lost = |content| self.held.contains(&content) && fs.names_with(content) == 1;
+                if content_at(path).is_some_and(is_lost) {
+                    self.broken_rule = Some(format!("a held delete was carried out: {path}"));
+                }
+            }
+            Operation::Dir(path) | Operation::File { path, .. } | Operation::Open(path) => {
+                if let Some(id) = fs.find(path) {
+                    self.held.remove(&fs.inode(id).content);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// With a watermark that is early, the disk is flushed some time after it.
     pub fn flush(&mut self) {
-        self.answers.extend(self.target.commit(None));
+        self.target.commit(None);
     }
 
     /// Takes one answer in.
     pub fn answer(&mut self, ground: &Ground<'_>) -> bool {
-        let Some((mut op, answer)) = self.answers.pop_front() else { return false };
-        if ground.options.is(Mutant::AnswersByPath)
-            && let Some(path) = self.paths.get(&op).cloned()
-        {
-            let others: Vec<Op> = self.paths.keys().copied().collect();
-            let same = others.into_iter().find(|other| self.ledger.path_of(*other).as_ref() == Some(&path));
-            op = same.unwrap_or(op);
-        }
-        self.say(|| format!("    answer {op:?} {answer:?}"));
-        if self.renames.remove(&op) && matches!(answer, Answer::Refused(Why::NoParent | Why::NotEmpty)) {
-            self.refused_renames += 1;
-        }
-        self.paths.remove(&op);
-        self.ledger.answer(op, answer, ground.now);
+        let Some(back) = self.back.pop_front() else { return false };
+        self.say(|| format!("    {back:?}"));
+        let input = match back {
+            Back::Acknowledged(batch) => Input::Acknowledged { batch },
+            Back::Answer(mut op, answer) => {
+                if ground.options.is(Mutant::AnswersByPath)
+                    && let Some(path) = self.paths.get(&op).cloned()
+                {
+                    let last = self.paths.iter().rev().find(|(_, other)| **other == path);
+                    op = last.map_or(op, |(op, _)| *op);
+                }
+                Input::Answer { op, answer }
+            }
+        };
+        self.session.take(input, ground.now);
         true
     }
 
@@ -412,18 +415,17 @@ impl Side {
             Some(record)
         };
         self.say(|| format!("  CUT power {power}: {record:?}"));
-        self.ledger.broken(record.as_ref());
+        self.session.take(Input::Ended { record }, ground.now);
     }
 
     /// Forgets what is of one connection.
-    pub fn disconnect(&mut self) {
+    fn disconnect(&mut self) {
         self.link.clear();
-        self.answers.clear();
+        self.back.clear();
+        self.desk.asked.retain(|step| matches!(step, Step::Judge { .. }));
+        self.desk.opened.clear();
         self.paths.clear();
-        self.renames.clear();
-        self.walks.clear();
-        self.streams.clear();
-        self.sent_since_commit = false;
+        self.walks = Walks::default();
     }
 
     /// The sender is gone; some of what is under way arrives.
@@ -432,6 +434,7 @@ impl Side {
             self.arrive(options);
         }
         self.disconnect();
+        self.desk.asked.clear();
         if power {
             self.target.crash();
         } else {
@@ -440,27 +443,12 @@ impl Side {
         self.held.clear();
     }
 
-    pub fn is_idle(&self) -> bool {
-        self.link.is_empty() && self.answers.is_empty() && self.walks.is_empty() && self.streams.is_empty()
+    /// Returns when the session has something to do although nothing came.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.desk.wakes
     }
-}
 
-/// Reads the next directory of a walk; of the top, the top itself as well.
-fn read_one(fs: &Fs, top: &RelPath, left: &mut Vec<RelPath>, found: &mut BTreeMap<RelPath, Found>) {
-    let Some(path) = left.pop() else { return };
-    let Some(id) = fs.find(&path) else { return };
-    let of = |id: Id| {
-        let inode = fs.inode(id);
-        Found { dir: inode.entries.is_some(), stamp: inode.stamp, ctime: inode.ctime }
-    };
-    if path == *top && !path.is_root() {
-        found.insert(path.clone(), of(id));
-    }
-    for &(name, entry) in fs.entries(id).iter().filter(|(name, _)| *name != PROTECTED) {
-        let below = path.join(&[name]);
-        found.insert(below.clone(), of(entry));
-        if fs.is_dir(entry) {
-            left.push(below);
-        }
+    pub fn is_idle(&self) -> bool {
+        self.link.is_empty() && self.back.is_empty() && self.desk.asked.is_empty() && self.session.is_idle()
     }
 }

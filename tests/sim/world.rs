@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use speil::debounce::{self, Debounce};
+use speil::sender::core::Input;
 use speil::sender::ledger::{Ledger, Mark, Moment, Options as LedgerOptions, Told, What};
 use speil::tree::RelPath;
 
@@ -30,6 +31,26 @@ pub struct Write {
     pub end: u64,
 }
 
+/// What time it is.
+#[derive(Debug)]
+pub struct Time {
+    /// Nanoseconds since the boot.
+    pub clock: u64,
+    /// What the clock for change times is ahead of them.
+    pub offset: u64,
+    start: Instant,
+}
+
+/// What those who edit know.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// The last content that was written.
+    pub content: u32,
+    pub writes: Vec<Write>,
+    /// Names to choose from; short ones as often as long ones.
+    pub paths: Vec<RelPath>,
+}
+
 /// A debounce, and the marks that wait behind what it holds.
 #[derive(Debug)]
 pub struct Delayed {
@@ -43,15 +64,10 @@ pub struct World {
     pub source: Fs,
     pub kernel: Kernel,
     pub sides: Vec<Side>,
-    /// Nanoseconds since the boot, and what the clock is ahead of them.
-    pub clock: u64,
-    pub offset: u64,
-    start: Instant,
-    pub content: u32,
-    pub writes: Vec<Write>,
+    pub time: Time,
+    pub work: Work,
     pub delayed: Option<Delayed>,
     mark: Option<Mark>,
-    pub paths: Vec<RelPath>,
     pub steps: u64,
     /// How often `wait` would have returned, and the trees were found equal.
     pub settled: u64,
@@ -86,23 +102,19 @@ impl World {
         });
         let mut world = Self {
             sides: (0..options.targets).map(|_| side()).collect(),
-            kernel: Kernel::new(options.capacity),
+            kernel: Kernel::new(options.faults.capacity),
             rng,
             options,
             source: Fs::default(),
-            clock: 1_000,
-            offset: 100_000,
-            start,
-            content: 0,
-            writes: Vec::new(),
+            time: Time { clock: 1_000, offset: 100_000, start },
+            work: Work::default(),
             delayed,
             mark: None,
-            paths: Vec::new(),
             steps: 0,
             settled: 0,
         };
         world.make_paths();
-        if world.options.twins {
+        if world.options.shape.twins {
             world.populate();
         }
         world.kernel.start(&world.source);
@@ -115,8 +127,8 @@ impl World {
             let dir = RelPath::new(dir.as_bytes()).unwrap_or_default();
             let mut all = vec![Operation::Dir(dir.clone())];
             for name in [b"a", b"c"] {
-                self.content += 1;
-                all.push(Operation::File { path: dir.join(name), content: self.content, stamp: 0 });
+                self.work.content += 1;
+                all.push(Operation::File { path: dir.join(name), content: self.work.content, stamp: 0 });
             }
             for operation in all {
                 // Nothing is in the way of any of them.
@@ -129,7 +141,7 @@ impl World {
     }
 
     fn make_paths(&mut self) {
-        let names: &[&str] = match (self.options.narrow, self.options.protect) {
+        let names: &[&str] = match (self.options.shape.narrow, self.options.protect) {
             (false, false) => &["a", "b", "c"],
             (false, true) => &["a", "b", "c", "x"],
             (true, false) => &["a", "b"],
@@ -146,7 +158,7 @@ impl World {
             level = level.iter().flat_map(below).collect();
             // Short paths are drawn as often as long ones.
             for _ in 0..27 / level.len().min(27) {
-                self.paths.extend(level.iter().filter_map(|path| RelPath::new(path.as_bytes()).ok()));
+                self.work.paths.extend(level.iter().filter_map(|path| RelPath::new(path.as_bytes()).ok()));
             }
         }
     }
@@ -156,17 +168,17 @@ impl World {
     }
 
     pub fn now(&self) -> Instant {
-        self.start + Duration::from_nanos(self.clock)
+        self.time.start + Duration::from_nanos(self.time.clock)
     }
 
     /// The clock from which change times are taken.
     pub fn coarse(&self) -> u64 {
-        (self.clock + self.offset) / GRAIN * GRAIN
+        (self.time.clock + self.time.offset) / GRAIN * GRAIN
     }
 
     /// Runs a history to its end.
     pub fn run(&mut self) -> Result<(), String> {
-        for _ in 0..self.options.length {
+        for _ in 0..self.options.shape.length {
             self.step()?;
         }
         self.end_well()
@@ -174,7 +186,7 @@ impl World {
 
     fn step(&mut self) -> Result<(), String> {
         self.steps += 1;
-        self.clock += self.rng.below(4);
+        self.time.clock += self.rng.below(4);
         self.kernel.pass(false);
         // None takes longer than is allowed for.
         self.finish_writes();
@@ -210,58 +222,57 @@ impl World {
     fn work(&mut self) {
         let now = self.now();
         let at = self.rng.index(self.sides.len());
-        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.offset);
+        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.time.offset);
         let side = &mut self.sides[at];
+        let hold = self.options.guard && self.rng.one_in(3);
         match self.rng.below(20) {
-            0..=7 => {
-                side.session(&ground, &mut self.rng);
+            0..=6 => {
+                side.turn(&ground);
             }
-            8..=11 => {
+            7..=9 => {
+                side.act(&ground, &mut self.rng, hold);
+            }
+            10..=12 => {
                 side.arrive(&self.options);
             }
-            12..=14 => {
+            13..=15 => {
                 side.step_walk(&ground, &mut self.rng);
             }
-            15..=17 => {
+            16..=18 => {
                 side.answer(&ground);
             }
-            18 => {
-                side.stream(&ground, &mut self.rng);
+            _ => {
                 if self.options.is(Mutant::EarlyWatermark) {
                     side.flush();
                 }
-            }
-            _ => {
-                let hold = self.options.guard && self.rng.one_in(3);
-                side.judge(hold);
                 if self.options.guard && self.rng.one_in(40) {
-                    side.approve();
+                    side.approve(now);
                 }
             }
         }
     }
 
     fn cut(&mut self) {
-        if !self.options.cuts && !self.options.power_cuts {
+        if !self.options.faults.cuts && !self.options.faults.power_cuts {
             return;
         }
-        let power = self.options.power_cuts && (!self.options.cuts || self.rng.one_in(2));
+        let power = self.options.faults.power_cuts && (!self.options.faults.cuts || self.rng.one_in(2));
         let now = self.now();
         let at = self.rng.index(self.sides.len());
-        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.offset);
+        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.time.offset);
         self.sides[at].cut(&ground, &mut self.rng, power);
     }
 
     /// A clock is set back, or something protected appears on a target.
     fn adversity(&mut self) {
         if self.options.protect && self.rng.one_in(2) {
-            let path = self.paths[self.rng.index(self.paths.len())].clone();
+            let path = self.work.paths[self.rng.index(self.work.paths.len())].clone();
             let at = self.rng.index(self.sides.len());
             self.sides[at].target.protect(&path);
             self.say(|| format!("  PROTECTED {path}/x"));
-        } else if self.options.clock_steps && self.rng.one_in(2) {
-            let by = (20 + self.rng.below(400)).min(self.offset);
-            self.offset -= by;
+        } else if self.options.faults.clock_steps && self.rng.one_in(2) {
+            let by = (20 + self.rng.below(400)).min(self.time.offset);
+            self.time.offset -= by;
             self.say(|| format!("  CLOCK back by {by}"));
             if self.options.is(Mutant::ClockUnnoticed) {
                 return;
@@ -271,28 +282,29 @@ impl World {
             for mark in self.mark.iter_mut().chain(marks) {
                 mark.change = mark.change.less(by);
             }
-            self.sides.iter_mut().for_each(|side| side.ledger.clock_went_back(by));
+            let now = self.now();
+            self.sides.iter_mut().for_each(|side| side.session.take(Input::ClockWentBack(by), now));
         }
     }
 
     /// The sender is killed and comes back; meanwhile nobody watches.
     fn restart(&mut self) {
-        if !self.options.restarts || self.rng.one_in(2) {
+        if !self.options.faults.restarts || self.rng.one_in(2) {
             return;
         }
         for side in &mut self.sides {
-            let power = self.options.power_cuts && self.rng.one_in(2);
+            let power = self.options.faults.power_cuts && self.rng.one_in(2);
             side.orphan(&self.options, &mut self.rng, power);
         }
         for _ in 0..self.rng.below(8) {
-            self.clock += self.rng.below(4);
+            self.time.clock += self.rng.below(4);
             self.finish_writes();
             self.edit();
         }
         self.kernel.start(&self.source);
         self.mark = None;
         if let Some(delayed) = &mut self.delayed {
-            let now = self.start + Duration::from_nanos(self.clock);
+            let now = self.time.start + Duration::from_nanos(self.time.clock);
             delayed.debounce.drain_all(now);
             delayed.marks.clear();
         }
@@ -304,13 +316,13 @@ impl World {
     /// A new sender learns from a target how far the last one came.
     fn resume(&mut self, at: usize) {
         let now = self.now();
-        let options = self.sides[at].ledger.options().clone();
+        let options = self.sides[at].ledger().options().clone();
         let stored = self.sides[at].target.stored.clone().unwrap_or_default();
         // The clock was set back since by so much.
         let back = if self.options.is(Mutant::ClockUnnoticed) {
             0
         } else {
-            stored.offset.saturating_sub(self.offset)
+            stored.offset.saturating_sub(self.time.offset)
         };
         let watermark = stored.watermark.less(back);
         let mut ledger = Ledger::new(options);
@@ -332,14 +344,14 @@ impl World {
             }
         }
         self.sides[at].say(|| format!("  RESTART from {watermark:?}"));
-        self.sides[at].ledger = ledger;
+        self.sides[at].resume(ledger);
     }
 
     /// Measures the queue.
     fn take_mark(&mut self) {
         if self.mark.is_none() {
             let change = if self.options.is(Mutant::NoMargin) {
-                self.clock + self.offset
+                self.time.clock + self.time.offset
             } else {
                 self.coarse().saturating_sub(MARGIN)
             };
@@ -368,7 +380,7 @@ impl World {
         let now = self.now();
         match &mut self.delayed {
             Some(delayed) => delayed.marks.push((now, mark)),
-            None => self.sides.iter_mut().for_each(|side| side.ledger.mark(mark)),
+            None => self.sides.iter_mut().for_each(|side| side.session.take(Input::Mark(mark), now)),
         }
         self.hand_on(false);
     }
@@ -378,6 +390,9 @@ impl World {
             if let Some(broken) = side.broken_rule.take() {
                 return Err(broken);
             }
+        }
+        if self.steps.is_multiple_of(64) && !self.sides.iter().all(|side| side.ledger().adds_up()) {
+            return Err("what is summed up is not what is owed".to_owned());
         }
         if !self.steps.is_multiple_of(4) || !self.has_heard_all() {
             return Ok(());
@@ -393,8 +408,9 @@ impl World {
 
     /// Whether a mark behind everything has come by.
     fn has_heard_all(&self) -> bool {
-        let idle =
-            self.kernel.is_idle() && self.kernel.drained == self.kernel.emitted && self.writes.is_empty();
+        let idle = self.kernel.is_idle()
+            && self.kernel.drained == self.kernel.emitted
+            && self.work.writes.is_empty();
         let held = self
             .delayed
             .as_ref()
@@ -403,13 +419,13 @@ impl World {
     }
 
     fn is_settled(&self, at: usize) -> bool {
-        let ledger = &self.sides[at].ledger;
+        let ledger = self.sides[at].ledger();
         ledger.heard().number == self.kernel.emitted && ledger.owed() == 0
     }
 
     fn is_equal(&self, at: usize) -> Option<String> {
         let side = &self.sides[at];
-        let held = side.ledger.held().into_iter().collect();
+        let held = side.ledger().held().into_iter().collect();
         let judge = |target| Judge { source: &self.source, target, held: &held }.difference();
         judge(&side.target.fs)
             .or_else(|| judge(side.target.durable()).map(|found| format!("{found} on the disk")))
@@ -417,8 +433,8 @@ impl World {
 
     /// Nothing fails any more: within bounded time everything is right.
     fn end_well(&mut self) -> Result<(), String> {
-        while !self.writes.is_empty() {
-            self.clock += WRITE_MAX;
+        while !self.work.writes.is_empty() {
+            self.time.clock += WRITE_MAX;
             self.finish_writes();
         }
         self.kernel.pass(true);
@@ -426,7 +442,7 @@ impl World {
         let mut left = Vec::new();
         for _ in 0..ROUNDS_MAX {
             self.steps += 1;
-            self.clock += 1;
+            self.time.clock += 1;
             self.hear();
             self.take_mark();
             self.hand_on(false);
@@ -454,22 +470,21 @@ impl World {
                 self.sleep();
             }
         }
-        let owed = left.first().map(|at| format!("{:#?}", self.sides[*at].ledger)).unwrap_or_default();
+        let owed = left.first().map(|at| format!("{:#?}", self.sides[*at].session)).unwrap_or_default();
         Err(format!("does not end: {owed}"))
     }
 
     /// Does everything once at one side; `false` if there was nothing to do.
     fn round(&mut self, at: usize) -> bool {
         let now = self.now();
-        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.offset);
+        let ground = Self::ground(&self.source, &self.kernel, &self.options, now, self.time.offset);
         let side = &mut self.sides[at];
-        let mut busy = side.session(&ground, &mut self.rng);
+        let mut busy = side.turn(&ground);
+        busy |= side.act(&ground, &mut self.rng, false);
         busy |= side.arrive(&self.options);
         busy |= side.step_walk(&ground, &mut self.rng);
-        busy |= side.stream(&ground, &mut self.rng);
         busy |= side.answer(&ground);
-        side.judge(false);
-        side.approve();
+        side.approve(now);
         side.flush();
         busy || !side.is_idle()
     }
@@ -477,41 +492,41 @@ impl World {
     /// Whether all that is owed is what the target can not take because of something protected.
     fn only_problems(&self, at: usize) -> bool {
         let side = &self.sides[at];
-        let problems = side.ledger.problems();
+        let problems = side.ledger().problems();
         let blocked = |path: &RelPath| {
             side.target.fs.find(path).is_some_and(|id| !side.target.fs.is_empty(id))
                 && self.source.find(path).is_some_and(|id| !self.source.is_dir(id))
         };
-        problems.len() == side.ledger.owed() && problems.iter().all(blocked)
+        problems.len() == side.ledger().owed() && problems.iter().all(blocked)
     }
 
     fn sleep(&mut self) {
-        let wakes = self.sides.iter().filter_map(|side| side.ledger.wake_at());
+        let wakes = self.sides.iter().filter_map(|side| side.wake_at());
         let delayed = self.delayed.as_ref().and_then(|delayed| delayed.debounce.deadline());
         if let Some(at) = wakes.chain(delayed).min() {
-            let nanos = at.saturating_duration_since(self.start).as_nanos();
-            self.clock = self.clock.max(u64::try_from(nanos).unwrap_or(u64::MAX));
+            let nanos = at.saturating_duration_since(self.time.start).as_nanos();
+            self.time.clock = self.time.clock.max(u64::try_from(nanos).unwrap_or(u64::MAX));
         }
     }
 
     /// Without faults hardly any content is compared: where a directory made way for a file of the same name.
     fn cost(&self) -> Result<(), String> {
         let options = &self.options;
-        let faults = options.cuts
-            || options.power_cuts
-            || options.restarts
-            || options.halves
-            || options.exchange
-            || options.clock_steps
+        let faults = options.faults.cuts
+            || options.faults.power_cuts
+            || options.faults.restarts
+            || options.faults.halves
+            || options.faults.exchange
+            || options.faults.clock_steps
             || options.protect
             || options.guard
             || !options.renames
             || options.names_max != usize::MAX
             || options.debounce
-            || options.capacity != usize::MAX;
-        let compared: u64 = self.sides.iter().map(|side| side.compared).sum();
-        let hashed: u64 = self.sides.iter().map(|side| side.hashed).sum();
-        let refused: u64 = self.sides.iter().map(|side| side.refused_renames).sum();
+            || options.faults.capacity != usize::MAX;
+        let compared: u64 = self.sides.iter().map(|side| side.counts.compared).sum();
+        let hashed: u64 = self.sides.iter().map(|side| side.counts.hashed).sum();
+        let refused: u64 = self.sides.iter().map(|side| side.counts.refused_renames).sum();
         if !faults && refused > 12 {
             return Err(format!("{refused} renames were refused for want of what goes before them"));
         }

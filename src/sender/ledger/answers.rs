@@ -49,8 +49,8 @@ pub struct Record {
 impl Ledger {
     /// Takes in what became of an operation. Answers to what is not wanted any more change nothing.
     pub fn answer(&mut self, op: Op, answer: Answer, now: Instant) {
-        if let Some(at) = self.unanswered.iter().position(|(sent, _)| *sent == op) {
-            if let Some((_, Ordered::Rename { id, dir, .. })) = self.unanswered.remove(at) {
+        if let Some(at) = self.outgoing.unanswered.iter().position(|(sent, _)| *sent == op) {
+            if let Some((_, Ordered::Rename { id, dir, .. })) = self.outgoing.unanswered.remove(at) {
                 self.rename_answered(id, dir, answer);
             }
             return;
@@ -66,7 +66,7 @@ impl Ledger {
     /// Takes in a difference that the comparison with this number has found. `false`: it is of no use any more.
     pub fn differs(&mut self, comparison: Op, path: &RelPath, what: What) -> bool {
         let node = self.ops.get(&comparison).copied();
-        let debt = node.and_then(|node| self.names.get_mut(node)?.of_op(comparison).copied());
+        let debt = node.and_then(|node| self.names.get(node)?.of_op(comparison).copied());
         let Some(of) = debt else { return false };
         let found = Debt { what, state: State::Due, tries: 0, ..of };
         let known = self.names.value_at(path).and_then(|debts| debts.get(Class::Name)).copied();
@@ -99,10 +99,8 @@ impl Ledger {
         match (known.what, known.state) {
             (What::Gone { dir, .. }, State::Guarded { .. } | State::Due | State::Behind) => {
                 let what = What::Gone { dir, complete: complete && self.holds(Rule::Complete) };
-                if let Some(debt) =
-                    self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)).filter(|_| complete)
-                {
-                    debt.what = what;
+                if complete {
+                    self.names.edit_debt(node, Class::Name, |debt| debt.what = what);
                 }
             }
             (
@@ -133,7 +131,7 @@ impl Ledger {
         let received = |op: Op| record.is_some_and(|record| op.0 <= record.last);
         let refused = |op: Op| record.is_some_and(|record| record.refused.contains(&op));
         let mut again = Vec::new();
-        for (op, ordered) in std::mem::take(&mut self.unanswered) {
+        for (op, ordered) in std::mem::take(&mut self.outgoing.unanswered) {
             match ordered {
                 Ordered::Rename { id, dir, .. } if received(op) && !refused(op) => {
                     self.rename_answered(id, dir, Answer::Done);
@@ -149,11 +147,11 @@ impl Ledger {
                 _ => again.push(ordered),
             }
         }
-        again.into_iter().rev().for_each(|ordered| self.order.push_front(ordered));
+        again.into_iter().rev().for_each(|ordered| self.outgoing.order.push_front(ordered));
         let mut ops: Vec<(Op, NodeId)> = self.ops.drain().collect();
         ops.sort_unstable();
         for (op, node) in ops {
-            let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.of_op(op).copied()) else {
+            let Some(debt) = self.names.get(node).and_then(|debts| debts.of_op(op).copied()) else {
                 continue;
             };
             let class = debt.what.class();
@@ -168,6 +166,21 @@ impl Ledger {
         }
     }
 
+    /// Returns the names that what an unanswered rename brings has by now.
+    pub fn renamed_to(&self, op: Op) -> Vec<RelPath> {
+        let Some((_, Ordered::Rename { id, .. })) =
+            self.outgoing.unanswered.iter().find(|(sent, _)| *sent == op)
+        else {
+            return Vec::new();
+        };
+        let of_rename = |node: &NodeId| self.names.get(*node)?.get(Class::Renamed(*id)).copied();
+        let is_new = |node: &&NodeId| {
+            of_rename(node).is_some_and(|debt| matches!(debt.what, What::Renamed { old: false, .. }))
+        };
+        let nodes = self.renames.get(id).into_iter().flatten().filter(is_new);
+        nodes.map(|node| self.names.path(*node)).collect()
+    }
+
     fn settle(&mut self, node: NodeId, debt: Debt) {
         let looked = match debt.state {
             State::Sent { looked, .. } if self.holds(Rule::UntilHeard) => looked,
@@ -180,9 +193,7 @@ impl Ledger {
         let path = self.names.path(node);
         let class = debt.what.class();
         let compare = Debt { what: What::Subtree { whole: false }, state: State::Due, tries: 0, ..debt };
-        if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(class)) {
-            debt.tries = debt.tries.saturating_add(1);
-        }
+        self.names.edit_debt(node, class, |debt| debt.tries = debt.tries.saturating_add(1));
         match (debt.what, why) {
             (What::Suspect, _) => {
                 self.remove(node, Class::Suspect);
@@ -214,7 +225,7 @@ impl Ledger {
         }
     }
 
-    fn fail(&mut self, node: NodeId, class: Class, tries: u8, now: Instant) {
+    pub(super) fn fail(&mut self, node: NodeId, class: Class, tries: u8, now: Instant) {
         let doubled = tries.saturating_sub(REFUSALS_MAX).min(PAUSE_DOUBLED_MAX);
         self.restate(node, class, State::Failed { again: now + PAUSE * (1 << doubled) });
     }

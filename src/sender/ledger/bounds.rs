@@ -18,10 +18,10 @@ impl Ledger {
         let mut joined: Option<Debt> = None;
         let mut whole = false;
         for node in self.names.all() {
-            let Some(debts) = self.names.get_mut(node) else { continue };
+            let Some(debts) = self.names.get(node) else { continue };
             let out: Vec<Debt> = debts.iter().filter(|debt| joins(debt)).copied().collect();
+            self.names.edit(node, |debts| debts.retain(|debt| !joins(debt)));
             for debt in out {
-                debts.remove(debt.what.class());
                 // It may be in a directory that was moved here: its change time need not show that.
                 whole |= matches!(debt.what, What::Content | What::Absent | What::Suspect);
                 let sum = joined.get_or_insert(debt);

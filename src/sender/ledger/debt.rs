@@ -187,21 +187,30 @@ impl Debts {
     }
 
     /// Returns the debt that was sent with a number.
-    pub fn of_op(&mut self, op: Op) -> Option<&mut Debt> {
-        self.0.iter_mut().find(|debt| matches!(debt.state, State::Sent { op: sent, .. } if sent == op))
+    pub fn of_op(&self, op: Op) -> Option<&Debt> {
+        self.0.iter().find(|debt| matches!(debt.state, State::Sent { op: sent, .. } if sent == op))
     }
 
     /// Puts a debt in the place of the one of its class.
     pub fn put(&mut self, debt: Debt) {
         match self.get_mut(debt.what.class()) {
             Some(known) => *known = debt,
-            None => self.0.push(debt),
+            None => {
+                // Most names owe one thing.
+                self.0.reserve_exact(1);
+                self.0.push(debt);
+            }
         }
     }
 
     /// Removes the debt of a class.
     pub fn remove(&mut self, class: Class) {
-        self.0.retain(|debt| debt.what.class() != class);
+        self.retain(|debt| debt.what.class() != class);
+    }
+
+    /// Removes what is not to be kept.
+    pub fn retain(&mut self, keep: impl FnMut(&Debt) -> bool) {
+        self.0.retain(keep);
     }
 
     /// Returns all.

@@ -56,8 +56,10 @@ pub enum Told {
 }
 
 impl Ledger {
-    /// Takes in what was told. `since`: what its lag counts from.
-    pub fn hear(&mut self, told: Told, since: Instant) {
+    /// Takes in what was told. `since`: what its lag counts from. Returns whether the target's names follow: `false`
+    /// for what was renamed and is not sent as a rename.
+    pub fn hear(&mut self, told: Told, since: Instant) -> bool {
+        let mut follows = true;
         let new =
             |what, state| Debt { what, state, change: self.mark.change, since, tries: 0, was_held: false };
         match told {
@@ -84,10 +86,11 @@ impl Ledger {
             }
             Told::Renamed { from, to, dir } if from != to => {
                 let debt = new(What::Content, State::Due);
-                self.renamed(&from, &to, dir, debt);
+                follows = self.renamed(&from, &to, dir, debt);
             }
             Told::Renamed { .. } => {}
             Told::Swapped { one, other } => {
+                follows = false;
                 let whole = What::Subtree { whole: self.holds(Rule::SwappedIsWhole) };
                 let debts = [new(What::Content, State::Due), new(whole, State::Due)];
                 let (left, right) = (self.owed_above(&one), self.owed_above(&other));
@@ -107,6 +110,7 @@ impl Ledger {
             }
         }
         self.bound();
+        follows
     }
 
     /// Whether something at a name or below it was looked at, or is being compared, ahead of what was heard. Example:
@@ -128,12 +132,11 @@ impl Ledger {
 
     /// Something happened there: what the target has refused before does not count.
     fn try_anew(&mut self, node: NodeId) {
-        if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
-            (debt.tries, debt.was_held) = (0, false);
-        }
+        self.names.edit_debt(node, Class::Name, |debt| (debt.tries, debt.was_held) = (0, false));
     }
 
-    fn renamed(&mut self, from: &RelPath, to: &RelPath, dir: bool, new: Debt) {
+    /// Takes in a rename; returns whether it is sent as one.
+    fn renamed(&mut self, from: &RelPath, to: &RelPath, dir: bool, new: Debt) -> bool {
         let copies = self.owed_above(from);
         let unsent = self.names.value_at(from).and_then(|debts| debts.get(Class::Name)).is_some_and(|debt| {
             debt.what == What::Absent
@@ -160,14 +163,12 @@ impl Ledger {
             let gone = Debt { what: What::Gone { dir: None, complete: false }, ..new };
             self.owe(from, Debt { state: State::Guarded { held: false }, ..gone });
             let node = self.owe(to, new);
-            if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
-                // But it may have what was replaced.
-                debt.what = What::Content;
-            }
+            // But it may have what was replaced.
+            self.names.edit_debt(node, Class::Name, |debt| debt.what = What::Content);
             if dir || made_way {
                 self.owe(to, Debt { what: What::Subtree { whole: false }, ..new });
             }
-            return;
+            return false;
         }
         if !self.options.renames {
             let gone = Debt { what: What::Gone { dir: None, complete: false }, ..new };
@@ -176,7 +177,7 @@ impl Ledger {
             if dir || made_way {
                 self.owe(to, Debt { what: What::Subtree { whole: dir }, ..new });
             }
-            return;
+            return false;
         }
         self.make_directories(to);
         let id = self.next_number();
@@ -186,7 +187,8 @@ impl Ledger {
         if !dir {
             self.owe(to, Debt { what: What::Attributes, ..new });
         }
-        self.order.push_back(Ordered::Rename { id, from: from.clone(), to: to.clone(), dir });
+        self.outgoing.order.push_back(Ordered::Rename { id, from: from.clone(), to: to.clone(), dir });
+        true
     }
 
     /// Deletes on the target, ahead of a rename, what was deleted below its new name. What the guard has not let
@@ -201,7 +203,7 @@ impl Ledger {
                 continue;
             };
             if !matches!(state, State::Guarded { .. } | State::Sent { .. } | State::Settled { .. }) {
-                self.order.push_back(Ordered::Delete { path: path.clone(), dir: *dir });
+                self.outgoing.order.push_back(Ordered::Delete { path: path.clone(), dir: *dir });
             }
         }
     }
@@ -230,31 +232,32 @@ impl Ledger {
         let heard = self.mark.number;
         for node in self.names.within(top) {
             let (again, held_moves) = (self.holds(Rule::DueAgain), self.holds(Rule::HeldMoves));
-            let Some(debts) = self.names.get_mut(node) else { continue };
             let mut due = Vec::new();
-            for debt in debts.iter_mut() {
-                let is_gone = matches!(debt.what, What::Gone { .. });
-                let keeps = match debt.state {
-                    _ if matches!(debt.what, What::Renamed { .. }) => true,
-                    // What was renamed was there.
-                    _ if is_gone && node == top => false,
-                    State::Guarded { .. } => held_moves,
-                    // A look that saw nothing that was not heard was at this very file.
-                    State::Sent { looked, .. } | State::Settled { looked } => {
-                        (looked <= heard || !again) && !matches!(debt.what, What::Subtree { .. })
+            self.names.edit(node, |debts| {
+                for debt in debts.iter_mut() {
+                    let is_gone = matches!(debt.what, What::Gone { .. });
+                    let keeps = match debt.state {
+                        _ if matches!(debt.what, What::Renamed { .. }) => true,
+                        // What was renamed was there.
+                        _ if is_gone && node == top => false,
+                        State::Guarded { .. } => held_moves,
+                        // A look that saw nothing that was not heard was at this very file.
+                        State::Sent { looked, .. } | State::Settled { looked } => {
+                            (looked <= heard || !again) && !matches!(debt.what, What::Subtree { .. })
+                        }
+                        State::Ordered | State::Held { .. } => true,
+                        State::Due | State::Parked { .. } | State::Behind | State::Failed { .. } => false,
+                    };
+                    if is_gone && node == top {
+                        debt.what = What::Content;
                     }
-                    State::Ordered | State::Held { .. } => true,
-                    State::Due | State::Parked { .. } | State::Behind | State::Failed { .. } => false,
-                };
-                if is_gone && node == top {
-                    debt.what = What::Content;
+                    if !keeps {
+                        debt.state = State::Due;
+                        debt.tries = 0;
+                        due.push(*debt);
+                    }
                 }
-                if !keeps {
-                    debt.state = State::Due;
-                    debt.tries = 0;
-                    due.push(*debt);
-                }
-            }
+            });
             due.into_iter().for_each(|debt| self.index(node, debt));
         }
     }
@@ -304,10 +307,8 @@ impl Ledger {
                 continue;
             }
             // From now on the target has something there.
-            if let Some(debt) = self.names.get_mut(node).and_then(|debts| debts.get_mut(Class::Name)) {
-                debt.what = What::Content;
-            }
-            self.order.push_back(Ordered::Mkdir { path });
+            self.names.edit_debt(node, Class::Name, |debt| debt.what = What::Content);
+            self.outgoing.order.push_back(Ordered::Mkdir { path });
         }
     }
 }

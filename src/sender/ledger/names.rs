@@ -7,7 +7,9 @@
 //! value, whatever its name becomes.
 //! **Not here:** what the values mean.
 
-use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 use crate::tree::RelPath;
 
@@ -16,29 +18,46 @@ use crate::tree::RelPath;
 pub struct NodeId(u32);
 
 const ROOT: NodeId = NodeId(0);
-/// The parent of a node that is gone.
+/// No node; the parent of one that is gone.
 const NOWHERE: NodeId = NodeId(u32::MAX);
 
 #[derive(Debug)]
 struct Node<T> {
     parent: NodeId,
+    /// The first of its children, and its neighbours among those of its parent.
+    first: NodeId,
+    next: NodeId,
+    before: NodeId,
     name: Box<[u8]>,
-    children: BTreeMap<Box<[u8]>, NodeId>,
     value: Option<T>,
+}
+
+impl<T> Node<T> {
+    fn new(parent: NodeId, name: &[u8]) -> Self {
+        Self { parent, first: NOWHERE, next: NOWHERE, before: NOWHERE, name: name.into(), value: None }
+    }
 }
 
 /// Names with values. Memory grows with the values, not with the tree whose names they are.
 #[derive(Debug)]
 pub struct NameTree<T> {
     nodes: Vec<Node<T>>,
+    /// Nodes by their parent and their name.
+    by_name: HashTable<NodeId>,
+    hasher: RandomState,
     free: Vec<NodeId>,
     values: usize,
 }
 
 impl<T> Default for NameTree<T> {
     fn default() -> Self {
-        let root = Node { parent: ROOT, name: Box::default(), children: BTreeMap::new(), value: None };
-        Self { nodes: vec![root], free: Vec::new(), values: 0 }
+        Self {
+            nodes: vec![Node::new(ROOT, b"")],
+            by_name: HashTable::new(),
+            hasher: RandomState::default(),
+            free: Vec::new(),
+            values: 0,
+        }
     }
 }
 
@@ -55,7 +74,7 @@ impl<T> NameTree<T> {
 
     /// Returns the node of a path if there is one; it may be without a value.
     pub fn find(&self, path: &RelPath) -> Option<NodeId> {
-        path.components().try_fold(ROOT, |node, name| self.node(node).children.get(name).copied())
+        path.components().try_fold(ROOT, |node, name| self.child(node, name))
     }
 
     /// Returns the value of a path.
@@ -99,24 +118,40 @@ impl<T> NameTree<T> {
         for name in path.components() {
             let Some(node) = at else { break };
             found.push(node);
-            at = self.node(node).children.get(name).copied();
+            at = self.child(node, name);
         }
         found.reverse();
         found
     }
 
-    /// Returns the nodes with a value at a node and below it, a directory before what it holds, by name.
+    /// Returns the nodes with a value at a node and below it, a directory before what it holds.
     pub fn within(&self, top: NodeId) -> Vec<NodeId> {
-        let mut found = Vec::new();
+        self.walk(top).collect()
+    }
+
+    /// Goes through the nodes with a value at a node and below it, a directory before what it holds.
+    pub fn walk(&self, top: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let mut stack = vec![top];
-        while let Some(at) = stack.pop() {
-            let node = self.node(at);
-            if node.value.is_some() {
-                found.push(at);
-            }
-            stack.extend(node.children.values().rev());
-        }
-        found
+        let all = std::iter::from_fn(move || {
+            let at = stack.pop()?;
+            stack.extend(self.children(at));
+            Some(at)
+        });
+        all.filter(|at| self.node(*at).value.is_some())
+    }
+
+    fn children(&self, of: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let there = |at: NodeId| (at != NOWHERE).then_some(at);
+        std::iter::successors(there(self.node(of).first), move |at| there(self.node(*at).next))
+    }
+
+    fn child(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
+        let hash = self.hasher.hash_one((parent, name));
+        let is_it = |id: &NodeId| {
+            let node = self.node(*id);
+            node.parent == parent && *node.name == *name
+        };
+        self.by_name.find(hash, is_it).copied()
     }
 
     /// Returns the nodes with a value, a directory before what it holds.
@@ -132,7 +167,7 @@ impl<T> NameTree<T> {
     /// Whether a node below this one has a value.
     pub fn has_below(&self, node: NodeId) -> bool {
         // A node without a value has children, and so a value below it.
-        !self.node(node).children.is_empty()
+        self.node(node).first != NOWHERE
     }
 
     /// Returns the node of a path with its value; a new one has the value that `new` makes.
@@ -191,10 +226,13 @@ impl<T> NameTree<T> {
         let mut stack = vec![(top, path.clone())];
         let parent = (top != ROOT).then(|| self.unlink(top));
         while let Some((at, path)) = stack.pop() {
-            let node = &mut self.nodes[at.0 as usize];
-            let children = std::mem::take(&mut node.children);
-            stack.extend(children.into_iter().rev().map(|(name, child)| (child, path.join(&name))));
-            if let Some(value) = node.value.take() {
+            let children: Vec<NodeId> = self.children(at).collect();
+            for child in children {
+                let below = path.join(&self.node(child).name);
+                self.unlink(child);
+                stack.push((child, below));
+            }
+            if let Some(value) = self.nodes[at.0 as usize].value.take() {
                 self.values -= 1;
                 found.push((path, value));
             }
@@ -213,38 +251,61 @@ impl<T> NameTree<T> {
     }
 
     /// Takes a node out of its parent's names and returns the parent, which may be empty now.
-    fn unlink(&mut self, node: NodeId) -> NodeId {
-        let (parent, name) = (self.node(node).parent, self.node(node).name.clone());
-        self.nodes[parent.0 as usize].children.remove(&name);
+    fn unlink(&mut self, id: NodeId) -> NodeId {
+        let Node { parent, next, before, ref name, .. } = self.nodes[id.0 as usize];
+        let hash = self.hasher.hash_one((parent, &**name));
+        if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+        if next != NOWHERE {
+            self.nodes[next.0 as usize].before = before;
+        }
+        if before == NOWHERE {
+            self.nodes[parent.0 as usize].first = next;
+        } else {
+            self.nodes[before.0 as usize].next = next;
+        }
         parent
     }
 
     fn link(&mut self, node: NodeId, path: &RelPath) {
         let parent = self.make(&path.parent().unwrap_or_default());
-        let name: Box<[u8]> = path.name().into();
-        self.nodes[parent.0 as usize].children.insert(name.clone(), node);
-        let slot = &mut self.nodes[node.0 as usize];
-        (slot.parent, slot.name) = (parent, name);
+        self.nodes[node.0 as usize].name = path.name().into();
+        self.put_below(parent, node);
+    }
+
+    /// Makes a node, whose name it has, the first child of another.
+    fn put_below(&mut self, parent: NodeId, id: NodeId) {
+        let first = std::mem::replace(&mut self.nodes[parent.0 as usize].first, id);
+        if first != NOWHERE {
+            self.nodes[first.0 as usize].before = id;
+        }
+        let node = &mut self.nodes[id.0 as usize];
+        (node.parent, node.next, node.before) = (parent, first, NOWHERE);
+        let Self { nodes, by_name, hasher, .. } = self;
+        let hash = |id: &NodeId| {
+            let node = &nodes[id.0 as usize];
+            hasher.hash_one((node.parent, &*node.name))
+        };
+        by_name.insert_unique(hash(&id), id, hash);
     }
 
     fn release(&mut self, node: NodeId) {
-        self.nodes[node.0 as usize].parent = NOWHERE;
+        let gone = &mut self.nodes[node.0 as usize];
+        (gone.parent, gone.name) = (NOWHERE, Box::default());
         self.free.push(node);
     }
 
     fn make(&mut self, path: &RelPath) -> NodeId {
         let mut at = ROOT;
         for name in path.components() {
-            at = match self.node(at).children.get(name) {
-                Some(child) => *child,
-                None => self.add(at, name),
-            };
+            at = self.child(at, name).unwrap_or_else(|| self.add(at, name));
         }
         at
     }
 
     fn add(&mut self, parent: NodeId, name: &[u8]) -> NodeId {
-        let node = Node { parent, name: name.into(), children: BTreeMap::new(), value: None };
+        let node = Node::new(parent, name);
         let id = match self.free.pop() {
             Some(id) => {
                 self.nodes[id.0 as usize] = node;
@@ -255,14 +316,14 @@ impl<T> NameTree<T> {
                 NodeId(u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX))
             }
         };
-        self.nodes[parent.0 as usize].children.insert(name.into(), id);
+        self.put_below(parent, id);
         id
     }
 
     /// Removes a node, and those above it, as long as they carry nothing.
     fn prune(&mut self, node: NodeId) {
         let mut at = node;
-        while at != ROOT && self.node(at).value.is_none() && self.node(at).children.is_empty() {
+        while at != ROOT && self.node(at).value.is_none() && self.node(at).first == NOWHERE {
             if self.node(at).parent == NOWHERE {
                 return;
             }
@@ -342,7 +403,11 @@ mod tests {
                         let mut replaced = cut(&mut naive, &other);
                         replaced.retain(|(path, _)| !path.is_within(&one));
                         naive.extend(moved.into_iter().filter_map(|(p, v)| Some((p.rebase(&one, &other)?, v))));
-                        prop_assert_eq!(tree.rename(&one, &other), replaced);
+                        let mut returned = tree.rename(&one, &other);
+                        let above = |at: usize| returned[at + 1..].iter().any(|(p, _)| returned[at].0.is_within(p));
+                        prop_assert!(!(0..returned.len()).any(above));
+                        returned.sort();
+                        prop_assert_eq!(returned, replaced);
                     }
                     5 if !other.is_within(&one) && !one.is_within(&other) => {
                         let (a, b) = (cut(&mut naive, &one), cut(&mut naive, &other));

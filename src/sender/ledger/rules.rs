@@ -1,4 +1,4 @@
-//! The rules of the ledger by name, so that a test can do without one and see what it is for.
+//! The rules of the ledger, and of the session around it, by name, so that a test can do without one and see what it is for.
 
 /// A rule that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,4 +29,18 @@ pub enum Rule {
     UnknownIsWhole,
     /// Where two directories have changed places, stamps prove nothing below either.
     SwappedIsWhole,
+    /// Equal stamps are believed only of what did not change since. From here on, rules of the session.
+    StampsAreChecked,
+    /// A comparison has looked at everything only at its end.
+    ComparedAtItsEnd,
+    /// The watermark is the least of what is owed, not the last mark.
+    LeastIsStored,
+    /// A large file that was written while it was read is read again.
+    StreamsAreSteady,
+    /// A large file takes its name only if the source has it there by then.
+    StreamsAreThere,
+    /// A large file that is renamed itself is begun anew.
+    StreamsBeginAnew,
+    /// A verdict is for as many deletes as were counted for it.
+    JudgedAsCounted,
 }

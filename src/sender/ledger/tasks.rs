@@ -33,53 +33,47 @@ pub enum Ordered {
     },
 }
 
-/// What the session does next.
+/// Look at the source, then say what became of it: [`Ledger::looked`], [`Ledger::absent`], [`Ledger::hold`],
+/// [`Ledger::unreadable`]; of a subtree [`Ledger::differs`] and [`Ledger::compared`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Task {
-    /// Send this.
-    Send {
-        /// Its number.
-        op: Op,
-        /// What.
-        ordered: Ordered,
-    },
-    /// Look at the source, then say what became of it: [`Ledger::looked`], [`Ledger::absent`],
-    /// [`Ledger::hold`]; of a subtree [`Ledger::differs`] and [`Ledger::compared`] as well.
-    Look {
-        /// The number of the look.
-        op: Op,
-        /// Where.
-        path: RelPath,
-        /// What is owed.
-        what: What,
-        /// What is owed was not changed before this.
-        change: Moment,
-    },
+pub struct Look {
+    /// Its number.
+    pub op: Op,
+    /// Where.
+    pub path: RelPath,
+    /// What is owed.
+    pub what: What,
+    /// What is owed was not changed before this.
+    pub change: Moment,
 }
 
 impl Ledger {
-    /// Returns the next thing to do; `None` while there is nothing.
-    pub fn next(&mut self, now: Instant) -> Option<Task> {
-        self.wake_up(now);
-        if !self.holds(Rule::RenamesFirst)
-            && let Some(task) = self.next_look()
-        {
-            return Some(task);
+    /// Returns what goes next in the order of events; before there is nothing more, nothing else is to be sent.
+    pub fn next_ordered(&mut self) -> Option<(Op, Ordered)> {
+        if !self.holds(Rule::RenamesFirst) && self.has_due() {
+            return None;
         }
-        if let Some(ordered) = self.order.pop_front() {
-            let op = Op(self.next_number());
-            if let Ordered::Rename { id, .. } = ordered {
-                self.restate_rename(id, State::Sent { op, looked: 0 });
-            }
-            self.unanswered.push_back((op, ordered.clone()));
-            return Some(Task::Send { op, ordered });
+        let ordered = self.outgoing.order.pop_front()?;
+        let op = Op(self.next_number());
+        if let Ordered::Rename { id, .. } = ordered {
+            self.restate_rename(id, State::Sent { op, looked: 0 });
         }
-        self.next_look()
+        self.outgoing.unanswered.push_back((op, ordered.clone()));
+        Some((op, ordered))
     }
 
-    /// Returns when [`Ledger::next`] may have something although nothing happened.
+    fn has_due(&mut self) -> bool {
+        let Some(&node) = self.lanes.of(Class::Name).front() else { return false };
+        let is_due = self.due(node, Class::Name).is_some();
+        if !is_due {
+            self.lanes.of(Class::Name).pop_front();
+        }
+        is_due || self.has_due()
+    }
+
+    /// Returns when there may be something to look at although nothing happened.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.later.first().map(|(at, _)| *at)
+        self.waiting.later.first().map(|(at, _)| *at)
     }
 
     /// Takes in that the source was looked at, when so many events had been queued. Returns the number and the
@@ -87,12 +81,14 @@ impl Ledger {
     pub fn looked(&mut self, look: Op, looked: u64) -> Option<(Op, RelPath)> {
         let node = self.ops.remove(&look)?;
         let op = Op(self.number + 1);
-        let debt = self.names.get_mut(node)?.of_op(look)?;
-        debt.state = State::Sent { op, looked };
-        if debt.what == What::Absent {
-            debt.what = What::Content;
-        }
-        debt.was_held &= matches!(debt.what, What::Gone { .. });
+        let class = self.names.get(node)?.of_op(look)?.what.class();
+        self.names.edit_debt(node, class, |debt| {
+            debt.state = State::Sent { op, looked };
+            if debt.what == What::Absent {
+                debt.what = What::Content;
+            }
+            debt.was_held &= matches!(debt.what, What::Gone { .. });
+        })?;
         self.number = op.0;
         self.ops.insert(op, node);
         Some((op, self.names.path(node)))
@@ -113,25 +109,35 @@ impl Ledger {
         }
     }
 
-    /// Whether [`Task::Send`]s wait. They go before anything under a path that was asked for here: the target's
+    /// Takes in that the source cannot be read there: a problem, which is tried again after a pause.
+    pub fn unreadable(&mut self, look: Op, now: Instant) {
+        let Some((node, class)) = self.take_op(look) else { return };
+        let tries = self.names.edit_debt(node, class, |debt| {
+            debt.tries = debt.tries.saturating_add(1);
+            debt.tries
+        });
+        self.fail(node, class, tries.unwrap_or_default(), now);
+    }
+
+    /// Whether something waits in the order of events. It goes before anything under a path that was asked for here: the target's
     /// names are those of the source only behind them.
     pub fn has_ordered(&self) -> bool {
-        !self.order.is_empty()
+        !self.outgoing.order.is_empty()
     }
 
     /// Returns the path that what is being sent has now: what a rename above it has made of it. `None` if it is
     /// not wanted any more. Before a large file takes its name there, the source must have that very file under it:
     /// if not, [`Ledger::hold`] it.
-    pub fn path_of(&mut self, op: Op) -> Option<RelPath> {
+    pub fn path_of(&self, op: Op) -> Option<RelPath> {
         let node = *self.ops.get(&op)?;
-        self.names.get_mut(node)?.of_op(op)?;
+        self.names.get(node)?.of_op(op)?;
         Some(self.names.path(node))
     }
 
     /// Returns where the debt is that a number was given to, and forgets the number.
     pub(super) fn take_op(&mut self, op: Op) -> Option<(NodeId, Class)> {
         let node = self.ops.remove(&op)?;
-        let debt = self.names.get_mut(node)?.of_op(op)?;
+        let debt = self.names.get(node)?.of_op(op)?;
         Some((node, debt.what.class()))
     }
 
@@ -141,32 +147,38 @@ impl Ledger {
         }
     }
 
-    fn wake_up(&mut self, now: Instant) {
-        while let Some(&(at, node)) = self.later.first().filter(|(at, _)| *at <= now) {
-            self.later.remove(&(at, node));
-            let Some(debts) = self.names.get_mut(node) else { continue };
-            let mut due = Vec::new();
-            for debt in debts.iter_mut() {
-                if matches!(debt.state, State::Held { until: at } | State::Failed { again: at } if at <= now)
-                {
+    /// Makes due what has waited for a moment that has come.
+    pub fn wake_up(&mut self, now: Instant) {
+        while let Some(&(at, node)) = self.waiting.later.first().filter(|(at, _)| *at <= now) {
+            self.waiting.later.remove(&(at, node));
+            let is_over =
+                |state| matches!(state, State::Held { until: at } | State::Failed { again: at } if at <= now);
+            let due = self.names.edit(node, |debts| {
+                let over = debts.iter_mut().filter(|debt| is_over(debt.state));
+                over.map(|debt| {
                     debt.state = State::Due;
-                    due.push(*debt);
-                }
-            }
+                    *debt
+                })
+                .collect::<Vec<_>>()
+            });
+            let due = due.unwrap_or_default();
             due.into_iter().for_each(|debt| self.index(node, debt));
         }
     }
 
-    fn next_look(&mut self) -> Option<Task> {
-        for class in [Class::Name, Class::Subtree, Class::Suspect] {
-            while let Some(node) = self.lanes.of(class).pop_front() {
-                let Some(debt) = self.due(node, class) else { continue };
-                let first = if class == Class::Name { self.first_of(node, debt.what) } else { node };
-                if first != node {
-                    self.lanes.of(class).push_front(node);
-                }
-                return self.look(first, class);
+    /// Returns the next look of a class; `None` while nothing of it is due.
+    pub fn next_look(&mut self, class: Class) -> Option<Look> {
+        while let Some(node) = self.lanes.of(class).pop_front() {
+            let Some(debt) = self.due(node, class) else { continue };
+            let first = if class == Class::Name { self.first_of(node, debt.what) } else { Some(node) };
+            let Some(first) = first else {
+                self.lanes.of(class).push_back(node);
+                continue;
+            };
+            if first != node {
+                self.lanes.of(class).push_front(node);
             }
+            return self.look(first, class);
         }
         None
     }
@@ -176,27 +188,28 @@ impl Ledger {
         (debt.state == State::Due).then_some(*debt)
     }
 
-    /// Returns what must be looked at before a name: the highest directory above what is sent, the last entry of what
-    /// is deleted.
-    fn first_of(&self, node: NodeId, what: What) -> NodeId {
+    /// Returns what must be looked at before a name that is sent: the highest directory above it. `None`: what is
+    /// deleted waits for what it holds.
+    fn first_of(&self, node: NodeId, what: What) -> Option<NodeId> {
         let is_gone = |what| matches!(what, What::Gone { .. });
         let due_as = |node: &NodeId, gone: bool| {
             self.due(*node, Class::Name).is_some_and(|debt| is_gone(debt.what) == gone)
         };
         if is_gone(what) {
-            let below = self.names.within(node);
-            below.into_iter().rev().find(|node| due_as(node, true)).unwrap_or(node)
+            // Each of them is in the lane as well: behind them it is asked for again.
+            let below = self.names.walk(node).filter(|below| *below != node);
+            if below.into_iter().any(|node| due_as(&node, true)) { None } else { Some(node) }
         } else {
-            self.names.above(node).filter(|node| due_as(node, false)).last().unwrap_or(node)
+            self.names.above(node).filter(|node| due_as(node, false)).last().or(Some(node))
         }
     }
 
-    fn look(&mut self, node: NodeId, class: Class) -> Option<Task> {
+    fn look(&mut self, node: NodeId, class: Class) -> Option<Look> {
         let op = Op(self.next_number());
         self.restate(node, class, State::Sent { op, looked: u64::MAX });
         self.ops.insert(op, node);
         let path = self.names.path(node);
         let debt = *self.names.get(node).and_then(|debts: &Debts| debts.get(class))?;
-        Some(Task::Look { op, path, what: debt.what, change: debt.change })
+        Some(Look { op, path, what: debt.what, change: debt.change })
     }
 }

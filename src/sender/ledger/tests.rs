@@ -38,19 +38,25 @@ impl Desk {
         self.hear(Told::Gone { path: path(text), dir: Some(false), held });
     }
 
-    /// Takes the next task and says what it is; what is looked at is found and sent.
+    fn look(&mut self) -> Option<Look> {
+        self.ledger.wake_up(self.now);
+        [Class::Name, Class::Subtree, Class::Suspect]
+            .into_iter()
+            .find_map(|class| self.ledger.next_look(class))
+    }
+
+    /// Takes what is next and says what it is; what is looked at is found and sent.
     fn next(&mut self) -> Option<(Op, String)> {
-        Some(match self.ledger.next(self.now)? {
-            Task::Send { op, ordered: Ordered::Rename { from, to, .. } } => {
-                (op, format!("rename {from} {to}"))
-            }
-            Task::Send { op, ordered: Ordered::Mkdir { path } } => (op, format!("mkdir {path}")),
-            Task::Send { op, ordered: Ordered::Delete { path, .. } } => (op, format!("make way {path}")),
-            Task::Look { op, what, .. } => {
-                let (op, path) = self.ledger.looked(op, self.emitted)?;
-                (op, format!("{what:?} {path}"))
-            }
-        })
+        if let Some((op, ordered)) = self.ledger.next_ordered() {
+            return Some(match ordered {
+                Ordered::Rename { from, to, .. } => (op, format!("rename {from} {to}")),
+                Ordered::Mkdir { path } => (op, format!("mkdir {path}")),
+                Ordered::Delete { path, .. } => (op, format!("make way {path}")),
+            });
+        }
+        let Look { op, what, .. } = self.look()?;
+        let (op, path) = self.ledger.looked(op, self.emitted)?;
+        Some((op, format!("{what:?} {path}")))
     }
 
     fn all(&mut self) -> Vec<String> {
@@ -101,7 +107,7 @@ fn a_debt_remains_until_what_was_looked_at_was_heard() {
 fn a_file_that_is_not_there_is_gone_only_when_everything_was_heard() {
     let mut desk = Desk::new();
     desk.changed("f");
-    let Some(Task::Look { op, .. }) = desk.ledger.next(desk.now) else { panic!("no look") };
+    let op = desk.look().expect("a look").op;
     desk.ledger.absent(op, desk.emitted + 1);
     desk.renamed("f", "g", false);
     assert_eq!(desk.all(), ["rename f g", "Content g"]);
