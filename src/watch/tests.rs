@@ -1,5 +1,6 @@
 //! Behaviour that every backend has; what one of them cannot have is said where it is left out.
 
+mod assumed;
 mod faults;
 mod model;
 mod rig;

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use speil::config::Durability;
 use speil::protocol::{
-    Expect, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, StateMode, Terms, ToReceiver, ToSender,
-    VERSION, VERSION_MIN, Why as Said, read_magic,
+    Expect, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, StateMode, Subject, Terms, ToReceiver,
+    ToSender, VERSION, VERSION_MIN, Why as Said, read_magic,
 };
 use speil::sender::ledger::{Answer, Op, Why};
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
@@ -35,6 +35,8 @@ struct Agent {
     writer: FrameWriter<ChildStdin>,
     reader: FrameReader<BufReader<ChildStdout>>,
     pings: u64,
+    /// Messages that have a number.
+    operations: u64,
 }
 
 impl Agent {
@@ -49,7 +51,7 @@ impl Agent {
         writer.send(&ToReceiver::Hello(Box::new(hello()))).expect("send");
         writer.flush().expect("send");
         read_magic(&mut from).expect("a greeting");
-        let mut agent = Self { process, writer, reader: FrameReader::new(from), pings: 0 };
+        let mut agent = Self { process, writer, reader: FrameReader::new(from), pings: 0, operations: 0 };
         agent.say(&ToReceiver::Scan {
             pass: PASS,
             top: RelPath::root(),
@@ -58,7 +60,15 @@ impl Agent {
         agent
     }
 
+    /// Checks that an answer names the operation that was sent last.
+    fn is_of_last(&self, of: Subject) {
+        if let Subject::Operation(number) = of {
+            assert_eq!(number, self.operations, "the answer is of another operation");
+        }
+    }
+
     fn say(&mut self, message: &ToReceiver<'_>) {
+        self.operations += u64::from(message.is_operation());
         self.writer.send(message).expect("the agent is there");
     }
 
@@ -71,12 +81,18 @@ impl Agent {
         loop {
             match self.reader.read::<ToSender<'_>>().expect("the agent is there") {
                 ToSender::Pong(number) if number == self.pings => return said,
-                ToSender::Undone { why, .. } => said.push(match why {
-                    Said::NoParent => Why::NoParent,
-                    Said::NotEmpty => Why::NotEmpty,
-                    Said::Differs | Said::Torn => Why::Mismatch,
-                }),
-                ToSender::Problem { .. } => said.push(Why::Failed),
+                ToSender::NotDone { of, why } => {
+                    self.is_of_last(of);
+                    said.push(match why {
+                        Said::NoParent => Why::NoParent,
+                        Said::NotEmpty => Why::NotEmpty,
+                        Said::Differs | Said::Torn => Why::Mismatch,
+                    });
+                }
+                ToSender::Failed { of, .. } => {
+                    self.is_of_last(of);
+                    said.push(Why::Failed);
+                }
                 _ => {}
             }
         }

@@ -1,9 +1,19 @@
 //! The kernel's events and what `watch` makes of them.
 //!
-//! **What is assumed of the kernel:** events come from watched directories alone, in order, by the name that was
-//! used; an event that equals the last one in the queue is joined with it; a full queue drops what comes and
-//! says so once, at the place where it did; both halves of a rename share a number, and others may come between
-//! them; an exchange is two renames, there and back.
+//! **What is assumed of the kernel**, each asked of it in `src/watch/tests/assumed.rs`:
+//!
+//! 1. Events come from watched directories alone, by the name that was used.
+//! 2. An event that equals the last one in the queue is joined with it.
+//! 3. A full queue keeps what it has, drops what comes, says so once, and goes on when it was read.
+//! 4. Both halves of a rename share a number; one from or to where nobody watches has one half. (Others may come
+//!    between them: no test can have that happen.)
+//! 5. An exchange is two renames, there and back.
+//! 6. A change time is not before the coarse clock as it was read ahead of the change.
+//! 7. A write, a link, an unlink, a rename and a new time of a file move its change time; the rename of a directory
+//!    moves the directory's, and none below it.
+//! 8. A new watch tells of nothing that was before it.
+//! 9. A watch goes along with its directory.
+//! 10. What a rename replaces is not told of.
 
 use std::collections::VecDeque;
 
