@@ -14,6 +14,7 @@
 //! The product does not use it yet: `tests/sim` drives it.
 
 mod batches;
+mod options;
 mod step;
 mod streams;
 #[cfg(test)]
@@ -22,48 +23,13 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+pub use options::Options;
 pub use step::{Found, Input, Like, Message, Piece, Step};
 
 use super::ledger::{Answer, Class, Ledger, Look, Moment, Op, Record, Rule, Told, What, Why};
 use crate::tree::RelPath;
 use batches::Batches;
 use streams::{Stream, Streams};
-
-/// How much is under way at once, and how long something waits.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Looks.
-    pub looks_max: usize,
-    /// Large files that are being sent.
-    pub streams_max: usize,
-    /// Comparisons; the receiver takes no more than twice as many.
-    pub comparisons_max: usize,
-    /// Operations in one batch.
-    pub batch_max: usize,
-    /// Files larger than this, in bytes, are sent in pieces.
-    pub small_max: u64,
-    /// How long a batch waits for more while comparisons are under way: each commit costs the target a flush.
-    pub gather: Duration,
-    /// When a file is read again that somebody was writing.
-    pub busy_again: Duration,
-    /// Bytes a second that are read for suspects, while nobody waits.
-    pub suspects_rate: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            looks_max: 64,
-            streams_max: 8,
-            comparisons_max: 4,
-            batch_max: 2048,
-            small_max: 256 << 10,
-            gather: Duration::from_millis(30),
-            busy_again: Duration::from_millis(500),
-            suspects_rate: 8 << 20,
-        }
-    }
-}
 
 /// What one target is sent. Outlives connections, as its ledger does.
 #[derive(Debug, Default)]
@@ -80,6 +46,8 @@ pub struct Session {
     comparisons: Vec<Op>,
     /// How many deletes a verdict was asked for.
     judging: Option<usize>,
+    /// The source is being searched.
+    is_seeking: bool,
     /// The link takes what is large.
     room: bool,
     /// From when on a suspect may be looked at; nobody is kept waiting for one while `hurry`.
@@ -106,6 +74,7 @@ impl Session {
             && self.comparisons.is_empty()
             && self.batches.is_empty()
             && self.judging.is_none()
+            && !self.is_seeking
     }
 
     /// Whether messages were decided on, or are ordered, that were not handed out: until they are, the target's
@@ -129,6 +98,10 @@ impl Session {
                 self.comparisons.retain(|op| *op != comparison);
                 let looked = if self.ledger.holds(Rule::ComparedAtItsEnd) { ended } else { begun };
                 self.ledger.compared(comparison, looked);
+            }
+            Input::Sought { files, names, begun, ended } => {
+                self.is_seeking = false;
+                self.ledger.sought(&files, &names, (begun, ended));
             }
             Input::Answer { op, answer } => {
                 if let Some(Stream { opened, .. }) = self.streams.remove(op) {
@@ -167,6 +140,7 @@ impl Session {
         }
         let next = if self.batches.is_full(self.options.batch_max) { self.commit() } else { None };
         let next = next.or_else(|| self.small()).or_else(|| self.to_judge()).or_else(|| self.large());
+        let next = next.or_else(|| self.seek());
         if let Some(step) = next.or_else(|| self.suspect(now)) {
             return step;
         }
@@ -292,6 +266,13 @@ impl Session {
         Some(Step::Compare { comparison: op, path, whole: what == What::Subtree { whole: true }, change })
     }
 
+    /// Has the source searched, once for all files of which names are missing by then.
+    fn seek(&mut self) -> Option<Step> {
+        let files = if self.is_seeking { Vec::new() } else { self.ledger.to_seek() };
+        self.is_seeking |= !files.is_empty();
+        (!files.is_empty()).then_some(Step::Seek { files })
+    }
+
     fn suspect(&mut self, now: Instant) -> Option<Step> {
         let waits = self.suspects_at.is_some_and(|at| at > now) && !self.hurry;
         if waits || !self.room || self.looks.len() >= self.options.looks_max {
@@ -311,6 +292,9 @@ impl Session {
 
     fn found(&mut self, look: Op, queued: u64, found: Found, now: Instant) {
         let Some(what) = self.looks.remove(&look) else { return };
+        if let Found::File { file, links, .. } = found {
+            self.ledger.is_file(look, file, links);
+        }
         match (found, what) {
             (Found::Unreadable, _) => self.ledger.unreadable(look, now),
             (Found::Busy, _) => self.ledger.hold(look, now + self.options.busy_again),
@@ -327,12 +311,12 @@ impl Session {
             (Found::File { .. }, What::Attributes) => {
                 self.send_found(look, queued, |path| Message::Attributes { path, opened: look });
             }
-            (Found::File { len }, What::Suspect) => {
+            (Found::File { len, .. }, What::Suspect) => {
                 let span = Duration::from_secs_f64(len as f64 / self.options.suspects_rate.max(1) as f64);
                 self.suspects_at = Some(now + span);
                 self.send_found(look, queued, |path| Message::Prove { path, opened: look });
             }
-            (Found::File { len }, _) if len > self.options.small_max => {
+            (Found::File { len, .. }, _) if len > self.options.small_max => {
                 if self.streams.len() >= self.options.streams_max {
                     self.streams.wait(look, what);
                     self.ready.push_back(Step::Close { opened: look });

@@ -16,6 +16,7 @@ mod answers;
 mod bounds;
 mod debt;
 mod events;
+mod links;
 mod names;
 mod owed;
 mod rules;
@@ -29,6 +30,7 @@ use std::time::Instant;
 pub use answers::{Answer, Record, Why};
 pub use debt::{Class, Debt, Debts, Mark, Moment, Op, RenameId, State, What};
 pub use events::Told;
+use links::Links;
 pub use names::{NameTree, NodeId};
 use owed::Owed;
 pub use rules::Rule;
@@ -60,6 +62,7 @@ impl Default for Options {
 pub struct Ledger {
     options: Options,
     names: Owed,
+    links: Links,
     outgoing: Outgoing,
     /// Nodes with something due. May name one that is due no more.
     lanes: Lanes,
@@ -140,12 +143,14 @@ impl Ledger {
     pub fn clock_went_back(&mut self, nanos: u64) {
         self.mark.change = self.mark.change.less(nanos);
         self.names.clock_went_back(nanos);
+        self.links.clock_went_back(nanos);
     }
 
     /// Returns the moment before which nothing changed that is owed or not heard of yet. Held deletes and
     /// problems are not counted: a comparison finds the former, the latter are listed beside it.
     pub fn watermark(&self) -> Moment {
-        self.names.least_change().map_or(self.mark.change, |owed| owed.min(self.mark.change))
+        let least = self.names.least_change().into_iter().chain(self.links.least_change()).min();
+        least.map_or(self.mark.change, |owed| owed.min(self.mark.change))
     }
 
     /// Returns the names that the target refuses, or that could not be read.
@@ -159,9 +164,9 @@ impl Ledger {
         self.waiting.guarded.iter().filter(is_held).map(|node| self.names.path(*node)).collect()
     }
 
-    /// Returns how many names are owed something other than a held delete.
+    /// Returns how many names are owed something other than a held delete, and how many files are sought.
     pub fn owed(&self) -> usize {
-        self.names.owed()
+        self.names.owed() + self.links.sought()
     }
 
     /// Returns since when the oldest change is owed that counts as lag: no problem, no held delete and

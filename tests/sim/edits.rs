@@ -8,7 +8,7 @@ use speil::event::{Event, EventKind, RescanReason};
 use speil::reconcile::{Count, Facts, Verdict, judge};
 use speil::sender::core::Input;
 use speil::sender::ledger::{Told, What};
-use speil::tree::RelPath;
+use speil::tree::{FileId, RelPath};
 
 use crate::fs::{Id, Inode, ROOT};
 use crate::kernel::{Heard, Kind};
@@ -33,6 +33,7 @@ impl World {
             self.kernel.pass(true);
         }
         match (kind, found) {
+            (0..=2, None) if self.options.links && self.rng.one_in(2) => self.link(&path, dir, name, &to),
             (0..=2, None) => self.create(&path, dir, name),
             (0..=4, Some(id)) if !self.source.is_dir(id) => self.write(&path, id, dir, name),
             (5 | 6, None) => {
@@ -42,6 +43,9 @@ impl World {
                 self.source.inode_mut(dir).ctime = ctime;
                 self.kernel.emit(dir, name, Kind::Create, true);
                 self.say(|| format!("mkdir {path}"));
+                if self.options.links && self.rng.one_in(2) {
+                    self.link_all(&path, id, &to);
+                }
             }
             (7..=9, Some(id)) => {
                 self.rename((&path, dir, name, id), &to);
@@ -51,10 +55,11 @@ impl World {
                 self.kernel.emit(dir, name, Kind::Attrib, self.source.is_dir(id));
                 self.say(|| format!("chmod {path}"));
             }
-            (10 | 11, Some(id)) if self.source.is_empty(id) => {
+            (10 | 11, Some(id)) if self.source.is_empty(id) && self.may_go(id) => {
                 let is_dir = self.source.is_dir(id);
                 self.source.unlink(dir, name);
-                self.source.inode_mut(dir).ctime = self.coarse();
+                let ctime = self.coarse();
+                [dir, id].into_iter().for_each(|id| self.source.inode_mut(id).ctime = ctime);
                 self.kernel.emit(dir, name, Kind::Delete, is_dir);
                 self.say(|| format!("rm {path}"));
             }
@@ -78,6 +83,31 @@ impl World {
         self.kernel.emit(dir, name, Kind::Modify, false);
         let content = self.work.content;
         self.say(|| format!("create {path} content {content} stamp {stamp}"));
+    }
+
+    /// Gives a file another name; nothing else tells of it.
+    fn link(&mut self, path: &RelPath, dir: Id, name: u8, existing: &RelPath) {
+        let Some(id) = self.source.find(existing).filter(|id| !self.source.is_dir(*id)) else { return };
+        let ctime = self.coarse();
+        self.source.link(dir, name, id);
+        [dir, id].into_iter().for_each(|id| self.source.inode_mut(id).ctime = ctime);
+        self.kernel.emit(dir, name, Kind::Create, false);
+        self.say(|| format!("ln {existing} {path}"));
+    }
+
+    /// Gives everything in a directory another name in a new one: `cp -al`.
+    fn link_all(&mut self, path: &RelPath, dir: Id, existing: &RelPath) {
+        let Some(from) = self.source.find(existing).filter(|from| *from != dir) else { return };
+        for (name, _) in self.source.entries(from).to_vec() {
+            self.link(&path.join(&[name]), dir, name, &existing.join(&[name]));
+        }
+    }
+
+    /// Whether a name may be taken from a file. What was written through a name that is gone before anybody has
+    /// looked at it is known of no file: nothing but the next comparison finds it at its other names.
+    fn may_go(&self, id: Id) -> bool {
+        let (file, links) = (FileId { dev: 0, ino: id as u64 }, self.source.inode(id).links);
+        links < 2 || self.sides.iter().all(|side| side.ledger().knows_names(file, links))
     }
 
     fn stamp(&mut self) -> u8 {
@@ -146,7 +176,11 @@ impl World {
             self.say(|| format!("exchange {path} {to}"));
             return;
         }
-        if over.is_some_and(|over| self.source.is_dir(over) != is_dir || !self.source.is_empty(over)) {
+        let in_the_way = |over| {
+            let source = &self.source;
+            source.is_dir(over) != is_dir || !source.is_empty(over) || over == id || !self.may_go(over)
+        };
+        if over.is_some_and(in_the_way) {
             return;
         }
         self.source.unlink(to_dir, to_name);

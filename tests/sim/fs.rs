@@ -150,6 +150,17 @@ impl Fs {
         None
     }
 
+    /// Calls back for every name of a file that is mirrored.
+    pub fn each_file(&self, mut call: impl FnMut(RelPath, Id)) {
+        self.each_dir(|path, dir, _| {
+            for &(name, id) in self.entries(dir).iter().filter(|(name, _)| *name != PROTECTED) {
+                if !self.is_dir(id) {
+                    call(path.join(&[name]), id);
+                }
+            }
+        });
+    }
+
     /// Calls back for every directory that is mirrored, the root first.
     pub fn each_dir(&self, mut call: impl FnMut(&RelPath, Id, Id)) {
         let mut stack = vec![(RelPath::root(), ROOT, ROOT)];

@@ -28,7 +28,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every rule that can be left out, those first whose absence shows soonest.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Ledger(Rule::DebtsMove),
         Self::Ledger(Rule::RenamesFirst),
         Self::Ledger(Rule::SentIsDue),
@@ -57,6 +57,8 @@ impl Mutant {
         Self::Ledger(Rule::DirectoriesFirst),
         Self::Ledger(Rule::DeletesFirst),
         Self::Ledger(Rule::JudgedAsCounted),
+        Self::Ledger(Rule::NamesAreKept),
+        Self::Ledger(Rule::NamesAreSought),
     ];
     /// Without the last two nothing is lost: renames are refused and compared. `ledger::tests` shows them. The first
     /// takes minutes.
@@ -104,6 +106,8 @@ pub struct Options {
     pub targets: usize,
     pub names_max: usize,
     pub renames: bool,
+    /// Files have several names.
+    pub links: bool,
     pub mutant: Option<Mutant>,
 }
 
@@ -124,6 +128,8 @@ impl Options {
         let (renames, narrow, twins) = (!some(10), some(2), some(2));
         let faults = Faults { cuts, power_cuts, restarts, capacity, halves, exchange, clock_steps };
         let shape = Shape { narrow, twins, length: 100 + rng.below(500) };
+        // What is written through a name that the filters leave out is told of no name that is mirrored.
+        let links = rng.one_in(3) && !protect;
         Self {
             faults,
             shape,
@@ -135,6 +141,7 @@ impl Options {
             targets,
             names_max,
             renames,
+            links,
             mutant,
         }
     }

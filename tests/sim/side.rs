@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use speil::sender::core::{Found, Input, Like, Message, Options as SessionOptions, Piece, Session, Step};
 use speil::sender::ledger::{Answer, Ledger, Moment, Op, Ordered, What, Why};
-use speil::tree::RelPath;
+use speil::tree::{FileId, RelPath};
 
 use crate::fs::{Fs, Id};
 use crate::options::{Mutant, Options};
@@ -138,7 +138,9 @@ impl Side {
         }
         self.say(|| format!("    {step:?}"));
         match step {
-            Step::Look { .. } | Step::Piece { .. } | Step::Judge { .. } => self.desk.asked.push_back(step),
+            Step::Look { .. } | Step::Piece { .. } | Step::Judge { .. } | Step::Seek { .. } => {
+                self.desk.asked.push_back(step);
+            }
             Step::Send { op, message } => self.send(ground, op, message),
             Step::Compare { comparison, path, whole, change } => {
                 self.counts.compared += 1;
@@ -172,6 +174,13 @@ impl Side {
                 self.say(|| format!("      {op:?} {path}: {piece:?}"));
                 self.session.take(Input::Piece { op, piece }, ground.now);
             }
+            Step::Seek { files } => {
+                let mut names = Vec::new();
+                ground.fs.each_file(|path, id| names.push((FileId { dev: 0, ino: id as u64 }, path)));
+                names.retain(|(file, _)| files.contains(file));
+                let (begun, ended) = (ground.emitted, ground.emitted);
+                self.session.take(Input::Sought { files, names, begun, ended }, ground.now);
+            }
             Step::Judge { deletes } => {
                 let before = self.ledger().unjudged();
                 self.session.take(Input::Judged { hold }, ground.now);
@@ -194,7 +203,8 @@ impl Side {
         }
         self.desk.opened.insert(look, Opened { inode: id, content: inode.content, stamp: inode.stamp });
         let large = ground.options.streams && what != What::Suspect && rng.one_in(3);
-        Found::File { len: if large { LARGE } else { 0 } }
+        let file = FileId { dev: 0, ino: id as u64 };
+        Found::File { len: if large { LARGE } else { 0 }, file, links: inode.links }
     }
 
     fn piece(&mut self, ground: &Ground<'_>, rng: &mut Rng, (opened, path): (Op, &RelPath)) -> Piece {
@@ -422,7 +432,7 @@ impl Side {
     fn disconnect(&mut self) {
         self.link.clear();
         self.back.clear();
-        self.desk.asked.retain(|step| matches!(step, Step::Judge { .. }));
+        self.desk.asked.retain(|step| matches!(step, Step::Judge { .. } | Step::Seek { .. }));
         self.desk.opened.clear();
         self.paths.clear();
         self.walks = Walks::default();

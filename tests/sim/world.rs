@@ -519,6 +519,7 @@ impl World {
             || options.faults.exchange
             || options.faults.clock_steps
             || options.protect
+            || options.links
             || options.guard
             || !options.renames
             || options.names_max != usize::MAX

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::sender::ledger::{Answer, Mark, Moment, Op, Ordered, Record, Told, What};
-use crate::tree::RelPath;
+use crate::tree::{FileId, RelPath};
 
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,17 @@ pub enum Input {
         /// How many when it had looked at everything.
         ended: u64,
     },
+    /// The result of [`Step::Seek`].
+    Sought {
+        /// The files.
+        files: Vec<FileId>,
+        /// Their names.
+        names: Vec<(FileId, RelPath)>,
+        /// How many events had been queued when it began.
+        begun: u64,
+        /// How many when it had ended.
+        ended: u64,
+    },
     /// What became of one operation. What is done and durable is told by [`Input::Acknowledged`] instead.
     Answer {
         /// Its number.
@@ -94,6 +105,10 @@ pub enum Found {
     File {
         /// Its size in bytes.
         len: u64,
+        /// Which file it is.
+        file: FileId,
+        /// How many names it has.
+        links: u32,
     },
     /// Somebody is writing it.
     Busy,
@@ -166,6 +181,11 @@ pub enum Step {
         whole: bool,
         /// Nothing that is to be found here was changed before this.
         change: Moment,
+    },
+    /// Search the source for every name of some files: [`Input::Sought`].
+    Seek {
+        /// The files.
+        files: Vec<FileId>,
     },
     /// Say whether so many deletes may go: [`Input::Judged`].
     Judge {

@@ -4,9 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::sender::ledger::{Mark, Record};
+use crate::tree::FileId;
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).expect("a path")
+}
+
+fn file(len: u64) -> Found {
+    Found::File { len, file: FileId { dev: 1, ino: 1 }, links: 1 }
 }
 
 /// A session whose driver does every look at once; files are what `large` says.
@@ -48,7 +53,7 @@ impl Desk {
         loop {
             match self.session.turn(self.now) {
                 Step::Look { look, .. } => {
-                    let found = Found::File { len: if self.large { 1 << 30 } else { 1 } };
+                    let found = file(if self.large { 1 << 30 } else { 1 });
                     self.take(Input::Found { look, queued: self.queued, found });
                 }
                 step => return step,
@@ -70,7 +75,7 @@ fn what_is_heard_while_a_file_is_looked_at_leaves_before_it_with_a_smaller_numbe
     desk.changed("f");
     let Step::Look { look, .. } = desk.session.turn(desk.now) else { panic!("no look") };
     desk.renamed("a", "b");
-    desk.take(Input::Found { look, queued: desk.queued, found: Found::File { len: 1 } });
+    desk.take(Input::Found { look, queued: desk.queued, found: file(1) });
     let (first, rename) = desk.message().expect("a rename");
     let (second, content) = desk.message().expect("a content");
     assert!(matches!(rename, Message::Ordered(_)) && matches!(content, Message::Content { .. }));

@@ -65,10 +65,14 @@ impl Ledger {
         match told {
             Told::Changed { path, what } => {
                 let debt = new(what, State::Due);
+                if matches!(what, What::Content | What::Attributes) {
+                    self.spread(&path, what, debt.change, since);
+                }
                 let node = self.owe(&path, debt);
                 self.try_anew(node);
             }
             Told::Gone { path, dir, held } => {
+                self.links.forget(&path);
                 let state = if held { State::Guarded { held } } else { State::Due };
                 let debt = new(What::Gone { dir, complete: false }, state);
                 let node = self.owe(&path, debt);
@@ -96,6 +100,7 @@ impl Ledger {
                 let (left, right) = (self.owed_above(&one), self.owed_above(&other));
                 let held = self.held_within(&[&one, &other]);
                 self.names.swap(&one, &other);
+                self.links.swap(&one, &other);
                 for (path, copies) in [(&other, left), (&one, right)] {
                     self.restate_moved(path);
                     self.put_copies(path, copies);
@@ -147,6 +152,7 @@ impl Ledger {
         let mut held = if anew { self.held_within(&[from]) } else { Vec::new() };
         held.retain(|(path, _)| path != from);
         let mut made_way = false;
+        self.links.rename(from, to);
         if self.holds(Rule::DebtsMove) {
             let replaced = self.names.rename(from, to);
             self.make_way(to, &replaced);

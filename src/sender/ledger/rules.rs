@@ -29,6 +29,10 @@ pub enum Rule {
     UnknownIsWhole,
     /// Where two directories have changed places, stamps prove nothing below either.
     SwappedIsWhole,
+    /// What is told of one name of a file is owed at the others.
+    NamesAreKept,
+    /// The source is searched for the names of a file that nobody has told of.
+    NamesAreSought,
     /// Equal stamps are believed only of what did not change since. From here on, rules of the session.
     StampsAreChecked,
     /// A comparison has looked at everything only at its end.
