@@ -13,6 +13,7 @@ mod attrs;
 mod lease;
 mod limits;
 mod listing;
+mod names;
 mod notes;
 mod read;
 mod root;
@@ -23,6 +24,7 @@ pub use attrs::{
 };
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
+pub use names::{Names, names_of};
 pub use notes::{is_locked, note};
 pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_range, read_some};
 pub(crate) use root::id_of;

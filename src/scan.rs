@@ -7,6 +7,8 @@
 //! speil's own are never entries; a name that could not be read is reported, not left out silently.
 //! **Not here:** comparing (`reconcile`), what to do about a difference.
 
+mod entries;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::disk::{Root, hash_zeros, hole_end, is_sparse, names, read_entry, read_some};
+pub use entries::{Entries, Found};
+
+use crate::disk::{Root, hash_zeros, hole_end, is_sparse, read_entry, read_some};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
@@ -26,6 +30,8 @@ pub const STATE_DIR: &[u8] = b".speil";
 
 /// Bytes read at once for a content hash.
 const READ_LEN: usize = 256 * 1024;
+/// Entries after which a walk tells how far it is, besides after each directory.
+const PROGRESS_EVERY: u64 = 4096;
 /// Bytes of a hole after which a content hash asks whether it is to go on.
 const HOLE_STEP: u64 = 256 << 20;
 
@@ -161,8 +167,28 @@ pub fn stops_at(root: &Root, options: &Options, entry: &Entry) -> bool {
 /// # Errors
 /// What opening or reading the directory says. Consequence: nothing is known of what is below.
 pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> io::Result<DirEntries> {
-    let fd = root.dir(dir)?;
-    read_dir(fd.as_fd(), dir, options, (view, true))
+    let mut all = DirEntries::default();
+    for found in entries(root, dir, options, view)? {
+        match found {
+            Found::Entry(entry) => all.entries.push(entry),
+            Found::Unread(name, errno) => all.problems.push((name, errno)),
+            Found::NotKept(name) => all.not_kept.push(name),
+        }
+    }
+    Ok(all)
+}
+
+/// As [`list`], one entry after the other.
+///
+/// # Errors
+/// As [`list`].
+pub fn entries<'a>(
+    root: &Root,
+    dir: &'a RelPath,
+    options: &'a Options,
+    view: &'a dyn View,
+) -> io::Result<Entries<'a, OwnedFd>> {
+    Entries::of(root.dir(dir)?, dir, options, (view, true))
 }
 
 /// Returns BLAKE3 of the regular file at `path`.
@@ -190,55 +216,6 @@ pub fn prove(root: &Root, path: &RelPath, rate: u64, stop: &dyn Fn() -> bool) ->
         std::thread::sleep(due.saturating_sub(began.elapsed()).min(Duration::from_secs(1)));
         if stop() { Err(rustix::io::Errno::CANCELED.into()) } else { Ok(()) }
     })
-}
-
-/// Reads a directory for a walk, or for a listing.
-fn read_dir(
-    fd: BorrowedFd<'_>,
-    dir: &RelPath,
-    options: &Options,
-    (view, lists): (&dyn View, bool),
-) -> io::Result<DirEntries> {
-    let whole = options.role == Role::WholeTarget;
-    let mut names = names(fd)?;
-    names.sort_unstable();
-    let mut found = DirEntries::default();
-    found.entries.reserve(names.len());
-    for name in names {
-        if dir.is_root() && name == STATE_DIR {
-            continue;
-        }
-        if is_temporary(&name) {
-            view.temporary(fd, &name);
-            continue;
-        }
-        match read_entry(fd, &name, &options.mask) {
-            Ok(Some(mut entry)) => {
-                let kind = entry.attrs.meta.kind;
-                if !(whole && lists) && hidden(options, &dir.join(&name), kind == Kind::Dir) {
-                    continue;
-                }
-                if !whole && !options.mask.carries(kind) {
-                    found.not_kept.push(name);
-                    continue;
-                }
-                if options.checksum && kind == Kind::File {
-                    match hash_file(fd, &name) {
-                        Ok(hash) => entry.hash = Some(hash),
-                        Err(error) => {
-                            found.problems.push((name, errno_of(&error)));
-                            continue;
-                        }
-                    }
-                }
-                view.adjust(&mut entry.attrs);
-                found.entries.push(entry);
-            }
-            Ok(None) => {}
-            Err(error) => found.problems.push((name, errno_of(&error))),
-        }
-    }
-    Ok(found)
 }
 
 fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
@@ -338,17 +315,22 @@ impl Walk<'_> {
 
     /// Folds one open directory and everything below it.
     fn dir(&mut self, fd: BorrowedFd<'_>, path: &RelPath) -> io::Result<Digest> {
-        let found = read_dir(fd, path, self.options, (self.view, false))?;
+        let found = Entries::of(fd, path, self.options, (self.view, false))?;
         let mut digest = DirDigest::new(self.options.mask);
         let first_mark = self.scan.marks.len();
-        self.scan.entries += found.entries.len() as u64;
-        if !self.view.progress(self.scan.entries) {
-            self.scan.ended = true;
-        }
-        for (name, errno) in found.problems {
-            self.scan.problems.push((path.join(&name), errno));
-        }
-        for mut entry in found.entries {
+        for found in found {
+            let mut entry = match found {
+                Found::Entry(entry) => entry,
+                Found::Unread(name, errno) => {
+                    self.scan.problems.push((path.join(&name), errno));
+                    continue;
+                }
+                Found::NotKept(_) => continue,
+            };
+            self.scan.entries += 1;
+            if self.scan.entries.is_multiple_of(PROGRESS_EVERY) {
+                self.progress();
+            }
             self.scan.kinds.add(entry.attrs.meta.kind);
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(fd, path, &mut entry),
@@ -369,6 +351,7 @@ impl Walk<'_> {
             }
             digest.add(&entry);
         }
+        self.progress();
         let digest = digest.finish();
         let marked = first_mark..self.scan.marks.len();
         if !marked.is_empty() {
@@ -376,6 +359,12 @@ impl Walk<'_> {
         }
         self.scan.digests.insert(path.clone(), digest);
         Ok(digest)
+    }
+
+    fn progress(&mut self) {
+        if !self.view.progress(self.scan.entries) {
+            self.scan.ended = true;
+        }
     }
 
     fn enter(&mut self, fd: BorrowedFd<'_>, path: &RelPath, entry: &mut Entry) {

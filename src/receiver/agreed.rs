@@ -12,14 +12,14 @@ use std::sync::{Mutex, PoisonError};
 use serde_bytes::ByteBuf;
 
 use super::own::Own;
-use crate::scan::{DirEntries, Scan};
+use crate::scan::Scan;
 use crate::tree::{Entry, Kind, RelPath};
 
 /// Most listed names that wait for the sender's word; what is more waits for the next pass.
 const WAITING_MAX: usize = 200_000;
 
 /// Names in one directory, of foreign files with their marks and of directories that hold some.
-type Listed = Vec<(Vec<u8>, Option<u64>)>;
+pub(super) type Listed = Vec<(Vec<u8>, Option<u64>)>;
 
 /// The marks of one pass.
 pub(super) struct Agreement {
@@ -61,22 +61,24 @@ impl Agreement {
         self.own.walked(self.met.load(Ordering::Relaxed), gathered);
     }
 
-    /// Takes in a listing that is about to be told.
-    pub fn listed(&self, dir: &RelPath, found: &DirEntries, scan: &Scan) {
-        if !scan.marked.contains_key(dir) {
-            return;
-        }
-        let names = found.entries.iter().filter_map(|entry| {
-            let waits = match entry.attrs.meta.kind {
-                Kind::Dir => scan.marked.contains_key(&dir.join(&entry.name)).then_some(None),
-                _ => self.own.mark(entry).filter(|(_, foreign)| *foreign).map(|(mark, _)| Some(mark)),
-            };
-            waits.map(|mark| (entry.name.clone(), mark))
-        });
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.values().map(Vec::len).sum::<usize>() < WAITING_MAX {
-            waiting.insert(dir.clone(), names.collect());
-        }
+    /// Whether a directory that is to be listed holds anything foreign, and there is room to remember it.
+    pub fn hears_of(&self, dir: &RelPath, scan: &Scan) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        scan.marked.contains_key(dir) && waiting.values().map(Vec::len).sum::<usize>() < WAITING_MAX
+    }
+
+    /// Returns what is to be remembered of a listed entry, if anything is.
+    pub fn waits(&self, dir: &RelPath, entry: &Entry, scan: &Scan) -> Option<(Vec<u8>, Option<u64>)> {
+        let mark = match entry.attrs.meta.kind {
+            Kind::Dir => scan.marked.contains_key(&dir.join(&entry.name)).then_some(None),
+            _ => self.own.mark(entry).filter(|(_, foreign)| *foreign).map(|(mark, _)| Some(mark)),
+        };
+        mark.map(|mark| (entry.name.clone(), mark))
+    }
+
+    /// Takes in a listing, before its end is told.
+    pub fn listed(&self, dir: &RelPath, names: Listed) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.clone(), names);
     }
 
     /// Takes in that a directory is as on the source, with everything below it, but for some names of one

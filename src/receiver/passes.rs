@@ -16,8 +16,8 @@ use crate::disk::{Root, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{FrameError, Listing, PassId, ScanOptions, ToSender};
-use crate::scan::{self, Options, Role, View};
-use crate::tree::{Entry, Mask, RelPath};
+use crate::scan::{self, Found, Options, Role, View};
+use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// Passes at once.
 const PASSES_MAX: usize = 8;
@@ -262,20 +262,25 @@ impl Pass {
             let listing = Listing { pass: self.pass, dir: dir.clone(), entries, last, errno };
             self.reply.send(&ToSender::Listing(listing))
         };
-        let found = match scan::list(&self.root, &dir, &self.options, self) {
+        let found = match scan::entries(&self.root, &dir, &self.options, self) {
             Ok(found) => found,
             Err(error) => return piece(Vec::new(), true, errno_of(&error)),
         };
-        if let Some(agreement) = &self.agreement {
-            agreement.listed(&dir, &found, scan);
+        let agreement = self.agreement.as_ref().filter(|agreement| agreement.hears_of(&dir, scan));
+        let (mut entries, mut foreign) = (Vec::new(), Vec::new());
+        for found in found {
+            let Found::Entry(mut entry) = found else { continue };
+            if entry.attrs.meta.kind == Kind::Dir {
+                entry.digest = scan.digests.get(&dir.join(&entry.name)).copied();
+            }
+            foreign.extend(agreement.and_then(|agreement| agreement.waits(&dir, &entry, scan)));
+            entries.push(entry);
+            if entries.len() >= PIECE_ENTRIES {
+                piece(std::mem::take(&mut entries), false, 0)?;
+            }
         }
-        let mut entries = found.entries;
-        for entry in &mut entries {
-            entry.digest = scan.digests.get(&dir.join(&entry.name)).copied();
-        }
-        while entries.len() > PIECE_ENTRIES {
-            let rest = entries.split_off(PIECE_ENTRIES);
-            piece(std::mem::replace(&mut entries, rest), false, 0)?;
+        if let Some(agreement) = agreement {
+            agreement.listed(&dir, foreign);
         }
         piece(entries, true, 0)
     }

@@ -1,8 +1,10 @@
 //! A pass: compares a subtree on both sides and hands what differs to the session.
 
 mod agreed;
+mod aligned;
 mod deletes;
 mod linked;
+mod listed;
 mod mounts;
 mod moves;
 mod named;
@@ -29,16 +31,14 @@ use crate::config::Verify;
 use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Notice, PassSummary};
-use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver};
+use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
-use crate::scan::{self, DirEntries, Options, Role, Scan};
-use crate::tree::{Entry, FileId, Kind, Mask, RelPath};
+use crate::scan::{self, DirEntries, Found, Options, Role, Scan};
+use crate::tree::{Digest, Entry, FileId, Kind, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
 const ENTRIES_AHEAD: usize = 8192;
-/// Most entries of one directory that a target may list.
-const LISTING_MAX: usize = 4_000_000;
 
 /// The connection ended, or the session was told to stop: the pass is moot.
 struct Moot;
@@ -268,7 +268,7 @@ impl Pass {
                 ours.name.clone_from(&theirs.name);
                 theirs.name.clone_from(&ours.name);
                 let parent = self.top.parent();
-                self.agreement.begin(std::iter::empty());
+                self.agreement.begin();
                 let tasks = self.differences(
                     parent.as_ref(),
                     std::slice::from_ref(&ours),
@@ -398,8 +398,20 @@ impl Pass {
         }
         let mut waiting = vec![path.clone()];
         while let Some(dir) = waiting.pop() {
-            for entry in self.list(&dir).entries {
+            let shared = Arc::clone(&self.shared);
+            let options = self.options.clone();
+            let found = match scan::entries(&shared.source.root(), &dir, &options, &shared.view) {
+                Ok(found) => found,
+                Err(error) if is_absence(&error) => continue,
+                Err(error) => {
+                    self.unreadable(&dir, errno_of(&error), false);
+                    continue;
+                }
+            };
+            for found in found {
+                let Found::Entry(mut entry) = found else { continue };
                 let path = dir.join(&entry.name);
+                entry.digest = self.digest_of(&path, &entry);
                 if self.moved(&path, &entry)? {
                     continue;
                 }
@@ -487,9 +499,9 @@ impl Pass {
                 self.compare_content(path, &entry)?;
                 continue;
             }
-            let theirs = self.listing(&path)?;
-            ahead = (ENTRIES_AHEAD / theirs.len().max(1)).clamp(2, LISTS_AHEAD);
-            for (path, task) in self.compare_dir(&path, &task, theirs)? {
+            let (count, tasks) = self.compare_dir(&path, &task)?;
+            ahead = (ENTRIES_AHEAD / count.max(1)).clamp(2, LISTS_AHEAD);
+            for (path, task) in tasks {
                 // Files first: no more of them wait than a few directories hold.
                 match task {
                     Task::Hash(_) => waiting.push_front((path, task)),
@@ -499,75 +511,8 @@ impl Pass {
         }
     }
 
-    /// Takes in the pieces of one listing.
-    fn listing(&mut self, dir: &RelPath) -> Result<Vec<Entry>, Moot> {
-        let mut entries = Vec::new();
-        loop {
-            let PassReply::Listing(Listing { dir: of, entries: piece, last, errno, .. }) = self.reply()?
-            else {
-                return Err(Moot);
-            };
-            if of != *dir {
-                return Err(Moot);
-            }
-            if errno != 0 && !is_absence(&std::io::Error::from_raw_os_error(errno)) {
-                self.unreadable(dir, errno, true);
-                self.staying.insert(dir.clone());
-                self.stays(dir);
-            }
-            entries.extend(piece);
-            if entries.len() > LISTING_MAX {
-                self.unreadable(dir, libc::E2BIG, true);
-                return Err(Moot);
-            }
-            if last {
-                // The order is what the comparison stands on; the receiver is not trusted with it.
-                entries.sort_by(|a, b| a.name.cmp(&b.name));
-                entries.retain(|entry| crate::tree::check_name(&entry.name).is_ok());
-                return Ok(entries);
-            }
-        }
-    }
-
-    fn compare_dir(
-        &mut self,
-        dir: &RelPath,
-        task: &Task,
-        theirs: Vec<Entry>,
-    ) -> Result<Vec<(RelPath, Task)>, Moot> {
-        if matches!(task, Task::Empty) {
-            let mut tasks = Vec::new();
-            for entry in &theirs {
-                tasks.extend(self.extra(&dir.join(&entry.name), entry, true)?);
-            }
-            return Ok(tasks);
-        }
-        let root = self.shared.source.root();
-        let mut ours = match scan::list(&root, dir, &self.options, &self.shared.view) {
-            Ok(ours) => ours,
-            // Gone since: the event that says so has come or will.
-            Err(error) if is_absence(&error) => return Ok(Vec::new()),
-            Err(error) => {
-                // Nothing is known of what is below: nothing may go.
-                self.unreadable(dir, errno_of(&error), false);
-                return Ok(Vec::new());
-            }
-        };
-        let mut entries = std::mem::take(&mut ours.entries);
-        for entry in &mut entries {
-            entry.digest = self.local.digests.get(&dir.join(&entry.name)).copied();
-        }
-        let unreadable: Vec<Vec<u8>> = ours.problems.into_iter().map(|(name, _)| name).collect();
-        let whole = |entry: &Entry| {
-            !unreadable.contains(&entry.name)
-                && !ours.not_kept.contains(&entry.name)
-                && (!matches!(task, Task::Keep)
-                    || entries.binary_search_by(|ours| ours.name.cmp(&entry.name)).is_ok())
-        };
-        let (theirs, left): (Vec<Entry>, Vec<Entry>) = theirs.into_iter().partition(whole);
-        self.agreement.begin(left.into_iter().map(|entry| entry.name));
-        let tasks = self.differences(Some(dir), &entries, &theirs)?;
-        self.agree(dir.clone())?;
-        Ok(tasks)
+    /// Returns the digest of a directory that the walk has met.
+    fn digest_of(&self, path: &RelPath, entry: &Entry) -> Option<Digest> {
+        if entry.attrs.meta.kind == Kind::Dir { self.local.digests.get(path).copied() } else { None }
     }
 }

@@ -17,20 +17,30 @@ const EXCEPT_LEN_MAX: usize = 256 << 10;
 pub(super) struct Agreement {
     /// The target wants to know, and equal means equal: no option lets differences be.
     tells: bool,
-    /// Names that are not known to be equal.
+    /// Names that are not known to be equal; none more where there are too many to tell.
     except: Vec<ByteBuf>,
+    /// What they take in a message.
+    len: usize,
 }
 
 impl Agreement {
     pub fn of(shared: &Shared) -> Self {
         let options = &shared.options;
         let tells = shared.version >= VERSION_AGREED && options.live && !options.dry_run;
-        Self { tells: tells && !shared.rules.may_differ(), except: Vec::new() }
+        Self { tells: tells && !shared.rules.may_differ(), except: Vec::new(), len: 0 }
     }
 
-    /// Begins a directory, in which nothing is known of these names.
-    pub fn begin(&mut self, unknown: impl Iterator<Item = Vec<u8>>) {
-        self.except = unknown.map(ByteBuf::from).collect();
+    /// Begins a directory.
+    pub fn begin(&mut self) {
+        (self.except, self.len) = (Vec::new(), 0);
+    }
+
+    /// Takes in that nothing is known of a name.
+    pub fn leaves(&mut self, name: &[u8]) {
+        if self.len <= EXCEPT_LEN_MAX {
+            self.len += name.len() + 4;
+            self.except.push(ByteBuf::from(name));
+        }
     }
 
     /// Takes in a difference.
@@ -45,7 +55,7 @@ impl Agreement {
             | Difference::Spared(entry) => entry,
         };
         if self.tells {
-            self.except.push(ByteBuf::from(entry.name.as_slice()));
+            self.leaves(&entry.name);
         }
     }
 
@@ -59,8 +69,7 @@ impl Pass {
     /// Tells the target what is equal in a directory.
     pub(super) fn agree(&mut self, dir: RelPath) -> Result<(), Moot> {
         let except = std::mem::take(&mut self.agreement.except);
-        let len: usize = except.iter().map(|name| name.len() + 4).sum();
-        if !self.agreement.tells || len > EXCEPT_LEN_MAX {
+        if !self.agreement.tells || self.agreement.len > EXCEPT_LEN_MAX {
             return Ok(());
         }
         self.send(&ToReceiver::Agreed { pass: self.id, dir, except })
