@@ -43,6 +43,11 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Frame(FrameError::Noise(_)) => {
             "the target's shell prints something before the agent starts; silence it for non-interactive logins (.bashrc)"
         }
+        SessionError::Refused(Refusal::Root { path, errno: libc::ELOOP | libc::ENOTDIR })
+            if path.ends_with("/.speil") =>
+        {
+            return Some(format!("move it out of the way on the target: mv {path:?} \"{path}.old\""));
+        }
         SessionError::Refused(refusal) => refused(refusal)?,
         SessionError::Ended(Ended { status: Some(127), .. }) => {
             "the agent's command does not exist there: install speil, or let it be uploaded with agent = \"auto\""

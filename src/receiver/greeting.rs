@@ -168,6 +168,12 @@ fn in_words_of(hello: &Hello, refusal: Refusal) -> Refusal {
     }
 }
 
+/// Whether a session reads or writes what is in the state directory.
+fn keeps_state(hello: &Hello) -> bool {
+    let terms = &hello.terms;
+    hello.state == StateMode::Keep || terms.errand == Errand::Keeper || terms.trash.is_some() || terms.partial
+}
+
 /// Opens the root that a sender asks for, and makes sure that this session alone works on it.
 pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal> {
     let path = options.root_for(&hello.root);
@@ -185,6 +191,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
     refuse_back(&place, hello)?;
+    if let Some(errno) = State::obstacle(&root).filter(|_| keeps_state(hello)) {
+        return Err(Refusal::Root { path: shown(&path.join(OsStr::from_bytes(STATE_DIR))), errno });
+    }
     let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
     let version = VERSION.min(hello.version);
     let ground = Arc::new(Ground::new(&root, path, (closes, version), above));

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,16 @@ impl State {
     /// Whether a root has a state directory.
     pub fn exists(root: &Root) -> bool {
         rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Returns what is in the place of the state directory and is none: `ELOOP` for a symlink, else `ENOTDIR`.
+    pub fn obstacle(root: &Root) -> Option<i32> {
+        let there = rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        match FileType::from_raw_mode(there.st_mode) {
+            FileType::Directory => None,
+            FileType::Symlink => Some(libc::ELOOP),
+            _ => Some(libc::ENOTDIR),
+        }
     }
 
     /// Opens the state directory, and makes it if `make` says so; `None` if there is none that can be

@@ -64,6 +64,10 @@ fn refusal_text(refusal: &Refusal) -> String {
                  {VERSION_MIN} to {VERSION}: upgrade speil {which}"
             )
         }
+        Refusal::Root { path, errno: errno @ (libc::ELOOP | libc::ENOTDIR) } if path.ends_with("/.speil") => {
+            let what = if *errno == libc::ELOOP { "a symlink" } else { "no directory" };
+            format!("{path:?} on the target is {what}, and speil keeps its state in a directory of that name")
+        }
         Refusal::Root { path, errno } => {
             format!("target directory {path:?}: {}", crate::error::errno_text(*errno))
         }

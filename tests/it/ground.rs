@@ -226,3 +226,45 @@ fn a_target_that_was_restored_without_its_state_while_no_daemon_ran_is_mirrored_
     assert_settles(&stand, "standby", "restored", &daemon);
     daemon.terminate();
 }
+
+#[test]
+fn what_is_in_the_place_of_the_state_directory_is_named_by_everything_that_needs_one() {
+    for what in ["no directory", "a symlink"] {
+        let stand = Stand::new();
+        fs::write(stand.source().join("file"), "content").unwrap();
+        let target = stand.target("standby");
+        let state = target.join(".speil");
+        fs::create_dir(&target).unwrap();
+        if what == "a symlink" {
+            std::os::unix::fs::symlink("nowhere", &state).unwrap();
+        } else {
+            fs::write(&state, "somebody's").unwrap();
+        }
+        let names = |told: &str| {
+            let all = [&format!("{state:?}"), what, "mv "];
+            assert!(all.iter().all(|part| told.contains(part)), "{told}");
+        };
+        let daemon = stand.start(&["standby"], QUIET, "");
+        daemon.wait_for_error_line("keeps its state");
+        names(&daemon.stderr().join("\n"));
+        daemon.terminate();
+        let (source, target) = (stand.source().display().to_string(), target.display().to_string());
+        for arguments in [
+            vec!["doctor", "--source", &source, &target],
+            vec!["trash", &target],
+            vec!["trash", "--strangers", &target],
+            vec!["undo", &target, "--since", "1h"],
+            vec!["sync", "-a", "--trash=1d", &source, &target],
+            vec!["sync", "-a", "--partial", &source, &target],
+            vec!["health", "--root", &target],
+        ] {
+            let outcome = stand.environment.run(&arguments);
+            assert_ne!(outcome.code(), 0, "{arguments:?}");
+            names(&(outcome.stdout + &outcome.stderr));
+        }
+        assert_eq!(holds(Path::new(&target)), [".speil"]);
+        assert!(!state.is_dir());
+        // Nothing of it is needed here, and rsync does not care either.
+        stand.environment.run(["sync", "-a", &source, &target]).succeeded();
+    }
+}

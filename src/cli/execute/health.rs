@@ -19,9 +19,22 @@ struct Standby(Health);
 impl Standby {
     fn standing(&self) -> Result<Standing, String> {
         standing(&self.0.root).map_err(|error| match error.raw_os_error() {
+            _ if self.obstacle().is_some() => self.obstacle().unwrap_or_default(),
             Some(libc::ENOENT) => "was never mirrored to".to_owned(),
             _ => io_text(&error),
         })
+    }
+
+    /// Returns what is in the place of the state directory and is none.
+    fn obstacle(&self) -> Option<String> {
+        let state = self.0.root.join(".speil");
+        let there = state.symlink_metadata().ok().filter(|there| !there.is_dir())?;
+        let what = if there.is_symlink() { "a symlink" } else { "no directory" };
+        Some(format!(
+            "{state:?} is {what}, and speil keeps its state in a directory of that name; move it out of the \
+             way: mv {state:?} \"{}.old\"",
+            state.display()
+        ))
     }
 
     fn limits(&self) -> Limits {
