@@ -6,11 +6,10 @@ use std::os::fd::AsFd;
 use rustix::fs::{SeekFrom, fstat, seek};
 use rustix::io::{Errno, pread, retry_on_intr};
 
-/// Lets `each` see the bytes from `at` to `end` of an open file, in order, read into `buffer`.
-///
-/// # Errors
-/// What pread(2) says; `UnexpectedEof` if the file ends before.
-pub fn read_range(
+/// What a reader sees of a hole.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+fn read_range(
     file: impl AsFd,
     (mut at, end): (u64, u64),
     buffer: &mut [u8],
@@ -25,6 +24,35 @@ pub fn read_range(
         }
         each(room.get(..got).unwrap_or_default());
         at += got as u64;
+    }
+    Ok(())
+}
+
+/// Lets `each` see the bytes from `at` to `end` of an open file, in order, read into `buffer`; holes are not
+/// read. Moves the position of the file.
+///
+/// # Errors
+/// What pread(2) says; `UnexpectedEof` if the file ends before.
+pub fn read_over_holes(
+    file: impl AsFd,
+    (mut at, end): (u64, u64),
+    buffer: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let sparse = is_sparse(&file)?;
+    while at < end {
+        if let Some(hole) = sparse.then(|| hole_end(&file, at)).flatten() {
+            let hole = hole.min(end);
+            while at < hole {
+                let step = usize::try_from(hole - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+                each(ZEROS.get(..step).unwrap_or_default());
+                at += step as u64;
+            }
+            continue;
+        }
+        let stop = at.saturating_add(buffer.len() as u64).min(end);
+        read_range(&file, (at, stop), buffer, &mut each)?;
+        at = stop;
     }
     Ok(())
 }
@@ -75,10 +103,37 @@ pub fn hole_end(file: impl AsFd, offset: u64) -> Option<u64> {
 
 /// Hashes `len` zeros: what a reader sees of a hole.
 pub fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while len > 0 {
         let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
         hasher.update(ZEROS.get(..step).unwrap_or_default());
         len -= step as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_range_is_seen_as_a_reader_sees_it_and_its_holes_are_not_read() {
+        const LEN: u64 = 8 << 20;
+        let file = tempfile::tempfile_in("/dev/shm").unwrap();
+        file.set_len(LEN).unwrap();
+        let seen = |range, buffer: &mut [u8]| {
+            let mut seen = Vec::new();
+            read_over_holes(&file, range, buffer, |data| seen.extend_from_slice(data)).map(|()| seen)
+        };
+        let mut buffer = vec![7; 4096];
+        assert_eq!(seen((5, LEN), &mut buffer).unwrap(), vec![0; LEN as usize - 5]);
+        assert!(buffer.iter().all(|byte| *byte == 7), "a hole was read");
+        file.write_all_at(b"content", 3 << 20).unwrap();
+        let mut whole = vec![0; LEN as usize];
+        whole[3 << 20..(3 << 20) + 7].copy_from_slice(b"content");
+        for (from, to) in [(0, LEN), (1 << 20, (3 << 20) + 3), ((3 << 20) + 2, 5 << 20)] {
+            assert!(seen((from, to), &mut buffer).unwrap() == whole[from as usize..to as usize], "{from}");
+        }
+        assert_eq!(seen((0, LEN + 1), &mut buffer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::install::Undone;
 use super::kept::{made_dir, open_dir};
-use crate::disk::{Root, names, read_entry, read_range};
+use crate::disk::{Root, names, read_entry, read_over_holes};
 use crate::protocol::{StreamId, Why};
 use crate::scan::STATE_DIR;
 use crate::tree::{Kind, Mask, RelPath, Time};
@@ -168,7 +168,7 @@ pub(super) fn chunks(stream: StreamId, file: &OwnedFd, len: u64, told: &Told) ->
     while at + chunk <= len {
         let mut one = blake3::Hasher::new();
         let end = at + chunk;
-        read_range(file, (at, end), &mut buffer, |data| {
+        read_over_holes(file, (at, end), &mut buffer, |data| {
             one.update(data);
             all.update(data);
         })?;
@@ -186,7 +186,7 @@ pub(super) fn chunks(stream: StreamId, file: &OwnedFd, len: u64, told: &Told) ->
 
 fn hash(file: BorrowedFd<'_>, len: u64) -> io::Result<blake3::Hasher> {
     let mut hasher = blake3::Hasher::new();
-    read_range(file, (0, len), &mut vec![0; READ_LEN], |data| {
+    read_over_holes(file, (0, len), &mut vec![0; READ_LEN], |data| {
         hasher.update(data);
     })?;
     Ok(hasher)
