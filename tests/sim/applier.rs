@@ -139,6 +139,7 @@ fn hello() -> Hello {
         terms: Terms::default(),
         origin: Origin::default(),
         makes: 1,
+        noted: false,
     }
 }
 
