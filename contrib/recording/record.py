@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import sys
+import textwrap
 import time
 
 # What is typed, and what must have been printed before the next command is.
@@ -75,7 +76,7 @@ def drawing(lines):
         last = at
         if typed:
             moment += 0.5
-        pieces = [text[i:i + COLUMNS - 2] for i in range(0, max(len(text), 1), COLUMNS - 2)]
+        pieces = textwrap.wrap(text, COLUMNS - 2, drop_whitespace=False) or [""]
         for piece in pieces:
             wrapped.append((moment, piece, typed))
             if typed:
