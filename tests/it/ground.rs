@@ -248,7 +248,8 @@ fn what_is_in_the_place_of_the_state_directory_is_named_by_everything_that_needs
         daemon.wait_for_error_line("keeps its state");
         names(&daemon.stderr().join("\n"));
         daemon.terminate();
-        let (source, target) = (stand.source().display().to_string(), target.display().to_string());
+        // With its slash: else the target is a directory within.
+        let (source, target) = (format!("{}/", stand.source().display()), target.display().to_string());
         for arguments in [
             vec!["doctor", "--source", &source, &target],
             vec!["trash", &target],
