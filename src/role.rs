@@ -13,6 +13,7 @@
 //! `tests/failover` searches these functions for what must not happen.
 
 mod admit;
+mod command;
 mod fitness;
 mod generation;
 mod hear;
@@ -27,15 +28,14 @@ mod text;
 mod verbs;
 
 pub use admit::{Admission, Errand, Offer, Sender, Why, admit, begin, finish};
+pub use command::{Answer, Command, Force, Here, Told, Way};
 pub use fitness::{Unfit, fitness};
 pub use generation::{ANCESTORS_MAX, Generation, Id, Relation};
-pub use hear::{Heard, hear, superseded_by, tells};
+pub use hear::{hear, superseded_by, tells};
 pub use intent::{Intent, Verb};
 pub use names::HostName;
-pub use record::{Adoption, KNOWN_MAX, Place, Record, Role, Tree};
-pub use refusal::{Command, Here, Refusal, Told, Way};
+pub use record::{Adoption, Heard, KNOWN_MAX, Place, Record, Role, Tree};
+pub use refusal::Refusal;
 pub use starts::{Offered, STARTS_MAX, Starts};
 pub use text::{BadRecord, RECORD_LEN_MAX};
-pub use verbs::{
-    Answer, Around, Demotion, Force, Others, Promotion, Rejoined, demote, hand_over, prepare, promote, rejoin,
-};
+pub use verbs::{Around, Demotion, Others, Promotion, Rejoined, demote, hand_over, prepare, promote, rejoin};

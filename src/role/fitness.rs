@@ -1,11 +1,10 @@
 //! Whether a host may lead, or have the address, as far as roles say it.
 
+use super::command::{Command, Force, Way};
 use super::generation::Generation;
 use super::hear::superseded_by;
 use super::names::HostName;
 use super::record::{Role, Tree};
-use super::refusal::{Command, Way};
-use super::verbs::Force;
 
 /// Why a host is not fit. keepalived does not ask why a promotion failed, and so whatever refuses one is also what
 /// `speil health` says.

@@ -2,16 +2,7 @@
 
 use super::generation::{Generation, Relation};
 use super::names::HostName;
-use super::record::{KNOWN_MAX, Record};
-
-/// A generation that another host has told of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Heard {
-    /// Which one.
-    pub generation: Generation,
-    /// Who holds it, or has heard of it.
-    pub host: HostName,
-}
+use super::record::{Heard, KNOWN_MAX, Record};
 
 /// Returns everything that a tree on `host` tells whoever asks: what it holds, what it is being brought to, and what
 /// it has heard of. Without the last, a host could find another one as ignorant as itself and be sure.

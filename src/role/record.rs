@@ -1,7 +1,7 @@
 //! What a tree remembers of its role.
 
 use super::generation::{Generation, Id, Relation};
-use super::hear::Heard;
+use super::names::HostName;
 use super::starts::Starts;
 
 /// Most other generations that a tree remembers, none of them in another's history.
@@ -26,6 +26,15 @@ pub struct Place {
     /// When that was made, in nanoseconds, where the filesystem says so: a fresh filesystem gives the same inodes in
     /// the same order.
     pub born: Option<i64>,
+}
+
+/// A generation that another host has told of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Heard {
+    /// Which one.
+    pub generation: Generation,
+    /// Who holds it, or has heard of it.
+    pub host: HostName,
 }
 
 /// An adoption: the tree is brought to another generation, and everything that it loses is kept aside.

@@ -6,9 +6,8 @@
 use std::fmt::Write;
 
 use super::generation::{ANCESTORS_MAX, Generation, Id};
-use super::hear::Heard;
 use super::names::HostName;
-use super::record::{Adoption, KNOWN_MAX, Place, Record, Role};
+use super::record::{Adoption, Heard, KNOWN_MAX, Place, Record, Role};
 use super::starts::{STARTS_MAX, Starts};
 
 /// Most bytes of the file: ten generations with full histories, and the rest.

@@ -1,35 +1,14 @@
 //! What `promote`, `demote` and `rejoin` make of a record.
 
 use super::admit::joins_from;
+use super::command::{Answer, Force};
 use super::fitness::{Unfit, fitness};
 use super::generation::{Generation, Id, Relation};
-use super::hear::{Heard, hear, superseded_by};
+use super::hear::{hear, superseded_by};
 use super::names::HostName;
-use super::record::{Adoption, Place, Record, Role, Tree};
+use super::record::{Adoption, Heard, Place, Record, Role, Tree};
 use super::refusal::Refusal;
 use super::starts::Starts;
-
-/// What somebody who promotes takes upon himself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Force {
-    /// Nothing.
-    No,
-    /// `--force`: what another host may hold becomes another truth.
-    Yes,
-    /// `--force=half`: besides, a tree in the middle of an adoption becomes the truth.
-    Half,
-}
-
-/// What another host has answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Answer {
-    /// Nothing: it cannot be reached.
-    Silent,
-    /// Its tree has no role.
-    Plain,
-    /// Its tree has one, and a generation of this number; 0 for none yet.
-    Role(u64),
-}
 
 /// The other hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
