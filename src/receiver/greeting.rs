@@ -30,6 +30,7 @@ use crate::protocol::{
     Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
     VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
+use crate::scan::STATE_DIR;
 use crate::tree::{Mask, NAME_LEN_MAX};
 
 /// How long a new session waits for an old one of the same root to leave.

@@ -204,7 +204,7 @@ fn a_target_that_was_never_one_loses_nothing_by_the_first_pass_nor_by_approval()
     (0..5).for_each(|at| fs::write(target.join(format!("d/upload{at}")), format!("upload {at}")).unwrap());
     let daemon = stand.run(&["standby"], "reconcile = { interval = \"never\" }", "");
     assert_eq!(fs::read_to_string(target.join("d/both")).unwrap(), "of source");
-    let told = daemon.wait_for_error_line("speil approve removes");
+    let told = daemon.wait_for_error_line("speil approve carries out the held deletes");
     for word in ["d/upload0", "d/upload2", "and 2 more", "kept in .speil/strangers"] {
         assert!(told.contains(word), "{word}: {told}");
     }

@@ -88,7 +88,7 @@ fn keys_ask_for_the_picked_target_and_approve_wants_a_yes() {
     );
     press(&mut screen, KeyCode::Down);
     assert_eq!(press(&mut screen, KeyCode::Char('a')), Asked::Nothing);
-    assert!(drawn(&screen).join("\n").contains("held deletes of www → web3 go? y/n"));
+    assert!(drawn(&screen).join("\n").contains("carry out the held deletes of www → web3? y/n"));
     assert_eq!(press(&mut screen, KeyCode::Char('n')), Asked::Nothing);
     press(&mut screen, KeyCode::Char('a'));
     let approve = Request::Approve { sync: www.clone(), target: Some("web3".to_owned()) };

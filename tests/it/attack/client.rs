@@ -1,5 +1,6 @@
 //! A sender that says whatever a test wants, to a real agent.
 
+use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,8 +9,8 @@ use std::thread::JoinHandle;
 
 use speil::config::Durability;
 use speil::protocol::{
-    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, Refusal, ReplyHello, StateMode, Terms,
-    ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
+    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, Refusal, ReplyHello, StateMode,
+    StreamId, Subject, Terms, ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
 
@@ -32,6 +33,37 @@ pub struct Heard {
     pub others: Vec<String>,
     /// The stream has ended.
     pub ended: bool,
+    /// Paths of the operations that were sent, in their order.
+    sent: Vec<RelPath>,
+    /// Files in flight.
+    streams: HashMap<StreamId, RelPath>,
+}
+
+impl Heard {
+    /// Takes in what is sent: answers name its number.
+    fn note(&mut self, message: &ToReceiver<'_>) {
+        if let ToReceiver::Open { stream, path, .. } | ToReceiver::OpenKept { stream, path, .. } = message {
+            self.streams.insert(*stream, path.clone());
+        }
+        if message.is_operation() {
+            let path = match message {
+                ToReceiver::Close { stream, .. } => self.streams.get(stream).cloned(),
+                ToReceiver::DirTime { path, .. } => Some(path.clone()),
+                other => other.paths()[0].cloned(),
+            };
+            self.sent.push(path.unwrap_or_default());
+        }
+    }
+
+    fn path(&self, of: Subject) -> RelPath {
+        let path = match of {
+            Subject::Operation(number) => {
+                usize::try_from(number).ok().and_then(|number| self.sent.get(number.checked_sub(1)?))
+            }
+            Subject::Stream(stream) => self.streams.get(&stream),
+        };
+        path.expect("an answer to what was sent").clone()
+    }
 }
 
 /// A session with an agent.
@@ -110,6 +142,7 @@ impl Client {
     }
 
     pub fn send(&mut self, message: &ToReceiver<'_>) -> Result<(), FrameError> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).note(message);
         self.writer.send(message)?;
         self.writer.flush()
     }
@@ -148,8 +181,14 @@ fn listen(mut reader: FrameReader<BufReader<ChildStdout>>, heard: &Mutex<Heard>)
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         match message {
             Ok(ToSender::Acked { batch }) => heard.acked = heard.acked.max(batch),
-            Ok(ToSender::Problem { path, errno, .. }) => heard.problems.push((path, errno)),
-            Ok(ToSender::Undone { path, .. }) => heard.undone.push(path),
+            Ok(ToSender::Failed { of, errno, .. }) => {
+                let path = heard.path(of);
+                heard.problems.push((path, errno));
+            }
+            Ok(ToSender::NotDone { of, .. }) => {
+                let path = heard.path(of);
+                heard.undone.push(path);
+            }
             Ok(ToSender::Stopped { stream } | ToSender::NoBasis { stream }) => heard.stopped.push(stream),
             Ok(ToSender::Pong(number)) => heard.pongs.push(number),
             Ok(other) => {
