@@ -126,8 +126,11 @@ impl Session {
     fn touch_answered(&mut self, answered: &Answered) {
         self.operations.names(answered).iter().for_each(|name| self.touch_again(name));
         // What was begun came and went in the directory under which it was sent, whatever that is called now.
-        let dir = self.operations.name(&answered.parent());
-        self.touched.insert(dir);
+        // The root's own time is not sent again for itself: where it cannot be set, that has no end.
+        if answered.path.parent().is_some() {
+            let dir = self.operations.name(&answered.parent());
+            self.touched.insert(dir);
+        }
     }
 
     /// Has a content that the target has not taken read where a comparison would not see that it is new.

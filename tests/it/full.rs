@@ -1,4 +1,4 @@
-//! A target without room.
+//! A target without room, or that takes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -83,5 +83,23 @@ fn a_file_that_is_too_large_for_the_target_is_a_problem_of_its_own() {
             fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         there.sort();
         assert_eq!(there, ["a", "z"], "{told}");
+    }
+}
+
+#[test]
+fn a_single_pass_to_a_read_only_target_ends_and_says_what_it_could_not_do() {
+    if !is_root() {
+        return;
+    }
+    let stand = Stand::new();
+    let (source, target) = (stand.source(), stand.target("standby"));
+    let _mount = Mount::tmpfs(&target, "1m,ro");
+    fs::create_dir(source.join("dir")).unwrap();
+    fs::write(source.join("file"), "x").unwrap();
+    let (source, target) = (format!("{}/", source.display()), target.display().to_string());
+    let ended = stand.environment.run(["sync", "-a", &source, &target]);
+    assert_eq!(ended.code(), 23, "{ended:?}");
+    for word in ["set time \".\"", "create directory \"dir\"", "create \"file\"", "EROFS"] {
+        assert!(ended.stderr.contains(word), "{word}: {ended:?}");
     }
 }
