@@ -99,7 +99,7 @@ fn a_single_pass_to_a_read_only_target_ends_and_says_what_it_could_not_do() {
     let (source, target) = (format!("{}/", source.display()), target.display().to_string());
     let ended = stand.environment.run(["sync", "-a", &source, &target]);
     assert_eq!(ended.code(), 23, "{ended:?}");
-    for word in ["set time \".\"", "create directory \"dir\"", "create \"file\"", "EROFS"] {
+    for word in ["create directory \"dir\"", "create \"file\"", "EROFS"] {
         assert!(ended.stderr.contains(word), "{word}: {ended:?}");
     }
 }

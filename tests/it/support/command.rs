@@ -84,6 +84,16 @@ impl Environment {
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
+        // Tests that are started in the background have signals ignored, and would hand that on.
+        let listen = || {
+            for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+                // SAFETY: signal(2) may be called between fork and exec, and the default action has no handler.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            Ok(())
+        };
+        // SAFETY: `listen` allocates nothing and takes no lock.
+        unsafe { command.pre_exec(listen) };
         command
     }
 
