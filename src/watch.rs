@@ -26,6 +26,7 @@ mod outbox;
 mod poll;
 mod portable;
 mod root;
+mod tuning;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -271,7 +272,7 @@ pub fn start(
     skip: Skip,
     sink: Arc<dyn Sink>,
 ) -> Result<Watcher, WatchError> {
-    start_with(source, options, skip, sink, kernel::Tuning::default())
+    start_with(source, options, skip, sink, tuning::Tuning::default())
 }
 
 /// As [`start`], with the knobs that tests turn.
@@ -280,7 +281,7 @@ fn start_with(
     options: Options,
     skip: Skip,
     sink: Arc<dyn Sink>,
-    tuning: kernel::Tuning,
+    tuning: tuning::Tuning,
 ) -> Result<Watcher, WatchError> {
     let source = std::path::absolute(source)
         .map_err(|_| WatchError::Source { path: source.to_owned(), errno: Errno::NOENT })?;

@@ -156,6 +156,7 @@ pub fn demote(tree: Tree<'_>, place: &Place) -> Demotion {
 }
 
 /// What `rejoin` does.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejoined {
     /// The tree holds that host's generation, or is being brought to it.

@@ -139,7 +139,7 @@ impl Session {
             return step;
         }
         let next = if self.batches.is_full(self.options.batch_max) { self.commit() } else { None };
-        let next = next.or_else(|| self.small()).or_else(|| self.to_judge()).or_else(|| self.large());
+        let next = next.or_else(|| self.small()).or_else(|| self.judge_next()).or_else(|| self.large());
         let next = next.or_else(|| self.seek());
         if let Some(step) = next.or_else(|| self.suspect(now)) {
             return step;
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// Has deletes judged that nobody has told of, when what they were found by is at its end: as one burst.
-    fn to_judge(&mut self) -> Option<Step> {
+    fn judge_next(&mut self) -> Option<Step> {
         let deletes = self.ledger.unjudged();
         if deletes == 0 || self.judging.is_some() || !self.comparisons.is_empty() {
             return None;

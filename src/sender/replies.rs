@@ -248,6 +248,21 @@ fn listen(
     }
 }
 
+/// Returns what was not done.
+fn refused(message: ToSender<'_>) -> Result<Reply, SessionError> {
+    Ok(match message {
+        ToSender::Problem { path, operation, errno } => {
+            Reply::Problem(About::Path(path), shown(&operation), errno)
+        }
+        ToSender::Undone { path, why } => Reply::Undone(About::Path(path), why),
+        ToSender::Failed { of, operation, errno } => {
+            Reply::Problem(About::Subject(of), shown(&operation), errno)
+        }
+        ToSender::NotDone { of, why } => Reply::Undone(About::Subject(of), why),
+        _ => return Err(SessionError::Fatal("it answers what it was not asked".to_owned())),
+    })
+}
+
 fn deliver(
     message: ToSender<'_>,
     shared: &Shared,
@@ -263,14 +278,10 @@ fn deliver(
             shared.mailbox.wake();
             return Ok(());
         }
-        ToSender::Problem { path, operation, errno } => {
-            Reply::Problem(About::Path(path), shown(&operation), errno)
-        }
-        ToSender::Undone { path, why } => Reply::Undone(About::Path(path), why),
-        ToSender::Failed { of, operation, errno } => {
-            Reply::Problem(About::Subject(of), shown(&operation), errno)
-        }
-        ToSender::NotDone { of, why } => Reply::Undone(About::Subject(of), why),
+        refusal @ (ToSender::Problem { .. }
+        | ToSender::Undone { .. }
+        | ToSender::Failed { .. }
+        | ToSender::NotDone { .. }) => refused(refusal)?,
         ToSender::SetAside { path } => Reply::SetAside(path),
         ToSender::Stopped { stream } => Reply::Stopped(stream),
         ToSender::NoBasis { stream } => {
@@ -297,13 +308,9 @@ fn deliver(
             shared.received(mark);
             return Ok(());
         }
-        ToSender::Fatal(text) => {
-            return Err(SessionError::Fatal(shown(&text)));
-        }
+        ToSender::Fatal(text) => return Err(SessionError::Fatal(shown(&text))),
         ToSender::Refused(refusal) => return Err(SessionError::Refused(clean_refusal(refusal))),
-        ToSender::Hello(_) => {
-            return Err(SessionError::Fatal("it greeted twice".to_owned()));
-        }
+        ToSender::Hello(_) => return Err(SessionError::Fatal("it greeted twice".to_owned())),
         ToSender::Partials(marks) => {
             let mut partials = shared.partials.lock().unwrap_or_else(PoisonError::into_inner);
             partials.get_or_insert_default().extend(marks.into_iter().take(PARTIALS_MAX));

@@ -14,7 +14,7 @@ use crate::config::Backend;
 use crate::error::errno_text;
 use crate::tree::RelPath;
 
-use super::{Problem, Skip, WatchError, dirfd, fanotify, kernel};
+use super::{Problem, Skip, WatchError, dirfd, fanotify, kernel, tuning};
 
 /// From so many directories on, a tree is large: 20,000 watches are 20 MB of kernel memory.
 const LARGE: u64 = 20_000;
@@ -33,7 +33,7 @@ pub(crate) fn resolve(backend: Backend, source: &Path) -> Result<Backend, WatchE
     }
     let root =
         dirfd::open_path(source).map_err(|errno| WatchError::Source { path: source.to_owned(), errno })?;
-    Ok(if dirfd::has_events(&root) && kernel::usable() { Backend::Inotify } else { Backend::Poll })
+    Ok(if dirfd::has_events(&root) && tuning::usable() { Backend::Inotify } else { Backend::Poll })
 }
 
 /// Returns the backend to start, and what is to be said if it is not the one that was asked for.
@@ -58,7 +58,7 @@ pub(super) fn choose(
             }
             Err(errno) => Ok((Backend::Inotify, Some(refusal(errno)))),
         },
-        (Backend::Auto, Backend::Poll) => Ok((resolved, kernel::is_exhausted().then(no_instance))),
+        (Backend::Auto, Backend::Poll) => Ok((resolved, tuning::is_exhausted().then(no_instance))),
         _ => Ok((resolved, None)),
     }
 }

@@ -32,9 +32,10 @@ use crate::tree::{FileId, RelPath};
 use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
-use super::kernel::{self, Tuning};
+use super::kernel;
 use super::mounts::Mounts;
 use super::root::Root;
+use super::tuning::Tuning;
 use super::{Listen, Problem, Setup, WatchError, dirfd};
 
 use doubts::Doubts;

@@ -29,9 +29,10 @@ use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::hub::Instance;
-use super::kernel::{self, Tuning, Wd};
+use super::kernel::{self, Wd};
 use super::mounts::Mounts;
 use super::root::Root;
+use super::tuning::Tuning;
 use super::{Listen, Problem, Setup, WatchError};
 
 use gaps::Gaps;
@@ -351,7 +352,7 @@ mod tests {
         for n in 0..200 {
             std::fs::create_dir(dir.path().join(n.to_string())).unwrap();
         }
-        let add: kernel::Add = Box::new(|kernel: &Instance, dir, watched| {
+        let add: crate::watch::tuning::Add = Box::new(|kernel: &Instance, dir, watched| {
             if watched == 100 {
                 rustix::fs::mkdirat(dir, "../during", rustix::fs::Mode::RWXU).unwrap();
             }

@@ -4,58 +4,17 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
-
-use super::hub::{self, Instance};
 
 /// A watch descriptor. The kernel never gives a number twice within one instance.
 pub(super) type Wd = i32;
 
 /// Bytes read from the kernel at once.
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Adds a watch on a directory; replaced in tests to run out of watches.
-pub(super) type Add = Box<dyn Fn(&Instance, BorrowedFd<'_>, usize) -> Result<Wd, Errno> + Send>;
-
-/// Knobs that only tests turn.
-pub(super) struct Tuning {
-    /// How long a MOVED_FROM waits for its MOVED_TO.
-    pub hold: Duration,
-    /// Events kept while a walk is under way before they count as an overflow.
-    pub backlog_max: usize,
-    /// The tree shares an instance, however few there are.
-    #[cfg(test)]
-    pub shared: bool,
-    /// How a watch is added; the number is how many directories are watched now.
-    pub add: Add,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            hold: Duration::from_millis(5),
-            backlog_max: 1 << 18,
-            #[cfg(test)]
-            shared: false,
-            add: Box::new(|instance, dir, _| instance.add(dir, tree_mask())),
-        }
-    }
-}
-
-impl Tuning {
-    /// Finds an instance for a tree.
-    pub(super) fn instance(&self) -> Result<Instance, Errno> {
-        #[cfg(test)]
-        if self.shared {
-            return hub::shared();
-        }
-        hub::for_tree()
-    }
-}
 
 /// What is asked about a directory of the tree. `IN_DONT_FOLLOW` is left to the `O_NOFOLLOW` of the open,
 /// since the watch goes through a magic link.
@@ -163,23 +122,6 @@ impl AsFd for Kernel {
 /// Returns a path to an open directory.
 pub(super) fn fd_path(dir: BorrowedFd<'_>) -> PathBuf {
     format!("/proc/self/fd/{}", dir.as_raw_fd()).into()
-}
-
-/// Whether inotify works here; it needs `/proc` for watches by fd.
-pub(super) fn usable() -> bool {
-    let Ok(dir) = super::dirfd::open_path(Path::new("/")) else { return false };
-    let mask = WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
-    match hub::probe(|kernel| kernel.add(&fd_path(dir.as_fd()), mask)) {
-        Ok(Some(added)) => !matches!(added, Err(Errno::NOENT | Errno::NOSYS)),
-        // There is no instance left, but a place in one that is shared.
-        Ok(None) => true,
-        Err(_) => false,
-    }
-}
-
-/// Whether this user may make no further instance, and this process has none to share.
-pub(super) fn is_exhausted() -> bool {
-    matches!(hub::probe(|_| ()), Err(Errno::MFILE))
 }
 
 /// Returns how many watches one user may have, where the system tells.

@@ -17,7 +17,7 @@ use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
 
-use super::kernel::Tuning;
+use super::tuning::Tuning;
 use super::{Heard, Options};
 use rig::{Rig, backends, own, path};
 

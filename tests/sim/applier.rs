@@ -243,8 +243,11 @@ fn list_disk(root: &Path, path: &RelPath, found: &mut Listed) {
     }
 }
 
+/// By name: what it holds, and what else it is the same as.
+type Same<'a> = BTreeMap<&'a [u8], (Option<&'a [u8]>, &'a [u8])>;
+
 /// Has names of one file share the least of them, whatever its number is.
-fn same(listed: &Listed) -> BTreeMap<&[u8], (Option<&[u8]>, &[u8])> {
+fn same(listed: &Listed) -> Same<'_> {
     let mut first = BTreeMap::new();
     for (path, (_, number)) in listed {
         first.entry(number).or_insert(path.as_slice());

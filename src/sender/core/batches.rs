@@ -58,8 +58,8 @@ impl Batches {
     /// Returns what is acknowledged with a batch, in the order in which it was sent.
     pub fn acknowledged(&mut self, batch: u64) -> Vec<Op> {
         let mut ops = Vec::new();
-        while let Some((_, of_batch)) = self.sent.pop_front_if(|(number, _)| *number <= batch) {
-            ops.extend(of_batch);
+        while self.sent.front().is_some_and(|(number, _)| *number <= batch) {
+            ops.extend(self.sent.pop_front().into_iter().flat_map(|(_, of_batch)| of_batch));
         }
         ops
     }

@@ -126,14 +126,14 @@ fn n3_a_full_queue_keeps_what_it_has_and_says_once_that_it_dropped_what_came() {
     let queue = Queue::of(&[dir.path()]);
     for at in 0..limit + 100 {
         fs::set_permissions(
-            if at % 2 == 0 { &a } else { &b },
+            if at.is_multiple_of(2) { &a } else { &b },
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         )
         .expect("chmod");
     }
     let kinds = queue.kinds();
     assert_eq!(kinds.len(), limit + 1);
-    let attrib = |at: usize| said(ReadFlags::ATTRIB, if at % 2 == 0 { "a" } else { "b" });
+    let attrib = |at: usize| said(ReadFlags::ATTRIB, if at.is_multiple_of(2) { "a" } else { "b" });
     assert!(kinds[..limit].iter().enumerate().all(|(at, kind)| *kind == attrib(at)));
     assert_eq!(kinds[limit].0, ReadFlags::QUEUE_OVERFLOW);
     fs::remove_file(&a).expect("delete");

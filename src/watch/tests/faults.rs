@@ -10,7 +10,8 @@ use crate::config::Backend;
 use crate::event::{EventKind, RescanReason};
 use crate::tree::RelPath;
 
-use super::super::kernel::{Tuning, tree_mask};
+use super::super::kernel::tree_mask;
+use super::super::tuning::Tuning;
 use super::create;
 use super::rig::{Rig, options, own, path};
 

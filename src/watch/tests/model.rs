@@ -11,7 +11,7 @@ use crate::config::Backend;
 use crate::event::EventKind;
 use crate::tree::RelPath;
 
-use super::super::kernel::Tuning;
+use super::super::tuning::Tuning;
 use super::rig::{Log, Rig, options, own};
 
 /// What stands under a name: `None` for a directory.

@@ -14,7 +14,7 @@ use crate::config::Backend;
 use crate::event::{Event, EventKind};
 use crate::tree::RelPath;
 
-use super::super::kernel::Tuning;
+use super::super::tuning::Tuning;
 use super::super::{Options, Sink, Skip, WatchError, Watcher, dirfd, fanotify, start_with};
 
 /// Where the trees are.

@@ -10,7 +10,7 @@ use crate::config::Backend;
 use crate::event::{EventKind, RescanReason};
 use crate::tree::RelPath;
 
-use super::super::kernel::Tuning;
+use super::super::tuning::Tuning;
 use super::super::{Sink, start_with};
 use super::rig::{Log, MEMORY, Rig, backends, options, own, path, unmount};
 use super::{create, each};
