@@ -344,10 +344,10 @@ pub fn rejoins(pool: &mut Pool, s: &State, h: usize, o: usize) -> Option<State> 
     let (generation, group) = (led.generation.clone(), led.group);
     let decided = rejoin(pool.tree(h, s), &name(o), generation.as_ref(), group);
     let Ok(Rejoined::Chosen(mut record)) = decided else { return None };
-    if pool.is(Mutant::RejoinForgetsHalf) {
-        if let Some(adoption) = &mut record.adopting {
-            adoption.begun = false;
-        }
+    if pool.is(Mutant::RejoinForgetsHalf)
+        && let Some(adoption) = &mut record.adopting
+    {
+        adoption.begun = false;
     }
     let mut t = *s;
     t.hosts[h].record = pool.keep(record);

@@ -82,26 +82,29 @@ fn report(syncs: Vec<SyncReport>) -> Report {
     Report { schema: 1, version: "0.1.0".into(), time: NOW, started: NOW - 9000, syncs, ..Report::default() }
 }
 
+fn problem(n: u32) -> serde_json::Value {
+    json!({ "path": format!("\"cache/{n}\""), "operation": "open", "error": "permission denied (EACCES)",
+            "errno": "EACCES", "on_target": true, "attempts": 3, "retry_ms": 20_000 })
+}
+
+fn down() -> TargetReport {
+    let error = "connect: ssh exited 255: \"Permission denied (publickey)\"";
+    target(
+        "standby2",
+        json!({ "state": "down", "error": error, "hint": "check the key", "lag_ms": 4_000_000 }),
+    )
+}
+
+fn held() -> TargetReport {
+    let first = ["\"0.jpg\"", "\"1.jpg\""];
+    target(
+        "standby3",
+        json!({ "held": 150, "held_reason": "150 deletes would leave the tree empty", "held_first": first }),
+    )
+}
+
 /// Each state: its name, the report, and what the page must show.
 fn states() -> Vec<(&'static str, Report, &'static str)> {
-    let problem = |n: u32| {
-        json!({ "path": format!("\"cache/{n}\""), "operation": "open", "error": "permission denied (EACCES)",
-                "errno": "EACCES", "on_target": true, "attempts": 3, "retry_ms": 20_000 })
-    };
-    let down = || {
-        let error = "connect: ssh exited 255: \"Permission denied (publickey)\"";
-        target(
-            "standby2",
-            json!({ "state": "down", "error": error, "hint": "check the key", "lag_ms": 4_000_000 }),
-        )
-    };
-    let held = || {
-        target(
-            "standby3",
-            json!({ "held": 150, "held_reason": "150 deletes would leave the tree empty",
-                                    "held_first": ["\"0.jpg\"", "\"1.jpg\""] }),
-        )
-    };
     let failing = || target("standby", json!({ "problems": (0..37).map(problem).collect::<Vec<_>>() }));
     let behind = || target("berlin", json!({ "lag_ms": 134_000, "queued": 1200, "rate": 2_100_000 }));
     let copy = || {
