@@ -24,11 +24,11 @@ pub use attrs::{
 };
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
-pub use names::{Names, names_of};
+pub use names::{Names, names, names_of};
 pub use notes::{is_locked, note};
 pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_over_holes, read_some};
 pub(crate) use root::id_of;
-pub use root::{Parent, Root, names, place};
+pub use root::{Parent, Root, place};
 pub use trusted::{open_to_append, open_to_read, open_to_write, read_whole, write_whole};
 
 use std::ffi::CString;

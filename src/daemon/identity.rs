@@ -32,6 +32,12 @@ pub fn mirror_id(sync: &Sync, target: &Target) -> Identity {
     Identity { id, former }
 }
 
+/// Returns the name of a file that is kept for a mirror.
+pub(super) fn file_name(mirror: &[u8; 16], suffix: &str) -> String {
+    let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}.{suffix}")
+}
+
 fn hash(machine: &str, source: &[u8], target: &Target) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     for part in [machine.as_bytes(), source, target.to_string().as_bytes()] {

@@ -95,9 +95,8 @@ impl Lock {
 
 /// Opens the lock file of a mirror.
 fn open(mirror: &[u8; 16], suffix: &str) -> Result<(File, PathBuf), LockError> {
-    let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
     let dir = runtime_dir();
-    let path = dir.join(format!("{name}.{suffix}"));
+    let path = dir.join(super::identity::file_name(mirror, suffix));
     let opened = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).and_then(|()| {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -39,8 +39,8 @@ pub(super) struct Memory {
 impl Memory {
     /// Returns where a target's filesystem is noted.
     pub fn of(mirror: &[u8; 16], target: &Target) -> Self {
-        let name: String = mirror.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { dir: state_dir(), name: format!("{name}.volume"), target: target.to_string(), noted: None }
+        let name = super::identity::file_name(mirror, "volume");
+        Self { dir: state_dir(), name, target: target.to_string(), noted: None }
     }
 
     /// Returns the filesystem that was noted last; `None` if none was.

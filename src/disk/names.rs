@@ -33,6 +33,11 @@ impl Names {
     pub fn get(&self, at: usize) -> Option<&[u8]> {
         self.spans.get(at).map(|span| span.of(&self.bytes))
     }
+
+    /// Returns the names in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.spans.iter().map(|span| span.of(&self.bytes))
+    }
 }
 
 /// Returns the names in an open directory, sorted. The directory's own position moves.
@@ -55,6 +60,14 @@ pub fn names_of(dir: BorrowedFd<'_>) -> io::Result<Names> {
     Ok(Names { bytes, spans })
 }
 
+/// As [`names_of`], each name by itself: for directories of a few.
+///
+/// # Errors
+/// As [`names_of`].
+pub fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+    Ok(names_of(dir)?.iter().map(<[u8]>::to_vec).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -71,5 +84,6 @@ mod tests {
         let names = names_of(std::fs::File::open(dir.path()).unwrap().as_fd()).unwrap();
         let all: Vec<&[u8]> = (0..).map_while(|at| names.get(at)).collect();
         assert_eq!(all, ["a", "ab", "b", &long, "å"].map(str::as_bytes));
+        assert!(names.iter().eq(all));
     }
 }

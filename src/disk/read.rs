@@ -43,11 +43,8 @@ pub fn read_over_holes(
     while at < end {
         if let Some(hole) = sparse.then(|| hole_end(&file, at)).flatten() {
             let hole = hole.min(end);
-            while at < hole {
-                let step = usize::try_from(hole - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-                each(ZEROS.get(..step).unwrap_or_default());
-                at += step as u64;
-            }
+            zeros(hole - at, &mut each);
+            at = hole;
             continue;
         }
         let stop = at.saturating_add(buffer.len() as u64).min(end);
@@ -102,10 +99,17 @@ pub fn hole_end(file: impl AsFd, offset: u64) -> Option<u64> {
 }
 
 /// Hashes `len` zeros: what a reader sees of a hole.
-pub fn hash_zeros(hasher: &mut blake3::Hasher, mut len: u64) {
+pub fn hash_zeros(hasher: &mut blake3::Hasher, len: u64) {
+    zeros(len, |zeros| {
+        hasher.update(zeros);
+    });
+}
+
+/// Lets `each` see `len` zeros.
+fn zeros(mut len: u64, mut each: impl FnMut(&[u8])) {
     while len > 0 {
         let step = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
-        hasher.update(ZEROS.get(..step).unwrap_or_default());
+        each(ZEROS.get(..step).unwrap_or_default());
         len -= step as u64;
     }
 }

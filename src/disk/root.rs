@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use crate::tree::{FileId, RelPath};
@@ -174,24 +174,6 @@ pub fn place(path: &Path) -> io::Result<(String, Vec<FileId>)> {
         lineage.push(id);
     }
     Ok((boot_id.trim().to_owned(), lineage))
-}
-
-/// Returns the names in an open directory, unsorted, without `.` and `..`.
-///
-/// # Errors
-/// What getdents64(2) says.
-pub fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut names = Vec::new();
-    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

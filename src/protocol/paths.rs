@@ -8,50 +8,10 @@ impl ToReceiver<'_> {
     /// side may count differently from the other.
     pub fn is_operation(&self) -> bool {
         match self {
-            Self::Mkdir { .. }
-            | Self::Node { .. }
-            | Self::Attrs { .. }
-            | Self::DirTime { .. }
-            | Self::Link { .. }
-            | Self::Rename { .. }
-            | Self::Delete { .. }
-            | Self::KeepAside { .. }
-            | Self::Put { .. }
-            | Self::Duplicate { .. }
-            | Self::Close { .. } => true,
-            Self::Open { .. }
-            | Self::OpenKept { .. }
-            | Self::Sign { .. }
-            | Self::Resume { .. }
-            | Self::Data { .. }
-            | Self::Copy { .. }
-            | Self::Hole { .. }
-            | Self::Abandon { .. }
-            | Self::Commit { .. }
-            | Self::Scan { .. }
-            | Self::List { .. }
-            | Self::Links { .. }
-            | Self::Hash { .. }
-            | Self::Prove { .. }
-            | Self::EndPass { .. }
-            | Self::Hello(_)
-            | Self::Owners(_)
-            | Self::Ping(_)
-            | Self::Mounts(_)
-            | Self::Adopt
-            | Self::Confirm(_)
-            | Self::Bye
-            | Self::Examine
-            | Self::Discard(_)
-            | Self::State(_)
-            | Self::Kept(_)
-            | Self::Undo(_)
-            | Self::Restore(_)
-            | Self::Widen { .. }
-            | Self::Join { .. }
-            | Self::Bundled
-            | Self::Upstream(_)
-            | Self::Agreed { .. } => false,
+            // What comes of a file in flight is known at its close.
+            Self::Open { .. } | Self::OpenKept { .. } => false,
+            Self::DirTime { .. } | Self::Close { .. } => true,
+            other => other.paths()[0].is_some(),
         }
     }
 

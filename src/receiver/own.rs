@@ -181,17 +181,20 @@ impl Own {
 impl Marks {
     /// Returns what is the same whatever the change time; `None` where that says too little.
     fn half(&self, entry: &Entry) -> Option<u64> {
-        let timeless = Entry { ctime: Time::default(), ..entry.clone() };
-        if self.inodes { self.mark(&timeless) } else { None }
+        if self.inodes { self.mark_at(entry, Time::default()) } else { None }
     }
 
     fn mark(&self, entry: &Entry) -> Option<u64> {
+        self.mark_at(entry, entry.ctime)
+    }
+
+    fn mark_at(&self, entry: &Entry, ctime: Time) -> Option<u64> {
         let meta = &entry.attrs.meta;
         let nanos = |time: Time| u64::from(time.nanos);
         let parts = [
             if self.inodes { entry.id.ino } else { 0 },
-            entry.ctime.secs.cast_unsigned(),
-            nanos(entry.ctime) << 32 | nanos(meta.mtime),
+            ctime.secs.cast_unsigned(),
+            nanos(ctime) << 32 | nanos(meta.mtime),
             meta.mtime.secs.cast_unsigned(),
             meta.size,
         ];

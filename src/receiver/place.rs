@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::disk::{Root, names};
+use crate::disk::{Root, names_of};
 use crate::protocol::Place;
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, quote};
@@ -17,7 +17,7 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// Whether a root holds nothing but state.
 pub(super) fn holds_nothing(root: &Root) -> io::Result<bool> {
-    Ok(names(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
+    Ok(names_of(root.dir(&RelPath::root())?.as_fd())?.iter().all(|name| name == STATE_DIR))
 }
 
 /// Returns where a directory stands on this host.

@@ -248,19 +248,8 @@ fn listen(
     }
 }
 
-/// Returns what was not done.
-fn refused(message: ToSender<'_>) -> Result<Reply, SessionError> {
-    Ok(match message {
-        ToSender::Problem { path, operation, errno } => {
-            Reply::Problem(About::Path(path), shown(&operation), errno)
-        }
-        ToSender::Undone { path, why } => Reply::Undone(About::Path(path), why),
-        ToSender::Failed { of, operation, errno } => {
-            Reply::Problem(About::Subject(of), shown(&operation), errno)
-        }
-        ToSender::NotDone { of, why } => Reply::Undone(About::Subject(of), why),
-        _ => return Err(SessionError::Fatal("it answers what it was not asked".to_owned())),
-    })
+fn problem(about: About, operation: &str, errno: i32) -> Reply {
+    Reply::Problem(about, shown(operation), errno)
 }
 
 fn deliver(
@@ -278,10 +267,10 @@ fn deliver(
             shared.mailbox.wake();
             return Ok(());
         }
-        refusal @ (ToSender::Problem { .. }
-        | ToSender::Undone { .. }
-        | ToSender::Failed { .. }
-        | ToSender::NotDone { .. }) => refused(refusal)?,
+        ToSender::Problem { path, operation, errno } => problem(About::Path(path), &operation, errno),
+        ToSender::Undone { path, why } => Reply::Undone(About::Path(path), why),
+        ToSender::Failed { of, operation, errno } => problem(About::Subject(of), &operation, errno),
+        ToSender::NotDone { of, why } => Reply::Undone(About::Subject(of), why),
         ToSender::SetAside { path } => Reply::SetAside(path),
         ToSender::Stopped { stream } => Reply::Stopped(stream),
         ToSender::NoBasis { stream } => {

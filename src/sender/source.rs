@@ -78,7 +78,7 @@ impl Source {
     pub fn is_empty(&self) -> bool {
         let root = self.root();
         let Ok(fd) = root.dir(&RelPath::root()) else { return true };
-        crate::disk::names(fd.as_fd())
+        crate::disk::names_of(fd.as_fd())
             .map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
     }
 

@@ -19,20 +19,16 @@ fn typed_after(history: &[Event]) -> Vec<(&'static str, Command)> {
     typed.into_iter().map(|(h, command)| (NAMES[h], command)).collect()
 }
 
+/// bergen takes over from oslo, which is there.
+const SWITCH: [Event; 6] =
+    [Event::Connect(0, 1), Event::Pass(1), Event::Promote(1), Event::Step(1), Event::Step(1), Event::Step(1)];
+
 /// bergen takes over from oslo, and tromso has just begun to adopt it.
 fn half_adopted() -> Vec<Event> {
-    vec![
-        Event::Snapshot(1),
-        Event::Connect(0, 1),
-        Event::Pass(1),
-        Event::Promote(1),
-        Event::Step(1),
-        Event::Step(1),
-        Event::Step(1),
-        Event::Upload(1),
-        Event::Connect(1, 2),
-        Event::PartOfPass(2),
-    ]
+    let mut history = vec![Event::Snapshot(1)];
+    history.extend(SWITCH);
+    history.extend([Event::Upload(1), Event::Connect(1, 2), Event::PartOfPass(2)]);
+    history
 }
 
 /// The two cases that the model before this one left open. Nobody holds the second generation whole any more, and no
@@ -59,15 +55,7 @@ fn a_power_cut_of_everybody_needs_no_command() {
 
 #[test]
 fn a_switch_needs_one_command_and_nobody_else_is_asked() {
-    let switch = [
-        Event::Connect(0, 1),
-        Event::Pass(1),
-        Event::Promote(1),
-        Event::Step(1),
-        Event::Step(1),
-        Event::Step(1),
-    ];
-    assert_eq!(typed_after(&switch), []);
+    assert_eq!(typed_after(&SWITCH), []);
 }
 
 #[test]

@@ -126,6 +126,14 @@ fn a_directory_above_the_target_that_is_replaced_is_found_out_by_what_is_acknowl
     daemon.terminate();
 }
 
+/// Returns where a volume is mounted that holds a directory `tree`.
+fn volume(stand: &Stand) -> (std::path::PathBuf, Mount) {
+    let volume = stand.path("volume");
+    let mounted = Mount::tmpfs(&volume, "4m");
+    fs::create_dir(volume.join("tree")).unwrap();
+    (volume, mounted)
+}
+
 #[test]
 fn a_volume_that_is_mounted_over_the_target_or_taken_away_from_it_is_waited_for_and_nothing_is_written_elsewhere()
  {
@@ -143,9 +151,7 @@ fn a_volume_that_is_mounted_over_the_target_or_taken_away_from_it_is_waited_for_
     assert_settles(&stand, "standby", "it is uncovered", &daemon);
     daemon.terminate();
     // The other way round: the target is a volume, which goes, lazily, and comes back.
-    let volume = stand.path("volume");
-    let mounted = Mount::tmpfs(&volume, "4m");
-    fs::create_dir(volume.join("tree")).unwrap();
+    let (volume, mounted) = volume(&stand);
     let place = stand.target("second");
     let bound = Mount::bind(&volume.join("tree"), &place);
     let daemon = stand.run(&["second"], QUIET, "");
@@ -170,9 +176,7 @@ fn a_daemon_that_starts_while_the_volume_is_away_writes_nothing_into_the_directo
     }
     let (stand, daemon) = filled();
     daemon.terminate();
-    let volume = stand.path("volume");
-    let mounted = Mount::tmpfs(&volume, "4m");
-    fs::create_dir(volume.join("tree")).unwrap();
+    let (volume, mounted) = volume(&stand);
     let place = stand.target("second");
     let bound = Mount::bind(&volume.join("tree"), &place);
     stand.run(&["second"], QUIET, "").terminate();
