@@ -4,28 +4,33 @@
 //! **Invariant:** a change names a path, never a content; what is sent is what the source holds when
 //! the sender looks.
 
-use std::time::Instant;
-
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::tree::{FileId, Kind, Meta, RelPath};
 
+mod joined;
 mod renames;
 
+pub use joined::Joined;
 pub use renames::{Renames, name_after, names_after};
 
 /// One thing to bring to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// When the oldest event behind this change was read: what lag is counted from.
-    pub since: Instant,
+    /// How old it is.
+    pub age: Age,
     /// What to do.
     pub kind: ChangeKind,
 }
 
 impl Change {
     /// Returns the change that has the content of a path read, whatever its stamps say.
-    pub fn read(path: RelPath, since: Instant) -> Self {
-        Self { since, kind: ChangeKind::Update { path, scope: Scope::Content } }
+    pub fn read(path: RelPath, age: Age) -> Self {
+        Self { age, kind: ChangeKind::Update { path, scope: Scope::Content } }
+    }
+
+    /// Returns the change that compares a subtree.
+    pub fn compare(path: RelPath, reason: RescanReason, age: Age) -> Self {
+        Self { age, kind: ChangeKind::Rescan { path, reason } }
     }
 }
 

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
-use crate::event::{Event, EventKind, RescanReason};
+use crate::batch::{Change, ChangeKind, Identity, Joined, Naming, Scope};
+use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::tree::{FileId, RelPath};
 
 use deletes::{Deletes, Pending};
@@ -84,25 +84,25 @@ impl Debounce {
 
     /// Takes one event in. Events come in the order of the kernel.
     pub fn event(&mut self, event: Event) {
-        let at = event.at;
+        let age = event.age();
         match event.kind {
-            EventKind::Modify(path) => self.wrote(path, at, false),
-            EventKind::CloseWrite(path) => self.wrote(path, at, true),
-            EventKind::Create { path, dir } => self.created(path, dir, at),
-            EventKind::Attrib { path, dir } => self.touched(path, dir, at),
+            EventKind::Modify(path) => self.wrote(path, age, false),
+            EventKind::CloseWrite(path) => self.wrote(path, age, true),
+            EventKind::Create { path, dir } => self.created(path, dir, age),
+            EventKind::Attrib { path, dir } => self.touched(path, dir, age),
             EventKind::Delete { path, dir } => {
-                let since = self.part_within(&path).map_or(at, |dropped| dropped.min(at));
-                self.deletes.add(path, Pending { since, expected: Identity::Dir(dir) }, at);
+                let age = self.part_within(&path).map_or(age, |dropped| dropped.join(age));
+                self.deletes.add(path, Pending { age, expected: Identity::Dir(dir) }, event.at);
             }
-            EventKind::Move { from, to, dir } => self.moved(&from, &to, dir, at),
-            EventKind::Rescan { path, reason } => self.rescan(path, reason, at),
+            EventKind::Move { from, to, dir } => self.moved(&from, &to, dir, age),
+            EventKind::Rescan { path, reason } => self.rescan(path, reason, age),
         }
-        self.bound(at);
+        self.bound();
     }
 
     /// Takes in that a name, of which an event has told, is one of a file that has several.
-    pub fn joined(&mut self, path: RelPath, file: FileId, at: Instant) {
-        self.ready.name(path, Naming::Of(file), at);
+    pub fn joined(&mut self, path: RelPath, file: FileId, age: Age) {
+        self.ready.name(path, Naming::Of(file), age);
     }
 
     /// Takes out what is due, in the order in which it must go.
@@ -139,36 +139,38 @@ impl Debounce {
     }
 
     /// Hears that a path was not sent because it is still open for writing.
-    /// `since`: when the first change of it happened that was not sent.
-    pub fn still_open(&mut self, path: &RelPath, since: Instant, now: Instant) {
-        if self.deletes.owe(path, Some(since)) {
+    /// `age`: that of what was not sent.
+    pub fn still_open(&mut self, path: &RelPath, age: Age) {
+        if self.deletes.owe(path, Some(age)) {
             return;
         }
-        let first = self.recent.get(path).map_or(since, |trace| trace.since.min(since));
+        let first = self.recent.get(path).map_or(age.since, |trace| trace.since.min(age.since));
         let mut dirt = self.dirty.take(path).unwrap_or_else(|| Dirt::new(first, first, true));
         dirt.first = dirt.first.min(first);
+        dirt.change = dirt.change.min(age.change);
         dirt.round = true;
         dirt.scope = Scope::Content;
         // An edge that came meanwhile may be the close that is waited for.
         dirt.open = dirt.edge.is_none();
         self.put(path.clone(), dirt);
-        self.bound(now);
+        self.bound();
     }
 
-    /// Has a path's content looked at once more after a while, or sooner if there is an event. `owed`:
-    /// since when a change waits that was not sent.
-    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration, owed: Option<Instant>) {
-        if self.deletes.owe(path, owed) {
+    /// Has a path's content looked at once more after a while, or sooner if there is an event. `age`: that of
+    /// what was read, or if it is `owed`, of what was not sent.
+    pub fn again(&mut self, path: &RelPath, now: Instant, after: Duration, (age, owed): (Age, bool)) {
+        if self.deletes.owe(path, owed.then_some(age)) {
             return;
         }
         let at = later(now, after);
         let mut dirt =
             self.dirty.take(path).unwrap_or_else(|| Dirt { round: false, ..Dirt::new(now, now, true) });
-        dirt.owe(owed);
+        dirt.change = dirt.change.min(age.change);
+        dirt.owe(owed.then_some(age));
         dirt.scope = Scope::Content;
         dirt.again = Some(dirt.again.map_or(at, |known| known.min(at)));
         self.put(path.clone(), dirt);
-        self.bound(now);
+        self.bound();
     }
 
     /// Hears that the source has nothing under a path that was to be sent; `dir`: what it was, if known.
@@ -179,8 +181,8 @@ impl Debounce {
             return;
         }
         let expected = dir.map_or(Identity::Any, Identity::Dir);
-        self.deletes.add(path.clone(), Pending { since: now, expected }, now);
-        self.bound(now);
+        self.deletes.add(path.clone(), Pending { age: Age::believed(now), expected }, now);
+        self.bound();
     }
 
     /// Returns how many paths are held, and since when the longest held one is. A path that is only
@@ -195,64 +197,75 @@ impl Debounce {
         self.pending().1.into_iter().chain(self.dirty.owed()).min()
     }
 
-    fn wrote(&mut self, path: RelPath, at: Instant, closed: bool) {
-        let cancelled = self.cancel_delete(&path, at);
-        let mut dirt = self.take_round(&path, at);
-        dirt.owe(cancelled.map(|pending| pending.since));
+    /// Returns the least moment since which what is held may have been changed.
+    pub fn change(&self) -> Moment {
+        let dirty = self.dirty.iter().map(|(_, dirt)| dirt.change);
+        let ready = self.ready.iter().map(|change| change.age.change);
+        let deletes = self.deletes.iter().map(|pending| pending.age.change);
+        dirty.chain(ready).chain(deletes).min().unwrap_or(Moment::NEVER)
+    }
+
+    fn wrote(&mut self, path: RelPath, age: Age, closed: bool) {
+        let cancelled = self.cancel_delete(&path, age);
+        let mut dirt = self.take_round(&path, age);
+        dirt.owe(cancelled.map(|pending| pending.age));
         dirt.scope = Scope::Content;
         if closed {
             dirt.open = false;
-            dirt.edge = Some(at);
+            dirt.edge = Some(age.since);
         }
         self.put(path, dirt);
     }
 
-    fn touched(&mut self, path: RelPath, dir: bool, at: Instant) {
+    fn touched(&mut self, path: RelPath, dir: bool, age: Age) {
         let (content, writing) =
             self.dirty.get(&path).map_or((false, false), |dirt| (dirt.scope == Scope::Content, dirt.round));
-        let mut dirt = self.take_round(&path, at);
+        let mut dirt = self.take_round(&path, age);
         dirt.scope = if content { Scope::Content } else { Scope::Attributes };
         if !(content && writing) {
             dirt.dir = dir;
-            dirt.edge = Some(at);
+            dirt.edge = Some(age.since);
         }
         self.put(path, dirt);
     }
 
-    fn created(&mut self, path: RelPath, dir: bool, at: Instant) {
-        let cancelled = self.cancel_delete(&path, at);
+    fn created(&mut self, path: RelPath, dir: bool, age: Age) {
+        let at = age.since;
+        let cancelled = self.cancel_delete(&path, age);
         let told = self.recent.get(&path).is_some_and(|trace| trace.deleted);
         if dir && (cancelled.is_some() || told) {
             // A delete of what is back is not carried out. If a directory of that name was moved out of
             // the tree, what it held was never reported, and the target has it still.
-            let since = cancelled.map_or(at, |pending| pending.since.min(at));
+            // What it holds by now is told name by name.
+            let since = cancelled.map_or(at, |pending| pending.age.since.min(at));
             self.hand_on(vec![(path.clone(), Dirt::created_dir(at))], at);
-            self.rescan(path, RescanReason::Moved, since);
+            self.rescan(path, RescanReason::Moved, Age::believed(since));
             return;
         }
         let clean = self.dirty.get(&path).is_none();
-        let mut dirt = self.take_round(&path, at);
+        let mut dirt = self.take_round(&path, age);
         dirt.scope = Scope::Content;
         dirt.dir = dir;
         dirt.new |= clean && cancelled.is_none();
-        dirt.owe(cancelled.map(|pending| pending.since));
+        dirt.owe(cancelled.map(|pending| pending.age));
         if dir {
             dirt.edge = Some(at);
         }
         self.put(path, dirt);
     }
 
-    fn moved(&mut self, from: &RelPath, to: &RelPath, dir: bool, at: Instant) {
+    fn moved(&mut self, from: &RelPath, to: &RelPath, dir: bool, heard: Age) {
         if from == to {
             return;
         }
+        let at = heard.since;
         let mut dirt = self.dirty.take_within(from);
         let deletes = self.deletes.take_below(from);
-        let left = self.deletes.cancel(from).map(|pending| pending.since);
+        let left = self.deletes.cancel(from).map(|pending| pending.age);
         let over = self.dirty.take(to);
         let below = self.part_within(to);
         // What was not sent of what stood there is as old as the rename that replaces it.
-        let since = over.iter().map(Dirt::since).chain(below).chain(left).min().map_or(at, |old| old.min(at));
+        let age = over.iter().map(Dirt::age).chain(below).chain(left).fold(heard, Age::join);
         self.hand_on_above(to, at);
         let replaced = self.deletes.take_within(to);
         self.burst(replaced, at);
@@ -261,19 +274,19 @@ impl Debounce {
             let (_, old) = dirt.swap_remove(new);
             let unread = over.as_ref().and_then(Dirt::unread);
             if !dir || unread.is_some() {
-                self.ready.name(to.clone(), Naming::Lost(unread), since);
+                self.ready.name(to.clone(), Naming::Lost(unread), age);
             }
-            self.ready.name(from.clone(), Naming::Became(to.clone()), since);
+            self.ready.name(from.clone(), Naming::Became(to.clone()), age);
             // Nothing says whether the target has something under the new name, unless it was new too.
             let new = over.is_some_and(|over| over.new);
             let mut old = old;
-            old.owe(Some(since));
+            old.owe(Some(age));
             self.moved_new(from, to, Dirt { dir, new, last: at, ..old });
         } else {
             if let Some(unread) = over.as_ref().and_then(Dirt::unread) {
-                self.ready.name(to.clone(), Naming::Lost(Some(unread)), since);
+                self.ready.name(to.clone(), Naming::Lost(Some(unread)), age);
             }
-            self.ready.rename(from.clone(), to.clone(), dir, since);
+            self.ready.rename(from.clone(), to.clone(), dir, age);
             self.recent.rename(from, to, at);
         }
         for (path, dirt) in dirt {
@@ -294,39 +307,39 @@ impl Debounce {
         let dirt = Dirt { quiet: self.is_quiet(to, at), round: true, open: false, edge: Some(at), ..dirt };
         if dirt.dir {
             self.hand_on(vec![(to.clone(), dirt)], at);
-            self.ready.rescan(to.clone(), RescanReason::Moved, at);
+            self.ready.rescan(to.clone(), RescanReason::Moved, Age::believed(at));
         } else {
             self.put(to.clone(), dirt);
         }
         // A comparison may have come by while the old name stood, and sent it.
-        self.ready.delete(from.clone(), at);
+        self.ready.delete(from.clone(), Age::believed(at));
     }
 
     /// Drops what is held of a path and all below it, names that are gone; what was not sent under them is
-    /// told. Returns since when the oldest of it waited.
-    fn part_within(&mut self, path: &RelPath) -> Option<Instant> {
+    /// told. Returns how old all of it was.
+    fn part_within(&mut self, path: &RelPath) -> Option<Age> {
         let mut oldest = None;
         for (path, dirt) in self.dirty.take_within(path) {
-            let since = dirt.since();
-            oldest = oldest.into_iter().chain([since]).min();
+            let age = dirt.age();
+            oldest = Age::of_both(oldest, Some(age));
             if let Some(unread) = dirt.unread() {
-                self.ready.name(path, Naming::Lost(Some(unread)), since);
+                self.ready.name(path, Naming::Lost(Some(unread)), age);
             }
         }
         oldest
     }
 
     /// Forgets a delete, since something stands there again: another file.
-    fn cancel_delete(&mut self, path: &RelPath, at: Instant) -> Option<Pending> {
+    fn cancel_delete(&mut self, path: &RelPath, age: Age) -> Option<Pending> {
         let pending = self.deletes.cancel(path)?;
         if !pending.expected.is_dir() {
-            self.ready.name(path.clone(), Naming::Lost(None), pending.since.min(at));
+            self.ready.name(path.clone(), Naming::Lost(None), pending.age.join(age));
         }
         Some(pending)
     }
 
-    fn rescan(&mut self, path: RelPath, reason: RescanReason, at: Instant) {
-        let mut since = at;
+    fn rescan(&mut self, path: RelPath, reason: RescanReason, age: Age) {
+        let mut since = age.since;
         for (below, dirt) in self.dirty.take_within(&path) {
             // A rescan compares stamps, and an equal stamp never cancels a read that an event asks for.
             if dirt.again.is_some() || dirt.scope == Scope::Content {
@@ -336,32 +349,45 @@ impl Debounce {
             }
         }
         for (_, pending) in self.deletes.take_within(&path) {
-            since = since.min(pending.since);
+            since = since.min(pending.age.since);
         }
-        self.ready.rescan(path, reason, since);
+        self.ready.rescan(path, reason, Age { since, ..age });
     }
 
     /// Keeps what is held within bounds.
-    fn bound(&mut self, now: Instant) {
+    fn bound(&mut self) {
         let max = self.options.paths_max;
         if self.dirty.len() <= max && self.deletes.len() <= max && self.ready.len() <= max {
             return;
         }
-        let since = self.owed().unwrap_or(now);
-        self.dirty = Dirty::default();
-        self.deletes = Deletes::default();
-        self.ready = Ready::default();
-        self.ready.rescan(RelPath::root(), RescanReason::Overflow, since);
+        let mut joined = Joined::default();
+        let (ready, dirty) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.dirty));
+        ready.iter().for_each(|change| joined.add(change));
+        for (path, dirt) in dirty.iter() {
+            if dirt.dir || dirt.scope == Scope::Attributes {
+                joined.join(dirt.age());
+            } else {
+                joined.content(path, dirt.age());
+            }
+        }
+        std::mem::take(&mut self.deletes).iter().for_each(|pending| joined.deleted(pending.age));
+        for Change { age, kind } in joined.into_changes() {
+            if let ChangeKind::Rescan { path, reason } = kind {
+                self.ready.rescan(path, reason, age);
+            }
+        }
     }
 
-    /// Takes a path's dirt out for an event at `at`, with a round that has begun.
-    fn take_round(&mut self, path: &RelPath, at: Instant) -> Dirt {
+    /// Takes a path's dirt out for an event of that age, with a round that has begun.
+    fn take_round(&mut self, path: &RelPath, age: Age) -> Dirt {
+        let at = age.since;
         match self.dirty.take(path) {
-            Some(dirt) if dirt.round => Dirt { last: at, ..dirt },
+            Some(dirt) if dirt.round => Dirt { last: at, change: dirt.change.min(age.change), ..dirt },
             other => {
                 let dirt = Dirt::new(at, at, self.is_quiet(path, at));
                 let owed = other.as_ref().and_then(|dirt| dirt.owed);
-                Dirt { again: other.and_then(|dirt| dirt.again), owed, ..dirt }
+                let change = other.as_ref().map_or(age.change, |dirt| dirt.change.min(age.change));
+                Dirt { again: other.and_then(|dirt| dirt.again), owed, change, ..dirt }
             }
         }
     }
@@ -404,7 +430,7 @@ impl Debounce {
                 let last = if dirt.round { Some(dirt.last) } else { trace.last };
                 *trace = Trace { last, since: dirt.first, floor: trace.floor, deleted: false };
             });
-            self.ready.update(path, dirt.scope, dirt.since());
+            self.ready.update(path, dirt.scope, dirt.age());
         }
     }
 
@@ -424,7 +450,7 @@ impl Debounce {
         for (path, pending) in deletes.into_iter().rev() {
             self.recent.change(&path, now, |trace| trace.deleted = true);
             let kind = ChangeKind::Delete { path, expected: pending.expected };
-            burst.push(Change { since: pending.since, kind });
+            burst.push(Change { age: pending.age, kind });
         }
         self.ready.burst(burst);
     }

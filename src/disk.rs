@@ -10,6 +10,8 @@
 //! **Sources:** openat2(2), xattr(7), fcntl(2) "Leases".
 
 mod attrs;
+mod clock;
+mod filesystem;
 mod lease;
 mod limits;
 mod listing;
@@ -22,6 +24,8 @@ mod trusted;
 pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
 };
+pub use clock::{mark, read_clock};
+pub use filesystem::stamps_changes;
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use names::{Names, names, names_of};

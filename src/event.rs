@@ -3,17 +3,30 @@
 //! **Purpose:** the one vocabulary in which every watch backend speaks to `debounce`.
 //! **Invariant:** an event is a hint that a path may differ; whoever acts on it looks at the path first.
 
+mod clock;
+
 use std::time::Instant;
 
 use crate::tree::RelPath;
+
+pub use clock::{Age, Moment, Offsets, Reading};
 
 /// One event, in the order in which the kernel reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// When the event was read, on the source's monotonic clock.
     pub at: Instant,
+    /// What it tells of was not changed before this.
+    pub change: Moment,
     /// What happened.
     pub kind: EventKind,
+}
+
+impl Event {
+    /// Returns since when what it tells of waits to be sent.
+    pub fn age(&self) -> Age {
+        Age::new(self.at, self.change)
+    }
 }
 
 /// What happened to a path.

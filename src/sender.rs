@@ -80,18 +80,19 @@ pub use verify::{Finding, Nature, Verified, verify};
 
 use std::time::{Duration, Instant};
 
+use crate::event::Age;
 use crate::tree::RelPath;
 
 /// What a session tells the stage before it.
 pub trait Feedback: Send + Sync {
     /// A path was sent, and how long that took.
     fn sent(&self, _path: &RelPath, _took: Duration) {}
-    /// A large file, changed `since`, is still open for writing: wait for the close. `known`: when it was
-    /// known by this path; what was renamed since may be known by another.
-    fn still_open(&self, _path: &RelPath, _known: Instant, _since: Instant) {}
-    /// A path must be read once more after a while, whatever its stat says. `known`: as above. `owed`: since
-    /// when a change waits that was not sent; `None` if what was sent may only not be the last word.
-    fn again(&self, _path: &RelPath, _after: Duration, _known: Instant, _owed: Option<Instant>) {}
+    /// A large file, of which a change of that age waits, is still open for writing: wait for the close.
+    /// `known`: when it was known by this path; what was renamed since may be known by another.
+    fn still_open(&self, _path: &RelPath, _known: Instant, _age: Age) {}
+    /// A path must be read once more after a while, whatever its stat says. `known`: as above. `owed`: whether
+    /// a change of that age waits that was not sent; if not, what was sent may only not be the last word.
+    fn again(&self, _path: &RelPath, _after: Duration, _known: Instant, (_age, _owed): (Age, bool)) {}
     /// A path was sent, with this content hash, whose stamp a later write may share: read it once more
     /// after a while. Where events tell of every write, there is nothing to do.
     fn racy(&self, _path: &RelPath, _hash: [u8; 32], _after: Duration) {}

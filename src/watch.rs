@@ -21,6 +21,7 @@ mod gap;
 mod hub;
 mod inotify;
 mod kernel;
+mod marks;
 mod mounts;
 mod outbox;
 mod poll;
@@ -40,7 +41,7 @@ use rustix::io::Errno;
 
 use crate::config::Backend;
 use crate::error::{Consequence, Consequential, errno_text};
-use crate::event::Event;
+use crate::event::{Event, Moment, Reading};
 use crate::tree::{RelPath, quote};
 
 use fence::Fence;
@@ -69,6 +70,13 @@ pub struct Options {
 pub trait Sink: Send + Sync {
     /// Takes events, oldest first.
     fn events(&self, events: Vec<Event>);
+
+    /// Hears that everything was told, with the events before, that was changed before a moment. What an event
+    /// that comes later tells of was changed at that moment or later. Not every backend can tell.
+    fn mark(&self, _heard: Moment) {}
+
+    /// Hears what the clock that files are stamped by shows.
+    fn clock(&self, _reading: Reading) {}
 
     /// Takes what comparisons have found since the last call. A backend without events asks for it before
     /// a walk: what the walk does not meet any more has gone, and the target has it.

@@ -11,7 +11,7 @@ use super::target::RunningTarget;
 use crate::batch::{Change, ChangeKind, Identity, Renames, name_after, names_after};
 use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
-use crate::event::{Event, EventKind, RescanReason};
+use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::reconcile::{Count, Doubt, Facts, Verdict, judge};
 use crate::sender::{Held, Mailbox, Source, TargetStatus, first_of};
@@ -46,10 +46,12 @@ pub(super) struct Engine {
     inlet: Arc<Inlet>,
     debounce: Debounce,
     next_pass: Option<Instant>,
-    /// Since when the root is not where it was.
-    root_lost: Option<Instant>,
+    /// How old what is not known is since the root is not where it was.
+    root_lost: Option<Age>,
     /// What was taken in of what sessions sent back, and not told of yet.
-    taken: Vec<Instant>,
+    taken: Vec<Age>,
+    /// Everything was told that was changed before this moment, and is behind some change or held here.
+    mark: Option<Moment>,
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
     heard: Arc<Heard>,
@@ -91,6 +93,7 @@ impl Engine {
             next_pass,
             root_lost: None,
             taken: Vec::new(),
+            mark: None,
             awaited: None,
             heard: Arc::default(),
             renames: Renames::new(RENAMES_MAX),
@@ -156,15 +159,24 @@ impl Engine {
     }
 
     fn take_overflow(&mut self) {
-        if let Some(since) = self.inlet.take_overflow() {
-            let kind = EventKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
-            self.take_event(Event { at: since, kind });
+        for Change { age, kind } in self.inlet.take_overflow() {
+            if let ChangeKind::Rescan { path, reason } = kind {
+                let kind = EventKind::Rescan { path, reason };
+                self.take_event(Event { at: age.since, change: age.change, kind });
+            }
         }
     }
 
     /// Tells who waits what is held here. After everything that is due was handed out.
     fn publish(&mut self) {
-        let held = self.debounce.owed().into_iter().chain(self.root_lost).min();
+        let lost = self.root_lost.map(|age| age.since);
+        let held = self.debounce.owed().into_iter().chain(lost).min();
+        // In this order: what comes back from a session is held here before it is forgotten there.
+        if let Some(mark) = self.mark.take() {
+            let lost = self.root_lost.map_or(Moment::NEVER, |age| age.change);
+            let told = mark.min(self.debounce.change()).min(lost).min(self.inlet.change());
+            self.outs.iter().for_each(|out| out.mailbox.told(told));
+        }
         self.inlet.publish(held, self.taken.drain(..));
     }
 
@@ -179,19 +191,20 @@ impl Engine {
                 }
             }
             Input::Sent(path, at, took) => self.debounce.sent(&path, at, took),
-            Input::StillOpen(path, known, since) => {
-                self.taken.push(since);
+            Input::Mark(heard) => self.mark = Some(heard),
+            Input::StillOpen(path, known, age) => {
+                self.taken.push(age);
                 for path in self.names_of(path, known) {
-                    self.debounce.still_open(&path, since, now);
+                    self.debounce.still_open(&path, age);
                 }
-                if self.awaited.is_some_and(|until| since <= until) {
+                if self.awaited.is_some_and(|until| age.since <= until) {
                     self.flush();
                 }
             }
-            Input::Again(path, after, known, owed) => {
-                self.taken.extend(owed);
+            Input::Again(path, after, known, (age, owed)) => {
+                self.taken.extend(owed.then_some(age));
                 for path in self.names_of(path, known) {
-                    self.debounce.again(&path, now, after, owed);
+                    self.debounce.again(&path, now, after, (age, owed));
                 }
             }
             Input::Gone(path) => self.debounce.gone(&path, None, now),
@@ -244,7 +257,7 @@ impl Engine {
                         self.monitor
                             .notice(&Scope::new(&self.sync.name, ""), &Notice::Warning { text, hint });
                     }
-                    self.root_lost = self.root_lost.or(Some(event.at));
+                    self.root_lost = Age::of_both(self.root_lost, Some(event.age()));
                     return;
                 }
             }
@@ -252,20 +265,20 @@ impl Engine {
                 self.outs.iter().for_each(|out| out.status.came(1));
                 // A directory has one name.
                 let joined = if *dir { None } else { self.file_of(path).map(|file| (path.clone(), file)) };
-                let at = event.at;
+                let age = event.age();
                 self.debounce.event(event);
                 if let Some((path, file)) = joined {
-                    self.debounce.joined(path, file, at);
+                    self.debounce.joined(path, file, age);
                 }
                 return;
             }
             EventKind::Move { to, dir, .. } if !self.sync.moves => {
-                let (at, to, dir) = (event.at, to.clone(), *dir);
+                let (to, dir) = (to.clone(), *dir);
                 if dir {
-                    let reason = RescanReason::Arrived;
-                    self.debounce.event(Event { at, kind: EventKind::Rescan { path: to.clone(), reason } });
+                    let kind = EventKind::Rescan { path: to.clone(), reason: RescanReason::Arrived };
+                    self.debounce.event(Event { kind, ..event });
                 }
-                return self.debounce.event(Event { at, kind: EventKind::Create { path: to, dir } });
+                return self.debounce.event(Event { kind: EventKind::Create { path: to, dir }, ..event });
             }
             EventKind::Move { from, to, .. } => self.renames.add(Instant::now(), from.clone(), to.clone()),
             _ => {}
@@ -286,11 +299,11 @@ impl Engine {
     /// Looks for the root under its path, and compares everything once it is there.
     fn find_root(&mut self) {
         let Ok(changed) = self.source.reopen() else { return };
-        let at = self.root_lost.take().unwrap_or_else(Instant::now);
+        let age = self.root_lost.take().unwrap_or_else(|| Age::unknown(Instant::now()));
         // Another tree under this name may have the sizes and times of the one before.
         let reason = if changed { RescanReason::Arrived } else { RescanReason::Root };
         let kind = EventKind::Rescan { path: RelPath::root(), reason };
-        self.debounce.event(Event { at, kind });
+        self.debounce.event(Event { at: age.since, change: age.change, kind });
     }
 
     fn pass(&mut self, reason: RescanReason, since: Instant) {
@@ -300,9 +313,9 @@ impl Engine {
         if let Some(interval) = self.sync.reconcile.interval {
             self.next_pass = Some(now + spread(interval).max(took * PASS_REST));
         }
-        let kind = ChangeKind::Rescan { path: RelPath::root(), reason };
         for out in &self.outs {
-            out.mailbox.push_live([Change { since, kind: kind.clone() }]);
+            // Nothing was missed that is known of.
+            out.mailbox.push_live([Change::compare(RelPath::root(), reason, Age::believed(since))]);
         }
     }
 
@@ -351,9 +364,9 @@ impl Engine {
         let mut verdict = judge(&self.sync.guard, &facts);
         if verdict == Verdict::Unknown && self.sync.delete.in_passes() {
             // A pass finds the same deletes, and how many entries there are.
-            let since = burst.iter().map(|change| change.since).min().unwrap_or(now);
-            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
-            self.give(&mut vec![Change { since, kind }]);
+            let since = burst.iter().map(|change| change.age.since).min().unwrap_or(now);
+            let age = Age::believed(since);
+            self.give(&mut vec![Change::compare(RelPath::root(), RescanReason::Mismatch, age)]);
             return;
         }
         if verdict == Verdict::Unknown {

@@ -4,13 +4,14 @@
 //! owed from here on, before the session forgets it, until the engine has said what it holds.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
-use crate::event::{Event, RescanReason};
-use crate::sender::{Ages, Feedback};
+use crate::batch::{Change, Joined};
+use crate::event::{Age, Event, Moment, Reading, RescanReason};
+use crate::sender::{Ages, Feedback, Source};
 use crate::tree::RelPath;
 use crate::watch::{Found, Sink};
 
@@ -18,10 +19,12 @@ use crate::watch::{Found, Sink};
 pub(super) enum Input {
     Events(Vec<Event>),
     Sent(RelPath, Instant, Duration),
-    /// With when it was known by the path, and since when its change waits.
-    StillOpen(RelPath, Instant, Instant),
-    /// The same behind the pause.
-    Again(RelPath, Duration, Instant, Option<Instant>),
+    /// Everything was told that was changed before that moment.
+    Mark(Moment),
+    /// With when it was known by the path, and how old its change is.
+    StillOpen(RelPath, Instant, Age),
+    /// The same behind the pause, and whether the change is owed.
+    Again(RelPath, Duration, Instant, (Age, bool)),
     Gone(RelPath),
     /// Compare everything, for what happened before that moment.
     Reconcile(RescanReason, Instant),
@@ -36,17 +39,20 @@ pub(super) enum Input {
 struct Owed {
     /// On the way to the engine.
     transit: Ages,
+    /// Since when what is on the way there may have changed.
+    changes: Ages<Moment>,
     /// Held by the engine, as it said last.
     held: Option<Instant>,
     /// Lost in a full queue, and since when.
     overflow: Option<Instant>,
+    lost: Joined,
 }
 
 impl Owed {
     /// Notes that something did not fit; an overflow is a comparison of everything.
-    fn lose(&mut self, since: Option<Instant>) {
-        let lost = since.unwrap_or_else(Instant::now);
-        self.overflow = self.overflow.into_iter().chain([lost]).min();
+    fn lose(&mut self, since: Instant, add: impl FnOnce(&mut Joined)) {
+        self.overflow = self.overflow.into_iter().chain([since]).min();
+        add(&mut self.lost);
     }
 }
 
@@ -64,28 +70,41 @@ pub(super) struct Inlet {
     deaf: bool,
     /// What comparisons have found, for a watch that walks.
     found: Mutex<Found>,
+    /// Hears how the clock was set.
+    source: Arc<Source>,
 }
 
 impl Inlet {
     /// `deaf`: the source is watched by looking at stamps.
-    pub fn new(input: Sender<Input>, deaf: bool) -> Self {
+    pub fn new(input: Sender<Input>, deaf: bool, source: Arc<Source>) -> Self {
         let (moves, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { input, owed: Mutex::default(), moves, waiting, deaf, found: Mutex::default() }
+        Self { input, owed: Mutex::default(), moves, waiting, deaf, found: Mutex::default(), source }
     }
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, input: Input, since: Option<Instant>) {
-        if let Some(since) = since {
-            self.lock().transit.add(since);
+    /// Tells the engine of something; `owed`: the age of a change that is on its way with it.
+    fn tell(&self, input: Input, owed: Option<Age>) {
+        if let Some(age) = owed {
+            let mut owed = self.lock();
+            owed.transit.add(age.since);
+            owed.changes.add(age.change);
             self.moves.fetch_add(1, Ordering::AcqRel);
         }
-        if let Err(TrySendError::Full(_)) = self.input.try_send(input) {
-            let mut owed = self.lock();
-            owed.lose(since);
-            since.into_iter().for_each(|since| owed.transit.remove(since));
+        let Err(TrySendError::Full(input)) = self.input.try_send(input) else { return };
+        let mut inner = self.lock();
+        let since = owed.map_or_else(Instant::now, |age| age.since);
+        match input {
+            Input::StillOpen(path, _, age) | Input::Again(path, _, _, (age, _)) => {
+                inner.lose(since, |lost| lost.content(&path, age));
+            }
+            _ => inner.lose(since, |lost| lost.join(Age::believed(since))),
+        }
+        if let Some(age) = owed {
+            inner.transit.remove(age.since);
+            inner.changes.remove(age.change);
         }
     }
 
@@ -94,19 +113,32 @@ impl Inlet {
         self.waiting.fetch_sub(count, Ordering::AcqRel);
     }
 
-    /// Returns since when something was lost in a full queue, and leaves it to the caller.
-    pub fn take_overflow(&self) -> Option<Instant> {
+    /// Returns the comparisons that find what was lost in a full queue, and leaves them to the caller; not before
+    /// all that was told before was taken in.
+    pub fn take_overflow(&self) -> Vec<Change> {
         let mut owed = self.lock();
+        if owed.overflow.is_none() || self.waiting.load(Ordering::Acquire) > 0 {
+            return Vec::new();
+        }
         // Held until the engine says what it made of it.
         owed.held = owed.held.into_iter().chain(owed.overflow).min();
-        owed.overflow.take()
+        owed.overflow = None;
+        std::mem::take(&mut owed.lost).into_changes()
     }
 
     /// Says what the engine holds now, and what of the transit it has taken in.
-    pub fn publish(&self, held: Option<Instant>, taken: impl IntoIterator<Item = Instant>) {
+    pub fn publish(&self, held: Option<Instant>, taken: impl IntoIterator<Item = Age>) {
         let mut owed = self.lock();
         owed.held = held;
-        taken.into_iter().for_each(|since| owed.transit.remove(since));
+        for age in taken {
+            owed.transit.remove(age.since);
+            owed.changes.remove(age.change);
+        }
+    }
+
+    /// Returns since when what is on its way to the engine from the sessions may have changed.
+    pub fn change(&self) -> Moment {
+        self.lock().changes.oldest().unwrap_or(Moment::NEVER)
     }
 
     /// Returns since when the oldest waits of what is on its way to the engine or held there.
@@ -125,18 +157,35 @@ impl Inlet {
 impl Sink for Inlet {
     fn events(&self, events: Vec<Event>) {
         let count = events.len();
-        let fits = self.waiting.fetch_add(count, Ordering::AcqRel) + count <= EVENTS_MAX;
+        // What comes behind something that was lost is lost as well, until that was taken in: in this order.
+        let behind = self.lock().overflow.is_some();
+        let fits = self.waiting.fetch_add(count, Ordering::AcqRel) + count <= EVENTS_MAX && !behind;
         let sent = if fits {
             self.input.try_send(Input::Events(events))
         } else {
-            Err(TrySendError::Full(Input::Stop))
+            Err(TrySendError::Full(Input::Events(events)))
         };
-        if let Err(error) = sent {
-            self.waiting.fetch_sub(count, Ordering::AcqRel);
-            if error.is_full() {
-                self.lock().lose(None);
+        let Err(error) = sent else { return };
+        self.waiting.fetch_sub(count, Ordering::AcqRel);
+        if let TrySendError::Full(Input::Events(events)) = error {
+            let mut owed = self.lock();
+            for event in &events {
+                owed.lose(event.at, |lost| lost.add_event(event));
             }
+            drop(owed);
+            // The engine may have come to rest meanwhile.
+            let _ = self.input.try_send(Input::Events(Vec::new()));
         }
+    }
+
+    fn mark(&self, heard: Moment) {
+        if self.lock().overflow.is_none() {
+            let _ = self.input.try_send(Input::Mark(heard));
+        }
+    }
+
+    fn clock(&self, reading: Reading) {
+        self.source.clock_was(reading);
     }
 
     fn take_found(&self) -> Found {
@@ -158,17 +207,18 @@ impl Feedback for Inlet {
         }
     }
 
-    fn still_open(&self, path: &RelPath, known: Instant, since: Instant) {
-        self.tell(Input::StillOpen(path.clone(), known, since), Some(since));
+    fn still_open(&self, path: &RelPath, known: Instant, age: Age) {
+        self.tell(Input::StillOpen(path.clone(), known, age), Some(age));
     }
 
-    fn again(&self, path: &RelPath, after: Duration, known: Instant, owed: Option<Instant>) {
-        self.tell(Input::Again(path.clone(), after, known, owed), owed);
+    fn again(&self, path: &RelPath, after: Duration, known: Instant, (age, owed): (Age, bool)) {
+        self.tell(Input::Again(path.clone(), after, known, (age, owed)), owed.then_some(age));
     }
 
     fn racy(&self, path: &RelPath, _hash: [u8; 32], after: Duration) {
         if self.deaf {
-            self.tell(Input::Again(path.clone(), after, Instant::now(), None), None);
+            let now = Instant::now();
+            self.tell(Input::Again(path.clone(), after, now, (Age::believed(now), false)), None);
         }
     }
 

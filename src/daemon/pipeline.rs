@@ -157,7 +157,7 @@ impl Pipeline {
             Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
         let (input, inputs) = bounded(INPUTS_MAX);
         let deaf = watch::resolve(sync.watch, &sync.source).is_ok_and(|backend| backend == Backend::Poll);
-        let inlet = Arc::new(Inlet::new(input.clone(), deaf));
+        let inlet = Arc::new(Inlet::new(input.clone(), deaf, Arc::clone(&source)));
         let skip_filter = Arc::clone(&filter);
         let skip: watch::Skip = Arc::new(move |path, dir| super::is_skipped(&skip_filter, path, dir));
         let marks = MarkDir::make(&sync.source);

@@ -6,13 +6,14 @@ use std::time::Instant;
 use super::dirt::within;
 use super::{Options, later};
 use crate::batch::Identity;
+use crate::event::Age;
 use crate::tree::RelPath;
 
 /// A delete that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
-    /// When the delete was reported.
-    pub since: Instant,
+    /// How old the delete is, and what it stands for.
+    pub age: Age,
     /// What stood there.
     pub expected: Identity,
 }
@@ -42,24 +43,29 @@ impl Deletes {
         self.span.map(|(first, _)| self.owed.map_or(first, |owed| owed.min(first)))
     }
 
-    /// Has a delete stand for a change that waits since then; `false` if there is no delete.
-    pub fn owe(&mut self, path: &RelPath, since: Option<Instant>) -> bool {
+    /// Has a delete stand for a change of that age; `false` if there is no delete.
+    pub fn owe(&mut self, path: &RelPath, age: Option<Age>) -> bool {
         let Some(pending) = self.paths.get_mut(path) else { return false };
-        pending.since = since.map_or(pending.since, |since| since.min(pending.since));
-        self.owed = self.owed.into_iter().chain(since).min();
+        pending.age = age.map_or(pending.age, |age| age.join(pending.age));
+        self.owed = self.owed.into_iter().chain(age.map(|age| age.since)).min();
         true
+    }
+
+    /// Returns all of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.paths.values()
     }
 
     pub fn add(&mut self, path: RelPath, pending: Pending, at: Instant) {
         let first = self.span.map_or(at, |(first, _)| first);
         self.span = Some((first, at));
-        self.owed = self.owed.into_iter().chain([pending.since]).min();
+        self.owed = self.owed.into_iter().chain([pending.age.since]).min();
         self.paths.insert(path, pending);
     }
 
     /// Puts back under another name what was taken out.
     pub fn restore(&mut self, path: RelPath, pending: Pending) {
-        let since = pending.since;
+        let since = pending.age.since;
         let (first, last) = self.span.unwrap_or((since, since));
         self.span = Some((first.min(since), last.max(since)));
         self.owed = self.owed.into_iter().chain([since]).min();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{Options, later};
 use crate::batch::Scope;
+use crate::event::{Age, Moment};
 use crate::tree::RelPath;
 
 /// What is known of one path that differs.
@@ -33,6 +34,8 @@ pub(super) struct Dirt {
     pub again: Option<Instant>,
     /// Since when a change waits that was sent back unsent.
     pub owed: Option<Instant>,
+    /// What is behind it was not changed before this.
+    pub change: Moment,
 }
 
 impl Dirt {
@@ -50,6 +53,7 @@ impl Dirt {
             open: false,
             again: None,
             owed: None,
+            change: Moment::NEVER,
         }
     }
 
@@ -58,9 +62,15 @@ impl Dirt {
         self.owed.map_or(self.first, |owed| owed.min(self.first))
     }
 
-    /// Has this take over something that waits since then.
-    pub fn owe(&mut self, since: Option<Instant>) {
-        self.owed = self.owed.into_iter().chain(since).min();
+    /// Returns how old what is behind this is.
+    pub fn age(&self) -> Age {
+        Age::new(self.since(), self.change)
+    }
+
+    /// Has this take over something of that age.
+    pub fn owe(&mut self, age: Option<Age>) {
+        self.owed = self.owed.into_iter().chain(age.map(|age| age.since)).min();
+        self.change = age.map_or(self.change, |age| age.change.min(self.change));
     }
 
     /// Returns what a directory is that leaves at once.
@@ -165,6 +175,11 @@ impl Dirty {
             due.push((path, dirt));
         }
         due
+    }
+
+    /// Returns everything.
+    pub fn iter(&self) -> impl Iterator<Item = (&RelPath, &Dirt)> {
+        self.paths.iter().map(|(path, (dirt, _))| (path, dirt))
     }
 
     /// Takes a path and all below it out.

@@ -6,15 +6,15 @@ use std::time::Instant;
 use super::Item;
 use super::dirt::within;
 use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::tree::RelPath;
 
 /// Items in the order in which they go.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     items: Vec<Option<Item>>,
-    /// Where the rescans since the last rename are, since when they wait, and whether they read contents.
-    rescans: BTreeMap<RelPath, (usize, Instant, bool)>,
+    /// Where the rescans since the last rename are, how old they are, and whether they read contents.
+    rescans: BTreeMap<RelPath, (usize, Age, bool)>,
     oldest: Option<Instant>,
 }
 
@@ -32,63 +32,73 @@ impl Ready {
         std::mem::take(self).items.into_iter().flatten().collect()
     }
 
-    pub fn update(&mut self, path: RelPath, scope: Scope, since: Instant) {
-        self.change(ChangeKind::Update { path, scope }, since);
+    pub fn update(&mut self, path: RelPath, scope: Scope, age: Age) {
+        self.change(ChangeKind::Update { path, scope }, age);
     }
 
-    pub fn rename(&mut self, from: RelPath, to: RelPath, dir: bool, since: Instant) {
+    pub fn rename(&mut self, from: RelPath, to: RelPath, dir: bool, age: Age) {
         self.rescans.clear();
-        self.change(ChangeKind::Rename { from, to, dir }, since);
+        self.change(ChangeKind::Rename { from, to, dir }, age);
     }
 
     /// A delete of what the target most likely does not have, and so nothing to be judged.
-    pub fn delete(&mut self, path: RelPath, since: Instant) {
-        self.change(ChangeKind::Delete { path, expected: Identity::Any }, since);
+    pub fn delete(&mut self, path: RelPath, age: Age) {
+        self.change(ChangeKind::Delete { path, expected: Identity::Any }, age);
     }
 
     /// What became of a name.
-    pub fn name(&mut self, path: RelPath, naming: Naming, since: Instant) {
-        self.change(ChangeKind::Name { path, naming }, since);
+    pub fn name(&mut self, path: RelPath, naming: Naming, age: Age) {
+        self.change(ChangeKind::Name { path, naming }, age);
     }
 
     /// A rescan; of two of which one covers the other, the wider one goes, unless the other one alone reads
     /// contents.
-    pub fn rescan(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
+    pub fn rescan(&mut self, path: RelPath, reason: RescanReason, age: Age) {
         let wider = std::iter::successors(Some(path.clone()), RelPath::parent).find_map(|above| {
             self.rescans.get(&above).copied().filter(|(_, _, reads)| *reads || !reason.reads())
         });
         if let Some((at, known, _)) = wider {
-            if since < known
+            if !known.covers(age)
                 && let Some(Some(Item::Change(change))) = self.items.get_mut(at)
             {
-                change.since = since;
-                self.oldest = self.oldest.map(|oldest| oldest.min(since));
+                change.age = change.age.join(age);
+                let joined = change.age;
+                self.oldest = self.oldest.map(|oldest| oldest.min(age.since));
+                self.rescans.values_mut().filter(|known| known.0 == at).for_each(|known| known.1 = joined);
             }
             return;
         }
-        let mut since = since;
+        let mut age = age;
         for below in within(&self.rescans, &path) {
             let covered = self.rescans.get(&below).is_some_and(|(_, _, reads)| reason.reads() || !*reads);
             if covered && let Some((at, known, _)) = self.rescans.remove(&below) {
-                since = since.min(known);
+                age = age.join(known);
                 if let Some(slot) = self.items.get_mut(at) {
                     *slot = None;
                 }
             }
         }
-        self.rescans.insert(path.clone(), (self.items.len(), since, reason.reads()));
-        self.change(ChangeKind::Rescan { path, reason }, since);
+        self.rescans.insert(path.clone(), (self.items.len(), age, reason.reads()));
+        self.change(ChangeKind::Rescan { path, reason }, age);
     }
 
     /// Deletes that are judged together.
     pub fn burst(&mut self, burst: Vec<Change>) {
-        if let Some(since) = burst.iter().map(|change| change.since).min() {
+        if let Some(since) = burst.iter().map(|change| change.age.since).min() {
             self.push(Item::Burst(burst), since);
         }
     }
 
-    fn change(&mut self, kind: ChangeKind, since: Instant) {
-        self.push(Item::Change(Change { since, kind }), since);
+    fn change(&mut self, kind: ChangeKind, age: Age) {
+        self.push(Item::Change(Change { age, kind }), age.since);
+    }
+
+    /// Returns everything, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Change> {
+        self.items.iter().flatten().flat_map(|item| match item {
+            Item::Change(change) => std::slice::from_ref(change),
+            Item::Burst(burst) => burst,
+        })
     }
 
     fn push(&mut self, item: Item, since: Instant) {

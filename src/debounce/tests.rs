@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Debounce, Item, Options};
 use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
-use crate::event::{Event, EventKind, RescanReason};
+use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::tree::{FileId, RelPath};
 
 mod model;
@@ -109,7 +109,7 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         ["attrib", at] => EventKind::Attrib { path: path(at), dir },
         ["delete", at] => EventKind::Delete { path: path(at), dir },
         ["joined", at, file] => {
-            debounce.joined(path(at), FileId { dev: 1, ino: file.parse().ok()? }, now);
+            debounce.joined(path(at), FileId { dev: 1, ino: file.parse().ok()? }, Age::believed(now));
             return Some(());
         }
         ["move", from, "->", to] => EventKind::Move { from: path(from), to: path(to), dir },
@@ -117,15 +117,17 @@ fn tell(debounce: &mut Debounce, words: &[&str], now: Instant) -> Option<()> {
         words => {
             match words {
                 ["sent", at, took] => debounce.sent(&path(at), now, span(took)?),
-                ["still_open", at] => debounce.still_open(&path(at), now, now),
-                ["again", at, after] => debounce.again(&path(at), now, span(after)?, None),
+                ["still_open", at] => debounce.still_open(&path(at), Age::believed(now)),
+                ["again", at, after] => {
+                    debounce.again(&path(at), now, span(after)?, (Age::believed(now), false))
+                }
                 ["gone", at] => debounce.gone(&path(at), None, now),
                 _ => return None,
             }
             return Some(());
         }
     };
-    debounce.event(Event { at: now, kind });
+    debounce.event(Event { at: now, change: Moment::NEVER, kind });
     Some(())
 }
 
@@ -159,7 +161,7 @@ fn shown(item: &Item, since: impl Fn(Instant) -> String + Copy) -> String {
             },
             ChangeKind::Rescan { path, reason } => format!("rescan {} {}", name(path), reason.word()),
         };
-        format!("{what} since {}", since(change.since))
+        format!("{what} since {}", since(change.age.since))
     };
     match item {
         Item::Change(one) => change(one),
@@ -214,13 +216,17 @@ fn what_is_remembered_of_sent_paths_is_bounded() {
     let mut debounce = Debounce::new(options());
     for i in 0..100_000_u64 {
         let at = start + Duration::from_micros(i);
-        debounce.event(Event { at, kind: EventKind::CloseWrite(path(&format!("f{i}"))) });
+        debounce.event(Event {
+            at,
+            change: Moment::NEVER,
+            kind: EventKind::CloseWrite(path(&format!("f{i}"))),
+        });
         debounce.due(at);
     }
     assert!(debounce.recent.len() <= 65_536, "{}", debounce.recent.len());
     for hours in 1..=2 {
         let at = start + Duration::from_secs(3600 * hours);
-        debounce.event(Event { at, kind: EventKind::CloseWrite(path("f")) });
+        debounce.event(Event { at, change: Moment::NEVER, kind: EventKind::CloseWrite(path("f")) });
         debounce.due(at);
     }
     assert_eq!(debounce.recent.len(), 2);

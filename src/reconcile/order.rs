@@ -87,7 +87,7 @@ mod tests {
         let delete = |text: &&str| {
             let path = RelPath::try_from(text.trim_end_matches('/')).unwrap();
             let kind = ChangeKind::Delete { path, expected: Identity::Dir(text.ends_with('/')) };
-            Change { since: std::time::Instant::now(), kind }
+            Change { age: crate::event::Age::believed(std::time::Instant::now()), kind }
         };
         let expected: Vec<Change> = rsync.iter().map(delete).collect();
         let mut deletes = expected.clone();

@@ -16,7 +16,7 @@ use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::error::errno_of;
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Itemized, Notice};
 use crate::protocol::{Expect, ToReceiver};
 use crate::scan::View;
@@ -85,7 +85,7 @@ impl Session {
         }
         self.take_over(&mut parcel);
         parcel.counts &= self.shared.status.counts(&parcel.change);
-        self.since = parcel.change.since;
+        self.age = parcel.change.age;
         match &parcel.change.kind {
             ChangeKind::Update { .. } => self.send_update(parcel)?,
             ChangeKind::Rename { from, to, dir } => {
@@ -104,7 +104,7 @@ impl Session {
                     // Somebody may have made room on the target.
                     self.shared.status.hurry(Instant::now());
                 }
-                self.start_pass(path, reason, parcel.change.since);
+                self.start_pass(path, reason, parcel.change.age);
             }
         }
         Ok(())
@@ -150,14 +150,14 @@ impl Session {
 
     /// Records a failure of the change that is being sent.
     pub(super) fn fail(&self, path: &RelPath, operation: &str, errno: i32) {
-        let (since, need) = (self.since, None);
-        self.shared.problem(path, Failure { operation, errno, on_target: false, unseen: false, since, need });
+        let (age, need) = (self.age, None);
+        self.shared.problem(path, Failure { operation, errno, on_target: false, unseen: false, age, need });
     }
 
     /// Records a failure on the target, of what was sent for a change of this age.
-    pub(super) fn fail_there(&self, path: &RelPath, operation: &str, errno: i32, since: Instant) {
+    pub(super) fn fail_there(&self, path: &RelPath, operation: &str, errno: i32, age: Age) {
         let need = self.need_of(path, errno);
-        self.shared.problem(path, Failure { operation, errno, on_target: true, unseen: false, since, need });
+        self.shared.problem(path, Failure { operation, errno, on_target: true, unseen: false, age, need });
     }
 
     /// Returns what a path needs on the target, where its failure may be for lack of that. A single pass
@@ -169,13 +169,13 @@ impl Session {
     }
 
     /// Whether what is to be sent waits for room on the target.
-    fn waits_for_room(&self, path: &RelPath, entry: &Entry, since: Instant) -> bool {
+    fn waits_for_room(&self, path: &RelPath, entry: &Entry, age: Age) -> bool {
         let tell = |errno| {
             let (path, operation) = (path.clone(), "write".to_owned());
             self.shared.notice(&Notice::Problem { path, operation, errno, on_target: true });
         };
         let need = self.shared.need(entry);
-        self.shared.options.live && self.shared.status.waits_for_room(path, need, since, tell)
+        self.shared.options.live && self.shared.status.waits_for_room(path, need, age, tell)
     }
 
     pub(super) fn touch_parent(&mut self, path: &RelPath) {
@@ -198,7 +198,7 @@ impl Session {
             Ok(Some(entry)) => entry,
             Ok(None) => {
                 self.look_who(&path, None, scope);
-                self.note_vanished(&path, parcel.change.since, scope == Scope::Content);
+                self.note_vanished(&path, parcel.change.age, scope == Scope::Content);
                 return Ok(());
             }
             Err(error) => {
@@ -223,7 +223,7 @@ impl Session {
                 names.extend(self.shared.links().of(entry.id));
             }
             for name in names {
-                self.start_pass(name, reason, parcel.change.since);
+                self.start_pass(name, reason, parcel.change.age);
             }
             return Ok(());
         }
@@ -232,7 +232,7 @@ impl Session {
         } else {
             let made = scope == Scope::Absent || (kind != Kind::Dir && scope != Scope::Attributes);
             if !self.send_as_link(&path, &entry, &parcel)? {
-                if made && self.waits_for_room(&path, &entry, parcel.change.since) {
+                if made && self.waits_for_room(&path, &entry, parcel.change.age) {
                     return Ok(());
                 }
                 self.send_entry(&path, entry, scope, began)?;
@@ -298,7 +298,7 @@ impl Session {
             // Until it was: should the name go before, another one is read.
             self.shared.links().mark(entry.id, &path, true);
         }
-        if self.waits_for_room(&path, &entry, parcel.change.since) {
+        if self.waits_for_room(&path, &entry, parcel.change.age) {
             return Ok(());
         }
         if entry.attrs.meta.size > SMALL_LEN {
@@ -351,7 +351,7 @@ impl Session {
         });
         let (file, content, end) = match read {
             Ok(read) => read,
-            Err(error) => return self.read_failed(&path, &error, parcel.change.since),
+            Err(error) => return self.read_failed(&path, &error, parcel.change.age),
         };
         let End::Version { entry, hash, provisional } = end else {
             return self.send_again(path, &parcel, BUSY_AGAIN);
@@ -370,9 +370,9 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error, since: Instant) -> Done {
+    pub(super) fn read_failed(&mut self, path: &RelPath, error: &io::Error, age: Age) -> Done {
         if is_absence(error) {
-            self.note_vanished(path, since, true);
+            self.note_vanished(path, age, true);
         } else {
             self.fail(path, "read", errno_of(error));
         }
@@ -382,7 +382,7 @@ impl Session {
     /// Has a path looked at once more later; a single pass waits for it here and now.
     pub(super) fn send_again(&mut self, path: RelPath, parcel: &Parcel, after: Duration) -> Done {
         if self.shared.options.live {
-            self.shared.feedback.again(&path, after, parcel.issued, Some(parcel.change.since));
+            self.shared.feedback.again(&path, after, parcel.issued, (parcel.change.age, true));
             return Ok(());
         }
         let (count, _) = self.mismatches.entry(path.clone()).or_insert((0, Instant::now()));
@@ -393,7 +393,7 @@ impl Session {
         }
         // A pass of its own has nothing else to wait on: the writer tells nobody when it is done.
         std::thread::sleep(after.min(BUSY_AGAIN));
-        self.shared.mailbox.push_live([Change::read(path, parcel.change.since)]);
+        self.shared.mailbox.push_live([Change::read(path, parcel.change.age)]);
         Ok(())
     }
 
@@ -424,7 +424,7 @@ impl Session {
             .max(RACY);
         if version.provisional {
             let after = pause(provisional).max(file.began.elapsed() * 10);
-            self.shared.feedback.again(path, after, file.began, None);
+            self.shared.feedback.again(path, after, file.began, (self.age, false));
         } else if is_racy(entry, racy) {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
@@ -449,7 +449,7 @@ impl Session {
         let Some(mut sent) = self.recent.get(path) else { return Ok(()) };
         if provisional {
             sent.provisional += 1;
-            self.shared.feedback.again(path, pause(sent.provisional), sent.began, None);
+            self.shared.feedback.again(path, pause(sent.provisional), sent.began, (self.age, false));
         } else {
             sent.provisional = 0;
             self.shared.links().mark(sent.version.id, path, false);
@@ -517,8 +517,8 @@ impl Session {
             && parcel.lane == Lane::Live
             && file.size() > LARGE_LEN
             && file.is_being_written()
-            && parcel.change.since.elapsed() < self.shared.options.sync.max_open
-            && !self.shared.mailbox.is_awaited(parcel.change.since)
+            && parcel.change.age.since.elapsed() < self.shared.options.sync.max_open
+            && !self.shared.mailbox.is_awaited(parcel.change.age.since)
     }
 }
 

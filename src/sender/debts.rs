@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::mailbox::{Out, Parcel, Since, is_of_events};
 use super::session::Session;
 use crate::batch::{Change, ChangeKind, Renames, Scope, names_after};
-use crate::event::RescanReason;
+use crate::event::{Age, Moment, RescanReason};
 use crate::protocol::PassId;
 use crate::tree::RelPath;
 
@@ -32,8 +32,16 @@ const FOLLOWED_FOR: Duration = Duration::from_secs(60);
 struct Running {
     top: RelPath,
     since: Since,
+    /// Equal sizes and times are believed of what did not change since.
+    change: Moment,
     /// Whether it reads contents.
     reads: bool,
+}
+
+impl Running {
+    fn age(&self) -> Option<Age> {
+        Some(Age::new(self.since.debt?, self.change))
+    }
 }
 
 /// A comparison that has ended.
@@ -45,8 +53,8 @@ struct Ended {
 /// A path whose change was not sent because the source has nothing there any more.
 #[derive(Clone, Copy)]
 struct Vanished {
-    /// Since when the change waits.
-    since: Instant,
+    /// How old the change is.
+    age: Age,
     /// When that was found.
     at: Instant,
     /// Whether the change asked for the content to be read: wherever the file is by now.
@@ -56,7 +64,7 @@ struct Vanished {
 /// What is owed besides batches and large files.
 pub(super) struct Debts {
     /// Subtrees that are to be compared.
-    pub passes_waiting: BTreeMap<RelPath, (RescanReason, Instant)>,
+    pub passes_waiting: BTreeMap<RelPath, (RescanReason, Age)>,
     /// Comparisons under way.
     passes: BTreeMap<PassId, Running>,
     pub passes_begun: PassId,
@@ -66,7 +74,7 @@ pub(super) struct Debts {
     /// Owed until the event that says what became of it is sent.
     vanished: BTreeMap<RelPath, Vanished>,
     /// The same for those that are not followed one by one.
-    vanished_rest: Option<Instant>,
+    vanished_rest: Option<Age>,
     /// What was renamed lately.
     renamed: Renames,
 }
@@ -91,26 +99,25 @@ impl Debts {
     /// begun anew.
     pub fn take_unseen(&mut self) -> impl Iterator<Item = Change> {
         let unread = std::mem::take(&mut self.vanished).into_iter().filter(|(_, vanished)| vanished.unread);
-        let unread = unread.map(|(path, vanished)| Change::read(path, vanished.since));
+        let unread = unread.map(|(path, vanished)| Change::read(path, vanished.age));
         let waiting = std::mem::take(&mut self.passes_waiting).into_iter();
-        let waiting = waiting.filter(|(_, (reason, _))| reason.reads()).map(|(top, (_, since))| (top, since));
+        let waiting = waiting.filter(|(_, (reason, _))| reason.reads()).map(|(top, (_, age))| (top, age));
         let begun = std::mem::take(&mut self.passes).into_values();
         let begun = begun.chain(std::mem::take(&mut self.ended).into_iter().map(|ended| ended.pass));
-        let begun = begun.filter(|pass| pass.reads).map(|pass| (pass.top, pass.since.debt));
-        let begun = begun.map(|(top, since)| (top, since.unwrap_or_else(Instant::now)));
-        let readings = waiting.chain(begun).map(|(path, since)| {
-            let kind = ChangeKind::Rescan { path, reason: RescanReason::Arrived };
-            Change { since, kind }
+        let begun = begun.filter(|pass| pass.reads).map(|pass| {
+            let age = pass.age();
+            (pass.top, age.unwrap_or_else(|| Age::unknown(Instant::now())))
         });
+        let readings =
+            waiting.chain(begun).map(|(path, age)| Change::compare(path, RescanReason::Arrived, age));
         unread.chain(readings)
     }
 
-    /// Returns the tops, below a path, of comparisons that read contents and were begun, and since when they
-    /// are due.
-    fn readings_below(&self, path: &RelPath) -> Vec<(RelPath, Instant)> {
+    /// Returns the tops, below a path, of comparisons that read contents and were begun, and how old they are.
+    fn readings_below(&self, path: &RelPath) -> Vec<(RelPath, Age)> {
         let begun = self.passes.values().chain(self.ended.iter().map(|ended| &ended.pass));
         let below = begun.filter(|pass| pass.reads && pass.top != *path && pass.top.is_within(path));
-        below.filter_map(|pass| Some((pass.top.clone(), pass.since.debt?))).collect()
+        below.filter_map(|pass| Some((pass.top.clone(), pass.age()?))).collect()
     }
 
     /// Whether something that is to be read, or was not read whole, lies at or above a path.
@@ -123,15 +130,17 @@ impl Debts {
 }
 
 impl Session {
-    /// Returns since when a path waits for which the target answers: what was sent for it, or if that is
-    /// not known, the oldest of all that was sent.
+    /// Returns how old a path is for which the target answers: what was sent for it, or if that is not known,
+    /// the oldest of all that was sent.
     ///
     /// Not always the oldest of all: while paths are answered for all the time, each would hand the age
     /// of the first on to the next, for ever.
-    pub(super) fn sent_since(&self, path: &RelPath) -> Instant {
+    pub(super) fn age_sent(&self, path: &RelPath) -> Age {
         let sent = || self.sent().map(|parcel| &parcel.change);
-        let of_path = sent().filter(|change| concerns(&change.kind, path)).map(|change| change.since).min();
-        of_path.or_else(|| sent().map(|change| change.since).min()).unwrap_or_else(Instant::now)
+        let of_path =
+            sent().filter(|change| concerns(&change.kind, path)).map(|change| change.age).reduce(Age::join);
+        let of_any = || sent().map(|change| change.age).reduce(Age::join);
+        of_path.or_else(of_any).unwrap_or_else(|| Age::believed(Instant::now()))
     }
 
     /// Whether a content was read for a path, of what the target has not acknowledged.
@@ -174,15 +183,15 @@ impl Session {
         let mut out = Out::default();
         for parcel in self.sent() {
             out.changes += 1;
-            out.since = out.since.older(Since::of(parcel.change.since, parcel.counts));
+            out.since = out.since.older(Since::of(parcel.change.age.since, parcel.counts));
         }
         for change in &self.soon {
             let counts = self.shared.status.counts(change);
-            out.since = out.since.older(Since::of(change.since, counts));
+            out.since = out.since.older(Since::of(change.age.since, counts));
         }
         let waiting = self.debts.passes_waiting.values();
-        for (reason, since) in waiting {
-            out.since = out.since.older(Since::of(*since, is_of_events(*reason)));
+        for (reason, age) in waiting {
+            out.since = out.since.older(Since::of(age.since, is_of_events(*reason)));
         }
         for pass in self.debts.passes.values() {
             out.since = out.since.older(pass.since);
@@ -191,9 +200,9 @@ impl Session {
             out.since = out.since.older(Since { lag: None, ..ended.pass.since });
         }
         let vanished =
-            self.debts.vanished.values().map(|vanished| &vanished.since).chain(&self.debts.vanished_rest);
-        for since in vanished.chain(&self.links_doubtful) {
-            out.since = out.since.older(Since::of(*since, false));
+            self.debts.vanished.values().map(|vanished| &vanished.age).chain(&self.debts.vanished_rest);
+        for age in vanished.chain(&self.links_doubtful) {
+            out.since = out.since.older(Since::of(age.since, false));
         }
         let sent = self.shared.status.counters.totals().sent_bytes;
         let unacked_bytes = if self.unacked.is_empty() { 0 } else { sent.saturating_sub(self.acked_bytes) };
@@ -204,26 +213,25 @@ impl Session {
     /// Notes that the source has nothing where a change of this age was to be sent. `unread`: the change
     /// asked for the content. It may have kept size and time, so that no comparison sees it: the content is
     /// read wherever the renames lead that are still to be sent.
-    pub(super) fn note_vanished(&mut self, path: &RelPath, since: Instant, unread: bool) {
+    pub(super) fn note_vanished(&mut self, path: &RelPath, age: Age, unread: bool) {
         self.shared.feedback.gone(path);
         if !self.shared.options.live {
             return;
         }
         if unread || self.shared.options.sync.delete.live() {
-            self.owe_vanished(path, since, unread);
+            self.owe_vanished(path, age, unread);
         }
     }
 
-    pub(super) fn owe_vanished(&mut self, path: &RelPath, since: Instant, unread: bool) {
+    pub(super) fn owe_vanished(&mut self, path: &RelPath, age: Age, unread: bool) {
         if self.debts.vanished.len() >= VANISHED_MAX {
-            let rest = self.debts.vanished_rest;
-            self.debts.vanished_rest = Some(rest.map_or(since, |known| known.min(since)));
+            self.debts.vanished_rest = Age::of_both(self.debts.vanished_rest, Some(age));
             return;
         }
         let now = Instant::now();
         let known = self.debts.vanished.entry(path.clone());
-        let known = known.or_insert(Vanished { since, at: now, unread });
-        *known = Vanished { since: since.min(known.since), at: now, unread: unread || known.unread };
+        let known = known.or_insert(Vanished { age, at: now, unread });
+        *known = Vanished { age: age.join(known.age), at: now, unread: unread || known.unread };
     }
 
     /// Settles what waits for events that tell of something, once there are no live changes left and
@@ -232,26 +240,26 @@ impl Session {
     pub(super) fn settle(&mut self, heard: Option<Instant>) {
         let told = |at: Instant| heard.is_some_and(|heard| at <= heard) || at.elapsed() > TELL_MAX;
         self.debts.ended.retain(|ended| !told(ended.at));
-        if self.debts.vanished_rest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
-            && let Some(since) = self.debts.vanished_rest.take()
+        if self.debts.vanished_rest.is_some_and(|age| self.shared.mailbox.is_awaited(age.since))
+            && let Some(age) = self.debts.vanished_rest.take()
         {
-            self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
+            self.start_pass(RelPath::root(), RescanReason::Mismatch, age);
         }
         let mailbox = &self.shared.mailbox;
         let vanished = self.debts.vanished.iter();
         // What only an event can tell waits for it, however late it comes.
         let heard = |at: Instant| heard.is_some_and(|heard| at <= heard) || at.elapsed() > FOLLOWED_FOR;
-        let awaited = vanished.filter(|(_, Vanished { since, at, unread })| {
-            (if *unread { heard(*at) } else { told(*at) }) && mailbox.is_awaited(*since)
+        let awaited = vanished.filter(|(_, Vanished { age, at, unread })| {
+            (if *unread { heard(*at) } else { told(*at) }) && mailbox.is_awaited(age.since)
         });
-        let awaited: Vec<(RelPath, Instant)> =
-            awaited.map(|(path, vanished)| (path.clone(), vanished.since)).collect();
+        let awaited: Vec<(RelPath, Age)> =
+            awaited.map(|(path, vanished)| (path.clone(), vanished.age)).collect();
         let many = awaited.len() > NARROW_MAX;
-        for (path, since) in awaited {
+        for (path, age) in awaited {
             self.debts.vanished.remove(&path);
             let names = if many { vec![RelPath::root()] } else { self.names_since(path) };
             for top in names {
-                self.start_pass(top, RescanReason::Mismatch, since);
+                self.start_pass(top, RescanReason::Mismatch, age);
             }
         }
         if !self.shared.options.sync.delete.live() {
@@ -269,24 +277,28 @@ impl Session {
 
     /// Follows a rename that is being sent: a comparison under way may find what it moved under neither
     /// name, so what it stands for is owed by the new name as well. Returns whether the contents of what moved
-    /// are to be compared.
-    pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> bool {
+    /// are to be compared, and since when they may have changed.
+    pub(super) fn follow_rename(&mut self, from: &RelPath, to: &RelPath, dir: bool) -> (bool, Moment) {
         let reads = self.debts.reads_above(from);
         self.debts.renamed.add(Instant::now(), from.clone(), to.clone());
         let touched = |top: &RelPath| top.is_within(from) || from.is_within(top);
         let begun = self.debts.passes.values().chain(self.debts.ended.iter().map(|ended| &ended.pass));
         let owed = begun.filter(|pass| touched(&pass.top));
-        let owed = owed.fold(Since::default(), |owed, pass| owed.older(pass.since));
+        let (owed, change) = owed.fold((Since::default(), Moment::NEVER), |(owed, change), pass| {
+            (owed.older(pass.since), change.min(pass.change))
+        });
+        let since = owed.debt.map_or(self.age.since, |owed| owed.min(self.age.since));
         if dir {
-            self.since = owed.debt.map_or(self.since, |owed| owed.min(self.since));
-        } else if let Some(since) = owed.lag.or_else(|| reads.then_some(self.since)) {
-            self.soon.push(Change::read(to.clone(), since));
+            self.age.since = since;
+        } else if owed.lag.is_some() || reads || change != Moment::NEVER {
+            let since = owed.lag.unwrap_or(self.age.since);
+            self.soon.push(Change::read(to.clone(), Age::new(since, change.min(self.age.change))));
         }
         self.rename_passes(from, to);
-        for (top, since) in self.debts.readings_below(from) {
-            self.start_pass(top.rebase(from, to).unwrap_or(top), RescanReason::Arrived, since);
+        for (top, age) in self.debts.readings_below(from) {
+            self.start_pass(top.rebase(from, to).unwrap_or(top), RescanReason::Arrived, age);
         }
-        reads
+        (reads, change)
     }
 
     /// Has a change take over the debts of paths that had vanished: it says what became of them.
@@ -297,13 +309,13 @@ impl Session {
             ChangeKind::Name { .. } => return,
             other => other.path(),
         };
-        let since = &mut parcel.change.since;
+        let age = &mut parcel.change.age;
         let mut moved = Vec::new();
         self.debts.vanished.retain(|path, vanished| {
             let mut covered = path.is_within(top);
             match &parcel.change.kind {
                 ChangeKind::Rename { from, to, .. } if covered && vanished.unread => {
-                    moved.extend(path.rebase(from, to).map(|path| Change::read(path, vanished.since)));
+                    moved.extend(path.rebase(from, to).map(|path| Change::read(path, vanished.age)));
                 }
                 // Neither what is sent of a directory nor a comparison reads what was below it.
                 ChangeKind::Update { scope, .. } if vanished.unread => {
@@ -313,7 +325,7 @@ impl Session {
                 _ => {}
             }
             if covered {
-                *since = (*since).min(vanished.since);
+                *age = age.join(vanished.age);
             }
             !covered
         });
@@ -321,7 +333,7 @@ impl Session {
         if top.is_root()
             && let Some(owed) = self.debts.vanished_rest.take()
         {
-            *since = (*since).min(owed);
+            *age = age.join(owed);
         }
     }
 
@@ -329,32 +341,32 @@ impl Session {
     /// another that waits is covered by it, unless it is older: a comparison of much must not take on the
     /// age of one of little, which it would hand on to everything that it finds. One that reads contents is
     /// covered by no other.
-    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason, since: Instant) {
+    pub(super) fn start_pass(&mut self, top: RelPath, reason: RescanReason, age: Age) {
         let waiting = &mut self.debts.passes_waiting;
         let covers = |other: RescanReason, one: RescanReason| other.reads() || !one.reads();
         let covered = waiting.iter().any(|(other, (why, at))| {
-            top != *other && top.is_within(other) && *at <= since && covers(*why, reason)
+            top != *other && top.is_within(other) && at.covers(age) && covers(*why, reason)
         });
         if covered {
             return;
         }
-        add_pass(waiting, top.clone(), (reason, since));
-        let (reason, since) = waiting.get(&top).copied().unwrap_or((reason, since));
+        add_pass(waiting, top.clone(), (reason, age));
+        let (reason, age) = waiting.get(&top).copied().unwrap_or((reason, age));
         waiting.retain(|other, (why, at)| {
-            *other == top || !other.is_within(&top) || *at < since || !covers(reason, *why)
+            *other == top || !other.is_within(&top) || !age.covers(*at) || !covers(reason, *why)
         });
         self.pump_passes();
     }
 
     pub(super) fn pump_passes(&mut self) {
         while self.shared.passes_running.load(Ordering::Acquire) < PASSES_MAX {
-            let Some((top, (reason, since))) = self.debts.passes_waiting.pop_first() else { return };
+            let Some((top, (reason, age))) = self.debts.passes_waiting.pop_first() else { return };
             self.debts.passes_begun += 1;
             let pass = self.debts.passes_begun;
-            let since_of = Since::of(since, is_of_events(reason));
-            let running = Running { top: top.clone(), since: since_of, reads: reason.reads() };
+            let since = Since::of(age.since, is_of_events(reason));
+            let running = Running { top: top.clone(), since, change: age.change, reads: reason.reads() };
             self.debts.passes.insert(pass, running);
-            super::pass::start(&self.shared, pass, top, (reason, since));
+            super::pass::start(&self.shared, pass, top, (reason, age));
         }
     }
 
@@ -369,24 +381,25 @@ impl Session {
     /// Compares everything for the sake of names whose file is not known, once the session is quiet or
     /// somebody waits: no event tells which file a new name joined. `true` if that was begun.
     pub(super) fn seek_links(&mut self) -> bool {
-        let Some(since) = self.links_doubtful else { return false };
-        if !self.is_quiet() && !self.shared.mailbox.is_awaited(since) {
+        let Some(age) = self.links_doubtful else { return false };
+        if !self.is_quiet() && !self.shared.mailbox.is_awaited(age.since) {
             return false;
         }
         self.links_doubtful = None;
-        self.start_pass(RelPath::root(), RescanReason::Mismatch, since);
+        // Of which names one file has both sides tell; what it holds was read under one of them, or is sought.
+        self.start_pass(RelPath::root(), RescanReason::Mismatch, Age::believed(age.since));
         true
     }
 }
 
 /// Adds a comparison to those that wait; of two of one subtree, what either asks for remains.
 fn add_pass(
-    waiting: &mut BTreeMap<RelPath, (RescanReason, Instant)>,
+    waiting: &mut BTreeMap<RelPath, (RescanReason, Age)>,
     top: RelPath,
-    (reason, since): (RescanReason, Instant),
+    (reason, age): (RescanReason, Age),
 ) {
-    let (known, at) = waiting.entry(top).or_insert((reason, since));
-    *at = since.min(*at);
+    let (known, at) = waiting.entry(top).or_insert((reason, age));
+    *at = age.join(*at);
     if reason.reads() || (!known.reads() && !is_of_events(*known)) {
         *known = reason;
     }

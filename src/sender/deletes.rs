@@ -55,7 +55,7 @@ impl Session {
             // Of an exchange with a name that nobody watches, the half that takes away comes last.
             Ok(false) => {
                 if self.shared.source.is_in_place() {
-                    self.look_again(path.clone(), RescanReason::Mismatch, self.since);
+                    self.look_again(path.clone(), RescanReason::Mismatch, self.age);
                 }
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::names::Names;
 use crate::batch::{Change, ChangeKind};
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::transport::{Control, Ended};
 use crate::tree::{FileId, RelPath};
 
@@ -43,57 +43,53 @@ pub(super) fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> E
 /// so what was changed is looked at under each name that it may have by now, and so is what was renamed, a
 /// directory with everything below it.
 pub(super) fn unfinished(changes: impl Iterator<Item = Change>, names: &Names) -> Vec<Change> {
-    let (mut left, mut dirs) = (Left::new(), Left::new());
-    for (seen, Change { since, kind }) in changes.enumerate() {
+    let (mut left, mut dirs) = (Waits::new(), Waits::new());
+    for (seen, Change { age, kind }) in changes.enumerate() {
         // Directories that are renamed into each other double the names each time.
         if left.len() + dirs.len() > NAMES_SLACK + NAMES_PER_CHANGE * seen {
-            let oldest = left.values().chain(dirs.values()).min().copied().unwrap_or(since);
-            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Arrived };
-            return vec![Change { since: oldest, kind }];
+            let oldest = left.values().chain(dirs.values()).copied().fold(age, Age::join);
+            return vec![Change::compare(RelPath::root(), RescanReason::Arrived, oldest)];
         }
         match kind {
-            ChangeKind::Update { path, .. } => note(&mut left, path, since),
+            ChangeKind::Update { path, .. } => note(&mut left, path, age),
             ChangeKind::Rename { from, to, dir } => {
                 follow(&mut left, &from, &to);
                 follow(&mut dirs, &from, &to);
-                note(if dir { &mut dirs } else { &mut left }, to, since);
+                note(if dir { &mut dirs } else { &mut left }, to, age);
             }
-            ChangeKind::Rescan { path, reason } if reason.reads() => note(&mut dirs, path, since),
+            ChangeKind::Rescan { path, reason } if reason.reads() => note(&mut dirs, path, age),
             _ => {}
         }
     }
     // By file: where thousands of names of one are left, each would bring all the others.
-    let mut by_file = HashMap::<FileId, Instant>::new();
-    let at = left.iter().flat_map(|(path, since)| names.files_at(path).map(|id| (id, *since)));
-    for (id, since) in at.chain(names.unread().into_iter().map(|id| (id, Instant::now()))) {
-        let known = by_file.entry(id).or_insert(since);
-        *known = since.min(*known);
+    let mut by_file = HashMap::<FileId, Age>::new();
+    let at = left.iter().flat_map(|(path, age)| names.files_at(path).map(|id| (id, *age)));
+    for (id, age) in at.chain(names.unread().into_iter().map(|id| (id, Age::unknown(Instant::now())))) {
+        let known = by_file.entry(id).or_insert(age);
+        *known = age.join(*known);
     }
-    for (id, since) in by_file {
-        names.of(id).into_iter().for_each(|name| note(&mut left, name, since));
+    for (id, age) in by_file {
+        names.of(id).into_iter().for_each(|name| note(&mut left, name, age));
     }
-    let files = left.into_iter().map(|(path, since)| Change::read(path, since));
-    let dirs = dirs.into_iter().map(|(path, since)| {
-        let kind = ChangeKind::Rescan { path, reason: RescanReason::Arrived };
-        Change { since, kind }
-    });
+    let files = left.into_iter().map(|(path, age)| Change::read(path, age));
+    let dirs = dirs.into_iter().map(|(path, age)| Change::compare(path, RescanReason::Arrived, age));
     files.chain(dirs).collect()
 }
 
-/// Paths, and since when each waits.
-type Left = BTreeMap<RelPath, Instant>;
+/// Paths, and how old what is left of each is.
+type Waits = BTreeMap<RelPath, Age>;
 
-fn note(left: &mut Left, path: RelPath, since: Instant) {
-    let known = left.entry(path).or_insert(since);
-    *known = since.min(*known);
+fn note(left: &mut Waits, path: RelPath, age: Age) {
+    let known = left.entry(path).or_insert(age);
+    *known = age.join(*known);
 }
 
 /// Adds the names that a rename has given to what is left.
-fn follow(left: &mut Left, from: &RelPath, to: &RelPath) {
+fn follow(left: &mut Waits, from: &RelPath, to: &RelPath) {
     let (low, high) = from.below_range();
     let below = left.range(low..high).chain(left.get_key_value(from));
-    let moved: Vec<_> = below.filter_map(|(path, since)| Some((path.rebase(from, to)?, *since))).collect();
-    moved.into_iter().for_each(|(path, since)| note(left, path, since));
+    let moved: Vec<_> = below.filter_map(|(path, age)| Some((path.rebase(from, to)?, *age))).collect();
+    moved.into_iter().for_each(|(path, age)| note(left, path, age));
 }
 
 #[cfg(test)]
@@ -107,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_was_not_acknowledged_is_looked_at_under_every_name_that_it_may_have() {
-        let since = Instant::now();
+        let age = Age::believed(Instant::now());
         let update = |text: &str| ChangeKind::Update { path: path(text), scope: Scope::Absent };
         let rename = |from: &str, to: &str| ChangeKind::Rename { from: path(from), to: path(to), dir: true };
         let rename_file =
@@ -127,7 +123,7 @@ mod tests {
             names.add(id, &path(name));
         }
         names.mark(two, &path("unread"), true);
-        let left = unfinished(kinds.into_iter().map(|kind| Change { since, kind }), &names);
+        let left = unfinished(kinds.into_iter().map(|kind| Change { age, kind }), &names);
         let told = |change: &Change| {
             let path = String::from_utf8_lossy(change.kind.path().as_bytes()).into_owned();
             if matches!(change.kind, ChangeKind::Rescan { .. }) { path + "/" } else { path }
@@ -139,26 +135,26 @@ mod tests {
 
     #[test]
     fn of_thirty_thousand_names_of_one_file_each_is_looked_at_once() {
-        let (since, id) = (Instant::now(), FileId { dev: 1, ino: 1 });
+        let (age, id) = (Age::believed(Instant::now()), FileId { dev: 1, ino: 1 });
         let paths: Vec<RelPath> = (0..30_000).map(|at| path(&format!("d/{at}"))).collect();
         let mut names = Names::default();
         paths.iter().for_each(|path| names.add(id, path));
         names.mark(id, &paths[7], true);
-        let left = paths.iter().map(|path| Change::read(path.clone(), since));
+        let left = paths.iter().map(|path| Change::read(path.clone(), age));
         // If each brought all the others, that would be 900 million.
         assert_eq!(unfinished(left, &names).len(), paths.len());
     }
 
     #[test]
     fn directories_that_are_renamed_into_each_other_end_in_one_comparison_of_everything() {
-        let since = Instant::now();
+        let age = Age::believed(Instant::now());
         let kinds = (0..200).flat_map(|at| {
             let (one, other) = (path(&format!("a/{at}")), path(&format!("b/{at}")));
             let rename = |from: &str, to: RelPath| ChangeKind::Rename { from: path(from), to, dir: true };
             let file = ChangeKind::Update { path: path("a/f"), scope: Scope::Content };
             [file, rename("a", other), rename("b", one)]
         });
-        let left = unfinished(kinds.map(|kind| Change { since, kind }), &Names::default());
+        let left = unfinished(kinds.map(|kind| Change { age, kind }), &Names::default());
         let kinds: Vec<_> = left.into_iter().map(|change| change.kind).collect();
         let all = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Arrived };
         assert_eq!(kinds, [all]);

@@ -126,7 +126,7 @@ mod tests {
         let path = |text: &str| RelPath::try_from(text).unwrap();
         let delete = |text: &str| {
             let kind = ChangeKind::Delete { path: path(text), expected: Identity::Any };
-            Change { since: std::time::Instant::now(), kind }
+            Change { age: crate::event::Age::believed(std::time::Instant::now()), kind }
         };
         let held = Held::default();
         held.hold_more("a burst".into(), vec![delete("a/b"), delete("c/d")]);
@@ -143,7 +143,7 @@ mod tests {
         let path = |text: &str| RelPath::try_from(text).unwrap();
         let delete = |text: &&str| {
             let kind = ChangeKind::Delete { path: path(text), expected: Identity::Any };
-            Change { since: std::time::Instant::now(), kind }
+            Change { age: crate::event::Age::believed(std::time::Instant::now()), kind }
         };
         let shown = |all: &[Change]| all.iter().map(|held| held.kind.path().clone()).collect::<Vec<_>>();
         let held = Held::default();

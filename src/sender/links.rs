@@ -12,6 +12,7 @@ use super::names::Parted;
 use super::recent::Sent;
 use super::session::Session;
 use crate::batch::{Change, ChangeKind, Naming, Scope};
+use crate::event::Age;
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
 use crate::tree::{Entry, FileId, Mask, RelPath};
@@ -63,8 +64,7 @@ impl Session {
 
     /// Has a pass tell every name of a file, and each be read.
     fn seek(&mut self, id: FileId) {
-        let since = self.since;
-        self.links_doubtful = Some(self.links_doubtful.map_or(since, |known| known.min(since)));
+        self.links_doubtful = Age::of_both(self.links_doubtful, Some(self.age));
         self.shared.view.seek(id);
     }
 
@@ -104,14 +104,14 @@ impl Session {
                 }
                 if self.shared.is_apart(name) {
                     // On the target it is a file of its own.
-                    self.soon.push(Change::read(name.clone(), self.since));
+                    self.soon.push(Change::read(name.clone(), self.age));
                     continue;
                 }
                 self.send_link(name, path, entry)?;
                 // On its way under each name: the one that was read may be another file's before it arrives. If
                 // the link cannot be made, a comparison finds that.
                 let kind = ChangeKind::Update { path: name.clone(), scope: Scope::Absent };
-                let change = Change { since: self.since, kind };
+                let change = Change { age: self.age, kind };
                 self.keep(Parcel { change, issued: Instant::now(), lane: Lane::Live, counts: false });
             } else {
                 self.shared.links().remove(entry.id, name);
@@ -185,7 +185,7 @@ impl Session {
         match names.into_iter().find(|name| self.bears(name, id)) {
             Some(path) => {
                 let kind = ChangeKind::Update { path, scope };
-                self.soon.push(Change { since: self.since, kind });
+                self.soon.push(Change { age: self.age, kind });
             }
             None => self.seek(id),
         }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::queue::Queue;
-use crate::batch::{Change, ChangeKind, Scope};
-use crate::event::RescanReason;
+use crate::batch::{Change, ChangeKind, Joined, Scope};
+use crate::event::{Moment, RescanReason};
 use crate::tree::RelPath;
 
 /// Live changes that wait at most; more become one rescan. Just below where the tables would double.
@@ -90,6 +90,8 @@ struct Inner {
     awaited: Option<Instant>,
     /// Everything that happened before this moment has been handed over.
     heard: Option<Instant>,
+    /// Everything that was changed before this moment has been, too; `None` where nobody can tell.
+    told: Option<Moment>,
     wakes: u64,
     /// A connection is to be tried now, whatever its pause.
     retry: bool,
@@ -108,11 +110,11 @@ impl Inner {
     /// Makes one rescan of too many changes.
     fn bound_live(&mut self, issued: Instant) {
         if self.live.len() > LIVE_MAX {
-            let since = self.live.since().debt.unwrap_or(issued);
-            self.live.clear();
-            let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Overflow };
-            let change = Change { since, kind };
-            self.live.push(Parcel { change, issued, lane: Lane::Live, counts: true });
+            let mut joined = Joined::default();
+            std::iter::from_fn(|| self.live.pop()).for_each(|parcel| joined.add(&parcel.change));
+            for change in joined.into_changes() {
+                self.live.push(Parcel { change, issued, lane: Lane::Live, counts: true });
+            }
         }
     }
 }
@@ -205,7 +207,7 @@ impl Mailbox {
         // A pass that waits for room is woken for a good deal of it.
         let roomy = before > BULK_MAX / 2 && queue.len() <= BULK_MAX / 2;
         for parcel in &taken {
-            inner.taken = inner.taken.older(Since::of(parcel.change.since, parcel.counts));
+            inner.taken = inner.taken.older(Since::of(parcel.change.age.since, parcel.counts));
         }
         drop(inner);
         if lane == Lane::Bulk && roomy {
@@ -352,6 +354,19 @@ impl Mailbox {
         self.wake();
     }
 
+    /// Says that everything has been handed over that was changed before a moment.
+    pub fn told(&self, until: Moment) {
+        self.lock().told = Some(until);
+    }
+
+    /// Returns since when files may have changed of which nothing was taken out of here: what waits, and what was
+    /// not handed over yet. `None` where nobody can tell.
+    pub fn change(&self) -> Option<Moment> {
+        let inner = self.lock();
+        let waiting = inner.live.change().min(inner.bulk.change());
+        inner.told.map(|told| told.min(waiting))
+    }
+
     /// Returns the moment of the last [`Mailbox::heard`].
     pub fn heard_until(&self) -> Option<Instant> {
         self.lock().heard
@@ -409,18 +424,19 @@ pub(super) fn is_of_events(reason: RescanReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Age;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()
     }
 
     fn update(text: &str) -> Change {
-        Change::read(path(text), Instant::now())
+        Change::read(path(text), Age::believed(Instant::now()))
     }
 
     fn rename(from: &str, to: &str) -> Change {
         Change {
-            since: Instant::now(),
+            age: Age::believed(Instant::now()),
             kind: ChangeKind::Rename { from: path(from), to: path(to), dir: true },
         }
     }
@@ -481,7 +497,7 @@ mod tests {
     fn what_is_taken_out_is_pending_until_the_session_says_what_became_of_it() {
         let mailbox = Mailbox::new();
         let (old, new) = (Instant::now(), Instant::now() + Duration::from_secs(1));
-        let at = |since, text| Change { since, ..update(text) };
+        let at = |since, text| Change { age: Age::believed(since), ..update(text) };
         mailbox.push_live([at(new, "a"), at(old, "b")]);
         assert_eq!(mailbox.pending().since, Since::of(old, true), "the oldest, wherever it stands");
         assert_eq!(mailbox.take(Lane::Live, 100).len(), 2);
@@ -500,8 +516,8 @@ mod tests {
     fn what_a_periodic_pass_finds_is_waited_for_and_is_no_lag() {
         let mailbox = Mailbox::new();
         assert!(mailbox.push_bulk(update("a"), Instant::now(), false));
-        let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Interval };
-        mailbox.push_live([Change { since: Instant::now(), kind }]);
+        let age = Age::believed(Instant::now());
+        mailbox.push_live([Change::compare(RelPath::root(), RescanReason::Interval, age)]);
         let since = mailbox.pending().since;
         assert!(since.lag.is_none() && since.debt.is_some());
     }

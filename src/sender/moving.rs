@@ -6,7 +6,7 @@ use super::changes::{Done, version_of};
 use super::mailbox::{Lane, Parcel};
 use super::session::Session;
 use crate::batch::{Change, ChangeKind, Identity};
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
 use crate::tree::{Kind, Mask, RelPath};
@@ -50,9 +50,9 @@ impl Session {
     pub(super) fn read_exchanged(&mut self, mut parcels: [Parcel; 2]) {
         for parcel in &mut parcels {
             self.take_over(parcel);
-            let (name, since) = (parcel.change.kind.path().clone(), parcel.change.since);
+            let (name, age) = (parcel.change.kind.path().clone(), parcel.change.age);
             self.touch_again(&name);
-            self.look_again(name, RescanReason::Arrived, since);
+            self.look_again(name, RescanReason::Arrived, age);
         }
     }
 
@@ -68,8 +68,8 @@ impl Session {
 
     /// Has both names of a rename that is not done brought up to date.
     fn look_at_both(&mut self, from: RelPath, to: RelPath) {
-        self.look_again(from, RescanReason::Mismatch, self.since);
-        self.look_again(to, RescanReason::Mismatch, self.since);
+        self.look_again(from, RescanReason::Mismatch, self.age);
+        self.look_again(to, RescanReason::Mismatch, self.age);
     }
 
     /// Follows a rename where options choose what the target takes, or rules what is left out: the old name
@@ -79,7 +79,7 @@ impl Session {
         self.touch_again(from);
         self.touch_again(&to);
         // What stood at the new name may have the sizes and times of what came there.
-        self.start_pass(to, RescanReason::Arrived, parcel.change.since);
+        self.start_pass(to, RescanReason::Arrived, parcel.change.age);
         if self.shared.options.sync.delete.live() {
             let expected = Identity::Dir(dir);
             self.send_delete(from, &expected)?;
@@ -103,7 +103,7 @@ impl Session {
         self.rename_links(from, to);
         self.shared.status.rename(from, to);
         self.shared.held.rename(from, to);
-        let reads = self.follow_rename(from, to, dir);
+        let (reads, change) = self.follow_rename(from, to, dir);
         let expect = match &now {
             Some(entry) if !dir && entry.attrs.meta.kind == Kind::File => version_of(entry),
             _ => Expect::Dir(dir),
@@ -127,11 +127,12 @@ impl Session {
                 again.push(path);
             }
         }
-        let since = self.since;
-        self.soon.extend(again.into_iter().map(|path| Change::read(path, since)));
+        let age = self.age;
+        self.soon.extend(again.into_iter().map(|path| Change::read(path, age)));
         if entry.attrs.meta.kind == Kind::Dir && !self.shared.options.dry_run {
             let reason = if reads { RescanReason::Arrived } else { RescanReason::Moved };
-            self.start_pass(to.clone(), reason, self.since);
+            // What changed below it has events of its own, unless a comparison was to find it.
+            self.start_pass(to.clone(), reason, Age { change, ..self.age });
         } else if entry.attrs.meta.kind == Kind::File && lane == Lane::Live {
             self.send_attrs(to, entry)?;
         }

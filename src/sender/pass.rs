@@ -29,7 +29,7 @@ use super::status::Failure;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config::Verify;
 use crate::error::errno_of;
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
@@ -62,8 +62,8 @@ struct Pass {
     top: RelPath,
     options: Options,
     began: Instant,
-    /// Since when the comparison is due: what it finds is as old, and counts as lag or does not.
-    since: Instant,
+    /// How old the comparison is: what it finds is as old, and counts as lag or does not.
+    age: Age,
     counts: bool,
     replies: Receiver<PassReply>,
     /// Bytes, about, that wait there.
@@ -94,8 +94,8 @@ struct Pass {
 }
 
 /// Starts a pass on a thread of its own.
-pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (RescanReason, Instant)) {
-    let (reason, since) = why;
+pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (RescanReason, Age)) {
+    let (reason, age) = why;
     let (sender, replies) = unbounded();
     let waiting = Arc::new(AtomicU64::new(0));
     let inbox = PassInbox { to: sender, waiting: Arc::clone(&waiting) };
@@ -117,7 +117,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         id,
         top,
         began: Instant::now(),
-        since,
+        age,
         counts: is_of_events(reason),
         replies,
         waiting,
@@ -176,7 +176,7 @@ impl Pass {
 
     fn unreadable(&self, path: &RelPath, errno: i32, on_target: bool) {
         let failure =
-            Failure { operation: "read", errno, on_target, unseen: true, since: self.since, need: None };
+            Failure { operation: "read", errno, on_target, unseen: true, age: self.age, need: None };
         self.shared.problem(path, failure);
     }
 
@@ -345,7 +345,7 @@ impl Pass {
                         self.expect(source, Scope::Content);
                         self.update(path, Scope::Content, Some(target))?;
                     } else {
-                        self.after_deletes.push(Change::read(path.clone(), self.since));
+                        self.after_deletes.push(Change::read(path.clone(), self.age));
                         self.summary.different += 1;
                         if target.digest.is_some() {
                             tasks.push((path, Task::Empty));
@@ -382,7 +382,7 @@ impl Pass {
         self.shared.feedback.found(path);
         let dir = entry.attrs.meta.kind == Kind::Dir;
         let kind = ChangeKind::Rename { from, to: path.clone(), dir };
-        self.push(Change { since: self.since, kind })?;
+        self.push(Change { age: self.age, kind })?;
         if self.options.mask.attrs_differ(&entry.attrs, &old.attrs) {
             self.update(path.clone(), Scope::Attributes, Some(&old))?;
         }
@@ -452,7 +452,7 @@ impl Pass {
             let mut known = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(path.clone(), Box::new(old.clone()));
         }
-        self.push(Change { since: self.since, kind: ChangeKind::Update { path, scope } })
+        self.push(Change { age: self.age, kind: ChangeKind::Update { path, scope } })
     }
 
     fn push(&self, change: Change) -> Result<(), Moot> {

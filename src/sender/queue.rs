@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::ages::Ages;
 use super::mailbox::{Lane, Parcel, Since};
 use crate::batch::{Change, ChangeKind, Scope};
+use crate::event::Moment;
 use crate::tree::RelPath;
 
 /// Empty slots that are not worth a compaction.
@@ -30,9 +31,9 @@ impl Queue {
         match &parcel.change.kind {
             ChangeKind::Update { path, scope } => {
                 if let Some(waiting) = self.updates.get(path).copied().and_then(|at| self.at(at)) {
-                    let before = (waiting.change.since, waiting.counts);
+                    let before = (waiting.change.age.since, waiting.counts);
                     waiting.issued = waiting.issued.max(parcel.issued);
-                    waiting.change.since = waiting.change.since.min(parcel.change.since);
+                    waiting.change.age = waiting.change.age.join(parcel.change.age);
                     // A live change that does not count is of a path that fails, and so is what joins it.
                     waiting.counts = match parcel.lane {
                         Lane::Live => waiting.counts && parcel.counts,
@@ -41,7 +42,7 @@ impl Queue {
                     if let ChangeKind::Update { scope: known, .. } = &mut waiting.change.kind {
                         *known = join(*known, *scope);
                     }
-                    let after = (waiting.change.since, waiting.counts);
+                    let after = (waiting.change.age.since, waiting.counts);
                     self.uncount(before);
                     self.count(after);
                     return;
@@ -74,7 +75,7 @@ impl Queue {
     }
 
     fn append(&mut self, parcel: Parcel) {
-        self.count((parcel.change.since, parcel.counts));
+        self.count((parcel.change.age.since, parcel.counts));
         if self.parcels.len() > 2 * self.len + SLACK {
             self.compact();
         }
@@ -128,7 +129,7 @@ impl Queue {
             }
         }
         for parcel in &taken {
-            self.uncount((parcel.change.since, parcel.counts));
+            self.uncount((parcel.change.age.since, parcel.counts));
         }
         taken
     }
@@ -139,7 +140,7 @@ impl Queue {
             self.first += 1;
             let Some(parcel) = slot else { continue };
             self.len -= 1;
-            self.uncount((parcel.change.since, parcel.counts));
+            self.uncount((parcel.change.age.since, parcel.counts));
             self.renames -= usize::from(matches!(parcel.change.kind, ChangeKind::Rename { .. }));
             if let ChangeKind::Update { path, .. } = &parcel.change.kind
                 && self.updates.get(path) == Some(&position)
@@ -149,10 +150,6 @@ impl Queue {
             return Some(parcel);
         }
         None
-    }
-
-    pub fn clear(&mut self) {
-        *self = Self { first: self.first + self.parcels.len() as u64, ..Self::default() };
     }
 
     /// Whether a change of this very path waits.
@@ -169,6 +166,12 @@ impl Queue {
         self.renames
     }
 
+    /// Returns since when what waits may have changed.
+    pub fn change(&self) -> Moment {
+        let changes = self.parcels.iter().flatten().map(|parcel| parcel.change.age.change);
+        changes.min().unwrap_or(Moment::NEVER)
+    }
+
     /// Returns since when the oldest waits: of what counts as lag, and of everything.
     pub fn since(&self) -> Since {
         Since { lag: self.lags.oldest(), debt: self.debts.oldest() }
@@ -183,6 +186,7 @@ fn join(a: Scope, b: Scope) -> Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Age;
     use crate::sender::mailbox::Lane;
 
     fn path(text: &str) -> RelPath {
@@ -191,7 +195,7 @@ mod tests {
 
     fn parcel(kind: ChangeKind) -> Parcel {
         let now = Instant::now();
-        Parcel { change: Change { since: now, kind }, issued: now, lane: Lane::Live, counts: true }
+        Parcel { change: Change { age: Age::believed(now), kind }, issued: now, lane: Lane::Live, counts: true }
     }
 
     fn update(text: &str) -> Parcel {

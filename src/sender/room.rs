@@ -13,6 +13,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::event::Age;
+
 /// First and longest time between two tries.
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(1);
 pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(600);
@@ -79,7 +81,7 @@ struct Full {
     tried: Instant,
     until: Instant,
     /// Since when something waits that is not kept as a path.
-    rest: Option<Instant>,
+    rest: Option<Age>,
 }
 
 /// What the target has no room for.
@@ -87,7 +89,7 @@ struct Full {
 pub(super) struct Room {
     full: BTreeMap<Shortage, Full>,
     /// Since when something waits that is not kept as a path, and may be tried again.
-    released: Option<Instant>,
+    released: Option<Age>,
 }
 
 impl Room {
@@ -136,22 +138,22 @@ impl Room {
     }
 
     /// Notes that something waits which is not kept as a path.
-    pub fn more(&mut self, short: Shortage, since: Instant) {
+    pub fn more(&mut self, short: Shortage, age: Age) {
         let first = self.first(short.lack).map(|(first, _)| first);
         if let Some(full) = first.and_then(|first| self.full.get_mut(&first)) {
-            full.rest = Some(full.rest.map_or(since, |known| known.min(since)));
+            full.rest = Age::of_both(full.rest, Some(age));
         }
     }
 
     /// Takes in that what failed once has arrived, or is wanted no more.
     pub fn solved(&mut self, short: Shortage) {
         if let Some(rest) = self.full.remove(&short).and_then(|full| full.rest) {
-            self.released = Some(self.released.map_or(rest, |known| known.min(rest)));
+            self.released = Age::of_both(self.released, Some(rest));
         }
     }
 
     /// Returns since when something waits that was not kept as a path and may be tried again, once.
-    pub fn take_released(&mut self) -> Option<Instant> {
+    pub fn take_released(&mut self) -> Option<Age> {
         self.released.take()
     }
 
@@ -234,10 +236,11 @@ mod tests {
         let (mut room, start) = (Room::default(), Instant::now());
         let first = short(libc::ENOSPC, 10);
         room.failed(first, 1, start);
-        room.more(short(libc::ENOSPC, 1 << 20), at(start, 2));
-        room.more(short(libc::ENOSPC, 10), at(start, 1));
+        let age = |secs| Age::believed(at(start, secs));
+        room.more(short(libc::ENOSPC, 1 << 20), age(2));
+        room.more(short(libc::ENOSPC, 10), age(1));
         assert_eq!(room.take_released(), None);
         room.solved(first);
-        assert_eq!((room.take_released(), room.take_released()), (Some(at(start, 1)), None));
+        assert_eq!((room.take_released(), room.take_released()), (Some(age(1)), None));
     }
 }

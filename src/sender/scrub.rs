@@ -20,6 +20,7 @@ use super::session::Session;
 use super::shared::Shared;
 use crate::batch::Change;
 use crate::config::Scrub;
+use crate::event::Age;
 use crate::monitor::Notice;
 use crate::protocol::{Listing, PassId, ScanOptions, ToReceiver, VERSION_KEPT};
 use crate::scan::{self, Options, Role};
@@ -83,7 +84,7 @@ impl Session {
         self.send(&ToReceiver::KeepAside { path: path.clone(), expect: version_of(&rotten.entry) })?;
         if repaired {
             self.whole.insert(path.clone());
-            self.shared.mailbox.push_live([Change::read(path.clone(), Instant::now())]);
+            self.shared.mailbox.push_live([Change::read(path.clone(), Age::unknown(Instant::now()))]);
         }
         if news {
             let hex = |hash: [u8; 32]| blake3::Hash::from_bytes(hash).to_hex();

@@ -27,7 +27,7 @@ use super::{Feedback, NoFeedback};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::error::errno_of;
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::monitor::{Monitor, Notice, Silent};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
 use crate::transport::{Control, Ended};
@@ -118,9 +118,9 @@ pub struct Session {
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
     /// Since when there may be names of one file that stand apart on the target.
-    pub(super) links_doubtful: Option<Instant>,
-    /// Since when the change that is being sent waits: what follows from it is as old.
-    pub(super) since: Instant,
+    pub(super) links_doubtful: Option<Age>,
+    /// How old the change is that is being sent: what follows from it is as old.
+    pub(super) age: Age,
     pub(super) debts: Debts,
     pinged: Instant,
     pub(super) live_told: bool,
@@ -185,10 +185,10 @@ impl Session {
         reply: &ReplyHello,
     ) -> Self {
         // What was provisional when the last session ended is read again, whatever its stat says.
-        let since = Instant::now();
+        let age = Age::unknown(Instant::now());
         let offered =
             reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
-        let offered = offered.map(|path| Change::read(path.clone(), since)).collect();
+        let offered = offered.map(|path| Change::read(path.clone(), age)).collect();
         shared.mailbox.push_first(offered, |change| shared.status.counts(change));
         shared.status.retry_all();
         // What stands on the target is for this session to find out.
@@ -218,7 +218,7 @@ impl Session {
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
             links_doubtful: None,
-            since,
+            age,
             debts: Debts::default(),
             pinged: Instant::now(),
             live_told: false,
@@ -235,7 +235,7 @@ impl Session {
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
         self.shared.status.enter(TargetState::FirstPass, None);
-        self.start_pass(RelPath::root(), reason, Instant::now());
+        self.start_pass(RelPath::root(), reason, Age::believed(Instant::now()));
         let ended = self.work();
         let error = match ended {
             Ok(()) => self.leave().err(),
@@ -317,8 +317,8 @@ impl Session {
                         self.tell_all_done();
                         return Ok(());
                     }
-                    let since = Instant::now();
-                    let again = again.into_iter().map(|path| Change::read(path, since));
+                    let age = Age::believed(Instant::now());
+                    let again = again.into_iter().map(|path| Change::read(path, age));
                     self.shared.mailbox.push_live(again);
                     continue;
                 }
@@ -416,12 +416,12 @@ impl Session {
         }
         self.adopt_approved()?;
         if self.shared.options.live {
-            for (path, since, how) in self.shared.status.due(now) {
+            for (path, age, how) in self.shared.status.due(now) {
                 if let Some(reason) = how {
-                    self.look_again(path, reason, since);
+                    self.look_again(path, reason, age);
                 } else {
                     let kind = ChangeKind::Update { path, scope: Scope::Attributes };
-                    self.soon.push(Change { since, kind });
+                    self.soon.push(Change { age, kind });
                 }
             }
             if let Some(scrub) = self.scrub(now) {
@@ -451,8 +451,8 @@ impl Session {
             touched.sort_by_key(|path| std::cmp::Reverse(path.depth()));
             if self.shared.mask.keeps_time(crate::tree::Kind::Dir) {
                 // A time that cannot be read is owed since the first change that touched its directory.
-                let since = self.open.iter().map(|parcel| parcel.change.since).min();
-                self.since = since.unwrap_or(self.since);
+                let age = self.open.iter().map(|parcel| parcel.change.age).reduce(Age::join);
+                self.age = age.unwrap_or(self.age);
                 let shared = Arc::clone(&self.shared);
                 let selection = &shared.options.sync.selection;
                 for path in touched.into_iter().filter(|dir| selection.dates(dir)) {

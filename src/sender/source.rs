@@ -16,8 +16,9 @@ pub use file::{End, Piece, SourceFile};
 use kept::{Kept, Rooms};
 
 use super::packer::Packer;
-use crate::disk::{Root, read_entry};
-use crate::tree::{Entry, Kind, Mask, RelPath};
+use crate::disk::{Root, read_clock, read_entry};
+use crate::event::{Moment, Offsets, Reading};
+use crate::tree::{Entry, Kind, Mask, RelPath, Time};
 
 /// Bytes of a file in one piece.
 pub const PIECE_LEN: usize = 256 * 1024;
@@ -44,6 +45,8 @@ pub struct Source {
     kept: Mutex<Kept>,
     rooms: Arc<Rooms>,
     readers: AtomicUsize,
+    /// How the clock was set that its files are stamped by.
+    clock: Mutex<Offsets>,
 }
 
 /// A target that is being sent to: while there is one, what was read is kept.
@@ -71,7 +74,22 @@ impl Source {
             kept: Mutex::default(),
             rooms: Arc::new(Rooms::new(targets)),
             readers: AtomicUsize::new(0),
+            clock: Mutex::default(),
         }))
+    }
+
+    /// Takes in what the clock shows that files are stamped by.
+    pub fn clock_was(&self, reading: Reading) {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).add(reading);
+    }
+
+    /// Returns the least change time that a file may have which was changed at a moment or later, as the coarsest
+    /// of the filesystems shows it whose change times are relied on: in whole seconds.
+    pub fn stamp(&self, since: Moment) -> Time {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.add(read_clock());
+        let nanos = clock.stamp(since).unwrap_or(0);
+        Time { secs: nanos.div_euclid(1_000_000_000), nanos: 0 }
     }
 
     /// Whether the root holds nothing but what is speil's own, or cannot be read.

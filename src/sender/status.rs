@@ -9,7 +9,7 @@ use super::mailbox::counts_as_lag;
 use super::room::{Need, Room, Shortage, pause};
 use super::scrubbed::Scrubbed;
 use crate::batch::{Change, ChangeKind, Scope};
-use crate::event::RescanReason;
+use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::{Counters, PassSummary};
 use crate::reconcile::{Count, Population};
 use crate::tree::RelPath;
@@ -45,8 +45,8 @@ pub struct Failure<'a> {
     pub on_target: bool,
     /// Whether a comparison failed to see what is there: sending the path does not mend that.
     pub unseen: bool,
-    /// Since when the change waits that failed.
-    pub since: Instant,
+    /// How old the change is that failed.
+    pub age: Age,
     /// What it needs on the target, where that may be why.
     pub need: Option<Need>,
 }
@@ -77,6 +77,9 @@ pub struct TargetProblem {
     /// Since when the oldest change waits that failed.
     #[serde(skip)]
     pub since: Instant,
+    /// What failed was not changed before this.
+    #[serde(skip)]
+    change: Moment,
     /// When it is tried again.
     #[serde(skip)]
     pub retry_at: Instant,
@@ -89,6 +92,12 @@ pub struct TargetProblem {
     /// What the target lacks for it, if that is why it waits.
     #[serde(skip)]
     short: Option<Shortage>,
+}
+
+impl TargetProblem {
+    fn age(&self) -> Age {
+        Age::new(self.since, self.change)
+    }
 }
 
 /// Whether an operation of the target's is one on attributes: it has the content then.
@@ -139,10 +148,10 @@ impl Default for Inner {
 
 impl Inner {
     /// Counts a failure that is not kept as one of a path.
-    fn leave_out(&mut self, short: Option<Shortage>, since: Instant) {
+    fn leave_out(&mut self, short: Option<Shortage>, age: Age) {
         self.more_problems += 1;
         if let Some(short) = short {
-            self.room.more(short, since);
+            self.room.more(short, age);
         }
     }
 
@@ -273,7 +282,7 @@ impl TargetStatus {
 
     /// Notes a failure of a path; `true` if it is a new one or another one.
     pub fn problem(&self, path: &RelPath, failure: &Failure<'_>) -> bool {
-        let Failure { operation, errno, on_target, unseen, since, need } = *failure;
+        let Failure { operation, errno, on_target, unseen, age, need } = *failure;
         let (mut inner, now) = (self.lock(), Instant::now());
         let old = inner.problems.get(path);
         // What fails before its time, in passing, is no further attempt and delays the next one by nothing.
@@ -281,7 +290,7 @@ impl TargetStatus {
         let attempts = old.map_or(0, |old| old.attempts) + u32::from(early.is_none());
         let new = old.is_none_or(|old| old.errno != errno);
         let first = old.map_or_else(SystemTime::now, |old| old.first);
-        let since = old.map_or(since, |old| old.since.min(since));
+        let Age { since, change } = old.map_or(age, |old| old.age().join(age));
         let full = old.is_none() && inner.problems.len() >= PROBLEMS_MAX;
         // An attribute that does not fit is too large, whatever room there is.
         let short = need
@@ -292,7 +301,7 @@ impl TargetStatus {
             None => early.unwrap_or(now + pause(attempts)),
         };
         if full {
-            inner.leave_out(short, since);
+            inner.leave_out(short, Age { since, change });
             return false;
         }
         let operation = operation.to_owned();
@@ -303,6 +312,7 @@ impl TargetStatus {
             attempts,
             first,
             since,
+            change,
             retry_at,
             unseen,
             trying: None,
@@ -314,18 +324,19 @@ impl TargetStatus {
 
     /// Whether a change that needs room had better wait: something that needs no more did not fit. It is
     /// kept as a Problem then, and tried once there is room; `tell` is called with the errno of a new one.
-    pub fn waits_for_room(&self, path: &RelPath, need: Need, since: Instant, tell: impl FnOnce(i32)) -> bool {
+    pub fn waits_for_room(&self, path: &RelPath, need: Need, age: Age, tell: impl FnOnce(i32)) -> bool {
         let mut inner = self.lock();
         let Some((short, retry_at)) = inner.room.lacks(need) else { return false };
         let full = inner.problems.len() >= PROBLEMS_MAX;
         match inner.problems.get_mut(path) {
             Some(problem) if problem.trying.is_some() => return false,
             Some(problem) => {
-                problem.since = problem.since.min(since);
+                let Age { since, change } = problem.age().join(age);
+                (problem.since, problem.change) = (since, change);
                 (problem.errno, problem.short) = (short.errno(), Some(short));
                 return true;
             }
-            None if full => inner.leave_out(Some(short), since),
+            None if full => inner.leave_out(Some(short), age),
             None => {
                 let problem = TargetProblem {
                     operation: "write".to_owned(),
@@ -333,7 +344,8 @@ impl TargetStatus {
                     on_target: true,
                     attempts: 0,
                     first: SystemTime::now(),
-                    since,
+                    since: age.since,
+                    change: age.change,
                     retry_at,
                     unseen: false,
                     trying: None,
@@ -385,9 +397,9 @@ impl TargetStatus {
         inner.room.hurry(now);
     }
 
-    /// Returns the paths whose next try is due, with since when their change waits and how they are to be
-    /// compared, and marks them as being tried; nothing is compared where nothing but an attribute is missing.
-    pub fn due(&self, now: Instant) -> Vec<(RelPath, Instant, Option<RescanReason>)> {
+    /// Returns the paths whose next try is due, with how old their change is and how they are to be compared,
+    /// and marks them as being tried; nothing is compared where nothing but an attribute is missing.
+    pub fn due(&self, now: Instant) -> Vec<(RelPath, Age, Option<RescanReason>)> {
         let mut inner = self.lock();
         let probes = inner.probes(now);
         let Inner { problems, room, .. } = &mut *inner;
@@ -398,18 +410,18 @@ impl TargetStatus {
                     None => problem.retry_at <= now,
                 }
         });
-        let mut due: Vec<(RelPath, Instant, Option<RescanReason>)> = due
+        let mut due: Vec<(RelPath, Age, Option<RescanReason>)> = due
             .map(|(path, problem)| {
                 problem.trying = Some(Trying::Asked);
                 let attribute = problem.on_target && is_of_attributes(&problem.operation);
                 // Of a rename that failed the target holds the old content under the new name.
                 let renamed = matches!(problem.operation.as_str(), "rename" | "update");
                 let reason = if renamed { RescanReason::Arrived } else { RescanReason::Problem };
-                (path.clone(), problem.since, (!attribute).then_some(reason))
+                (path.clone(), problem.age(), (!attribute).then_some(reason))
             })
             .collect();
         let all = Some(RescanReason::Problem);
-        due.extend(room.take_released().map(|since| (RelPath::root(), since, all)));
+        due.extend(room.take_released().map(|age| (RelPath::root(), age, all)));
         due
     }
 

@@ -94,7 +94,7 @@ impl Jobs {
         if let Some(job) = waiting {
             job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
-            job.parcel.change.since = job.parcel.change.since.min(parcel.change.since);
+            job.parcel.change.age = job.parcel.change.age.join(parcel.change.age);
             if scope == Scope::Content {
                 // What a comparison misses, an event may have told of as well.
                 job.parcel.change.kind = parcel.change.kind;
@@ -172,7 +172,7 @@ impl Jobs {
             if job.path == *from || job.path.is_within(to) {
                 ended.push(job.stream);
                 let path = job.path.rebase(from, to).unwrap_or_else(|| job.path.clone());
-                anew.push(Change::read(path, job.parcel.change.since));
+                anew.push(Change::read(path, job.parcel.change.age));
                 return false;
             }
             if let Some(new) = job.path.rebase(from, to) {
@@ -266,13 +266,12 @@ impl Session {
         let file = match self.shared.source.file(&job.path, &self.shared.mask, job.parcel.issued) {
             Ok(file) => file,
             Err(error) => {
-                self.read_failed(&job.path, &error, job.parcel.change.since)?;
+                self.read_failed(&job.path, &error, job.parcel.change.age)?;
                 return self.drop_job(job);
             }
         };
         if self.must_wait(&file, &job.parcel) {
-            let (issued, since) = (job.parcel.issued, job.parcel.change.since);
-            self.shared.feedback.still_open(&job.path, issued, since);
+            self.shared.feedback.still_open(&job.path, job.parcel.issued, job.parcel.change.age);
             return self.drop_job(job);
         }
         // One of its other names may have been sent since this one was put in line.
@@ -359,7 +358,7 @@ impl Session {
     }
 
     fn send_piece(&mut self, job: &mut Job) -> Result<bool, SessionError> {
-        self.since = job.parcel.change.since;
+        self.age = job.parcel.change.age;
         let (Some(file), Phase::Sending { offset, .. }) = (job.file.clone(), &mut job.phase) else {
             return Ok(false);
         };
@@ -367,7 +366,7 @@ impl Session {
         let piece = match file.piece(at) {
             Ok(piece) => piece,
             Err(error) => {
-                self.read_failed(&job.path, &error, job.parcel.change.since)?;
+                self.read_failed(&job.path, &error, job.parcel.change.age)?;
                 return self.drop_job(job);
             }
         };
@@ -451,7 +450,7 @@ impl Session {
         let end = match file.finish() {
             Ok(end) => end,
             Err(error) => {
-                self.read_failed(&job.path, &error, job.parcel.change.since)?;
+                self.read_failed(&job.path, &error, job.parcel.change.age)?;
                 return self.drop_job(job);
             }
         };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::operations::Answered;
 use super::session::Session;
 use crate::batch::Change;
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::protocol::Why;
 use crate::tree::{Kind, Mask, RelPath};
 
@@ -25,10 +25,10 @@ impl Session {
             // What is left there is protected by a filter, or new: the next pass knows.
             return;
         }
-        let since = self.sent_since(&answered.path);
+        let age = self.age_sent(&answered.path);
         let path = self.operations.name(answered);
         if why == Why::NotEmpty && self.stands_in_the_way(&path) {
-            self.fail_there(&path, "replace directory", libc::ENOTEMPTY, since);
+            self.fail_there(&path, "replace directory", libc::ENOTEMPTY, age);
             return;
         }
         let renamed = self.operations.names_of_rename(answered);
@@ -36,12 +36,12 @@ impl Session {
         if count > MISMATCHES_MAX {
             // From here on only the clock has it tried again; what went with it is found beside it, once.
             let errno = if why == Why::NotEmpty { libc::ENOTEMPTY } else { libc::EBUSY };
-            self.fail_there(&path, "update", errno, since);
+            self.fail_there(&path, "update", errno, age);
             if count == MISMATCHES_MAX + 1 {
-                self.start_pass(path.parent().unwrap_or_default(), RescanReason::Mismatch, since);
+                self.start_pass(path.parent().unwrap_or_default(), RescanReason::Mismatch, age);
             }
             for name in renamed.into_iter().filter(|name| *name != path) {
-                self.look_again(name, RescanReason::Arrived, since);
+                self.look_again(name, RescanReason::Arrived, age);
             }
             return;
         }
@@ -51,7 +51,7 @@ impl Session {
         // What was not done may have been renamed since it was sent: its new names want a look too.
         self.touch_answered(answered);
         if self.shared.options.live && self.has_read(&answered.path) {
-            self.follow_undone(answered, why, since);
+            self.follow_undone(answered, why, age);
         }
         let mut names = match why {
             Why::NoParent => self.operations.names(&answered.parent()),
@@ -64,9 +64,9 @@ impl Session {
                 // Whatever it is here: what stands below it there must go first, which a comparison finds.
                 Why::NotEmpty if self.shared.offers(&name, false) => {
                     let top = self.missing_top(name);
-                    self.start_pass(top, reason, since);
+                    self.start_pass(top, reason, age);
                 }
-                _ => self.look_again(name, reason, since),
+                _ => self.look_again(name, reason, age),
             }
         }
     }
@@ -98,7 +98,7 @@ impl Session {
 
     /// Takes in that what was sent has failed on the target.
     pub(super) fn failed(&mut self, answered: &Answered, operation: &str, errno: i32) {
-        let since = self.sent_since(&answered.path);
+        let age = self.age_sent(&answered.path);
         let path = self.operations.name(answered);
         self.touch_answered(answered);
         if errno == libc::EXDEV && matches!(operation, "rename" | "link") {
@@ -106,19 +106,19 @@ impl Session {
             self.shared.part(&path);
             if operation == "link" {
                 // It may be there, as a file of its own.
-                self.start_pass(path, RescanReason::Mismatch, since);
+                self.start_pass(path, RescanReason::Mismatch, age);
             } else {
-                self.look_again(path, RescanReason::Mismatch, since);
+                self.look_again(path, RescanReason::Mismatch, age);
             }
             return;
         }
-        self.fail_there(&path, operation, errno, since);
+        self.fail_there(&path, operation, errno, age);
         // Under the old name nothing is tried again.
         for name in self.operations.names(answered).into_iter().filter(|name| *name != path) {
-            self.look_again(name, RescanReason::Problem, since);
+            self.look_again(name, RescanReason::Problem, age);
         }
         for name in self.operations.names_of_rename(answered).into_iter().filter(|name| *name != path) {
-            self.look_again(name, RescanReason::Arrived, since);
+            self.look_again(name, RescanReason::Arrived, age);
         }
     }
 
@@ -134,35 +134,35 @@ impl Session {
     }
 
     /// Has a content that the target has not taken read where a comparison would not see that it is new.
-    fn follow_undone(&mut self, answered: &Answered, why: Why, since: Instant) {
+    fn follow_undone(&mut self, answered: &Answered, why: Why, age: Age) {
         let name = self.operations.last_name(answered);
         let there = self.shared.source.entry(&name, &Mask::nothing());
         match there.map(|there| there.map(|entry| entry.attrs.meta.kind)) {
             // A rename is still to be sent.
-            Ok(None) => self.owe_vanished(&name, since, true),
+            Ok(None) => self.owe_vanished(&name, age, true),
             // Its directory may come by a rename, with what it held before.
             Ok(Some(kind)) if kind != Kind::Dir && why == Why::NoParent => {
-                self.shared.feedback.again(&name, PARENT_AGAIN, since, Some(since));
+                self.shared.feedback.again(&name, PARENT_AGAIN, age.since, (age, true));
             }
             _ => {}
         }
     }
 
     /// Has a path brought up to date whatever it is: a directory, or nothing, by a comparison.
-    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason, since: Instant) {
+    pub(super) fn look_again(&mut self, path: RelPath, reason: RescanReason, age: Age) {
         let file = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
         let kind = file.map(|entry| entry.attrs.meta.kind);
         if !self.shared.offers(&path, kind.is_none_or(|kind| kind == Kind::Dir)) {
             return;
         }
         match kind {
-            Some(Kind::Dir) => self.start_pass(path, reason, since),
+            Some(Kind::Dir) => self.start_pass(path, reason, age),
             None => {
                 let top = self.missing_top(path);
-                self.start_pass(top, reason, since);
+                self.start_pass(top, reason, age);
             }
             Some(_) => {
-                self.soon.push(Change::read(path, since));
+                self.soon.push(Change::read(path, age));
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::tree::FileId;
 
 use super::dirfd;
 use super::hub::{self, Instance};
-use super::kernel::Wd;
+use super::kernel::{Said, Wd};
 
 /// As many symlinks as the kernel follows.
 const SYMLINKS_MAX: usize = 40;
@@ -119,7 +119,8 @@ impl Anchor {
         let names = &self.names;
         let mut stirred = false;
         let Some(kernel) = &mut self.kernel else { return false };
-        kernel.drain(64, |raw| {
+        kernel.drain(64, |said| {
+            let Said::Event(raw) = said else { return };
             let heard = names.get(&raw.wd);
             stirred |= raw.mask.contains(ReadFlags::QUEUE_OVERFLOW)
                 || heard.is_some_and(|names| raw.name.is_empty() || names.contains(&raw.name[..]));

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, fstat, fstatfs, open, openat, openat2, statat,
+    AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, StatxFlags, fstat, fstatfs, open, openat, openat2,
+    statat, statx,
 };
 use rustix::io::Errno;
 
@@ -78,6 +79,15 @@ fn descend(base: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
 pub(super) fn id_of(fd: impl AsFd) -> Result<FileId, Errno> {
     let stat = fstat(fd)?;
     Ok(FileId { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+/// Returns when a directory, or `name` in it, was made, in nanoseconds since 1970, where the filesystem tells.
+pub(super) fn born_at(dir: impl AsFd, name: &[u8]) -> Option<i64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+    let stat = statx(dir, name, flags, StatxFlags::BTIME).ok()?;
+    let told = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let born = stat.stx_btime;
+    told.then(|| born.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(born.tv_nsec)))
 }
 
 /// Returns which directory `name` in `parent` is; `ENOTDIR` if it is something else.

@@ -26,20 +26,21 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use crate::event::RescanReason;
+use crate::event::{Moment, RescanReason};
 use crate::tree::{FileId, RelPath};
 
 use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::kernel;
+use super::marks::Alarm;
 use super::mounts::Mounts;
 use super::root::Root;
 use super::tuning::Tuning;
 use super::{Listen, Problem, Setup, WatchError, dirfd};
 
 use doubts::Doubts;
-use group::{Group, Handle, Read};
+use group::{Group, Handle, Read, Said};
 use nodes::{Nodes, Place};
 use queue::{Next, Queue};
 
@@ -96,6 +97,8 @@ pub(super) struct Fanotify {
     /// Whether events and tree do not fit at all.
     lost: bool,
     holes: BTreeMap<Place, Gap>,
+    /// They were last told of then.
+    holes_told: Moment,
     /// Whether holes came or went since somebody last told the user.
     stale: bool,
     anchor: Anchor,
@@ -109,6 +112,7 @@ pub(super) struct Fanotify {
     foreign: Option<Instant>,
     /// For how long the kernel was left alone then.
     pause: Duration,
+    alarm: Alarm,
 }
 
 /// Whether a source can be watched by a mark on its filesystem.
@@ -143,6 +147,7 @@ impl Fanotify {
             doubts: Doubts::default(),
             lost: false,
             holes: BTreeMap::new(),
+            holes_told: Moment::NEVER,
             stale: false,
             anchor,
             mounts,
@@ -152,9 +157,15 @@ impl Fanotify {
             last_move: None,
             foreign: None,
             pause: FOREIGN_PAUSE,
+            alarm: Alarm::new(),
         };
+        let (began, reading) = crate::disk::mark();
         let (fd, _) = this.anchor.resolve().map_err(|errno| WatchError::Source { path: source, errno })?;
         this.rebuild(fd);
+        // What comes before is for the first comparison.
+        this.setup.out.clock(reading);
+        this.setup.out.mark(began);
+        this.holes_told = began;
         this.process();
         this.finish_round();
         Ok(this)
@@ -163,10 +174,14 @@ impl Fanotify {
     /// Moves what the kernel holds into the queue.
     fn drain(&mut self) -> Drained {
         let (nodes, queue) = (&self.nodes, &mut self.queue);
-        let before = queue.len();
+        let before = queue.heard();
         let mut drained = Drained { any: false, ours: false, dry: false };
         for _ in 0..DRAIN_READS {
-            match self.group.read(|raw| queue.push(raw, |handle| nodes.is_live(handle))) {
+            let read = self.group.read(|said| match said {
+                Said::Event(raw) => queue.push(raw, |handle| nodes.is_live(handle)),
+                Said::Mark(moment) => queue.mark(moment),
+            });
+            match read {
                 Read::Some => drained.any = true,
                 Read::Overflow => queue.overflow(),
                 Read::Dry => {
@@ -176,7 +191,7 @@ impl Fanotify {
                 }
             }
         }
-        drained.ours = queue.len() > before;
+        drained.ours = queue.heard() > before;
         drained
     }
 
@@ -191,6 +206,7 @@ impl Fanotify {
                     self.on_event(raw);
                 }
                 Next::Dry => self.settle_doubts(),
+                Next::Mark(moment) => self.setup.out.mark(moment),
                 Next::Overflow => self.start_over(RescanReason::Overflow),
                 Next::Empty => return self.settle(),
             }
@@ -257,6 +273,7 @@ impl Fanotify {
             return;
         }
         if !self.has_missing() {
+            self.setup.out.tell_mark(self.group.marks.reading());
             self.setup.fence.answer_met();
         } else {
             // What an event named is elsewhere on the disk by now: what is in it comes with the event
@@ -310,7 +327,7 @@ impl Listen for Fanotify {
             let urgent = PollFlags::PRI | PollFlags::ERR;
             // Left out altogether: the kernel wakes the thread with each event, whatever is asked about it.
             let group = if self.due.foreign.is_some() { self.setup.stop.as_fd() } else { self.group.as_fd() };
-            let [_, ring, anchor, mounts, stop, asked] = kernel::wait(
+            let [_, ring, anchor, mounts, stop, asked, clock] = kernel::wait(
                 [
                     (group, PollFlags::IN),
                     (self.setup.fence.ring().as_fd(), PollFlags::IN),
@@ -318,11 +335,15 @@ impl Listen for Fanotify {
                     (self.mounts.as_fd(), urgent),
                     (self.setup.stop.as_fd(), PollFlags::IN),
                     (self.setup.ask.as_fd(), PollFlags::IN),
+                    (self.alarm.fd(self.setup.stop.as_fd()), PollFlags::IN),
                 ],
                 self.due.next(),
             );
             if stop {
                 return;
+            }
+            if clock {
+                self.setup.out.clock(self.alarm.rang());
             }
             if ring {
                 // What was done before somebody asked is in the kernel's queue by now, which is read below.

@@ -20,7 +20,8 @@ use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::bounds::DRAIN_READS;
-use super::kernel::{self, Kernel, Raw, Wd};
+use super::kernel::{self, Kernel, Raw, Said, Wd};
+use crate::event::{Moment, Reading};
 
 /// So many trees have an instance each.
 const ALONE_MAX: usize = 32;
@@ -89,10 +90,26 @@ impl Instance {
     }
 
     /// Hands over what the kernel holds, up to `reads` buffers of it, and says whether it held anything.
-    pub(super) fn drain(&mut self, reads: usize, visit: impl FnMut(Raw)) -> bool {
+    pub(super) fn drain(&mut self, reads: usize, visit: impl FnMut(Said)) -> bool {
         match self {
             Self::Alone(kernel, _) => kernel.drain(reads, visit),
             Self::Shared(seat) => seat.drain(reads, visit),
+        }
+    }
+
+    /// Returns what the clock showed at the last mark.
+    pub(super) fn reading(&self) -> Option<Reading> {
+        match self {
+            Self::Alone(kernel, _) => kernel.marks.reading(),
+            Self::Shared(seat) => seat.hub.lock().kernel.marks.reading(),
+        }
+    }
+
+    /// Whether something that was made at a time, in nanoseconds since 1970, was made at a moment or later.
+    pub(super) fn is_since(&self, made: Option<i64>, moment: Moment) -> bool {
+        match self {
+            Self::Alone(kernel, _) => kernel.marks.is_since(made, moment),
+            Self::Shared(seat) => seat.hub.lock().kernel.marks.is_since(made, moment),
         }
     }
 }
@@ -207,7 +224,9 @@ struct Inner {
 struct Member {
     /// Readable while something waits.
     bell: Arc<OwnedFd>,
-    waiting: Vec<Raw>,
+    waiting: Vec<Said>,
+    /// How many events are among them.
+    events: usize,
     overflow: bool,
     /// The kernel's descriptor of each watch.
     watches: HashMap<Wd, Wd>,
@@ -253,6 +272,7 @@ impl Hub {
         let member = Member {
             bell: Arc::clone(&bell),
             waiting: Vec::new(),
+            events: 0,
             overflow: false,
             watches: HashMap::new(),
             last: 0,
@@ -278,7 +298,11 @@ impl Inner {
     /// Hands out what the kernel holds now, up to `reads` buffers of it.
     fn pump(&mut self, reads: usize) {
         let Self { kernel, watches, members, .. } = self;
-        kernel.drain(reads, |raw| {
+        kernel.drain(reads, |said| {
+            let raw = match said {
+                Said::Event(raw) => raw,
+                Said::Mark(moment) => return members.values_mut().for_each(|member| member.mark(moment)),
+            };
             if raw.mask.contains(ReadFlags::QUEUE_OVERFLOW) {
                 members.values_mut().for_each(|member| member.put(raw.clone()));
                 return;
@@ -328,10 +352,11 @@ impl Member {
         if self.overflow {
             return;
         }
-        if self.waiting.is_empty() {
+        if self.events == 0 {
             kernel::signal(&self.bell);
         }
-        let repeated = |last: &Raw| {
+        let repeated = |last: &Said| {
+            let Said::Event(last) = last else { return false };
             last.mask == ReadFlags::MODIFY
                 && raw.mask == last.mask
                 && last.wd == raw.wd
@@ -340,9 +365,21 @@ impl Member {
         if self.waiting.last().is_some_and(repeated) {
             return;
         }
-        self.overflow = self.waiting.len() >= WAITING_MAX;
+        self.overflow = self.events >= WAITING_MAX;
         let mask = if self.overflow { ReadFlags::QUEUE_OVERFLOW } else { raw.mask };
-        self.waiting.push(Raw { mask, ..raw });
+        self.events += 1;
+        self.waiting.push(Said::Event(Raw { mask, ..raw }));
+    }
+
+    /// Takes in that everything was handed out that waited at a moment. Wakes nobody.
+    fn mark(&mut self, moment: Moment) {
+        if self.overflow {
+            return;
+        }
+        match self.waiting.last_mut() {
+            Some(Said::Mark(last)) => *last = moment,
+            _ => self.waiting.push(Said::Mark(moment)),
+        }
     }
 }
 
@@ -384,15 +421,15 @@ impl Seat {
     }
 
     /// Hands over what there is for this member, after a look at the kernel, and says whether that was anything.
-    fn drain(&self, reads: usize, visit: impl FnMut(Raw)) -> bool {
+    fn drain(&self, reads: usize, visit: impl FnMut(Said)) -> bool {
         let mut inner = self.hub.lock();
         inner.pump(reads);
         let Some(member) = inner.members.get_mut(&self.id) else { return false };
         kernel::unsignal(&self.bell);
         member.overflow = false;
         let waiting = std::mem::take(&mut member.waiting);
+        let any = std::mem::take(&mut member.events) > 0;
         drop(inner);
-        let any = !waiting.is_empty();
         waiting.into_iter().for_each(visit);
         any
     }

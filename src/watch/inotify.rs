@@ -23,13 +23,14 @@ use rustix::event::PollFlags;
 use rustix::fs::inotify::ReadFlags;
 use rustix::io::Errno;
 
-use crate::event::RescanReason;
+use crate::event::{Moment, RescanReason};
 
 use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::hub::Instance;
-use super::kernel::{self, Wd};
+use super::kernel::{self, Said, Wd};
+use super::marks::Alarm;
 use super::mounts::Mounts;
 use super::root::Root;
 use super::tuning::Tuning;
@@ -72,6 +73,8 @@ pub(super) struct Inotify {
     due: Due,
     /// Directories that the last count found beyond what is watched.
     unwatched: u64,
+    /// What is not watched was last told of then.
+    holes_told: Moment,
     /// When the kernel was last asked for more.
     drained: Instant,
     /// The last rename, to recognise an exchange by its second half.
@@ -80,6 +83,7 @@ pub(super) struct Inotify {
     departed: Option<nodes::Place>,
     /// The watch on the directory of the marks.
     marks: Option<Wd>,
+    alarm: Alarm,
 }
 
 impl Inotify {
@@ -106,16 +110,23 @@ impl Inotify {
             root: Root::default(),
             due: Due::default(),
             unwatched: 0,
+            holes_told: Moment::NEVER,
             drained: Instant::now(),
             last_move: None,
             departed: None,
             marks: None,
+            alarm: Alarm::new(),
         };
+        let (began, reading) = crate::disk::mark();
         // Without it, whoever asks is told that nobody knows.
         let marks = this.setup.fence.dir().map(|dir| this.kernel.add_path(dir, kernel::mark_mask()));
         this.marks = marks.and_then(Result::ok);
         let (fd, _) = this.anchor.resolve().map_err(|errno| WatchError::Source { path: source, errno })?;
         this.rebuild(fd);
+        // What comes before is for the first comparison.
+        this.setup.out.clock(reading);
+        this.setup.out.mark(began);
+        this.holes_told = began;
         this.finish_round();
         Ok(this)
     }
@@ -125,11 +136,11 @@ impl Inotify {
         self.drained = Instant::now();
         let (nodes, queue) = (&self.nodes, &mut self.queue);
         kernel::unsignal(self.setup.fence.ring());
-        self.kernel.drain(DRAIN_READS, |raw| {
+        self.kernel.drain(DRAIN_READS, |said| match said {
+            Said::Mark(moment) => queue.mark(moment),
             // The echo of a watch that was dropped here.
-            if nodes.contains(raw.wd) || !raw.mask.contains(ReadFlags::IGNORED) {
-                queue.push(raw);
-            }
+            Said::Event(raw) if raw.mask.contains(ReadFlags::IGNORED) && !nodes.contains(raw.wd) => {}
+            Said::Event(raw) => queue.push(raw),
         })
     }
 
@@ -141,6 +152,7 @@ impl Inotify {
                 Next::Event(raw) if Some(raw.wd) == self.marks => self.setup.fence.meet(&raw.name),
                 Next::Event(raw) => self.on_event(raw),
                 Next::Moved(raw, wd, name) => self.on_move(&raw, wd, &name),
+                Next::Mark(moment) => self.setup.out.mark(moment),
                 Next::Wait(until) => {
                     if !self.drain() && self.drained < until {
                         self.due.queue = Some(until);
@@ -203,6 +215,9 @@ impl Inotify {
             self.setup.fence.meet_all();
         }
         self.setup.out.flush();
+        if !self.gaps.has_missing() {
+            self.setup.out.tell_mark(self.kernel.reading());
+        }
         if self.marks.is_none() {
             self.setup.fence.answer_unsure();
         } else if met && !self.gaps.has_missing() {
@@ -251,7 +266,7 @@ impl Listen for Inotify {
     fn run(mut self: Box<Self>) {
         loop {
             let urgent = PollFlags::PRI | PollFlags::ERR;
-            let [_, _, anchor, mounts, stop, asked] = kernel::wait(
+            let [_, _, anchor, mounts, stop, asked, clock] = kernel::wait(
                 [
                     (self.kernel.as_fd(), PollFlags::IN),
                     (self.setup.fence.ring().as_fd(), PollFlags::IN),
@@ -259,11 +274,15 @@ impl Listen for Inotify {
                     (self.mounts.as_fd(), urgent),
                     (self.setup.stop.as_fd(), PollFlags::IN),
                     (self.setup.ask.as_fd(), PollFlags::IN),
+                    (self.alarm.fd(self.setup.stop.as_fd()), PollFlags::IN),
                 ],
                 self.due.next(),
             );
             if stop {
                 return;
+            }
+            if clock {
+                self.setup.out.clock(self.alarm.rang());
             }
             self.drain();
             self.process();

@@ -1,20 +1,24 @@
 //! The inotify system calls, and the small helpers around waiting.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
+
+use super::marks::Marks;
+use crate::event::Moment;
 
 /// A watch descriptor. The kernel never gives a number twice within one instance.
 pub(super) type Wd = i32;
 
 /// Bytes read from the kernel at once.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of an event before the name.
+const HEAD_BYTES: usize = 16;
 
 /// What is asked about a directory of the tree. `IN_DONT_FOLLOW` is left to the `O_NOFOLLOW` of the open,
 /// since the watch goes through a magic link.
@@ -52,17 +56,27 @@ pub(super) struct Raw {
     pub name: Box<[u8]>,
 }
 
+/// What a read of the queue brings.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// An event.
+    Event(Raw),
+    /// What waited when the clock showed that moment was read.
+    Mark(Moment),
+}
+
 /// One inotify instance.
 pub(super) struct Kernel {
     fd: Arc<OwnedFd>,
     buffer: Vec<u8>,
+    pub marks: Marks,
 }
 
 impl Kernel {
     /// Makes an instance.
     pub(super) fn new() -> Result<Self, Errno> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { fd: Arc::new(fd), buffer: Vec::new() })
+        Ok(Self { fd: Arc::new(fd), buffer: Vec::new(), marks: Marks::default() })
     }
 
     /// Returns what is readable while the kernel holds something.
@@ -81,36 +95,48 @@ impl Kernel {
     }
 
     /// Hands over what the kernel holds, up to `reads` buffers of it, and says whether it held anything.
-    pub(super) fn drain(&mut self, reads: usize, mut visit: impl FnMut(Raw)) -> bool {
-        self.buffer.reserve(BUFFER_BYTES);
-        let spare: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
-        let mut reader = Reader::new(&self.fd, spare);
-        let (mut done, mut at, mut any) = (0, Instant::now(), false);
-        loop {
-            if reader.is_buffer_empty() {
-                if done == reads {
+    pub(super) fn drain(&mut self, reads: usize, mut visit: impl FnMut(Said)) -> bool {
+        self.marks.begin(&self.fd);
+        self.buffer.resize(BUFFER_BYTES, 0);
+        let (mut done, mut any) = (0, false);
+        while done < reads {
+            let len = match rustix::io::read(&self.fd, &mut self.buffer[..]) {
+                Ok(len) if len > 0 => len,
+                Err(Errno::INTR) => continue,
+                // Nothing more. Any other failure of a read of our own fd would repeat for ever.
+                Ok(_) | Err(_) => {
+                    self.marks.dry().into_iter().for_each(|moment| visit(Said::Mark(moment)));
                     return any;
                 }
-                done += 1;
-                at = Instant::now();
-            }
-            match reader.next() {
-                Ok(event) => {
-                    any = true;
-                    visit(Raw {
-                        at,
-                        wd: event.wd(),
-                        mask: event.events(),
-                        cookie: event.cookie(),
-                        name: event.file_name().map_or(&b""[..], |name| name.to_bytes()).into(),
-                    });
-                }
-                Err(Errno::INTR) => {}
-                // Nothing more. Any other failure of a read of our own fd would repeat for ever.
-                Err(_) => return any,
+            };
+            (done, any) = (done + 1, true);
+            let at = Instant::now();
+            let mut rest = self.buffer.get(..len).unwrap_or_default();
+            while let Some((raw, tail)) = split_event(rest, at) {
+                let read = (rest.len() - tail.len()) as u64;
+                rest = tail;
+                visit(Said::Event(raw));
+                self.marks.advance(read).into_iter().for_each(|moment| visit(Said::Mark(moment)));
             }
         }
+        any
     }
+}
+
+/// Cuts the first event off.
+fn split_event(bytes: &[u8], at: Instant) -> Option<(Raw, &[u8])> {
+    let number = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
+    let len = usize::try_from(number(12)?).ok()?;
+    let (event, tail) = bytes.split_at_checked(HEAD_BYTES.checked_add(len)?)?;
+    let name = event.get(HEAD_BYTES..)?.split(|&b| b == 0).next().unwrap_or_default();
+    let raw = Raw {
+        at,
+        wd: number(0)?.cast_signed(),
+        mask: ReadFlags::from_bits_retain(number(4)?),
+        cookie: number(8)?,
+        name: name.into(),
+    };
+    Some((raw, tail))
 }
 
 impl AsFd for Kernel {

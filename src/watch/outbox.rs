@@ -4,13 +4,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::event::{Event, EventKind, RescanReason};
+use crate::event::{Event, EventKind, Moment, Reading, RescanReason};
 use crate::tree::RelPath;
 
 use super::{Found, Problem, Sink, Skip};
 
 /// Events handed over at once.
 const BATCH: usize = 4096;
+/// Directories that came unheard and are compared one by one; more become everything.
+const ARRIVED_MAX: usize = 1000;
+/// The sink is told of marks no more often than this, in nanoseconds.
+const TOLD_EVERY: u64 = 100_000_000;
 
 /// What the handle reads while the thread runs. Written by the backend's thread alone.
 #[derive(Default)]
@@ -43,22 +47,42 @@ pub(super) struct Outbox {
     sink: Arc<dyn Sink>,
     shared: Arc<Shared>,
     batch: Vec<Event>,
+    /// What is told from now on was not changed before this.
+    change: Moment,
+    /// The mark that the sink was told last.
+    told: Moment,
 }
 
 impl Outbox {
     pub(super) fn new(sink: Arc<dyn Sink>, shared: Arc<Shared>) -> Self {
-        Self { sink, shared, batch: Vec::new() }
+        Self { sink, shared, batch: Vec::new(), change: Moment::NEVER, told: Moment::UNKNOWN }
     }
 
     /// Adds one event; a repetition of the one before it says nothing new.
     pub(super) fn push(&mut self, at: Instant, kind: EventKind) {
-        if self.batch.last().is_some_and(|last| last.kind == kind) {
+        self.push_changed(at, self.change, kind);
+    }
+
+    /// Adds an event of what may have been changed since another moment.
+    pub(super) fn push_changed(&mut self, at: Instant, change: Moment, kind: EventKind) {
+        if let Some(last) = self.batch.last_mut().filter(|last| last.kind == kind) {
+            last.change = last.change.min(change);
             return;
         }
-        self.batch.push(Event { at, kind });
+        self.batch.push(Event { at, change, kind });
         if self.batch.len() >= BATCH {
             self.flush();
         }
+    }
+
+    /// Adds an event of what may have been changed at any time.
+    pub(super) fn push_old(&mut self, at: Instant, kind: EventKind) {
+        self.push_changed(at, self.unknown(), kind);
+    }
+
+    /// Returns the moment for what may have been changed at any time; where there are no marks, none is needed.
+    pub(super) fn unknown(&self) -> Moment {
+        if self.change == Moment::NEVER { Moment::NEVER } else { Moment::UNKNOWN }
     }
 
     /// Says that nobody knows what happened below `path`.
@@ -66,11 +90,57 @@ impl Outbox {
         self.push(Instant::now(), EventKind::Rescan { path, reason });
     }
 
+    /// Says that nobody knows what is below `path`, nor when it was changed.
+    pub(super) fn rescan_whole(&mut self, path: RelPath, reason: RescanReason) {
+        self.push_old(Instant::now(), EventKind::Rescan { path, reason });
+    }
+
+    /// Says that nobody knows what happened below `path` since a moment.
+    pub(super) fn rescan_since(&mut self, path: RelPath, reason: RescanReason, since: Moment) {
+        self.push_changed(Instant::now(), since.min(self.change), EventKind::Rescan { path, reason });
+    }
+
+    /// Says that other directories than before are at these paths.
+    pub(super) fn arrived(&mut self, mut paths: Vec<RelPath>) {
+        if self.change == Moment::NEVER {
+            return;
+        }
+        if paths.len() > ARRIVED_MAX {
+            paths = vec![RelPath::root()];
+        }
+        paths.into_iter().for_each(|path| self.rescan_whole(path, RescanReason::Arrived));
+    }
+
+    /// Takes in that everything was told that was changed before a moment.
+    pub(super) fn mark(&mut self, moment: Moment) {
+        self.change = if self.change == Moment::NEVER { moment } else { self.change.max(moment) };
+    }
+
+    /// Returns the last mark: what is told from now on was not changed before it.
+    pub(super) fn change(&self) -> Moment {
+        self.change
+    }
+
     /// Hands over what was gathered.
     pub(super) fn flush(&mut self) {
         if !self.batch.is_empty() {
             self.sink.events(std::mem::take(&mut self.batch));
         }
+    }
+
+    /// Hands over how far everything was told, and what the clock showed then. After [`Self::flush`], and only if
+    /// nothing that was heard of has yet to be told.
+    pub(super) fn tell_mark(&mut self, reading: Option<Reading>) {
+        reading.into_iter().for_each(|reading| self.sink.clock(reading));
+        if self.change != Moment::NEVER && self.change.0 >= self.told.0.saturating_add(TOLD_EVERY) {
+            self.told = self.change;
+            self.sink.mark(self.change);
+        }
+    }
+
+    /// Hands over what the clock shows.
+    pub(super) fn clock(&self, reading: Reading) {
+        self.sink.clock(reading);
     }
 
     /// Takes what comparisons have found since the last call.

@@ -2,6 +2,7 @@
 
 mod assumed;
 mod faults;
+mod marks;
 mod model;
 mod rig;
 mod roots;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use speil::batch::{Change, ChangeKind};
-use speil::event::RescanReason;
+use speil::event::{Age, RescanReason};
 use speil::tree::RelPath;
 
 use crate::support::command::eventually;
@@ -65,11 +65,11 @@ fn a_large_file_that_fails_after_its_directory_was_renamed_is_tried_again_under_
         // No comparison sees it.
         write(&scene.source("d/large"), 7);
         let mailbox = &scene.around.mailbox;
-        mailbox.push_live([Change::read(path("d/large"), since)]);
+        mailbox.push_live([Change::read(path("d/large"), Age::believed(since))]);
         eventually("it is on its way", || is_on_its_way(&scene));
         std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
         let kind = ChangeKind::Rename { from: path("d"), to: path("e"), dir: true };
-        mailbox.push_live([Change { since, kind }]);
+        mailbox.push_live([Change { age: Age::believed(since), kind }]);
         let acknowledged = || scene.target("e").exists() && mailbox.pending().out.changes <= 1;
         eventually("the rename is acknowledged", acknowledged);
         let caught = is_on_its_way(&scene);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use speil::batch::{Change, ChangeKind, Identity};
-use speil::event::RescanReason;
+use speil::event::{Age, RescanReason};
 use speil::sender::{Feedback, Outcome, Pending};
 use speil::tree::RelPath;
 
@@ -23,7 +23,7 @@ fn path(text: &str) -> RelPath {
 
 fn rename(from: &str, to: &str, dir: bool) -> Change {
     let kind = ChangeKind::Rename { from: path(from), to: path(to), dir };
-    Change { since: Instant::now(), kind }
+    Change { age: Age::believed(Instant::now()), kind }
 }
 
 /// The stage before, as far as it hears what is to be sent again.
@@ -31,7 +31,7 @@ fn rename(from: &str, to: &str, dir: bool) -> Change {
 struct Again(Mutex<Vec<RelPath>>);
 
 impl Feedback for Again {
-    fn again(&self, path: &RelPath, _after: Duration, _known: Instant, _owed: Option<Instant>) {
+    fn again(&self, path: &RelPath, _after: Duration, _known: Instant, _age: (Age, bool)) {
         self.0.lock().unwrap().push(path.clone());
     }
 }
@@ -72,7 +72,7 @@ impl Scene {
     /// Hands a change of a path over and waits until the session has taken it, with the agent asleep.
     fn until_under_way(&self, name: &str, since: Instant) {
         let mailbox = &self.around.mailbox;
-        mailbox.push_live([Change::read(path(name), since)]);
+        mailbox.push_live([Change::read(path(name), Age::believed(since))]);
         let taken = || mailbox.pending().queued == 0 && mailbox.pending().out.changes > 0;
         eventually("the change is taken", taken);
     }
@@ -82,7 +82,7 @@ impl Scene {
         eventually("what was handed over is taken", || self.around.mailbox.pending().queued == 0);
         // One more, whose own batch is behind.
         std::fs::write(self.source("mark"), b"").unwrap();
-        self.around.mailbox.push_live([Change::read(path("mark"), Instant::now())]);
+        self.around.mailbox.push_live([Change::read(path("mark"), Age::believed(Instant::now()))]);
         eventually("the mark is there", || self.target("mark").exists());
         std::fs::remove_file(self.source("mark")).unwrap();
         std::fs::remove_file(self.target("mark")).unwrap();
@@ -103,9 +103,9 @@ fn a_file_whose_directory_is_renamed_before_it_is_read_is_read_under_the_new_nam
     edit_unseen(&scene.source("d/sub/large"), &vec![2; 1 << 20]);
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live(["d/sub/f", "d/sub/large"].map(|name| Change::read(path(name), since)));
+    mailbox.push_live(["d/sub/f", "d/sub/large"].map(|name| Change::read(path(name), Age::believed(since))));
     // What is sent of a directory does not stand for what is in it.
-    mailbox.push_live([Change::read(path("d"), since)]);
+    mailbox.push_live([Change::read(path("d"), Age::believed(since))]);
     scene.until_taken();
     mailbox.push_live([rename("d", "e", true)]);
     scene.until_holds("e/sub/f", b"behind");
@@ -122,7 +122,7 @@ fn what_was_not_read_when_a_connection_breaks_is_read_by_the_next_session_under_
     edit_unseen(&scene.source("d/sub/f"), b"behind");
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/f"), since)]);
+    mailbox.push_live([Change::read(path("d/sub/f"), Age::believed(since))]);
     scene.until_taken();
     scene.agent(Signal::KILL);
     let outcome = running.join().unwrap();
@@ -166,7 +166,7 @@ fn a_large_file_that_waits_is_handed_back_under_the_name_that_its_directory_has_
     eventually("it is there, or is to be sent again", || holds() || comes());
     scene.until_live();
     if !holds() {
-        mailbox.push_live([Change::read(path("e/sub/large"), since)]);
+        mailbox.push_live([Change::read(path("e/sub/large"), Age::believed(since))]);
     }
     scene.until_holds("e/sub/large", &vec![2; 1 << 20]);
     scene.end(running);
@@ -205,7 +205,10 @@ fn a_file_whose_names_are_still_sought_when_a_connection_breaks_is_sought_by_the
     std::fs::rename(scene.source("other"), scene.source("new")).unwrap();
     let mailbox = &scene.around.mailbox;
     let kind = ChangeKind::Delete { path: path("d/sub/f"), expected: Identity::Dir(false) };
-    mailbox.push_live([Change::read(path("d/sub/f"), since), Change { since, kind }]);
+    mailbox.push_live([
+        Change::read(path("d/sub/f"), Age::believed(since)),
+        Change { age: Age::believed(since), kind },
+    ]);
     mailbox.push_live([rename("other", "new", false)]);
     eventually("both are sent", || mailbox.pending().out.changes > 1);
     // It does what it was told, and dies before it can say so.
@@ -251,7 +254,7 @@ fn a_file_that_is_sent_under_a_name_before_the_rename_to_it_stays_joined_to_its_
     let running = scene.live(RescanReason::Start);
     std::fs::rename(scene.source("old"), scene.source("d/sub/f")).unwrap();
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/f"), Instant::now())]);
+    mailbox.push_live([Change::read(path("d/sub/f"), Age::believed(Instant::now()))]);
     scene.until_taken();
     mailbox.push_live([rename("old", "d/sub/f", false)]);
     let inode = |name: &str| std::fs::metadata(scene.target(name)).unwrap().ino();
@@ -269,7 +272,7 @@ fn a_change_that_a_rename_takes_to_where_a_filter_leaves_it_out_is_not_sent() {
     std::fs::write(scene.source("d/sub/f"), b"private").unwrap();
     std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change::read(path("d/sub/f"), since), rename("d", "e", true)]);
+    mailbox.push_live([Change::read(path("d/sub/f"), Age::believed(since)), rename("d", "e", true)]);
     let renamed = || scene.target("e/sub/large").exists() && !scene.target("d").exists();
     eventually("what is not left out is there, and the old name gone", renamed);
     scene.until_taken();
@@ -287,7 +290,7 @@ fn a_delete_of_what_the_target_has_not_even_a_directory_for_is_done_with() {
     let running = scene.live(RescanReason::Start);
     let kind = ChangeKind::Delete { path: path("none/at/all"), expected: Identity::Any };
     let mailbox = &scene.around.mailbox;
-    mailbox.push_live([Change { since: Instant::now(), kind }]);
+    mailbox.push_live([Change { age: Age::believed(Instant::now()), kind }]);
     scene.until_taken();
     eventually("nothing is owed", || {
         mailbox.heard(Instant::now());

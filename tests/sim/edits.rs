@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use speil::batch::{ChangeKind, Identity, Scope};
 use speil::debounce::Item;
-use speil::event::{Event, EventKind, RescanReason};
+use speil::event::{Event, EventKind, Moment, RescanReason};
 use speil::reconcile::{Count, Facts, Verdict, judge};
 use speil::sender::core::Input;
 use speil::sender::ledger::{Told, What};
@@ -221,7 +221,7 @@ impl World {
             Heard::Swap(..) | Heard::Whole(_) => None,
         };
         match (&mut self.delayed, kind) {
-            (Some(delayed), Some(kind)) => delayed.debounce.event(Event { at, kind }),
+            (Some(delayed), Some(kind)) => delayed.debounce.event(Event { at, change: Moment::NEVER, kind }),
             (Some(_), None) => {
                 self.hand_on(true);
                 self.tell_all(&told(&heard, false), at);
@@ -270,7 +270,7 @@ impl World {
             };
             for change in changes {
                 if let Some(told) = of_change(change.kind, held) {
-                    self.tell_all(&told, change.since);
+                    self.tell_all(&told, change.age.since);
                 }
             }
         }

@@ -35,8 +35,8 @@ impl Stage {
             link: None,
         };
         let (input, inputs) = crossbeam_channel::bounded(16);
-        let inlet = Arc::new(Inlet::new(input.clone(), false));
         let source = Source::open(&sync.source, 1).unwrap();
+        let inlet = Arc::new(Inlet::new(input.clone(), false, Arc::clone(&source)));
         let engine = Engine::new(&sync, &source, &[running], Arc::new(Silent), Arc::clone(&inlet));
         let engine = Some(std::thread::spawn(move || engine.run(&inputs)));
         Self { dir, mailbox, inlet, input, engine }
@@ -62,9 +62,13 @@ fn what_comes_back_under_a_name_that_was_renamed_meanwhile_is_looked_at_under_th
     let stage = Stage::new();
     let known = Instant::now();
     let (from, to) = (path("d"), path("e"));
-    stage.inlet.events(vec![Event { at: known, kind: EventKind::Move { from, to, dir: true } }]);
-    stage.inlet.again(&path("d/busy"), Duration::from_secs(60), known, Some(known));
-    stage.inlet.still_open(&path("d/open"), known, known);
+    stage.inlet.events(vec![Event {
+        at: known,
+        change: Moment::NEVER,
+        kind: EventKind::Move { from, to, dir: true },
+    }]);
+    stage.inlet.again(&path("d/busy"), Duration::from_secs(60), known, (Age::believed(known), true));
+    stage.inlet.still_open(&path("d/open"), known, Age::believed(known));
     let updates = stage.updates();
     let has = |name: &str| updates.contains(&path(name));
     assert!(has("e/busy") && has("e/open"), "{updates:?}");
@@ -77,8 +81,11 @@ fn a_large_burst_in_a_tree_that_nobody_has_counted_is_left_to_a_pass() {
     let stage = Stage::new();
     std::fs::write(stage.dir.path().join("source/left"), "").unwrap();
     let at = Instant::now();
-    let deletes =
-        (0..200).map(|n| Event { at, kind: EventKind::Delete { path: path(&format!("f{n}")), dir: false } });
+    let deletes = (0..200).map(|n| Event {
+        at,
+        change: Moment::NEVER,
+        kind: EventKind::Delete { path: path(&format!("f{n}")), dir: false },
+    });
     stage.inlet.events(deletes.collect());
     let reason = RescanReason::Mismatch;
     assert_eq!(stage.changes(), [ChangeKind::Rescan { path: RelPath::root(), reason }]);
@@ -90,9 +97,13 @@ fn what_comes_back_when_its_session_has_followed_some_of_the_renames_is_looked_a
     let known = Instant::now();
     // The session sent the first two, and knows the file by the name that the second gave it.
     let renames = [("e", "z"), ("d", "e"), ("e", "y")].map(|(from, to)| (path(from), path(to)));
-    let events = renames.map(|(from, to)| Event { at: known, kind: EventKind::Move { from, to, dir: true } });
+    let events = renames.map(|(from, to)| Event {
+        at: known,
+        change: Moment::NEVER,
+        kind: EventKind::Move { from, to, dir: true },
+    });
     stage.inlet.events(events.into());
-    stage.inlet.still_open(&path("e/open"), known, known);
+    stage.inlet.still_open(&path("e/open"), known, Age::believed(known));
     let updates = stage.updates();
     assert!(updates.contains(&path("y/open")), "{updates:?}");
 }

@@ -8,8 +8,8 @@ use proptest::test_runner::TestCaseError;
 use proptest::{collection, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    Change, ChangeKind, Debounce, Event, EventKind, Item, Options, RelPath, RescanReason, Scope, options,
-    path,
+    Age, Change, ChangeKind, Debounce, Event, EventKind, Item, Moment, Options, RelPath, RescanReason, Scope,
+    options, path,
 };
 
 /// What stands under a name.
@@ -138,7 +138,7 @@ impl World {
 
     fn event(&mut self, kind: EventKind) {
         self.causes += 1;
-        self.debounce.event(Event { at: self.now, kind });
+        self.debounce.event(Event { at: self.now, change: Moment::NEVER, kind });
     }
 
     fn does(&mut self, deed: Deed) -> Result<(), TestCaseError> {
@@ -243,7 +243,7 @@ impl World {
     fn apply_one(&mut self) {
         let Some(change) = self.waiting.pop_front() else { return };
         match change.kind {
-            ChangeKind::Update { path, scope } => self.update(path, scope, change.since),
+            ChangeKind::Update { path, scope } => self.update(path, scope, change.age.since),
             ChangeKind::Rename { from, to, .. } => {
                 if self.target.0.contains_key(&from) {
                     if let Some(parent) = to.parent() {
@@ -278,11 +278,12 @@ impl World {
             // Some files are large and open, and some cannot be read with certainty at first.
             if content % 4 == 0 && self.now.duration_since(since) < self.options.max_open {
                 self.causes += 1;
-                return self.debounce.still_open(&at, self.now, self.now);
+                return self.debounce.still_open(&at, Age::believed(self.now));
             }
             if content % 4 == 1 && self.uncertain.insert(content) {
                 self.causes += 1;
-                self.debounce.again(&at, self.now, Duration::from_millis(200), None);
+                let age = Age::believed(self.now);
+                self.debounce.again(&at, self.now, Duration::from_millis(200), (age, false));
                 return;
             }
         }

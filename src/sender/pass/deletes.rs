@@ -8,7 +8,7 @@ use super::super::held::first_of;
 use super::super::status::Failure;
 use super::{Moot, Pass, Task};
 use crate::batch::{Change, ChangeKind, Identity};
-use crate::event::RescanReason;
+use crate::event::{Age, RescanReason};
 use crate::monitor::Notice;
 use crate::protocol::ToReceiver;
 use crate::reconcile::{Count, Doubt, Facts, Verdict, in_rsyncs_order, judge};
@@ -47,7 +47,7 @@ impl Pass {
             path: path.clone(),
             expected: Identity::Exactly(meta.kind, Box::new(meta.clone())),
         };
-        self.deletes.push(Change { since: self.since, kind });
+        self.deletes.push(Change { age: self.age, kind });
         Ok(if is_dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
     }
 
@@ -95,8 +95,9 @@ impl Pass {
                 self.hold_rest(all.collect(), reason.to_string());
             }
             Verdict::Unknown => {
-                let kind = ChangeKind::Rescan { path: RelPath::root(), reason: RescanReason::Mismatch };
-                return self.push(Change { since: self.since, kind });
+                // It counts, and judges the same deletes.
+                let age = Age::believed(self.age.since);
+                return self.push(Change::compare(RelPath::root(), RescanReason::Mismatch, age));
             }
             Verdict::Part(most, reason) => {
                 deletes = in_rsyncs_order(deletes, is_of_dir);
@@ -147,13 +148,13 @@ impl Pass {
     /// Gives up what is to take the place of directories that are not emptied.
     fn leave_in_the_way(&mut self, is_full: impl Fn(&RelPath) -> bool) {
         let shared = &self.shared;
-        let since = self.since;
+        let age = self.age;
         self.after_deletes.retain(|change| {
             let path = change.kind.path();
             let full = is_full(path);
             if full {
                 let (operation, errno) = ("replace", libc::ENOTEMPTY);
-                let failure = Failure { operation, errno, on_target: true, unseen: false, since, need: None };
+                let failure = Failure { operation, errno, on_target: true, unseen: false, age, need: None };
                 shared.problem(path, failure);
             }
             !full

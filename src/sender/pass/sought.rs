@@ -13,7 +13,7 @@ impl Pass {
         let sought = std::mem::take(&mut self.local.sought);
         // Where the target may be meant to stay as it is, the comparison decides on each name.
         for path in sought.into_iter().filter(|_| !self.shared.rules.spare()) {
-            self.push(Change::read(path, self.since))?;
+            self.push(Change::read(path, self.age))?;
         }
         if self.top.is_root() && !ids.is_empty() && !self.local.ended {
             self.shared.view.found(ids);

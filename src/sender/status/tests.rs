@@ -11,7 +11,14 @@ const LATER: Duration = Duration::from_secs(600);
 
 fn full(size: u64, since: Instant) -> Failure<'static> {
     let need = Some(Need { size, owner: 0 });
-    Failure { operation: "write", errno: libc::ENOSPC, on_target: true, unseen: false, since, need }
+    Failure {
+        operation: "write",
+        errno: libc::ENOSPC,
+        on_target: true,
+        unseen: false,
+        age: Age::believed(since),
+        need,
+    }
 }
 
 fn due(status: &TargetStatus, now: Instant) -> Vec<RelPath> {
@@ -68,7 +75,7 @@ fn one_path_finds_out_whether_there_is_room_and_then_all_that_wait_go() {
     let (status, now) = (TargetStatus::default(), Instant::now());
     let mut told = Vec::new();
     let mut waits = |name: &str, size| {
-        status.waits_for_room(&path(name), Need { size, owner: 0 }, now, |errno| {
+        status.waits_for_room(&path(name), Need { size, owner: 0 }, Age::believed(now), |errno| {
             told.push((name.to_owned(), errno))
         })
     };
@@ -93,7 +100,7 @@ fn what_waits_and_is_not_kept_one_by_one_is_compared_once_there_is_room() {
     let (status, now) = (TargetStatus::default(), Instant::now());
     let need = Need { size: 0, owner: 0 };
     for at in 0..=PROBLEMS_MAX {
-        assert!(at == 0 || status.waits_for_room(&path(&at.to_string()), need, now, |_| ()));
+        assert!(at == 0 || status.waits_for_room(&path(&at.to_string()), need, Age::believed(now), |_| ()));
         if at == 0 {
             status.problem(&path("0"), &full(0, now));
         }
@@ -107,7 +114,8 @@ fn what_waits_and_is_not_kept_one_by_one_is_compared_once_there_is_room() {
 #[test]
 fn a_path_that_fails_is_no_lag_until_it_is_solved_whatever_else_is_heard_of_it() {
     let (status, now) = (TargetStatus::default(), Instant::now());
-    let (file, other) = (Change::read(path("f"), now), Change::read(path("g"), now));
+    let age = Age::believed(now);
+    let (file, other) = (Change::read(path("f"), age), Change::read(path("g"), age));
     assert!(status.counts(&file));
     status.problem(&path("f"), &Failure { errno: libc::EFBIG, ..full(0, now) });
     assert!(!status.counts(&file) && status.counts(&other));

@@ -200,7 +200,7 @@ impl Fanotify {
         }
         match dir {
             Some(true) => found.steps.push(Step::at(place.clone())),
-            Some(false) => self.setup.out.push(Instant::now(), EventKind::CloseWrite(path)),
+            Some(false) => self.setup.out.push_old(Instant::now(), EventKind::CloseWrite(path)),
             None if look != Look::There => {
                 self.setup.out.push(Instant::now(), EventKind::Delete { path, dir: was_dir });
             }

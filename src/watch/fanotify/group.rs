@@ -12,6 +12,9 @@ use std::time::Instant;
 use rustix::fs::fstatvfs;
 use rustix::io::Errno;
 
+use super::super::marks::Marks;
+use crate::event::Moment;
+
 /// Bytes read from the kernel at once.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes before the first information record of an event.
@@ -95,6 +98,15 @@ impl Raw {
     }
 }
 
+/// What a read of the group brings.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// An event.
+    Event(Raw),
+    /// What waited when the clock showed that moment was read.
+    Mark(Moment),
+}
+
 /// What a read of the group found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
@@ -110,6 +122,7 @@ pub(super) enum Read {
 pub(super) struct Group {
     fd: OwnedFd,
     buffer: Vec<u8>,
+    pub marks: Marks,
     /// The filesystems that are or were marked, by the number that statfs(2) gives.
     known: Vec<u64>,
 }
@@ -131,7 +144,7 @@ impl Group {
         }
         // SAFETY: the kernel just made it, and nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd, buffer: Vec::new(), known: Vec::new() })
+        Ok(Self { fd, buffer: Vec::new(), marks: Marks::default(), known: Vec::new() })
     }
 
     /// Marks the whole filesystem that a directory is on; to do it again changes nothing.
@@ -172,15 +185,18 @@ impl Group {
     }
 
     /// Reads one buffer and hands over what concerns a name on a marked filesystem.
-    pub(super) fn read(&mut self, mut visit: impl FnMut(Raw)) -> Read {
+    pub(super) fn read(&mut self, mut visit: impl FnMut(Said)) -> Read {
+        self.marks.begin(&self.fd);
         self.buffer.resize(BUFFER_BYTES, 0);
         let len = loop {
             match rustix::io::read(&self.fd, &mut self.buffer[..]) {
-                Ok(0) => return Read::Dry,
-                Ok(len) => break len,
+                Ok(len) if len > 0 => break len,
                 Err(Errno::INTR) => {}
                 // Nothing more. Any other failure of a read of our own fd would repeat for ever.
-                Err(_) => return Read::Dry,
+                Ok(_) | Err(_) => {
+                    self.marks.dry().into_iter().for_each(|moment| visit(Said::Mark(moment)));
+                    return Read::Dry;
+                }
             }
         };
         let (at, mut found) = (Instant::now(), Read::Some);
@@ -188,10 +204,12 @@ impl Group {
         while let Some((event, tail)) = split_event(rest) {
             rest = tail;
             match parse(event, at, &self.known) {
-                Some(Parsed::Event(raw)) => visit(raw),
+                Some(Parsed::Event(raw)) => visit(Said::Event(raw)),
                 Some(Parsed::Overflow) => found = Read::Overflow,
                 None => {}
             }
+            // The kernel counts no more of an event that waits than its head.
+            self.marks.advance(HEAD_BYTES as u64).into_iter().for_each(|moment| visit(Said::Mark(moment)));
         }
         found
     }

@@ -17,7 +17,7 @@ use super::super::dirfd;
 use super::super::gap::Gap;
 use super::Fanotify;
 use super::group::{Found, FsIndex, Handle, handle_at};
-use super::nodes::{Place, State};
+use super::nodes::{Nodes, Place, State};
 
 /// One directory to look at.
 pub(super) struct Step {
@@ -27,15 +27,17 @@ pub(super) struct Step {
     level: u32,
     /// Whether it was reported already.
     told: bool,
+    /// Whether it lies in a directory that is told to have come.
+    below: bool,
 }
 
 impl Step {
     pub(super) fn root(root: Arc<OwnedFd>) -> Self {
-        Self { place: Place::root(), parent: Some(root), level: 0, told: true }
+        Self { place: Place::root(), parent: Some(root), level: 0, told: true, below: false }
     }
 
     pub(super) fn at(place: Place) -> Self {
-        Self { place, parent: None, level: 0, told: false }
+        Self { place, parent: None, level: 0, told: false, below: false }
     }
 
     pub(super) fn told(place: Place) -> Self {
@@ -62,11 +64,20 @@ pub(super) struct Walk {
     /// Whether what is found is reported as created.
     report: bool,
     mounts: HashMap<i32, Border>,
+    /// What was in the tree before events were lost, and the directories that came since.
+    before: Option<Nodes>,
+    arrived: Vec<RelPath>,
 }
 
 impl Walk {
     pub(super) fn silent() -> Self {
-        Self { stack: Vec::new(), report: false, mounts: HashMap::new() }
+        let (stack, arrived) = (Vec::new(), Vec::new());
+        Self { stack, report: false, mounts: HashMap::new(), before: None, arrived }
+    }
+
+    /// Finds which directories came unheard. Where nothing was known before, everything is compared anyway.
+    pub(super) fn since(before: Nodes) -> Self {
+        Self { before: before.root().is_some().then_some(before), ..Self::silent() }
     }
 
     pub(super) fn reporting() -> Self {
@@ -81,6 +92,7 @@ struct Reading {
     mount: i32,
     counts: bool,
     level: u32,
+    below: bool,
 }
 
 impl Fanotify {
@@ -98,6 +110,29 @@ impl Fanotify {
                 }
             }
         }
+        self.setup.out.arrived(walk.arrived);
+    }
+
+    /// Whether a directory, or a name in it, was made since everything before was heard: what is in it has come
+    /// later, and has change times that say so, unless it came with a directory.
+    fn is_fresh(&self, dir: BorrowedFd<'_>, name: &[u8]) -> bool {
+        self.group.marks.is_since(dirfd::born_at(dir, name), self.setup.out.change())
+    }
+
+    /// Notes that a directory has come unheard, if it has: it is not the one that was in the tree there.
+    fn note_arrival(
+        &self,
+        handle: Handle,
+        at: (BorrowedFd<'_>, &[u8]),
+        before: Option<&Nodes>,
+        arrived: &mut Vec<RelPath>,
+    ) -> bool {
+        let (Some(before), Some(path)) = (before, self.nodes.path(handle)) else { return false };
+        if before.find(&path) == Some(handle) || self.is_fresh(at.0, at.1) {
+            return false;
+        }
+        arrived.push(path);
+        true
     }
 
     /// Remembers why a directory is not heard of, and asks for a rescan of it if that is news.
@@ -107,7 +142,7 @@ impl Fanotify {
         if self.holes.insert(place.clone(), gap).is_none()
             && let Some(path) = self.nodes.path_of(&place)
         {
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+            self.setup.out.rescan_since(path, RescanReason::Unwatched, self.holes_told);
         }
     }
 
@@ -116,7 +151,7 @@ impl Fanotify {
     }
 
     fn visit(&mut self, step: Step, walk: &mut Walk) {
-        let Step { place, parent, level, told } = step;
+        let Step { place, parent, level, told, below } = step;
         let Some(parent) = parent.or_else(|| self.open_node(place.parent).map(Arc::new)) else {
             if self.nodes.at(&place).is_none() {
                 self.doubts.look(&place);
@@ -154,7 +189,9 @@ impl Fanotify {
                 let moment = self.queue.moment();
                 self.doubts.read(handle, moment);
             }
-            let reading = Reading { handle, mount: found.mount, counts, level };
+            let at = (dir.as_fd(), &b""[..]);
+            let below = below || self.note_arrival(handle, at, walk.before.as_ref(), &mut walk.arrived);
+            let reading = Reading { handle, mount: found.mount, counts, level, below };
             self.read(&Arc::new(dir), reading, walk);
         }
     }
@@ -225,6 +262,9 @@ impl Fanotify {
     fn read(&mut self, dir: &Arc<OwnedFd>, reading: Reading, walk: &mut Walk) {
         let Some(path) = self.nodes.path(reading.handle) else { return };
         let at = Instant::now();
+        // What came with its directory may have been changed long before.
+        let fresh = walk.report && self.is_fresh(dir.as_fd(), b"");
+        let change = if fresh { self.setup.out.change() } else { self.setup.out.unknown() };
         let listed = dirfd::list(&**dir, |name, is_dir| {
             if !(walk.report || is_dir) || check_name(name).is_err() {
                 return;
@@ -233,7 +273,7 @@ impl Fanotify {
             let skip = (self.setup.skip)(&child, is_dir);
             if !is_dir {
                 if !skip {
-                    self.setup.out.push(at, EventKind::Create { path: child, dir: false });
+                    self.setup.out.push_changed(at, change, EventKind::Create { path: child, dir: false });
                 }
                 return;
             }
@@ -242,7 +282,13 @@ impl Fanotify {
                 self.keep_skipped(dir.as_fd(), &place, reading.mount);
             } else if walk.report || !self.add_leaf(dir.as_fd(), &place, reading) {
                 let parent = (reading.level < LEVEL_MAX).then(|| Arc::clone(dir));
-                walk.stack.push(Step { place, parent, level: reading.level + 1, told: false });
+                let (level, below) = (reading.level + 1, reading.below);
+                walk.stack.push(Step { place, parent, level, told: false, below });
+            } else if !reading.below
+                && let Some(leaf) = self.nodes.at(&place)
+            {
+                let at = (dir.as_fd(), name);
+                self.note_arrival(leaf, at, walk.before.as_ref(), &mut walk.arrived);
             }
         });
         // ENOENT: deleted since it was opened.
@@ -309,8 +355,9 @@ impl Fanotify {
         self.grow(steps, Walk::silent());
         let whole = paths.len() > HOLES_MAX;
         for path in if whole { vec![RelPath::root()] } else { paths } {
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+            self.setup.out.rescan_since(path, RescanReason::Unwatched, self.holes_told);
         }
+        self.holes_told = self.setup.out.change();
     }
 }
 

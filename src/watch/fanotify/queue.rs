@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::group::{Handle, Raw};
+use crate::event::Moment;
 
 /// What comes next.
 #[derive(Debug)]
@@ -14,15 +15,23 @@ pub(super) enum Next {
     Event(Raw),
     /// The kernel's queue was empty here: no event behind is one with an event before.
     Dry,
+    /// Everything that was changed before that moment has left.
+    Mark(Moment),
     /// The kernel or this queue dropped events after all that left before.
     Overflow,
     /// Nothing is left.
     Empty,
 }
 
+enum Waiting {
+    Event(Raw),
+    Dry,
+    Mark(Moment),
+}
+
 /// The queue.
 pub(super) struct Queue {
-    events: VecDeque<Option<Raw>>,
+    events: VecDeque<Waiting>,
     /// Directories that an event in the queue names.
     coming: HashSet<Handle>,
     len_max: usize,
@@ -31,6 +40,8 @@ pub(super) struct Queue {
     wet: bool,
     /// How often that was told, and how often it was taken out.
     dry: (u64, u64),
+    /// How many marks are among the events.
+    marks: usize,
 }
 
 impl Queue {
@@ -43,6 +54,7 @@ impl Queue {
             overflow: false,
             wet: false,
             dry: (0, 0),
+            marks: 0,
         }
     }
 
@@ -61,7 +73,15 @@ impl Queue {
             self.coming.insert(raw.target);
         }
         self.wet = true;
-        self.events.push_back(Some(raw));
+        self.events.push_back(Waiting::Event(raw));
+    }
+
+    /// Appends a mark: what waited when the clock showed that moment was appended.
+    pub(super) fn mark(&mut self, moment: Moment) {
+        if !self.overflow {
+            self.marks += 1;
+            self.events.push_back(Waiting::Mark(moment));
+        }
     }
 
     /// Hears that the kernel dropped events.
@@ -73,15 +93,19 @@ impl Queue {
     pub(super) fn dry(&mut self) {
         if std::mem::take(&mut self.wet) {
             self.dry.0 += 1;
-            self.events.push_back(None);
+            self.events.push_back(Waiting::Dry);
         }
     }
 
     /// Takes what comes next.
     pub(super) fn next(&mut self) -> Next {
         match self.events.pop_front() {
-            Some(Some(raw)) => Next::Event(raw),
-            Some(None) => {
+            Some(Waiting::Event(raw)) => Next::Event(raw),
+            Some(Waiting::Mark(moment)) => {
+                self.marks -= 1;
+                Next::Mark(moment)
+            }
+            Some(Waiting::Dry) => {
                 self.dry.1 += 1;
                 Next::Dry
             }
@@ -108,6 +132,11 @@ impl Queue {
         self.events.len() + usize::from(self.overflow)
     }
 
+    /// Returns how much was heard that is still to be taken, marks left out.
+    pub(super) fn heard(&self) -> usize {
+        self.len() - self.marks
+    }
+
     /// Whether there is nothing to take.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
@@ -116,6 +145,7 @@ impl Queue {
     /// Forgets everything, an overflow as well.
     pub(super) fn clear(&mut self) {
         self.events.clear();
+        self.marks = 0;
         self.coming.clear();
         self.overflow = false;
         self.dry.1 = self.dry.0;
@@ -152,6 +182,7 @@ mod tests {
             match queue.next() {
                 Next::Event(raw) => said.push(String::from_utf8(raw.name.to_vec()).unwrap()),
                 Next::Dry => said.push("-".to_owned()),
+                Next::Mark(moment) => said.push(moment.0.to_string()),
                 Next::Overflow => {
                     said.push("overflow".to_owned());
                     queue.clear();

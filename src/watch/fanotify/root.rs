@@ -24,7 +24,7 @@ pub(super) fn is_at(handle: Handle, dir: BorrowedFd<'_>, name: &[u8]) -> bool {
 impl Fanotify {
     /// Takes in the tree below `root` from nothing. Reports nothing.
     pub(super) fn rebuild(&mut self, root: OwnedFd) {
-        self.nodes = Nodes::default();
+        let before = std::mem::take(&mut self.nodes);
         self.lost = false;
         self.unread.clear();
         self.doubts.clear();
@@ -34,7 +34,7 @@ impl Fanotify {
         let root = self.root.enter(root, &mut self.mounts);
         // Filesystems that are no longer part of the tree are none of ours.
         self.group.unmark_all();
-        self.grow(vec![Step::root(root)], Walk::silent());
+        self.grow(vec![Step::root(root)], Walk::since(before));
         self.nodes.shrink();
         self.marked = self.group.marked();
     }
@@ -70,9 +70,10 @@ impl Fanotify {
     /// Takes in the whole tree again and asks for a rescan of it: everything read so far is about the
     /// past, and the walk sees the present.
     pub(super) fn start_over(&mut self, reason: RescanReason) {
+        let (began, _) = crate::disk::mark();
         // An old "deleted" must not undo what the walk finds.
         for _ in 0..DISCARD_READS {
-            if self.group.read(drop) == Read::Dry {
+            if self.group.read(|_| {}) == Read::Dry {
                 break;
             }
         }
@@ -84,6 +85,8 @@ impl Fanotify {
             }
             Err(errno) => self.lose_root(errno),
         }
+        // What was thrown away is behind that comparison; a mark behind it would not be on its way any more.
+        self.setup.out.mark(began);
     }
 
     /// A mount came or went somewhere on this host.
@@ -107,7 +110,8 @@ impl Fanotify {
                 self.drop_at(&place);
                 self.grow(vec![Step::at(place)], Walk::silent());
             }
-            self.setup.out.rescan(path, RescanReason::Mount);
+            // What is there by now is not what was watched there.
+            self.setup.out.rescan_whole(path, RescanReason::Mount);
         }
         self.marked = self.group.marked();
     }

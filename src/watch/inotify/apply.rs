@@ -78,7 +78,7 @@ impl Inotify {
         } else if raw.mask.contains(ReadFlags::ATTRIB) {
             if dir && matches!(self.gaps.get(&place), Some(Gap::Denied(_))) {
                 self.retry(&place);
-                self.setup.out.rescan(path.clone(), RescanReason::Unwatched);
+                self.rescan_hole(path.clone());
             }
             self.setup.out.push(raw.at, EventKind::Attrib { path, dir });
         } else if raw.mask.contains(ReadFlags::CLOSE_WRITE) {

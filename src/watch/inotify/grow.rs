@@ -14,7 +14,7 @@ use super::super::dirfd;
 use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::Inotify;
-use super::nodes::{NONE, Place};
+use super::nodes::{NONE, Nodes, Place};
 
 /// Directories are counted up to here.
 const COUNT_MAX: u64 = 10_000_000;
@@ -27,19 +27,21 @@ pub(super) struct Step {
     level: u32,
     /// Whether a directory that is watched at this place already is read once more.
     reread: bool,
+    /// Whether it lies in a directory that is told to have come.
+    below: bool,
 }
 
 impl Step {
     pub(super) fn root(root: Arc<OwnedFd>) -> Self {
-        Self { place: Place::root(), parent: Some(root), level: 0, reread: true }
+        Self { place: Place::root(), parent: Some(root), level: 0, reread: true, below: false }
     }
 
     pub(super) fn at(place: Place) -> Self {
-        Self { place, parent: None, level: 0, reread: false }
+        Self { place, parent: None, level: 0, reread: false, below: false }
     }
 
     pub(super) fn reread(place: Place) -> Self {
-        Self { place, parent: None, level: 0, reread: true }
+        Self { reread: true, ..Self::at(place) }
     }
 }
 
@@ -52,11 +54,19 @@ pub(super) struct Walk {
     count: bool,
     /// Whether the kernel has no watches left.
     pub full: bool,
+    /// What was watched before events were lost, and the directories that came since.
+    before: Option<Nodes>,
+    arrived: Vec<RelPath>,
 }
 
 impl Walk {
     pub(super) fn silent() -> Self {
-        Self { stack: Vec::new(), report: false, count: true, full: false }
+        Self { stack: Vec::new(), report: false, count: true, full: false, before: None, arrived: Vec::new() }
+    }
+
+    /// Finds which directories came unheard. Where nothing was known before, everything is compared anyway.
+    pub(super) fn since(before: Nodes) -> Self {
+        Self { before: before.root().is_some().then_some(before), ..Self::silent() }
     }
 
     pub(super) fn reporting() -> Self {
@@ -86,13 +96,36 @@ impl Inotify {
         if let Some(place) = self.gaps.collapse(&self.nodes) {
             self.report_hole(&place);
         }
+        self.setup.out.arrived(walk.arrived);
         !walk.full
+    }
+
+    /// Whether a directory was made since everything before was heard: what is in it has come later, and has change
+    /// times that say so, unless it came with a directory.
+    fn is_fresh(&self, dir: &OwnedFd) -> bool {
+        self.kernel.is_since(dirfd::born_at(dir, b""), self.setup.out.change())
+    }
+
+    /// Notes that a directory has come unheard, if it has: it is not the one that was watched there.
+    fn note_arrival(&self, place: &Place, id: FileId, dir: &OwnedFd, walk: &mut Walk) -> bool {
+        let Some(before) = &walk.before else { return false };
+        let Some(path) = self.nodes.path_of(place) else { return false };
+        if before.find(&path).and_then(|wd| before.id(wd)) == Some(id) || self.is_fresh(dir) {
+            return false;
+        }
+        walk.arrived.push(path);
+        true
     }
 
     fn report_hole(&mut self, place: &Place) {
         if let Some(path) = self.nodes.path_of(place) {
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+            self.rescan_hole(path);
         }
+    }
+
+    /// Has a hole compared for what may have changed in it.
+    pub(super) fn rescan_hole(&mut self, path: RelPath) {
+        self.setup.out.rescan_since(path, RescanReason::Unwatched, self.holes_told);
     }
 
     /// Remembers why a directory is not watched, and asks for a rescan of it if that is news.
@@ -104,7 +137,7 @@ impl Inotify {
     }
 
     fn visit(&mut self, step: Step, walk: &mut Walk) {
-        let Step { place, parent, level, reread } = step;
+        let Step { place, parent, level, reread, below } = step;
         let parent = match parent {
             Some(parent) => parent,
             None => match self.open_node(place.parent) {
@@ -136,7 +169,10 @@ impl Inotify {
         match self.settle_node(wd, &place, id, walk) {
             Settled::Known if !reread => {}
             Settled::Not => {}
-            Settled::Known | Settled::New => self.read(wd, Arc::new(dir), Reading { level, reread }, walk),
+            Settled::Known | Settled::New => {
+                let below = below || self.note_arrival(&place, id, &dir, walk);
+                self.read(wd, Arc::new(dir), Reading { level, reread, below }, walk);
+            }
         }
     }
 
@@ -229,6 +265,9 @@ impl Inotify {
         let Some(path) = self.nodes.path(wd) else { return };
         let keep = (reading.level < LEVEL_MAX).then_some(&dir);
         let at = Instant::now();
+        // What came with its directory may have been changed long before.
+        let fresh = walk.report && self.is_fresh(&dir);
+        let change = if fresh { self.setup.out.change() } else { self.setup.out.unknown() };
         let (skip, out, gaps) = (&self.setup.skip, &mut self.setup.out, &mut self.gaps);
         let listed = dirfd::list(&*dir, |name, is_dir| {
             if !(walk.report || is_dir) || check_name(name).is_err() {
@@ -242,7 +281,7 @@ impl Inotify {
                 return;
             }
             if walk.report {
-                out.push(at, EventKind::Create { path: child, dir: is_dir });
+                out.push_changed(at, change, EventKind::Create { path: child, dir: is_dir });
             }
             if is_dir {
                 walk.stack.push(Step {
@@ -250,6 +289,7 @@ impl Inotify {
                     parent: keep.map(Arc::clone),
                     level: reading.level + 1,
                     reread: reading.reread,
+                    below: reading.below,
                 });
             }
         });
@@ -312,8 +352,9 @@ impl Inotify {
             if gap != Gap::Limit || room {
                 self.retry(&place);
             }
-            self.setup.out.rescan(path, RescanReason::Unwatched);
+            self.rescan_hole(path);
         }
+        self.holes_told = self.setup.out.change();
     }
 
     /// Tries to watch one hole.
@@ -360,6 +401,7 @@ enum Settled {
 struct Reading {
     level: u32,
     reread: bool,
+    below: bool,
 }
 
 /// Counts a directory and those below it, as far as they can be opened.

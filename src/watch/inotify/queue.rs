@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::ReadFlags;
 
-use super::super::kernel::{Raw, Wd};
+use super::super::kernel::{Raw, Said, Wd};
+use crate::event::Moment;
 
 /// What comes next.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) enum Next {
     Event(Raw),
     /// A rename: its first half, and the directory and name of the second.
     Moved(Raw, Wd, Box<[u8]>),
+    /// Everything that was changed before that moment has left.
+    Mark(Moment),
     /// The second half of the first event may still come, until then.
     Wait(Instant),
     /// The kernel or this queue dropped events after all that left before.
@@ -28,7 +31,7 @@ pub(super) enum Next {
 
 /// Events read and not yet looked at.
 pub(super) struct Queue {
-    events: VecDeque<Raw>,
+    events: VecDeque<Said>,
     arrivals: HashMap<u32, (Wd, Box<[u8]>)>,
     len_max: usize,
     overflow: bool,
@@ -49,20 +52,33 @@ impl Queue {
             self.overflow = true;
             return;
         }
-        let repeated =
-            |last: &Raw| last.mask == ReadFlags::MODIFY && last.wd == raw.wd && last.name == raw.name;
+        let repeated = |last: &Said| {
+            let Said::Event(last) = last else { return false };
+            last.mask == ReadFlags::MODIFY && last.wd == raw.wd && last.name == raw.name
+        };
         if raw.mask == ReadFlags::MODIFY && self.events.back().is_some_and(repeated) {
             return;
         }
         if raw.mask.contains(ReadFlags::MOVED_TO) {
             self.arrivals.insert(raw.cookie, (raw.wd, raw.name.clone()));
         }
-        self.events.push_back(raw);
+        self.events.push_back(Said::Event(raw));
+    }
+
+    /// Appends a mark: what waited when the clock showed that moment was appended.
+    pub(super) fn mark(&mut self, moment: Moment) {
+        if !self.overflow {
+            self.events.push_back(Said::Mark(moment));
+        }
     }
 
     /// Takes what comes next. `drained`: when the kernel was last asked for more.
     pub(super) fn next(&mut self, drained: Instant, hold: Duration) -> Next {
-        while let Some(raw) = self.events.pop_front() {
+        while let Some(said) = self.events.pop_front() {
+            let raw = match said {
+                Said::Event(raw) => raw,
+                Said::Mark(moment) => return Next::Mark(moment),
+            };
             if raw.mask.contains(ReadFlags::MOVED_TO) {
                 if self.arrivals.remove(&raw.cookie).is_none() {
                     continue;
@@ -73,7 +89,7 @@ impl Queue {
                 }
                 let until = raw.at + hold;
                 if drained < until && !self.overflow {
-                    self.events.push_front(raw);
+                    self.events.push_front(Said::Event(raw));
                     return Next::Wait(until);
                 }
             }
@@ -110,6 +126,7 @@ mod tests {
         match next {
             Next::Event(raw) => format!("{:?} {}", raw.mask.iter_names().next().unwrap().0, name(&raw.name)),
             Next::Moved(raw, _, to) => format!("{}>{}", name(&raw.name), name(&to)),
+            Next::Mark(moment) => format!("mark {}", moment.0),
             Next::Wait(_) => "wait".into(),
             Next::Overflow => "overflow".into(),
             Next::Empty => "empty".into(),
@@ -176,6 +193,21 @@ mod tests {
         let m = ReadFlags::MODIFY;
         let events = [(m, 0, "a"), (m, 0, "a"), (m, 0, "b"), (m, 0, "a")];
         check(9, &events, false, &["\"MODIFY\" a", "\"MODIFY\" b", "\"MODIFY\" a", "empty"]);
+    }
+
+    #[test]
+    fn a_mark_leaves_behind_a_rename_that_waits_for_its_other_half_and_not_behind_an_overflow() {
+        let start = Instant::now();
+        let mut queue = Queue::new(9);
+        queue.push(raw(start, ReadFlags::MOVED_FROM, 1, "a"));
+        queue.mark(Moment(7));
+        assert_eq!(text(queue.next(start, HOLD)), "wait");
+        queue.push(raw(start, ReadFlags::MOVED_TO, 1, "b"));
+        assert_eq!(text(queue.next(start, HOLD)), "a>b");
+        assert_eq!(text(queue.next(start, HOLD)), "mark 7");
+        queue.push(raw(start, ReadFlags::QUEUE_OVERFLOW, 0, ""));
+        queue.mark(Moment(8));
+        assert_eq!(text(queue.next(start, HOLD)), "overflow");
     }
 
     #[test]

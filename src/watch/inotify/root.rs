@@ -14,7 +14,7 @@ use super::super::outbox::skipped;
 use super::Inotify;
 use super::gaps::Gaps;
 use super::grow::{Step, Walk};
-use super::nodes::{NONE, Nodes, Place};
+use super::nodes::{NONE, Place};
 
 /// The two names of a rename.
 pub(super) type Pair = (RelPath, RelPath);
@@ -23,11 +23,11 @@ impl Inotify {
     /// Watches the tree below `root` from nothing; watches that stand already are kept. Reports nothing.
     pub(super) fn rebuild(&mut self, root: OwnedFd) {
         let old: Vec<_> = self.nodes.wds().collect();
-        self.nodes = Nodes::default();
+        let before = std::mem::take(&mut self.nodes);
         self.gaps = Gaps::cleared();
         self.unwatched = 0;
         let root = self.root.enter(root, &mut self.mounts);
-        self.grow(vec![Step::root(root)], Walk::silent());
+        self.grow(vec![Step::root(root)], Walk::since(before));
         for wd in old {
             if !self.nodes.contains(wd) {
                 self.kernel.remove(wd);
@@ -67,6 +67,7 @@ impl Inotify {
 
     /// Walks the whole tree again and asks for a rescan of it.
     pub(super) fn start_over(&mut self, reason: RescanReason) {
+        let (began, _) = crate::disk::mark();
         // An old "deleted" must not undo what the walk finds.
         self.kernel.drain(DISCARD_READS, |_| {});
         self.queue.clear();
@@ -79,6 +80,8 @@ impl Inotify {
             }
             Err(errno) => self.lose_root(errno),
         }
+        // What was thrown away is behind that comparison; a mark behind it would not be on its way any more.
+        self.setup.out.mark(began);
     }
 
     /// A mount came or went somewhere on this host.
@@ -98,7 +101,8 @@ impl Inotify {
                 self.drop_at(&place);
                 self.grow(vec![Step::at(place)], Walk::silent());
             }
-            self.setup.out.rescan(path, RescanReason::Mount);
+            // What is there by now is not what was watched there.
+            self.setup.out.rescan_whole(path, RescanReason::Mount);
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::config::Backend;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Moment, Offsets, Reading};
 use crate::tree::RelPath;
 
 use super::super::tuning::Tuning;
@@ -85,10 +85,21 @@ pub(super) fn path(text: &str) -> RelPath {
     RelPath::try_from(text).unwrap()
 }
 
+/// What was told of when things were changed.
+#[derive(Default)]
+pub(super) struct Moments {
+    /// Each event, with the moment before which it says nothing was changed.
+    pub events: Vec<(EventKind, Moment)>,
+    /// The last mark.
+    pub mark: Option<Moment>,
+    pub offsets: Offsets,
+}
+
 /// Keeps everything, in order.
 #[derive(Default)]
 pub(super) struct Log {
     events: Mutex<Vec<EventKind>>,
+    pub moments: Mutex<Moments>,
     more: Condvar,
     /// Held by a test that wants the backend's thread to stand still.
     pub gate: Mutex<()>,
@@ -140,8 +151,20 @@ impl Sink for Log {
     fn events(&self, events: Vec<Event>) {
         self.came.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock().unwrap());
+        let told = events.iter().map(|event| (event.kind.clone(), event.change));
+        self.moments.lock().unwrap().events.extend(told);
         self.events.lock().unwrap().extend(events.into_iter().map(|event| event.kind));
         self.more.notify_all();
+    }
+
+    fn mark(&self, heard: Moment) {
+        let mark = &mut self.moments.lock().unwrap().mark;
+        assert!(mark.is_none_or(|before| before <= heard), "a mark goes back");
+        *mark = Some(heard);
+    }
+
+    fn clock(&self, reading: Reading) {
+        self.moments.lock().unwrap().offsets.add(reading);
     }
 }
 
@@ -163,6 +186,18 @@ pub(super) fn start_at(source: &Path, backend: Backend) -> Result<Watcher, Watch
 }
 
 impl Rig {
+    /// Watches a directory that is there, on whatever filesystem.
+    pub(super) fn on(backend: Backend, at: &Path) -> Self {
+        let dir = tempfile::tempdir_in(at).unwrap();
+        let volume = Volume { at: dir.path().to_owned(), dir, mounted: false };
+        let source = volume.at.join("source");
+        fs::create_dir(&source).unwrap();
+        let log = Arc::new(Log::default());
+        let mut this = Self { backend, log, watcher: None, volume, source, markers: 0 };
+        this.restart();
+        this
+    }
+
     pub(super) fn start(backend: Backend, prepare: impl Fn(&Path)) -> Self {
         Self::with_skip(backend, prepare, Arc::new(|_, _| false))
     }
@@ -267,6 +302,22 @@ impl Rig {
 
     pub(super) fn forget(&self) {
         self.log.events.lock().unwrap().clear();
+        self.log.moments.lock().unwrap().events.clear();
+    }
+
+    /// Waits until it was told that everything was heard that was changed before now.
+    pub(super) fn mark(&mut self) {
+        let stamp = |moments: &Moments| moments.mark.and_then(|mark| moments.offsets.stamp(mark));
+        let is_marked = |log: &Log, time| stamp(&log.moments.lock().unwrap()).is_some_and(|at| at > time);
+        let time = crate::tree::Time::now();
+        // The coarsest filesystem shows whole seconds.
+        let time = (time.secs + 1) * 1_000_000_000;
+        let until = Instant::now() + DEADLINE;
+        while !is_marked(&self.log, time) {
+            self.settle();
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(Instant::now() < until, "{:?}: no mark", self.backend);
+        }
     }
 
     /// Whether a rescan of exactly this path was asked for.
