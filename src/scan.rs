@@ -9,6 +9,8 @@
 
 mod entries;
 
+mod doubt;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,6 +26,8 @@ use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
 use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
+
+pub use doubt::{Doubt, Doubts};
 
 /// Name of the directory in a target's root that holds the receiver's state.
 pub const STATE_DIR: &[u8] = b".speil";
@@ -118,6 +122,8 @@ pub struct Scan {
     pub problems: Vec<(RelPath, i32)>,
     /// The walk was ended early by its view.
     pub ended: bool,
+    /// What may hold something else than its size and time say.
+    pub doubts: Doubts,
 }
 
 /// Directories within each other that are walked; a walk holds a descriptor and stack for each.
@@ -146,7 +152,18 @@ pub fn is_own(path: &RelPath) -> bool {
 
 /// Walks the subtree at `top`.
 pub fn walk(root: &Root, top: &RelPath, options: &Options, view: &dyn View) -> Scan {
-    let mut walk = Walk { root_dev: None, devs: Vec::new(), options, view, scan: Scan::default() };
+    walk_doubting(root, top, options, (view, None))
+}
+
+/// The same; what is doubted is told.
+pub fn walk_doubting(
+    root: &Root,
+    top: &RelPath,
+    options: &Options,
+    (view, doubt): (&dyn View, Option<Doubt>),
+) -> Scan {
+    let scan = Scan { doubts: Doubts::new(doubt), ..Scan::default() };
+    let mut walk = Walk { root_dev: None, devs: Vec::new(), options, view, scan };
     match walk.top(root, top) {
         Ok(entry) => walk.scan.top = entry,
         Err(error) => walk.scan.problems.push((top.clone(), errno_of(&error))),
@@ -304,11 +321,16 @@ impl Walk<'_> {
         }
         if entry.attrs.meta.kind == Kind::Dir {
             let fd = root.dir(top)?;
+            let parent = if top.is_root() { None } else { root.parent(top).ok() };
+            let parent = parent.and_then(|at| read_entry(at.fd.as_fd(), b"", &Mask::nothing()).ok().flatten());
+            self.scan.doubts.top(parent.as_ref(), &entry);
             self.devs.push(entry.id.dev);
             entry.digest = Some(self.dir(fd.as_fd(), top)?);
         } else if self.options.checksum && entry.attrs.meta.kind == Kind::File {
             let parent = root.parent(top)?;
             entry.hash = Some(hash_file(parent.fd.as_fd(), parent.name)?);
+        } else if entry.attrs.meta.kind == Kind::File {
+            self.scan.doubts.look_at_top(root.parent(top)?.fd.as_fd(), top, &entry);
         }
         Ok(Some(entry))
     }
@@ -335,6 +357,7 @@ impl Walk<'_> {
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(fd, path, &mut entry),
                 kind => {
+                    self.scan.doubts.meet(fd, path, &entry);
                     self.scan.bytes += match kind {
                         Kind::Symlink => entry.attrs.symlink.len() as u64,
                         _ => entry.attrs.meta.size,
@@ -387,7 +410,9 @@ impl Walk<'_> {
                     return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
                 }
                 self.devs.push(entry.id.dev);
+                self.scan.doubts.enter(entry);
                 let digest = self.dir(child.as_fd(), &below);
+                self.scan.doubts.leave();
                 self.devs.pop();
                 digest
             });

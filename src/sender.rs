@@ -55,6 +55,7 @@ mod stating;
 mod status;
 mod stopping;
 mod stream;
+mod suspects;
 mod survey;
 mod talk;
 mod undone;

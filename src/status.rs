@@ -231,6 +231,15 @@ pub struct TargetReport {
     /// What reading everything again in the background tells, where that is asked for.
     #[serde(default)]
     pub scrub: Option<ScrubReport>,
+    /// Files that are to be verified: they may have changed while events were lost, and look equal.
+    #[serde(default)]
+    pub unverified_files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub unverified_bytes: u64,
+    /// Files that were hashed on both sides because size and time did not prove them equal, since the start.
+    #[serde(default)]
+    pub hashed: u64,
     /// Paths that fail beyond those in `problems`.
     #[serde(default)]
     pub more_problems: u64,
@@ -482,6 +491,10 @@ pub fn text(report: &Report) -> String {
                     "    last pass {ago} s ago, {} entries differed",
                     target.last_pass_different
                 );
+            }
+            if target.unverified_files > 0 {
+                let size = target.unverified_bytes as f64 / 1e9;
+                let _ = writeln!(out, "    to be verified: {} files, {size:.3} GB", target.unverified_files);
             }
             if let Some(scrub) = &target.scrub {
                 scrub_text(&mut out, scrub, report.time);

@@ -101,7 +101,7 @@
 ---@field delay? speil.duration
 ---@field maxDelay? speil.duration
 ---@field maxOpen? speil.duration
----@field reconcile? { interval: speil.duration|"never", verify: "quick"|"checksum" }
+---@field reconcile? { interval: speil.duration|"never", verify: "quick"|"stamps"|"checksum" }
 ---@field scrub? "off"|"report"|"repair"|{ mode: string, interval: speil.duration, rate: speil.size }
 ---@field timeout? speil.duration
 ---@field watch? "auto"|"inotify"|"fanotify"|"poll"|"notify"

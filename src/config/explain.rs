@@ -201,6 +201,7 @@ fn kept(sync: &Sync) -> String {
 fn passes(reconcile: &Reconcile) -> String {
     let what = match reconcile.verify {
         Verify::Quick => "sizes, times and metadata",
+        Verify::Stamps => "sizes, times and metadata alone",
         Verify::Checksum => "all contents",
     };
     match reconcile.interval {

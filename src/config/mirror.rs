@@ -242,13 +242,17 @@ fn timing(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
 /// # Errors
 /// [`ConfigError`] (die) for anything but a table of what a pass can be told.
 pub(super) fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
-    const ALLOWED: &str = "{ interval = \"15m\", verify = \"quick\" or \"checksum\" }";
+    const ALLOWED: &str = "{ interval = \"15m\", verify = \"quick\", \"stamps\" or \"checksum\" }";
     const INTERVAL: &str = "a duration (\"15m\"), or false or \"never\"";
     let mut reconcile = Reconcile::default();
     let Some(section) = section.section("reconcile", ALLOWED)? else { return Ok(reconcile) };
     section.only(&["interval", "verify"], "reconcile")?;
-    let verify = [(lit("quick"), Verify::Quick), (lit("checksum"), Verify::Checksum)];
-    section.choice("verify", &verify, "\"quick\" or \"checksum\"", &mut reconcile.verify)?;
+    let verify = [
+        (lit("quick"), Verify::Quick),
+        (lit("stamps"), Verify::Stamps),
+        (lit("checksum"), Verify::Checksum),
+    ];
+    section.choice("verify", &verify, "\"quick\", \"stamps\" or \"checksum\"", &mut reconcile.verify)?;
     match section.get("interval") {
         None => {}
         Some(Raw::Bool(false)) => reconcile.interval = None,

@@ -468,7 +468,9 @@ impl Default for Reconcile {
 /// What a pass compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
-    /// Sizes, times and metadata.
+    /// Sizes, times and metadata: nothing else tells of a change.
+    Stamps,
+    /// The same; what may have changed unheard and looks equal is hashed.
     Quick,
     /// BLAKE3 of the contents as well.
     Checksum,

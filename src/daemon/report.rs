@@ -66,6 +66,7 @@ fn target_report(running: &RunningTarget) -> TargetReport {
     let held = running.held.summary();
     let agent = running.status.agent();
     let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
+    let (unverified_files, unverified_bytes) = running.status.suspects.totals();
     let problems = running.status.problems().into_iter().map(|(path, failed)| problem(&path, failed));
     TargetReport {
         name: shown(running.target.name.as_bytes()),
@@ -91,6 +92,9 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         last_batch: running.status.last_ack().map(seconds),
         rescans: running.status.rescans().into_iter().map(|(word, n)| (word.to_owned(), n)).collect(),
         reconcile: last_pass.as_ref().map(|(time, summary)| reconcile_report(*time, summary)),
+        unverified_files,
+        unverified_bytes,
+        hashed: totals.hashed,
         more_problems: running.status.more_problems(),
         sent_bytes: totals.sent_bytes,
         received_bytes: totals.received_bytes,

@@ -52,6 +52,13 @@ const OF_TARGETS: &[(&str, &str, &str, Value)] = &[
     ("speil_target_repairs_total", COUNTER, "Entries that comparisons found different.", |t| {
         Some(t.repairs as f64)
     }),
+    ("speil_target_unverified_files", GAUGE, "Files that may have changed unheard and look equal.", |t| {
+        Some(t.unverified_files as f64)
+    }),
+    ("speil_target_unverified_bytes", GAUGE, "Bytes of those files.", |t| Some(t.unverified_bytes as f64)),
+    ("speil_target_hashed_files_total", COUNTER, "Files hashed where stamps did not prove them equal.", |t| {
+        Some(t.hashed as f64)
+    }),
     ("speil_target_last_batch_timestamp_seconds", GAUGE, "When the last batch was acknowledged.", |t| {
         t.last_batch.map(|time| time as f64)
     }),

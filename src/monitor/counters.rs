@@ -58,6 +58,8 @@ counters! {
     rescans,
     /// Entries that a pass found different and repaired.
     repairs,
+    /// Files that were hashed on both sides because size and time did not prove them equal.
+    hashed,
     /// Failures of single paths.
     problems,
     /// Connections made.

@@ -204,6 +204,9 @@ impl Session {
         for age in vanished.chain(&self.links_doubtful) {
             out.since = out.since.older(Since::of(age.since, false));
         }
+        if let Some(age) = self.shared.status.suspects.oldest() {
+            out.since = out.since.older(Since::of(age.since, false));
+        }
         let sent = self.shared.status.counters.totals().sent_bytes;
         let unacked_bytes = if self.unacked.is_empty() { 0 } else { sent.saturating_sub(self.acked_bytes) };
         out.bytes = unacked_bytes.saturating_add(self.jobs.bytes_left());
@@ -240,6 +243,8 @@ impl Session {
     pub(super) fn settle(&mut self, heard: Option<Instant>) {
         let told = |at: Instant| heard.is_some_and(|heard| at <= heard) || at.elapsed() > TELL_MAX;
         self.debts.ended.retain(|ended| !told(ended.at));
+        let all = !self.shared.options.live;
+        self.shared.status.suspects.forget(|at| all || told(at));
         if self.debts.vanished_rest.is_some_and(|age| self.shared.mailbox.is_awaited(age.since))
             && let Some(age) = self.debts.vanished_rest.take()
         {
@@ -295,6 +300,7 @@ impl Session {
             self.soon.push(Change::read(to.clone(), Age::new(since, change.min(self.age.change))));
         }
         self.rename_passes(from, to);
+        self.shared.status.suspects.rename(from, to);
         for (top, age) in self.debts.readings_below(from) {
             self.start_pass(top.rebase(from, to).unwrap_or(top), RescanReason::Arrived, age);
         }

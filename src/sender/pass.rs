@@ -3,6 +3,7 @@
 mod agreed;
 mod aligned;
 mod deletes;
+mod doubts;
 mod linked;
 mod listed;
 mod mounts;
@@ -32,8 +33,8 @@ use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
-use crate::reconcile::{Difference, Rules, compare};
-use crate::scan::{self, DirEntries, Found, Options, Role, Scan};
+use crate::reconcile::{Difference, compare};
+use crate::scan::{self, DirEntries, Doubt, Found, Options, Role, Scan};
 use crate::tree::{Digest, Entry, FileId, Kind, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
@@ -84,6 +85,8 @@ struct Pass {
     summary: PassSummary,
     /// Contents are compared where sizes and times are equal.
     reads: bool,
+    /// Which files are suspect although they look equal.
+    doubt: Option<Doubt>,
     /// How many names the target lacks of files with several.
     new_links: HashMap<FileId, usize>,
     /// Names of files with several that were handed on with their content, where rules may spare others.
@@ -103,38 +106,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
     shared.passes_running.fetch_add(1, Ordering::AcqRel);
     Counters::add(&shared.status.counters.rescans, 1);
     shared.status.rescanned(reason);
-    let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
-    let pass = Pass {
-        options: Options {
-            mask: Mask { checksum, ..shared.mask },
-            filter: Arc::clone(&shared.filter),
-            role: Role::Source,
-            one_file_system: shared.options.sync.selection.one_file_system,
-            recursive: shared.options.sync.selection.recursive,
-            checksum,
-        },
-        shared: Arc::clone(shared),
-        id,
-        top,
-        began: Instant::now(),
-        age,
-        counts: is_of_events(reason),
-        replies,
-        waiting,
-        local: Scan::default(),
-        deletes: Vec::new(),
-        after_deletes: Vec::new(),
-        staying: HashSet::new(),
-        moves: None,
-        unmounted: Vec::new(),
-        root_unmounted: false,
-        summary: PassSummary::default(),
-        reads: reason.reads(),
-        new_links: HashMap::new(),
-        sent_links: HashSet::new(),
-        spared: HashSet::new(),
-        agreement: Agreement::of(shared),
-    };
+    let pass = Pass::new(shared, id, top, (reason, age), (replies, waiting));
     let kept = Arc::clone(shared);
     let started = std::thread::Builder::new()
         .name("pass".to_owned())
@@ -148,6 +120,49 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
 }
 
 impl Pass {
+    fn new(
+        shared: &Arc<Shared>,
+        id: PassId,
+        top: RelPath,
+        (reason, age): (RescanReason, Age),
+        (replies, waiting): (Receiver<PassReply>, Arc<AtomicU64>),
+    ) -> Self {
+        let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
+        Self {
+            options: Options {
+                mask: Mask { checksum, ..shared.mask },
+                filter: Arc::clone(&shared.filter),
+                role: Role::Source,
+                one_file_system: shared.options.sync.selection.one_file_system,
+                recursive: shared.options.sync.selection.recursive,
+                checksum,
+            },
+            shared: Arc::clone(shared),
+            id,
+            top,
+            began: Instant::now(),
+            // What is found to differ where contents are compared shows in no change time.
+            age: if reason.reads() { Age::unknown(age.since) } else { age },
+            doubt: doubts::doubt_of(shared, reason, age),
+            counts: is_of_events(reason),
+            replies,
+            waiting,
+            local: Scan::default(),
+            deletes: Vec::new(),
+            after_deletes: Vec::new(),
+            staying: HashSet::new(),
+            moves: None,
+            unmounted: Vec::new(),
+            root_unmounted: false,
+            summary: PassSummary::default(),
+            reads: reason.reads(),
+            new_links: HashMap::new(),
+            sent_links: HashSet::new(),
+            spared: HashSet::new(),
+            agreement: Agreement::of(shared),
+        }
+    }
+
     fn run(mut self, reason: RescanReason) {
         let small = [RescanReason::Moved, RescanReason::Mismatch, RescanReason::Arrived];
         let told = self.top.is_root() || !small.contains(&reason);
@@ -208,7 +223,7 @@ impl Pass {
         }
         let root = self.shared.source.root();
         let sought = self.shared.view.seeking();
-        self.local = scan::walk(&root, &self.top, &self.options, &self.shared.view);
+        self.local = scan::walk_doubting(&root, &self.top, &self.options, (&self.shared.view, self.doubt));
         self.summary.entries += self.local.entries;
         self.summary.kinds.add_all(&self.local.kinds);
         self.summary.bytes += self.local.bytes;
@@ -297,11 +312,10 @@ impl Pass {
             })
         };
         let at = |entry: &Entry| if dir.is_none() { RelPath::root() } else { at(entry) };
-        let rules = Rules { whole: self.reads, ..self.shared.rules };
+        let rules = self.rules_in(dir, ours);
         let mask = self.options.mask;
         let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
         for difference in compare(ours, theirs, &mask, &rules) {
-            self.agreement.differs(&difference);
             let entry = match &difference {
                 Difference::Missing(entry)
                 | Difference::Extra(entry)
@@ -310,7 +324,14 @@ impl Pass {
                 | Difference::Below(entry, _) => entry,
                 Difference::Changed { source, .. } | Difference::Retyped { source, .. } => source,
             };
-            work.push((at(entry), difference));
+            let path = at(entry);
+            if self.is_none(&path, &difference) {
+                continue;
+            }
+            self.agreement.differs(&difference);
+            if !self.is_suspect(&path, &difference) {
+                work.push((path, difference));
+            }
         }
         for (path, difference) in work {
             match difference {

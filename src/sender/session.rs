@@ -268,6 +268,7 @@ impl Session {
             self.look_at_answers()?;
             self.hand_soon();
             self.pump_passes();
+            self.pump_suspects();
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
@@ -380,6 +381,7 @@ impl Session {
             && self.shared.mailbox.queued() == 0
             && self.jobs.is_empty()
             && self.soon.is_empty()
+            && (self.shared.options.live || self.shared.status.suspects.oldest().is_none())
             && self.unacked.is_empty()
             && self.shared.inbox().replies.is_empty()
     }

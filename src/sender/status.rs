@@ -8,6 +8,7 @@ use super::latest::Latest;
 use super::mailbox::counts_as_lag;
 use super::room::{Need, Room, Shortage, pause};
 use super::scrubbed::Scrubbed;
+use super::suspects::Suspects;
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::{Counters, PassSummary};
@@ -216,6 +217,8 @@ pub struct TargetStatus {
     deeds: Mutex<Latest<Deed>>,
     /// What reading everything again has told.
     pub scrubbed: Scrubbed,
+    /// What is to be verified.
+    pub suspects: Suspects,
     population: Mutex<Population>,
 }
 

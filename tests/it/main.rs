@@ -10,6 +10,7 @@ mod contrib;
 mod cron;
 mod doctor;
 mod documents;
+mod doubtful;
 mod drill;
 mod exact;
 mod exits;

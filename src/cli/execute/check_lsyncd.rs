@@ -164,7 +164,7 @@ fn diff(sync: &LsyncdSync) -> Vec<String> {
 fn natively(when: &str, native: &Native) -> String {
     let delete = native.sync.delete;
     let compares = match native.sync.reconcile.verify {
-        config::Verify::Quick => "sizes, times and metadata",
+        config::Verify::Quick | config::Verify::Stamps => "sizes, times and metadata",
         config::Verify::Checksum => "all contents",
     };
     match when {

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use super::moves::HASHES_AHEAD;
 use super::{Moot, Pass, PassReply};
 use crate::batch::Scope;
+use crate::monitor::Counters;
 use crate::protocol::ToReceiver;
 use crate::scan;
 use crate::tree::{Entry, Kind, RelPath};
@@ -131,6 +132,7 @@ impl Pass {
     /// returns whether both could be read and are the same.
     pub(super) fn hashed_alike(&self, path: &RelPath) -> Result<bool, Moot> {
         self.flush()?;
+        Counters::add(&self.shared.status.counters.hashed, 1);
         let ours = scan::hash(&self.shared.source.root(), path).ok();
         let PassReply::Hashed(theirs) = self.reply()? else { return Err(Moot) };
         Ok(ours.is_some() && ours == theirs)
