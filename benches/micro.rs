@@ -13,7 +13,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use speil::debounce::{Debounce, Options};
 use speil::delta::{Differ, Index, Op, Signature, Signer, block_len};
 use speil::disk::Root;
-use speil::event::{Event, EventKind};
+use speil::event::{Event, EventKind, Moment};
 use speil::filter::Filter;
 use speil::protocol::{FrameReader, FrameWriter, ToReceiver};
 use speil::scan;
@@ -183,9 +183,13 @@ fn debounce_of_new_files(bencher: Bencher<'_, '_>) {
         let at = Instant::now();
         let mut items = 0;
         for path in &paths {
-            debounce.event(Event { at, kind: EventKind::Create { path: path.clone(), dir: false } });
-            debounce.event(Event { at, kind: EventKind::Modify(path.clone()) });
-            debounce.event(Event { at, kind: EventKind::CloseWrite(path.clone()) });
+            debounce.event(Event {
+                at,
+                change: Moment::NEVER,
+                kind: EventKind::Create { path: path.clone(), dir: false },
+            });
+            debounce.event(Event { at, change: Moment::NEVER, kind: EventKind::Modify(path.clone()) });
+            debounce.event(Event { at, change: Moment::NEVER, kind: EventKind::CloseWrite(path.clone()) });
             items += debounce.due(at).len();
         }
         items

@@ -23,6 +23,7 @@ mod paths;
 mod place;
 mod version;
 mod volume;
+mod watermark;
 
 pub use bundle::{PIECE_HEADER_LEN, PIECE_LEN_MAX, parse_piece_header, piece_header};
 pub use confinement::Confinement;
@@ -37,7 +38,8 @@ pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circl
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use version::{
-    VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MIN, VERSION_NUMBERED,
-    VERSION_ORIGIN, VERSION_RESTORE, VERSION_STATE, VERSION_STAYS,
+    VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MARKED, VERSION_MIN,
+    VERSION_NUMBERED, VERSION_ORIGIN, VERSION_RESTORE, VERSION_STATE, VERSION_STAYS,
 };
 pub use volume::{Lost, Volume};
+pub use watermark::{Ground, Settled, Watermark};

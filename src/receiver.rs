@@ -32,6 +32,7 @@ mod passes;
 mod place;
 mod policy;
 mod profile;
+mod remembering;
 mod reply;
 mod rivals;
 mod sign;

@@ -87,6 +87,20 @@ pub enum Difference<'a> {
     Spared(&'a Entry),
 }
 
+impl<'a> Difference<'a> {
+    /// Returns what the source has, or the target where that has nothing.
+    pub fn entry(&self) -> &'a Entry {
+        match self {
+            Self::Missing(entry)
+            | Self::Extra(entry)
+            | Self::Spared(entry)
+            | Self::Alike(entry)
+            | Self::Below(entry, _) => entry,
+            Self::Changed { source, .. } | Self::Retyped { source, .. } => source,
+        }
+    }
+}
+
 /// Compares two listings of one directory, both in the order of their names. A directory may give
 /// both [`Difference::Changed`] and [`Difference::Below`].
 pub fn compare<'a>(

@@ -322,7 +322,8 @@ impl Walk<'_> {
         if entry.attrs.meta.kind == Kind::Dir {
             let fd = root.dir(top)?;
             let parent = if top.is_root() { None } else { root.parent(top).ok() };
-            let parent = parent.and_then(|at| read_entry(at.fd.as_fd(), b"", &Mask::nothing()).ok().flatten());
+            let parent =
+                parent.and_then(|at| read_entry(at.fd.as_fd(), b"", &Mask::nothing()).ok().flatten());
             self.scan.doubts.top(parent.as_ref(), &entry);
             self.devs.push(entry.id.dev);
             entry.digest = Some(self.dir(fd.as_fd(), top)?);

@@ -55,11 +55,12 @@ mod stating;
 mod status;
 mod stopping;
 mod stream;
-mod suspects;
 mod survey;
+mod suspects;
 mod talk;
 mod undone;
 mod verify;
+mod watermark;
 mod widen;
 mod window;
 
@@ -81,7 +82,7 @@ pub use verify::{Finding, Nature, Verified, verify};
 
 use std::time::{Duration, Instant};
 
-use crate::event::Age;
+use crate::event::{Age, Moment};
 use crate::tree::RelPath;
 
 /// What a session tells the stage before it.
@@ -106,6 +107,10 @@ pub trait Feedback: Send + Sync {
     /// A comparison has found a name on the source and has it sent. Where events tell of every name that
     /// goes, there is nothing to do.
     fn found(&self, _path: &RelPath) {}
+    /// Returns since when files may have changed of which something was sent back and has yet to be taken in.
+    fn change(&self) -> Moment {
+        Moment::NEVER
+    }
     /// Everything up to a moment is acknowledged.
     fn acknowledged(&self, _since: Instant) {}
 }

@@ -466,64 +466,66 @@ pub fn text(report: &Report) -> String {
             let _ = writeln!(out, "  not started: {}", sync.why_not());
         }
         for target in &sync.targets {
-            let state = target.state.replace('_', " ");
-            let _ = writeln!(
-                out,
-                "  {}  {state} for {} s  {}  {} queued  {} files, {} bytes sent  {}",
-                target.name,
-                report.time.saturating_sub(target.since),
-                target.lag(),
-                target.queued,
-                target.files,
-                target.sent_bytes,
-                target.target,
-            );
-            if let Some(error) = &target.error {
-                let _ = writeln!(out, "    {error}");
-            }
-            if let Some(hint) = &target.hint {
-                let _ = writeln!(out, "    hint: {hint}");
-            }
-            if let Some(last) = target.last_pass {
-                let ago = report.time.saturating_sub(last);
-                let _ = writeln!(
-                    out,
-                    "    last pass {ago} s ago, {} entries differed",
-                    target.last_pass_different
-                );
-            }
-            if target.unverified_files > 0 {
-                let size = target.unverified_bytes as f64 / 1e9;
-                let _ = writeln!(out, "    to be verified: {} files, {size:.3} GB", target.unverified_files);
-            }
-            if let Some(scrub) = &target.scrub {
-                scrub_text(&mut out, scrub, report.time);
-            }
-            if target.held > 0 {
-                let reason = target.held_reason.as_deref().unwrap_or("held");
-                let _ = writeln!(
-                    out,
-                    "    {} deletes held: {reason}; speil approve carries them out, speil discard dismisses them",
-                    target.held
-                );
-                if !target.held_first.is_empty() {
-                    let _ = writeln!(out, "    the first of them: {}", target.held_first.join(", "));
-                }
-            }
-            for problem in &target.problems {
-                let _ = writeln!(
-                    out,
-                    "    {} {}: {}; tried {} times, again in {} s",
-                    problem.operation,
-                    problem.path,
-                    problem.error,
-                    problem.attempts,
-                    problem.retry_ms / 1000
-                );
-            }
+            target_text(&mut out, target, report.time);
         }
     }
     out
+}
+
+fn target_text(out: &mut String, target: &TargetReport, now: u64) {
+    use std::fmt::Write;
+    // Writing to a string cannot fail.
+    let state = target.state.replace('_', " ");
+    let _ = writeln!(
+        out,
+        "  {}  {state} for {} s  {}  {} queued  {} files, {} bytes sent  {}",
+        target.name,
+        now.saturating_sub(target.since),
+        target.lag(),
+        target.queued,
+        target.files,
+        target.sent_bytes,
+        target.target,
+    );
+    if let Some(error) = &target.error {
+        let _ = writeln!(out, "    {error}");
+    }
+    if let Some(hint) = &target.hint {
+        let _ = writeln!(out, "    hint: {hint}");
+    }
+    if let Some(last) = target.last_pass {
+        let ago = now.saturating_sub(last);
+        let _ = writeln!(out, "    last pass {ago} s ago, {} entries differed", target.last_pass_different);
+    }
+    if target.unverified_files > 0 {
+        let size = target.unverified_bytes as f64 / 1e9;
+        let _ = writeln!(out, "    to be verified: {} files, {size:.3} GB", target.unverified_files);
+    }
+    if let Some(scrub) = &target.scrub {
+        scrub_text(out, scrub, now);
+    }
+    if target.held > 0 {
+        let reason = target.held_reason.as_deref().unwrap_or("held");
+        let _ = writeln!(
+            out,
+            "    {} deletes held: {reason}; speil approve carries them out, speil discard dismisses them",
+            target.held
+        );
+        if !target.held_first.is_empty() {
+            let _ = writeln!(out, "    the first of them: {}", target.held_first.join(", "));
+        }
+    }
+    for problem in &target.problems {
+        let _ = writeln!(
+            out,
+            "    {} {}: {}; tried {} times, again in {} s",
+            problem.operation,
+            problem.path,
+            problem.error,
+            problem.attempts,
+            problem.retry_ms / 1000
+        );
+    }
 }
 
 fn scrub_text(out: &mut String, scrub: &ScrubReport, now: u64) {

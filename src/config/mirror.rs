@@ -247,11 +247,8 @@ pub(super) fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
     let mut reconcile = Reconcile::default();
     let Some(section) = section.section("reconcile", ALLOWED)? else { return Ok(reconcile) };
     section.only(&["interval", "verify"], "reconcile")?;
-    let verify = [
-        (lit("quick"), Verify::Quick),
-        (lit("stamps"), Verify::Stamps),
-        (lit("checksum"), Verify::Checksum),
-    ];
+    let verify =
+        [(lit("quick"), Verify::Quick), (lit("stamps"), Verify::Stamps), (lit("checksum"), Verify::Checksum)];
     section.choice("verify", &verify, "\"quick\", \"stamps\" or \"checksum\"", &mut reconcile.verify)?;
     match section.get("interval") {
         None => {}

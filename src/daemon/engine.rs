@@ -52,6 +52,8 @@ pub(super) struct Engine {
     taken: Vec<Age>,
     /// Everything was told that was changed before this moment, and is behind some change or held here.
     mark: Option<Moment>,
+    /// What the mailboxes were told of that.
+    told: Option<Moment>,
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
     heard: Arc<Heard>,
@@ -94,6 +96,7 @@ impl Engine {
             root_lost: None,
             taken: Vec::new(),
             mark: None,
+            told: None,
             awaited: None,
             heard: Arc::default(),
             renames: Renames::new(RENAMES_MAX),
@@ -172,10 +175,11 @@ impl Engine {
         let lost = self.root_lost.map(|age| age.since);
         let held = self.debounce.owed().into_iter().chain(lost).min();
         // In this order: what comes back from a session is held here before it is forgotten there.
-        if let Some(mark) = self.mark.take() {
+        if let Some(mark) = self.mark.filter(|mark| self.told != Some(*mark) || !self.taken.is_empty()) {
             let lost = self.root_lost.map_or(Moment::NEVER, |age| age.change);
             let told = mark.min(self.debounce.change()).min(lost).min(self.inlet.change());
             self.outs.iter().for_each(|out| out.mailbox.told(told));
+            self.told = Some(told);
         }
         self.inlet.publish(held, self.taken.drain(..));
     }

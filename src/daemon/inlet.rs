@@ -46,12 +46,15 @@ struct Owed {
     /// Lost in a full queue, and since when.
     overflow: Option<Instant>,
     lost: Joined,
+    /// Something was lost, and the engine has not said yet what it made of it.
+    loses: bool,
 }
 
 impl Owed {
     /// Notes that something did not fit; an overflow is a comparison of everything.
     fn lose(&mut self, since: Instant, add: impl FnOnce(&mut Joined)) {
         self.overflow = self.overflow.into_iter().chain([since]).min();
+        self.loses = true;
         add(&mut self.lost);
     }
 }
@@ -130,6 +133,7 @@ impl Inlet {
     pub fn publish(&self, held: Option<Instant>, taken: impl IntoIterator<Item = Age>) {
         let mut owed = self.lock();
         owed.held = held;
+        owed.loses = owed.overflow.is_some();
         for age in taken {
             owed.transit.remove(age.since);
             owed.changes.remove(age.change);
@@ -138,7 +142,8 @@ impl Inlet {
 
     /// Returns since when what is on its way to the engine from the sessions may have changed.
     pub fn change(&self) -> Moment {
-        self.lock().changes.oldest().unwrap_or(Moment::NEVER)
+        let owed = self.lock();
+        if owed.loses { Moment::UNKNOWN } else { owed.changes.oldest().unwrap_or(Moment::NEVER) }
     }
 
     /// Returns since when the oldest waits of what is on its way to the engine or held there.
@@ -194,6 +199,10 @@ impl Sink for Inlet {
 }
 
 impl Feedback for Inlet {
+    fn change(&self) -> Moment {
+        self.change()
+    }
+
     fn found(&self, path: &RelPath) {
         if self.deaf {
             self.found.lock().unwrap_or_else(PoisonError::into_inner).add(path.clone());

@@ -217,6 +217,7 @@ mod tests {
         let place = Place { boot_id: String::new(), lineage: Vec::new() };
         Survey {
             greeting: ReplyHello {
+                watermark: None,
                 volume: None,
                 confinement: Confinement::Landlock,
                 lineage: Vec::new(),

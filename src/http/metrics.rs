@@ -56,9 +56,12 @@ const OF_TARGETS: &[(&str, &str, &str, Value)] = &[
         Some(t.unverified_files as f64)
     }),
     ("speil_target_unverified_bytes", GAUGE, "Bytes of those files.", |t| Some(t.unverified_bytes as f64)),
-    ("speil_target_hashed_files_total", COUNTER, "Files hashed where stamps did not prove them equal.", |t| {
-        Some(t.hashed as f64)
-    }),
+    (
+        "speil_target_hashed_files_total",
+        COUNTER,
+        "Files hashed where stamps did not prove them equal.",
+        |t| Some(t.hashed as f64),
+    ),
     ("speil_target_last_batch_timestamp_seconds", GAUGE, "When the last batch was acknowledged.", |t| {
         t.last_batch.map(|time| time as f64)
     }),

@@ -7,6 +7,7 @@ use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
 use super::place::{Place, lineage_or_none, text_or_none};
 use super::volume::{Lost, Volume, told_or_none};
+use super::watermark::{Watermark, watermark_or_none};
 use crate::config::Durability;
 use crate::tree::{FileId, Mask, RelPath};
 
@@ -150,6 +151,10 @@ pub struct ReplyHello {
     /// The filesystem of the root. An older agent does not say.
     #[serde(deserialize_with = "told_or_none")]
     pub volume: Option<Volume>,
+    /// Up to when the target has everything of the source, as its sender has said last. Since
+    /// [`VERSION_MARKED`](super::VERSION_MARKED).
+    #[serde(deserialize_with = "watermark_or_none")]
+    pub watermark: Option<Box<Watermark>>,
 }
 
 /// Why the receiver refuses a session.

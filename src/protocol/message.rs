@@ -9,6 +9,7 @@ use super::handshake::{Hello, Refusal, ReplyHello};
 use super::keeping::{KeptEntry, Order};
 use super::origin::Tree;
 use super::owners::{OwnerNames, Owners};
+use super::watermark::Watermark;
 
 use crate::tree::{Attrs, Digest, Entry, Kind, RelPath, Time};
 
@@ -331,6 +332,9 @@ pub enum ToReceiver<'a> {
         /// Names in it that differ, or below which something does.
         except: Vec<serde_bytes::ByteBuf>,
     },
+    /// Up to when the target has everything of the source: of what was acknowledged. Since
+    /// [`VERSION_MARKED`](super::VERSION_MARKED).
+    Watermark(Box<Watermark>),
 }
 
 /// Why an operation was not done, where doing something else helps.

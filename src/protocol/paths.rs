@@ -64,7 +64,8 @@ impl ToReceiver<'_> {
             | Self::Join { .. }
             | Self::Bundled
             | Self::Upstream(_)
-            | Self::Agreed { .. } => [None, None],
+            | Self::Agreed { .. }
+            | Self::Watermark(_) => [None, None],
         }
     }
 }

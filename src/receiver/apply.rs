@@ -17,6 +17,7 @@ use super::owners::Names;
 use super::partial::Partials;
 use super::passes::Passes;
 use super::policy::Policy;
+use super::remembering::Remembering;
 use super::reply::Reply;
 use super::sign::Signing;
 use super::state::{Memory, State};
@@ -26,7 +27,7 @@ use super::way::{Content, Way};
 use super::{ReceiverError, policy};
 use crate::disk::Root;
 use crate::protocol::{
-    BatchId, Errand, FrameError, Hello, StateMode, StreamId, Subject, ToReceiver, ToSender, VERSION_KEPT,
+    Errand, FrameError, Hello, StateMode, StreamId, Subject, ToReceiver, ToSender, VERSION_KEPT,
     VERSION_STAYS,
 };
 use crate::tree::{Mask, RelPath};
@@ -46,6 +47,7 @@ pub(super) struct Applier {
     errand: Errand,
     pub(super) partials: Option<Partials>,
     pub(super) memory: Arc<Mutex<Memory>>,
+    remembering: Arc<Remembering>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
     pub(super) streams: Streams,
@@ -97,7 +99,9 @@ impl Applier {
             reply.send(&ToSender::Partials(partials.marks()))?;
         }
         let memory = Arc::new(Mutex::new(memory));
-        let done = remember_batches(state.clone(), Arc::clone(&memory));
+        let remembering = Remembering::new(state.clone(), Arc::clone(&memory));
+        let durable_now = Arc::clone(&remembering);
+        let done = Box::new(move |batch| durable_now.durable(batch));
         let patient = hello.state == StateMode::Keep;
         let durable = Durable::new(hello.durability, patient, Arc::clone(&ground), Arc::clone(&reply), done)
             .map_err(own("start a thread"))?;
@@ -122,6 +126,7 @@ impl Applier {
             errand: hello.terms.errand,
             partials,
             memory,
+            remembering,
             durable,
             signing,
             streams: Streams::default(),
@@ -163,6 +168,7 @@ impl Applier {
                     let _ = state.note(&stated);
                 }
             }
+            ToReceiver::Watermark(watermark) => self.remembering.mark(*watermark),
             ToReceiver::Upstream(trees) => {
                 if let Some(state) = &self.state {
                     // As above: what is unknown here is refused by the sender that knows it.
@@ -446,19 +452,4 @@ impl Applier {
 
 fn is_absence(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
-}
-
-/// Returns what keeps the memory up to date as batches become durable.
-fn remember_batches(state: Option<Arc<State>>, memory: Arc<Mutex<Memory>>) -> Box<dyn Fn(BatchId) + Send> {
-    let written = Mutex::new(None);
-    Box::new(move |batch| {
-        let Some(state) = &state else { return };
-        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.last_batch = (state.session, batch);
-        let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-        // The list of provisional paths is what a restart must not lose; the number is a hint.
-        if written.as_ref() != Some(&memory.provisional) && state.remember(&memory).is_ok() {
-            *written = Some(memory.provisional.clone());
-        }
-    })
 }

@@ -247,6 +247,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         lineage: place.lineage,
         sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
         volume,
+        watermark: memory.watermark.clone().map(Box::new),
     };
     Ok(Session { root, ground, state, foreign, trash, memory, filter, policy, tag, reply, stand_in, fresh })
 }
@@ -297,9 +298,15 @@ fn claim(
     if !hello.dry_run {
         lock(root, state.as_ref().or(other.as_ref()), keep).map_err(|holder| Refusal::Busy { holder })?;
     }
+    if let Some(state) = &state {
+        // The session before may have written until it left.
+        memory = state.memory();
+    }
     // What stood there first stays strange through reconnects, until the sender says that all is sent.
     memory.strange = if ours { memory.strange } else { !empty };
     let ours = ours && !memory.strange;
+    // Of another mirror it says nothing.
+    memory.watermark = memory.watermark.filter(|_| ours);
     if let Some(state) = &state {
         (memory.mirror, memory.label) = (mirror, hello.label.clone());
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::knock;
 use crate::disk::Root;
-use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree};
+use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree, Watermark};
 use crate::scan::STATE_DIR;
 use crate::tree::RelPath;
 
@@ -38,6 +38,9 @@ pub(super) struct Memory {
     /// The tree held entries when the mirror took it, and nobody has said that they may go.
     #[serde(default)]
     pub strange: bool,
+    /// Up to when the target has everything of the source.
+    #[serde(default)]
+    pub watermark: Option<Watermark>,
 }
 
 impl Memory {

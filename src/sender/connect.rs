@@ -18,6 +18,7 @@ use super::progress::Found;
 use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
+use super::watermark::settled;
 use super::widen::{First, widen};
 use crate::disk::umask;
 use crate::filter::Filter;
@@ -126,6 +127,7 @@ impl Session {
         if let Some(volume) = reply.volume.as_ref().filter(|_| options.live) {
             around.known.was_on(Before { volume: volume.clone(), noted: false });
         }
+        around.known.is_settled(|| settled(reply.watermark.as_deref(), &around.source));
         let _ = handover.send(Handover::Session(Arc::clone(&shared)));
         let unknown = shared.view.unknown_owners()?;
         if !unknown.is_empty() {

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::names::Names;
-use crate::protocol::Volume;
+use crate::protocol::{Settled, Volume};
 use crate::tree::FileId;
 
 /// What is known of the source's names.
@@ -18,6 +18,7 @@ pub struct Known {
     links: Mutex<Names>,
     sought: Mutex<HashSet<FileId>>,
     volume: Mutex<Option<Before>>,
+    settled: Mutex<Option<Settled>>,
 }
 
 /// Where a target was.
@@ -53,6 +54,22 @@ impl Known {
     /// Forgets what filesystem the target was on: whatever is under its path next is entered.
     pub fn forget_volume(&self) {
         *self.volume.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns what the target has told of the time before this daemon, until a comparison of everything went by it.
+    pub(super) fn settled(&self) -> Settled {
+        let settled = *self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.unwrap_or(Settled::Unknown)
+    }
+
+    /// Takes in what the target tells of the time before this daemon: the first answer counts.
+    pub(super) fn is_settled(&self, told: impl FnOnce() -> Settled) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(told);
+    }
+
+    /// Takes in that everything was compared by that.
+    pub(super) fn was_settled(&self) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Settled::Unknown);
     }
 
     /// Takes what the session before has left.

@@ -359,6 +359,11 @@ impl Mailbox {
         self.lock().told = Some(until);
     }
 
+    /// Returns up to when everything has been handed over. `None` where nobody can tell.
+    pub fn told_until(&self) -> Option<Moment> {
+        self.lock().told
+    }
+
     /// Returns since when files may have changed of which nothing was taken out of here: what waits, and what was
     /// not handed over yet. `None` where nobody can tell.
     pub fn change(&self) -> Option<Moment> {

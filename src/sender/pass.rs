@@ -127,6 +127,7 @@ impl Pass {
         (reason, age): (RescanReason, Age),
         (replies, waiting): (Receiver<PassReply>, Arc<AtomicU64>),
     ) -> Self {
+        let doubt = doubts::doubt_of(shared, &top, (reason, age));
         let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
         Self {
             options: Options {
@@ -143,7 +144,7 @@ impl Pass {
             began: Instant::now(),
             // What is found to differ where contents are compared shows in no change time.
             age: if reason.reads() { Age::unknown(age.since) } else { age },
-            doubt: doubts::doubt_of(shared, reason, age),
+            doubt,
             counts: is_of_events(reason),
             replies,
             waiting,
@@ -178,6 +179,7 @@ impl Pass {
             Counters::add(&self.shared.status.counters.repairs, self.summary.different);
             if self.top.is_root() {
                 self.shared.status.passed(self.summary.clone());
+                self.shared.known.was_settled();
                 self.shared.first_pass_done.store(true, Ordering::Release);
             }
             if told {
@@ -297,8 +299,33 @@ impl Pass {
         }
     }
 
+    /// Returns the path of an entry in a listing of `dir`; without a directory the listing is of the root itself.
+    fn at(&self, dir: Option<&RelPath>, entry: &Entry) -> RelPath {
+        match dir {
+            None => RelPath::root(),
+            Some(_) if entry.name.is_empty() => self.top.clone(),
+            Some(dir) => dir.join(&entry.name),
+        }
+    }
+
+    /// Returns the differences of two listings of `dir` that something is to be done about.
+    fn work_of<'a>(
+        &mut self,
+        dir: Option<&RelPath>,
+        ours: &'a [Entry],
+        theirs: &'a [Entry],
+    ) -> Vec<(RelPath, Difference<'a>)> {
+        let rules = self.rules_in(dir, ours);
+        let found: Vec<_> = compare(ours, theirs, &self.options.mask, &rules)
+            .into_iter()
+            .map(|difference| (self.at(dir, difference.entry()), difference))
+            .filter(|(path, difference)| !self.is_none(path, difference))
+            .collect();
+        found.iter().for_each(|(_, difference)| self.agreement.differs(difference));
+        found.into_iter().filter(|(path, difference)| !self.is_suspect(path, difference)).collect()
+    }
+
     /// Hands the differences of two listings of `dir` on, and returns what must be listed next.
-    /// Without a directory the listings are of the root itself.
     fn differences(
         &mut self,
         dir: Option<&RelPath>,
@@ -306,33 +333,7 @@ impl Pass {
         theirs: &[Entry],
     ) -> Result<Vec<(RelPath, Task)>, Moot> {
         let mut tasks = Vec::new();
-        let at = |entry: &Entry| {
-            dir.map_or_else(RelPath::root, |dir| {
-                if entry.name.is_empty() { self.top.clone() } else { dir.join(&entry.name) }
-            })
-        };
-        let at = |entry: &Entry| if dir.is_none() { RelPath::root() } else { at(entry) };
-        let rules = self.rules_in(dir, ours);
-        let mask = self.options.mask;
-        let mut work: Vec<(RelPath, Difference<'_>)> = Vec::new();
-        for difference in compare(ours, theirs, &mask, &rules) {
-            let entry = match &difference {
-                Difference::Missing(entry)
-                | Difference::Extra(entry)
-                | Difference::Spared(entry)
-                | Difference::Alike(entry)
-                | Difference::Below(entry, _) => entry,
-                Difference::Changed { source, .. } | Difference::Retyped { source, .. } => source,
-            };
-            let path = at(entry);
-            if self.is_none(&path, &difference) {
-                continue;
-            }
-            self.agreement.differs(&difference);
-            if !self.is_suspect(&path, &difference) {
-                work.push((path, difference));
-            }
-        }
+        let work = self.work_of(dir, ours, theirs);
         for (path, difference) in work {
             match difference {
                 Difference::Missing(entry) => match &mut self.moves {

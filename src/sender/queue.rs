@@ -195,7 +195,12 @@ mod tests {
 
     fn parcel(kind: ChangeKind) -> Parcel {
         let now = Instant::now();
-        Parcel { change: Change { age: Age::believed(now), kind }, issued: now, lane: Lane::Live, counts: true }
+        Parcel {
+            change: Change { age: Age::believed(now), kind },
+            issued: now,
+            lane: Lane::Live,
+            counts: true,
+        }
     }
 
     fn update(text: &str) -> Parcel {

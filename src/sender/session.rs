@@ -23,6 +23,7 @@ use super::source::{Reader, Source, Way, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
+use super::watermark::Marking;
 use super::{Feedback, NoFeedback};
 use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
@@ -126,6 +127,7 @@ pub struct Session {
     pub(super) live_told: bool,
     pub(super) told: Told,
     pub(super) stating: Stating,
+    pub(super) marking: Marking,
     /// The directory of the change that was sent last, within one call of `send_all`.
     pub(super) way: Option<Way>,
     /// While there is something to send.
@@ -184,10 +186,11 @@ impl Session {
         replies: JoinHandle<()>,
         reply: &ReplyHello,
     ) -> Self {
-        // What was provisional when the last session ended is read again, whatever its stat says.
+        // What was provisional when the last session ended, or failed, is read again, whatever its stat says.
         let age = Age::unknown(Instant::now());
-        let offered =
-            reply.provisional.iter().filter(|path| shared.offers(path, false) && shared.offers(path, true));
+        let failed = reply.watermark.iter().flat_map(|watermark| &watermark.except);
+        let offered = reply.provisional.iter().chain(failed);
+        let offered = offered.filter(|path| shared.offers(path, false) && shared.offers(path, true));
         let offered = offered.map(|path| Change::read(path.clone(), age)).collect();
         shared.mailbox.push_first(offered, |change| shared.status.counts(change));
         shared.status.retry_all();
@@ -199,6 +202,7 @@ impl Session {
             _works: works,
             told: Told::new(&shared),
             stating: Stating::new(reply),
+            marking: Marking::default(),
             shared,
             control,
             replies: Some(replies),
@@ -558,6 +562,8 @@ impl Session {
             // A closed mailbox does not wait for wake-ups: this is the one place that asks again.
             self.shared.mailbox.wait_closed(&mut seen, deadline);
         }
+        // Nothing new is handed over any more: what was told is done if nothing is owed.
+        self.state_watermark(Instant::now(), true)?;
         self.shared.outbox.send(&ToReceiver::Bye)?;
         Ok(self.shared.outbox.flush()?)
     }

@@ -59,6 +59,7 @@ impl Session {
         self.stating.last = Some((now, stated));
         self.shared.outbox.send(&ToReceiver::State(stated))?;
         self.state_upstream()?;
+        self.state_watermark(now, false)?;
         self.shared.outbox.flush()?;
         Ok(Some(now + if since.is_some() { STATE_EVERY } else { STATE_AT_LEAST }))
     }

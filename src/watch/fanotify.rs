@@ -33,7 +33,7 @@ use super::anchor::Anchor;
 use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROUND_EVENTS};
 use super::gap::Gap;
 use super::kernel;
-use super::marks::Alarm;
+use super::marks::{Alarm, when_quiet};
 use super::mounts::Mounts;
 use super::root::Root;
 use super::tuning::Tuning;
@@ -63,6 +63,8 @@ struct Due {
     holes: Option<Instant>,
     /// The way to the source cannot be watched.
     root: Option<Instant>,
+    /// Nothing has happened for a while: a mark that is made then comes behind all that did.
+    mark: Option<Instant>,
     /// Others are busy on the filesystem.
     foreign: Option<Instant>,
 }
@@ -70,7 +72,7 @@ struct Due {
 impl Due {
     /// When to wake up; `None` while nothing but the kernel has anything to say.
     fn next(&self) -> Option<Instant> {
-        [self.queue, self.missing, self.holes, self.root, self.foreign].into_iter().flatten().min()
+        [self.queue, self.missing, self.holes, self.root, self.foreign, self.mark].into_iter().flatten().min()
     }
 }
 
@@ -166,6 +168,7 @@ impl Fanotify {
         this.setup.out.clock(reading);
         this.setup.out.mark(began);
         this.holes_told = began;
+        this.due.mark = when_quiet(None, true, Instant::now());
         this.process();
         this.finish_round();
         Ok(this)
@@ -350,6 +353,7 @@ impl Listen for Fanotify {
                 self.setup.fence.meet_all();
             }
             let drained = self.drain();
+            self.due.mark = when_quiet(self.due.mark, drained.any, Instant::now());
             self.pace(&drained);
             self.process();
             if !drained.dry {

@@ -30,7 +30,7 @@ use super::bounds::{DRAIN_READS, MISSING_PAUSE, MISSING_TRIES, PROBLEMS_MAX, ROU
 use super::gap::Gap;
 use super::hub::Instance;
 use super::kernel::{self, Said, Wd};
-use super::marks::Alarm;
+use super::marks::{Alarm, when_quiet};
 use super::mounts::Mounts;
 use super::root::Root;
 use super::tuning::Tuning;
@@ -50,12 +50,14 @@ struct Due {
     holes: Option<Instant>,
     /// The way to the source cannot be watched.
     root: Option<Instant>,
+    /// Nothing has happened for a while: a mark that is made then comes behind all that did.
+    mark: Option<Instant>,
 }
 
 impl Due {
     /// When to wake up; `None` while nothing but the kernel has anything to say.
     fn next(&self) -> Option<Instant> {
-        [self.queue, self.missing, self.holes, self.root].into_iter().flatten().min()
+        [self.queue, self.missing, self.holes, self.root, self.mark].into_iter().flatten().min()
     }
 }
 
@@ -127,6 +129,7 @@ impl Inotify {
         this.setup.out.clock(reading);
         this.setup.out.mark(began);
         this.holes_told = began;
+        this.due.mark = when_quiet(None, true, Instant::now());
         this.finish_round();
         Ok(this)
     }
@@ -284,7 +287,8 @@ impl Listen for Inotify {
             if clock {
                 self.setup.out.clock(self.alarm.rang());
             }
-            self.drain();
+            let any = self.drain();
+            self.due.mark = when_quiet(self.due.mark, any, Instant::now());
             self.process();
             self.root.check |= anchor && self.anchor.drain();
             self.timers(Instant::now());
@@ -361,7 +365,10 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let idle = start(dir.path(), Tuning::default());
         assert_eq!(idle.nodes.len(), 3);
-        assert_eq!(idle.due.next(), None);
+        // But for one mark, when it was quiet for a while.
+        let mark = idle.due.mark;
+        assert_eq!(idle.due.next(), mark);
+        assert_eq!(mark.and_then(|at| when_quiet(mark, false, at)), None);
         assert!(idle.root.fd.is_none());
     }
 

@@ -9,6 +9,7 @@
 //! **Sources:** inotify(7) and fanotify(7) on `FIONREAD`; timerfd_create(2) on `TFD_TIMER_CANCEL_ON_SET`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionread;
 use rustix::time::{
@@ -17,6 +18,15 @@ use rustix::time::{
 
 use crate::disk;
 use crate::event::{Moment, Offsets, Reading};
+
+/// A mark so long after the last event comes behind it: a second for writes that take long, whole seconds, and some.
+const QUIET: Duration = Duration::from_millis(2200);
+
+/// Returns when to make a mark though nothing was heard, `due` being when that was to be: once after each burst of
+/// events.
+pub(super) fn when_quiet(due: Option<Instant>, heard: bool, now: Instant) -> Option<Instant> {
+    if heard { Some(now + QUIET) } else { due.filter(|due| *due > now) }
+}
 
 /// Seconds since 1970 that nobody lives to see.
 const FAR: i64 = 1 << 40;

@@ -150,9 +150,70 @@ fn neither_links_nor_owners_nor_a_restart_have_anything_hashed() {
     hashed("linked");
     run(Command::new("chown").args(["-R", "12:34"]).arg(stand.source().join("a")));
     hashed("owned");
+    let_settle(&stand, &stand.source().join(format!("a/99/{}", FILES - 1)));
     mirror.terminate();
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
     stand.wait();
     assert_eq!(target(&stand)["hashed"], 0);
     mirror.terminate();
+}
+
+/// Waits until the target remembers a watermark after which none of the files has changed.
+fn let_settle(stand: &Stand, last: &Path) {
+    let changed = fs::metadata(last).unwrap().ctime();
+    eventually("the watermark", || {
+        let memory = fs::read(stand.target("standby").join(".speil/memory")).unwrap();
+        let memory: serde_json::Value = serde_json::from_slice(&memory).unwrap();
+        memory["watermark"]["at"]["secs"].as_i64().is_some_and(|at| at > changed)
+    });
+}
+
+/// Edits, a directory in the place of another, and a file in the place of another, each of the same size and time.
+fn change_unseen(stand: &Stand) {
+    let source = stand.source();
+    edit_unseen(&source.join("b/deep/7"));
+    fs::rename(source.join("now"), stand.path("before")).unwrap();
+    fs::rename(stand.path("next"), source.join("now")).unwrap();
+    fs::rename(source.join("one"), source.join("two")).unwrap();
+}
+
+#[test]
+fn what_changes_unseen_while_the_daemon_is_down_is_found_and_nothing_else_is_read() {
+    for killed in [false, true] {
+        let stand = Stand::new();
+        plant(&stand.source());
+        let stamp = |path: &Path| set_times(path, Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 }).unwrap();
+        for (name, content) in [("now/f", "old"), ("../next/f", "new"), ("one", "1"), ("two", "2")] {
+            let path = stand.source().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            stamp(&path);
+        }
+        ["now", "../next"].iter().for_each(|dir| stamp(&stand.source().join(dir)));
+        let last = stand.source().join("two");
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+        stand.wait();
+        let_settle(&stand, &last);
+        if killed {
+            drop(mirror);
+        } else {
+            mirror.terminate();
+        }
+        change_unseen(&stand);
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+        stand.wait();
+        assert_eq!(judged(&stand.source(), &stand.target("standby"), &[]), "", "killed: {killed}");
+        let told = target(&stand);
+        assert_eq!(
+            (&told["hashed"], &told["unverified_files"]),
+            (&3.into(), &0.into()),
+            "killed: {killed}, {told}"
+        );
+        let_settle(&stand, &last);
+        mirror.terminate();
+        let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+        stand.wait();
+        assert_eq!(target(&stand)["hashed"], 0, "killed: {killed}; nothing has changed");
+        mirror.terminate();
+    }
 }

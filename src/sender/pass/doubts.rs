@@ -13,10 +13,10 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::{Moot, Pass, PassReply};
 use crate::batch::{Change, ChangeKind, Scope};
-use crate::config::{Scrub, Verify};
+use crate::config::Verify;
 use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::Counters;
-use crate::protocol::{PassId, ScanOptions, ToReceiver, VERSION_KEPT};
+use crate::protocol::{PassId, ScanOptions, Settled, ToReceiver, VERSION_KEPT};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, Doubt};
 use crate::sender::replies::PassInbox;
@@ -34,16 +34,30 @@ const AHEAD_BYTES: u64 = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Returns which files a comparison doubts; none where nothing was missed, or contents are compared anyway.
-pub(super) fn doubt_of(shared: &Shared, reason: RescanReason, age: Age) -> Option<Doubt> {
+pub(super) fn doubt_of(shared: &Shared, top: &RelPath, (reason, age): (RescanReason, Age)) -> Option<Doubt> {
     let reads = reason.reads() || shared.options.sync.reconcile.verify != Verify::Quick;
-    if reads || shared.mask.checksum || shared.rules.size_only || age.change == Moment::NEVER {
+    if reads || shared.mask.checksum || shared.rules.size_only {
         return None;
+    }
+    let settled = if top.is_root() { shared.known.settled() } else { Settled::Unknown };
+    if age.change == Moment::NEVER {
+        return match settled {
+            Settled::Unknown => None,
+            // Nobody was watching.
+            Settled::Until(since) => Some(Doubt { since, whole: false, unwatched: true }),
+            Settled::Never => Some(Doubt::WHOLE),
+        };
     }
     if age.change == Moment::UNKNOWN {
         return Some(Doubt::WHOLE);
     }
     let unwatched = matches!(reason, RescanReason::Start | RescanReason::Unwatched | RescanReason::Root);
-    Some(Doubt { since: shared.source.stamp(age.change), whole: false, unwatched })
+    let doubt = Doubt { since: shared.source.stamp(age.change), whole: false, unwatched };
+    Some(match settled {
+        Settled::Unknown => doubt,
+        Settled::Until(since) => Doubt { since: since.min(doubt.since), unwatched: true, ..doubt },
+        Settled::Never => Doubt::WHOLE,
+    })
 }
 
 impl Pass {
@@ -65,7 +79,10 @@ impl Pass {
     pub(super) fn is_suspect(&self, path: &RelPath, difference: &Difference<'_>) -> bool {
         let Difference::Alike(file) = difference else { return false };
         if !self.reads {
-            self.shared.status.suspects.add(path.clone(), file.attrs.meta.size, self.age);
+            // Where everything that is heard is believed, it was doubted for what happened before.
+            let heard = self.age.change != Moment::NEVER;
+            let age = if heard { self.age } else { Age::unknown(self.age.since) };
+            self.shared.status.suspects.add(path.clone(), file.attrs.meta.size, age);
         }
         !self.reads
     }
@@ -74,10 +91,7 @@ impl Pass {
     /// told.
     pub(super) fn rules_in(&self, dir: Option<&RelPath>, ours: &[Entry]) -> Rules {
         let doubted = |entry: &Entry| {
-            let here = dir.map_or_else(RelPath::root, |dir| {
-                if entry.name.is_empty() { self.top.clone() } else { dir.join(&entry.name) }
-            });
-            let at = if dir.is_none() { RelPath::root() } else { here };
+            let at = self.at(dir, entry);
             match entry.attrs.meta.kind {
                 Kind::Dir => self.local.doubts.is_doubted(&at),
                 _ => self.local.doubts.doubts(&at.parent().unwrap_or_default(), entry),
@@ -122,7 +136,7 @@ impl Pass {
     }
 
     fn rate(&self) -> u64 {
-        self.shared.options.sync.scrub.unwrap_or(Scrub::default()).rate.max(1)
+        self.shared.options.sync.scrub.unwrap_or_default().rate.max(1)
     }
 
     /// Returns the files of a directory that look alike and may have changed.
@@ -215,7 +229,10 @@ impl Pass {
 
     /// Waits for an answer. Somebody who begins to wait meanwhile does not wait for the pace: it is asked anew.
     fn reply_soon(&self, paced: bool) -> Result<PassReply, Moot> {
-        while paced {
+        if !paced {
+            return self.reply();
+        }
+        loop {
             match self.replies.recv_timeout(LOOK_EVERY) {
                 Ok(reply) => {
                     self.waiting.fetch_sub(reply.weight(), Ordering::AcqRel);
@@ -225,7 +242,6 @@ impl Pass {
                 Err(_) => return Err(Moot),
             }
         }
-        self.reply()
     }
 
     /// Waits as long as a file of this size takes at the rate, unless somebody begins to wait.

@@ -37,6 +37,7 @@ struct Heard {
 
 fn greeting() -> ReplyHello {
     ReplyHello {
+        watermark: None,
         volume: None,
         version: VERSION,
         program: "0.1.0".to_owned(),

@@ -1,0 +1,128 @@
+//! Telling the target up to which moment of the source it has everything, and hearing it after a restart.
+//!
+//! **Invariants:** a moment is stated once everything that was changed before it was handed over, sent and
+//! acknowledged, and what looked equal was verified; what fails is named beside it. A comparison of everything that
+//! finds nothing but what changed since may then believe the rest.
+//!
+//! Example: at 10:00:05 the watch has told of everything that was changed before 10:00:04. Once nothing is owed that
+//! was owed at 10:00:05, the watermark is 10:00:04. A daemon that starts again at 11:00 doubts what has a change time
+//! from 10:00:04 on.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::error::SessionError;
+use super::session::Session;
+use super::source::Source;
+use crate::disk;
+use crate::event::Moment;
+use crate::protocol::{Ground, Settled, ToReceiver, VERSION_MARKED, Volume, Watermark};
+use crate::tree::{RelPath, Time};
+
+/// Paths that may be named beside it.
+const EXCEPT_MAX: usize = 1000;
+
+/// How often it is stated at most: the target writes each to its disk.
+const STATE_EVERY: Duration = Duration::from_secs(5);
+
+/// What is to be stated next.
+#[derive(Debug)]
+pub(super) struct Marking {
+    /// Everything was handed over that was changed before that moment: at that time.
+    next: Option<(Moment, Instant)>,
+    stated: Moment,
+    at: Option<Instant>,
+}
+
+impl Default for Marking {
+    fn default() -> Self {
+        Self { next: None, stated: Moment::UNKNOWN, at: None }
+    }
+}
+
+impl Marking {
+    /// Returns the moment that may be stated at a time, once: `told` is the moment up to which everything was handed
+    /// over, and `owed` since when the oldest waits that is not done. `last`: there will be no other time.
+    fn at(&mut self, now: Instant, told: Moment, owed: Option<Instant>, last: bool) -> Option<Moment> {
+        // What a session has sent back is to be handed over once more.
+        let mut next = self.next.filter(|(moment, _)| told >= *moment);
+        if next.is_none() || owed.is_none() {
+            next = (told > self.stated).then_some((told, now));
+        }
+        let early = self.at.is_some_and(|at| now < at + STATE_EVERY) && !last;
+        let done = next.filter(|(_, at)| !early && owed.is_none_or(|since| since > *at));
+        self.next = if done.is_some() { None } else { next };
+        let (moment, _) = done?;
+        (self.stated, self.at) = (moment, Some(now));
+        Some(moment)
+    }
+}
+
+/// Returns where a source is, and what its clock shows.
+fn ground(source: &Source) -> Option<Ground> {
+    let root = source.root();
+    let (boot_id, _) = disk::place(source.path()).ok()?;
+    let id = root.id().ok()?;
+    let kind = u64::try_from(rustix::fs::fstatfs(root.as_fd()).ok()?.f_type).unwrap_or(0);
+    let volume = Volume { boot_id, dev: id.dev, kind, id: rustix::fs::fstatvfs(root.as_fd()).ok()?.f_fsid };
+    Some(Ground { root: id.ino, volume, offset: disk::read_clock().offset, now: Time::now() })
+}
+
+/// Returns what a target's watermark says of a source.
+pub(super) fn settled(told: Option<&Watermark>, source: &Source) -> Settled {
+    let relied = || disk::stamps_changes(source.root().as_fd());
+    match told.zip(ground(source)).map(|(told, now)| told.settles(&now)) {
+        Some(settled) if relied() => settled,
+        _ => Settled::Unknown,
+    }
+}
+
+impl Session {
+    /// States up to when the target has everything, if that is known and news; `last`: before a goodbye.
+    pub(super) fn state_watermark(&mut self, now: Instant, last: bool) -> Result<(), SessionError> {
+        let shared = &self.shared;
+        if shared.version < VERSION_MARKED || !shared.options.live || !self.live_told {
+            return Ok(());
+        }
+        // In this order: what was sent back is held by the engine before it is on its way no more.
+        let back = shared.feedback.change();
+        let Some(told) = shared.mailbox.told_until().map(|told| told.min(back)) else { return Ok(()) };
+        let suspect = shared.status.suspects.oldest().map(|age| age.since);
+        let owed = shared.mailbox.pending().since.debt.into_iter().chain(suspect).min();
+        let Some(moment) = self.marking.at(now, told, owed, last) else { return Ok(()) };
+        let problems = shared.status.problems();
+        if shared.status.more_problems() > 0 || problems.len() > EXCEPT_MAX {
+            return Ok(());
+        }
+        let Some(of) = ground(&shared.source) else { return Ok(()) };
+        let except: Vec<RelPath> = problems.into_iter().map(|(path, _)| path).collect();
+        let watermark = Watermark { at: shared.source.stamp(moment), of, except };
+        Ok(shared.outbox.send(&ToReceiver::Watermark(Box::new(watermark)))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_stated_once_nothing_is_owed_that_was_owed_when_it_was_told() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut marking = Marking::default();
+        let mut says = |secs, told, owed: Option<u64>| {
+            marking.at(at(secs), Moment(told), owed.map(at), false).map(|moment| moment.0)
+        };
+        assert_eq!(says(10, 5, Some(9)), None, "what is owed was owed then");
+        assert_eq!(says(11, 6, Some(9)), None);
+        assert_eq!(says(12, 7, Some(11)), Some(5), "what is owed now came later");
+        assert_eq!(says(14, 7, None), None, "5 was stated a moment ago");
+        assert_eq!(says(18, 4, None), None, "something was sent back that is older");
+        assert_eq!(says(19, 8, None), Some(8), "nothing is owed");
+        assert_eq!(says(30, 8, None), None, "no news");
+        assert_eq!(says(31, 9, Some(31)), None);
+        assert_eq!(says(32, 9, Some(31)), None, "what came at that very time may have been changed before");
+        assert_eq!(says(33, 10, Some(32)), Some(9));
+        assert_eq!(marking.at(at(34), Moment(11), None, true), Some(Moment(11)), "the last word");
+    }
+}
