@@ -463,7 +463,9 @@ impl Session {
     pub(super) fn answer(&mut self, reply: Reply) -> Done {
         match reply {
             Reply::Problem(about, operation, errno) => {
-                self.about(about)?.iter().for_each(|answered| self.failed(answered, &operation, errno));
+                for answered in self.about(about)? {
+                    self.failed(&answered, &operation, errno)?;
+                }
             }
             Reply::SetAside(path) => self.shared.notice(&Notice::SetAside { path }),
             Reply::Signature(stream, signature) => self.jobs.signed(stream, Some(signature)),
@@ -478,7 +480,9 @@ impl Session {
             Reply::Partial(stream, chunks) => self.jobs.told(stream, chunks),
             Reply::Rotten(rotten) => self.rotten(&rotten)?,
             Reply::Undone(about, why) => {
-                self.about(about)?.iter().for_each(|answered| self.undone(answered, why));
+                for answered in self.about(about)? {
+                    self.undone(&answered, why)?;
+                }
             }
         }
         Ok(())

@@ -187,13 +187,13 @@ impl Jobs {
         (ended, anew)
     }
 
-    /// Ends the streams of a path and everything below it, and returns them with their paths.
-    pub fn abandon_below(&mut self, path: &RelPath) -> Vec<(StreamId, RelPath)> {
+    /// Ends the streams of a path and everything below it, and returns them, with what each was to bring.
+    pub fn abandon_below(&mut self, path: &RelPath) -> Vec<(StreamId, Change)> {
         let mut ended = Vec::new();
         self.jobs.retain(|job| {
             let below = job.path.is_within(path);
             if below {
-                ended.push((job.stream, job.path.clone()));
+                ended.push((job.stream, Change::read(job.path.clone(), job.parcel.change.since)));
             }
             !below
         });
@@ -481,16 +481,18 @@ impl Session {
 
     /// Gives up what is in flight.
     pub(super) fn abandon_jobs(&mut self) -> Result<(), SessionError> {
-        self.abandon_jobs_below(&RelPath::root())
+        self.abandon_jobs_below(&RelPath::root()).map(drop)
     }
 
-    /// Gives up what is in flight of a path and everything below it.
-    pub(super) fn abandon_jobs_below(&mut self, path: &RelPath) -> Result<(), SessionError> {
-        for (stream, path) in self.jobs.abandon_below(path) {
+    /// Gives up what is in flight of a path and everything below it, and returns what it was to bring.
+    pub(super) fn abandon_jobs_below(&mut self, path: &RelPath) -> Result<Vec<Change>, SessionError> {
+        let mut unsent = Vec::new();
+        for (stream, change) in self.jobs.abandon_below(path) {
             self.send(&ToReceiver::Abandon { stream })?;
-            self.touch_parent(&path);
+            self.touch_parent(change.kind.path());
+            unsent.push(change);
         }
-        Ok(())
+        Ok(unsent)
     }
 }
 

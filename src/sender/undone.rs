@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::changes::Done;
 use super::operations::Answered;
 use super::session::Session;
 use crate::batch::Change;
@@ -20,18 +21,19 @@ const MISMATCH_SPAN: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Takes in that the target has not done what was sent.
-    pub(super) fn undone(&mut self, answered: &Answered, why: Why) {
+    pub(super) fn undone(&mut self, answered: &Answered, why: Why) -> Done {
         if why == Why::NotEmpty && self.operations.take_final(answered) {
             // What is left there is protected by a filter, or new: the next pass knows.
-            return;
+            return Ok(());
         }
         let age = self.age_sent(&answered.path);
         let path = self.operations.name(answered);
         if why == Why::NotEmpty && self.stands_in_the_way(&path) {
             self.fail_there(&path, "replace directory", libc::ENOTEMPTY, age);
-            return;
+            return Ok(());
         }
         let renamed = self.operations.names_of_rename(answered);
+        self.end_streams_of(&renamed)?;
         let count = self.count_mismatch(&path);
         if count > MISMATCHES_MAX {
             // From here on only the clock has it tried again; what went with it is found beside it, once.
@@ -43,7 +45,7 @@ impl Session {
             for name in renamed.into_iter().filter(|name| *name != path) {
                 self.look_again(name, RescanReason::Arrived, age);
             }
-            return;
+            return Ok(());
         }
         if why == Why::Torn {
             self.whole.insert(path.clone());
@@ -69,6 +71,20 @@ impl Session {
                 _ => self.look_again(name, reason, age),
             }
         }
+        Ok(())
+    }
+
+    /// Ends the large files that are in flight below a directory whose rename was not done: their streams
+    /// would put them where they were begun, under the old name. They are sent again under the new one.
+    fn end_streams_of(&mut self, renamed: &[RelPath]) -> Done {
+        for name in renamed {
+            for change in self.abandon_jobs_below(name)? {
+                // The comparison that follows makes the directory and brings what is in it.
+                let Change { age, kind } = change;
+                self.shared.feedback.again(kind.path(), PARENT_AGAIN, age.since, (age, true));
+            }
+        }
+        Ok(())
     }
 
     /// Counts a mismatch of a path; returns how many it has had lately.
@@ -97,9 +113,11 @@ impl Session {
     }
 
     /// Takes in that what was sent has failed on the target.
-    pub(super) fn failed(&mut self, answered: &Answered, operation: &str, errno: i32) {
+    pub(super) fn failed(&mut self, answered: &Answered, operation: &str, errno: i32) -> Done {
         let age = self.age_sent(&answered.path);
         let path = self.operations.name(answered);
+        let renamed = self.operations.names_of_rename(answered);
+        self.end_streams_of(&renamed)?;
         self.touch_answered(answered);
         if errno == libc::EXDEV && matches!(operation, "rename" | "link") {
             // Two filesystems on the target, or two layers of one: what cannot be moved or linked is sent.
@@ -110,16 +128,17 @@ impl Session {
             } else {
                 self.look_again(path, RescanReason::Mismatch, age);
             }
-            return;
+            return Ok(());
         }
         self.fail_there(&path, operation, errno, age);
         // Under the old name nothing is tried again.
         for name in self.operations.names(answered).into_iter().filter(|name| *name != path) {
             self.look_again(name, RescanReason::Problem, age);
         }
-        for name in self.operations.names_of_rename(answered).into_iter().filter(|name| *name != path) {
+        for name in renamed.into_iter().filter(|name| *name != path) {
             self.look_again(name, RescanReason::Arrived, age);
         }
+        Ok(())
     }
 
     /// Has the times of the directories set in which the target has not done what was sent.

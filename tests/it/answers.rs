@@ -88,3 +88,37 @@ fn a_large_file_that_fails_after_its_directory_was_renamed_is_tried_again_under_
         // A slow machine has sent all of it by then.
     }
 }
+
+#[test]
+fn a_large_file_below_a_directory_whose_rename_is_refused_is_not_finished_under_the_old_name() {
+    for len in [3 << 20, 12 << 20, 48 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let scene = Scene::with(dir.path(), "bwlimit = \"1M\", reconcile = { interval = \"never\" }");
+        std::fs::create_dir(scene.source("d")).unwrap();
+        let running = scene.run(RescanReason::Start);
+        scene.until_live();
+        let content = (0..len).map(|at: usize| (at * at / 251) as u8).collect::<Vec<_>>();
+        std::fs::write(scene.source("d/large"), &content).unwrap();
+        // Somebody has put a directory in the place to which the rename leads.
+        std::fs::create_dir(scene.target("e")).unwrap();
+        std::fs::write(scene.target("e/theirs"), "theirs").unwrap();
+        let mailbox = &scene.around.mailbox;
+        mailbox.push_live([Change::read(path("d/large"), Instant::now())]);
+        eventually("it is on its way", || is_on_its_way(&scene));
+        std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
+        let kind = ChangeKind::Rename { from: path("d"), to: path("e"), dir: true };
+        mailbox.push_live([Change { since: Instant::now(), kind }]);
+        let files = || scene.around.status.counters.totals().files;
+        let caught = files() == 0;
+        let arrived = || std::fs::read(scene.target("e/large")).is_ok_and(|now| now == content);
+        eventually("it is there under its new name", arrived);
+        eventually("nothing is under the old one", || !scene.target("d").exists());
+        let sent = files();
+        scene.end(running);
+        if caught {
+            assert_eq!(sent, 1, "it was finished under its old name as well");
+            return;
+        }
+        // A slow machine has sent all of it by then.
+    }
+}
