@@ -35,7 +35,7 @@ use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, compare};
 use crate::scan::{self, DirEntries, Doubt, Found, Options, Role, Scan};
-use crate::tree::{Digest, Entry, FileId, Kind, Mask, RelPath};
+use crate::tree::{Digest, Entry, FileId, Kind, LinkDigest, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
@@ -246,7 +246,13 @@ impl Pass {
                 self.unreadable(path, *errno, true);
             }
         }
-        let links_differ = self.options.mask.hard_links && links != self.local.links.finish();
+        // Where the target has nothing, every name is handed on, and joined to the others as it is sent.
+        let links_differ = entries > 0 && self.options.mask.hard_links && links != self.local.links.finish();
+        if links_differ {
+            self.local.links.fit();
+        } else {
+            self.local.links = LinkDigest::default();
+        }
         self.moves = (entries > 0 && self.looks_for_moves()).then(Moves::default);
         self.top_differences(top)?;
         let news = self.settle_moves()?;
@@ -449,7 +455,9 @@ impl Pass {
     /// Hands one entry on that the target lacks.
     fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
         if entry.nlink > 1 && entry.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
-            *self.new_links.entry(entry.id).or_default() += 1;
+            if !self.local.links.is_empty() {
+                *self.new_links.entry(entry.id).or_default() += 1;
+            }
             if self.shared.rules.spare() {
                 self.sent_links.insert(path.clone());
             }

@@ -122,6 +122,16 @@ impl LinkDigest {
         self.with_groups(|group| group.iter().map(|(_, path)| path.clone()).collect())
     }
 
+    /// Whether no file with several names was added.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Gives back the room for names to come.
+    pub fn fit(&mut self) {
+        self.names.shrink_to_fit();
+    }
+
     /// Returns the names with their files, in no particular order.
     pub fn names(&self) -> &[(FileId, RelPath)] {
         &self.names
