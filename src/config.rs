@@ -47,6 +47,7 @@ pub use model::{
     Verify,
 };
 pub use rules::{Deciding, Origins, deciding};
+pub(crate) use suggest::nearest;
 pub use target::{TargetError, is_remote, name_targets, parse_target};
 pub use units::{
     CONNECTIONS_MAX, UnitError, parse_bwlimit, parse_connections, parse_duration, parse_interval,

@@ -33,10 +33,10 @@ mod slot;
 mod target;
 mod waiting;
 
-pub use control::{ask, find_socket};
+pub use control::{NoSocket, ask, find_socket};
 pub use error::DaemonError;
 pub use explain::explain_rules;
-pub use hint::hint;
+pub use hint::{hint, hint_for};
 pub use hosted::Hosted;
 pub use identity::mirror_id;
 pub use lock::{Lock, LockError, LockOptions};

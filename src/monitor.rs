@@ -8,7 +8,9 @@
 mod counters;
 mod counts;
 mod notice;
+mod words;
 
 pub use counters::{Counters, Totals};
 pub use counts::Counts;
 pub use notice::{Itemized, Level, Monitor, Notice, PassSummary, Progress, Scope, Silent};
+pub use words::{counted, sized, spanned};

@@ -5,8 +5,10 @@
 //! **Not here:** gathering the values (`daemon`), showing them to people (`cli`).
 
 mod explanation;
+mod text;
 
 pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
+pub use text::text;
 
 use std::collections::BTreeMap;
 
@@ -192,6 +194,10 @@ pub struct TargetReport {
     pub known: bool,
     /// Age in milliseconds of the oldest change that is not acknowledged.
     pub lag_ms: u64,
+    /// Seconds since the epoch at which the target's directory was found empty, though this mirror had been
+    /// there: all was sent again.
+    #[serde(default)]
+    pub refilled: Option<u64>,
     /// Changes that wait.
     pub queued: usize,
     /// Changes that were sent or begun and are not acknowledged.
@@ -447,103 +453,4 @@ pub struct Happening {
     pub count: u64,
     /// Whether it is bad news.
     pub bad: bool,
-}
-
-/// Returns the report as text for people: what `speil status` prints and what the status file holds.
-pub fn text(report: &Report) -> String {
-    use std::fmt::Write;
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    if let Some(error) = &report.refused_reload {
-        let _ = writeln!(out, "new configuration refused, the old one stays in force: {error}");
-    }
-    for sync in &report.syncs {
-        let _ = writeln!(out, "{}  {}  {} directories watched", sync.name, sync.source, sync.watched);
-        for problem in &sync.watch_problems {
-            let _ = writeln!(out, "  watch: {problem}");
-        }
-        if !sync.running {
-            let _ = writeln!(out, "  not started: {}", sync.why_not());
-        }
-        for target in &sync.targets {
-            target_text(&mut out, target, report.time);
-        }
-    }
-    out
-}
-
-fn target_text(out: &mut String, target: &TargetReport, now: u64) {
-    use std::fmt::Write;
-    // Writing to a string cannot fail.
-    let state = target.state.replace('_', " ");
-    let _ = writeln!(
-        out,
-        "  {}  {state} for {} s  {}  {} queued  {} files, {} bytes sent  {}",
-        target.name,
-        now.saturating_sub(target.since),
-        target.lag(),
-        target.queued,
-        target.files,
-        target.sent_bytes,
-        target.target,
-    );
-    if let Some(error) = &target.error {
-        let _ = writeln!(out, "    {error}");
-    }
-    if let Some(hint) = &target.hint {
-        let _ = writeln!(out, "    hint: {hint}");
-    }
-    if let Some(last) = target.last_pass {
-        let ago = now.saturating_sub(last);
-        let _ = writeln!(out, "    last pass {ago} s ago, {} entries differed", target.last_pass_different);
-    }
-    if target.unverified_files > 0 {
-        let size = target.unverified_bytes as f64 / 1e9;
-        let _ = writeln!(out, "    to be verified: {} files, {size:.3} GB", target.unverified_files);
-    }
-    if let Some(scrub) = &target.scrub {
-        scrub_text(out, scrub, now);
-    }
-    if target.held > 0 {
-        let reason = target.held_reason.as_deref().unwrap_or("held");
-        let _ = writeln!(
-            out,
-            "    {} deletes held: {reason}; speil approve carries them out, speil discard dismisses them",
-            target.held
-        );
-        if !target.held_first.is_empty() {
-            let _ = writeln!(out, "    the first of them: {}", target.held_first.join(", "));
-        }
-    }
-    for problem in &target.problems {
-        let _ = writeln!(
-            out,
-            "    {} {}: {}; tried {} times, again in {} s",
-            problem.operation,
-            problem.path,
-            problem.error,
-            problem.attempts,
-            problem.retry_ms / 1000
-        );
-    }
-}
-
-fn scrub_text(out: &mut String, scrub: &ScrubReport, now: u64) {
-    use std::fmt::Write;
-    let (files, rotten) = (scrub.files, scrub.mismatches.len());
-    // Writing to a string cannot fail.
-    let _ = match (scrub.last, scrub.running) {
-        (_, true) => writeln!(out, "    scrub under way, {files} files read, {rotten} mismatches"),
-        (Some(last), _) => {
-            let ago = now.saturating_sub(last);
-            writeln!(out, "    last scrub {ago} s ago, {files} files read, {rotten} mismatches")
-        }
-        (None, false) => writeln!(out, "    not scrubbed yet"),
-    };
-    for found in &scrub.mismatches {
-        let MismatchReport { path, source, target, suspect, .. } = found;
-        let then = if found.repaired { "; sent again" } else { "" };
-        let _ =
-            writeln!(out, "    rotten {path}: source {source}, target {target}; suspect: {suspect}{then}");
-    }
 }

@@ -17,6 +17,14 @@ pub enum CliError {
     /// The command line does not have the form that the command wants.
     #[error("{0}")]
     Syntax(String),
+    /// No such command or page.
+    #[error("{text}")]
+    Unheard {
+        /// What was asked for.
+        text: String,
+        /// What there is.
+        hint: String,
+    },
     /// No such option, in speil or in rsync.
     #[error("unknown option {option}")]
     Unknown {
@@ -118,6 +126,7 @@ impl CliError {
         Some(match self {
             Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean {nearest}?"),
             Self::Unknown { command, .. } => format!("speil {command} --help lists the options"),
+            Self::Unheard { hint, .. } => hint.clone(),
             Self::Syntax(_) => "speil --help shows the commands".to_owned(),
             Self::Target(error) => return error.hint().map(str::to_owned),
             Self::RemoteSource(_) => {

@@ -46,6 +46,10 @@ pub fn execute(command: Command) -> u8 {
             print(&text);
             0
         }
+        Command::Usage(text) => {
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+            Exit::Syntax.code()
+        }
         Command::Manual(it) => manual::pages(&it),
         Command::Completions(it) => manual::completions(&it),
         Command::Agent(agent) => run_agent(&agent),
@@ -138,7 +142,9 @@ fn exit_of(error: &SessionError) -> Exit {
         SessionError::Silent(_) => Exit::Timeout,
         SessionError::Refused(Refusal::Version { .. }) => Exit::Protocol,
         // As rsync: what is there and no directory cannot be used; else it could not be made or opened.
-        SessionError::Refused(Refusal::Root { errno: libc::ENOTDIR | libc::ELOOP, .. }) => Exit::Selection,
+        SessionError::Refused(Refusal::Root {
+            errno: libc::ENOTDIR | libc::ELOOP | libc::EISDIR, ..
+        }) => Exit::Selection,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,
         SessionError::Refused(Refusal::Filter(_)) => Exit::Syntax,
         SessionError::Refused(_) | SessionError::Source(_) | SessionError::Kept { .. } => Exit::Selection,

@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::refused::refusal;
 use super::table::groups;
 use super::transfer::{command, transfer};
+use crate::tree::quote;
 
 /// What the user asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +63,8 @@ pub enum Command {
     Agent(Agent),
     /// Text for standard output: help or version.
     Text(String),
+    /// How speil is used, for who typed no command.
+    Usage(String),
 }
 
 impl From<Plain> for Command {
@@ -107,6 +110,11 @@ pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result
     if let ("help", Some(page)) = (first, args.get(2).and_then(|arg| super::topics::topic(arg.to_str()?))) {
         return Ok(Command::Text(page.to_owned()));
     }
+    if let ("help", Some(asked)) = (first, args.get(2).and_then(|arg| arg.to_str()))
+        && top().find_subcommand(asked).is_none()
+    {
+        return Err(no_page(asked));
+    }
     // rsync's -h is help when it stands alone, and a way to write numbers when it does not.
     let alone = matches!(args, [_, _, only] if only == "-h") && matches!(first, "sync" | "mirror");
     let matches = if alone {
@@ -127,7 +135,7 @@ pub(super) fn parse_with(args: &[OsString], rsync_rsh: Option<&OsStr>) -> Result
             Err(error) => explain(&error, first),
         },
         None if matches.get_flag("version") => Ok(Command::Text(version(matches.get_flag("verbose")))),
-        None => explain(&top().error(ErrorKind::MissingSubcommand, "a command is missing"), first),
+        None => Ok(Command::Usage(top().render_help().to_string())),
     }
 }
 
@@ -162,6 +170,7 @@ pub(in crate::cli) fn top() -> clap::Command {
 fn explain(error: &clap::Error, command: &str) -> Result<Command, CliError> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Command::Text(error.render().to_string())),
+        ErrorKind::InvalidSubcommand => Err(no_command(command)),
         ErrorKind::UnknownArgument => Err(unknown(error, command)),
         ErrorKind::MissingRequiredArgument => {
             let missing = context(error, ContextKind::InvalidArg).join(" and ");
@@ -175,6 +184,35 @@ fn explain(error: &clap::Error, command: &str) -> Result<Command, CliError> {
             Err(CliError::Syntax(first.split_whitespace().collect::<Vec<_>>().join(" ")))
         }
     }
+}
+
+/// Says that nothing has this name, and what has a name like it.
+fn no_page(asked: &str) -> CliError {
+    let commands = top();
+    let commands =
+        commands.get_subcommands().filter(|known| !known.is_hide_set()).map(|known| known.get_name());
+    let names: Vec<&str> = commands.chain(super::topics::all()).collect();
+    let nearest = crate::config::nearest(asked, &names);
+    let hint = match nearest {
+        Some(nearest) => format!("did you mean speil help {nearest}?"),
+        None => format!("speil --help lists the commands; the pages are {}", super::topics::names()),
+    };
+    CliError::Unheard { text: format!("no command and no page is called {}", quote(asked.as_bytes())), hint }
+}
+
+/// Says that no command has this name, and which one is like it.
+fn no_command(asked: &str) -> CliError {
+    let commands = top();
+    let names: Vec<&str> = commands
+        .get_subcommands()
+        .filter(|known| !known.is_hide_set())
+        .map(|known| known.get_name())
+        .collect();
+    let hint = match crate::config::nearest(asked, &names) {
+        Some(nearest) => format!("did you mean speil {nearest}?"),
+        None => "speil --help shows the commands".to_owned(),
+    };
+    CliError::Unheard { text: format!("speil has no command {}", quote(asked.as_bytes())), hint }
 }
 
 /// Says which kind of unknown an unknown option is.
@@ -198,11 +236,11 @@ fn unknown(error: &clap::Error, command: &str) -> CliError {
     if !option.starts_with('-') {
         return CliError::Syntax(format!(
             "speil {command}: {} is one argument too many",
-            crate::tree::quote(option.as_bytes())
+            quote(option.as_bytes())
         ));
     }
     let nearest = context(error, ContextKind::SuggestedArg).pop();
-    let option = crate::tree::quote(option.as_bytes()).trim_matches('"').to_owned();
+    let option = quote(option.as_bytes()).trim_matches('"').to_owned();
     CliError::Unknown { option, nearest, command: command.to_owned() }
 }
 

@@ -3,7 +3,7 @@
 use super::format::escape_name;
 use crate::error::failure_text;
 use crate::event::RescanReason;
-use crate::monitor::{Notice, Scope};
+use crate::monitor::{Notice, Scope, counted};
 use crate::tree::RelPath;
 
 /// How much a notice matters.
@@ -40,8 +40,8 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         }
         Notice::PassDone { top, reason, summary } => {
             let text = format!(
-                "{scope}: compared {} entries below {top} in {:.2} s ({}): {} differ, {} to delete",
-                summary.entries,
+                "{scope}: compared {} below {top} in {:.2} s ({}): {} differ, {} to delete",
+                counted(summary.entries, "entry", "entries"),
                 summary.elapsed.as_secs_f64(),
                 reason.word(),
                 summary.different,
@@ -55,12 +55,8 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             trouble(format!("{side}{operation} {path}: {}{next}", failure_text(operation, *errno)), None)
         }
         Notice::Held { count, reason, first } => {
-            let hint = if live {
-                approve_hint(*count, first)
-            } else {
-                "--no-delete-guard or --max-delete=N allows it".to_owned()
-            };
-            trouble(format!("{count} deletes held: {reason}"), Some(&hint))
+            let hint = if live { approve_hint(*count, first) } else { allow_hint(reason).to_owned() };
+            trouble(format!("{} held: {reason}", counted(*count, "delete", "deletes")), Some(&hint))
         }
         Notice::Stays { path } if live => {
             Told::Detail(format!("{scope}: cannot delete non-empty directory: {path}"))
@@ -71,7 +67,8 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         }
         Notice::Kept { count } => trouble(
             format!(
-                "{count} entries that someone else wrote on the target are kept in .speil/strangers for 30 days"
+                "{} on the target, kept in .speil/strangers for 30 days",
+                counted(*count, "entry was written by someone else", "entries were written by someone else")
             ),
             None,
         ),
@@ -82,13 +79,24 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Rescan { path, reason } => {
             Told::Detail(format!("{scope}: rescan of {path} ({})", reason.word()))
         }
-        Notice::Batch { batch, changes } => {
-            Told::Fine(format!("{scope}: batch {batch} acknowledged, {changes} changes"))
-        }
+        Notice::Batch { batch, changes } => Told::Fine(format!(
+            "{scope}: batch {batch} acknowledged, {}",
+            counted(*changes as u64, "change", "changes")
+        )),
         Notice::Paused { on: true } => Told::News(format!("{scope}: paused")),
         Notice::Paused { on: false } => Told::News(format!("{scope}: resumed")),
         Notice::Message { text } => Told::News(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
+    }
+}
+
+/// Says which option lets a single pass delete what was held. With `--max-delete` there is no guard that could be
+/// switched off.
+fn allow_hint(reason: &str) -> &'static str {
+    if reason.ends_with("maxDelete allows") {
+        "a higher --max-delete=N deletes more; without the option the delete guard judges them"
+    } else {
+        "--no-delete-guard or --max-delete=N allows it"
     }
 }
 

@@ -22,9 +22,14 @@ pub(super) fn topic(name: &str) -> Option<&'static str> {
     TOPICS.iter().find(|(topic, _)| *topic == name).map(|(_, page)| *page)
 }
 
+/// Returns the names of the pages.
+pub(super) fn all() -> [&'static str; 8] {
+    TOPICS.map(|(name, _)| name)
+}
+
 /// Returns the names of the pages, for people.
 pub(super) fn names() -> String {
-    TOPICS.map(|(name, _)| name).join(", ")
+    all().join(", ")
 }
 
 /// Returns speil.lua(5).

@@ -2,7 +2,7 @@
 
 /// Returns the `known` word that is nearest to `given`: the same but for case, or at most a third of
 /// its letters (and at most three) inserted, lost, changed or swapped with their neighbour.
-pub(super) fn nearest(given: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn nearest(given: &str, known: &[&str]) -> Option<String> {
     let given: Vec<char> = given.to_lowercase().chars().filter(|&c| c != '_' && c != '-').collect();
     if given.len() > 64 {
         return None;

@@ -16,6 +16,9 @@ pub enum TargetError {
     /// `rsync://host/module`.
     #[error("target {0}: speil does not speak to an rsync daemon (rsync://)")]
     RsyncUrl(String),
+    /// `ssh://host/path` and the like.
+    #[error("target {0}: speil takes no URLs")]
+    Url(String),
     /// `host::module`.
     #[error("target {0}: speil does not speak to an rsync daemon (host::module)")]
     RsyncModule(String),
@@ -44,6 +47,9 @@ impl TargetError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::RsyncUrl(_) | Self::RsyncModule(_) => Some("write host:/path; speil goes over ssh"),
+            Self::Url(_) => {
+                Some("write HOST:/PATH; a port goes into ~/.ssh/config, or into -e \"ssh -p PORT\"")
+            }
             Self::NoHost(_) => Some("a local path with a colon begins with \"./\" or \"/\""),
             Self::OtherHome(_) => Some("write the absolute path"),
             Self::LocalHome(_) => Some("write the absolute path, or \"./~\" for a directory of that name"),
@@ -71,6 +77,9 @@ pub fn parse_target(spec: impl AsRef<[u8]>) -> Result<Target, TargetError> {
     if spec.len() >= 8 && spec[..8].eq_ignore_ascii_case(b"rsync://") {
         return Err(TargetError::RsyncUrl(shown()));
     }
+    if is_url(spec) {
+        return Err(TargetError::Url(shown()));
+    }
     let Some((host, path)) = split_host(spec)? else {
         if spec == b"~" || spec.starts_with(b"~/") {
             return Err(TargetError::LocalHome(shown()));
@@ -95,6 +104,15 @@ pub fn parse_target(spec: impl AsRef<[u8]>) -> Result<Target, TargetError> {
         Some(_) => return Err(TargetError::OtherHome(shown())),
     };
     Ok(named(Some(host), clean(path)))
+}
+
+/// Whether `spec` is written as a URL. To rsync this is a host that is called like its scheme.
+fn is_url(spec: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 8] = [b"ssh", b"scp", b"sftp", b"ftp", b"file", b"http", b"https", b"smb"];
+    SCHEMES.iter().any(|scheme| {
+        spec.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
+            && spec[scheme.len()..].starts_with(b"://")
+    })
 }
 
 /// Whether `spec` names another host, rightly or not.

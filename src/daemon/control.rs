@@ -26,20 +26,53 @@ pub fn ask(socket: &Path, request: &Request, limit: Option<Duration>) -> io::Res
     serde_json::from_str(&answer).map_err(io::Error::other)
 }
 
-/// Returns the socket of the daemon that runs here, if there is no doubt which it is.
-pub fn find_socket() -> Option<PathBuf> {
+/// Why it is not known which daemon is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoSocket {
+    /// None answers.
+    #[error("no running speil was found: none answers in {}", .0.display())]
+    None(PathBuf),
+    /// None of this user answers, and there is one of root, which this user cannot ask.
+    #[error("no running speil of this user was found; the one that root runs answers only to root")]
+    Roots,
+    /// More than one answers.
+    #[error("several daemons of speil run here")]
+    Several(Vec<PathBuf>),
+}
+
+/// Where the daemon of the system has its socket, whoever asks.
+const SYSTEM_SOCKET: &str = "/run/speil/control";
+
+/// Returns the socket of the daemon that runs here.
+///
+/// # Errors
+/// [`NoSocket`] if there is none, or any doubt which it is.
+pub fn find_socket() -> Result<PathBuf, NoSocket> {
     let dir = super::lock::runtime_dir();
     let standard = dir.join("control");
     if UnixStream::connect(&standard).is_ok() {
-        return Some(standard);
+        return Ok(standard);
     }
-    let entries = std::fs::read_dir(dir).ok()?;
-    let sockets = entries.flatten().map(|entry| entry.path());
+    let sockets = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut alive: Vec<PathBuf> = sockets
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("control")))
         .filter(|path| UnixStream::connect(path).is_ok())
         .collect();
-    if alive.len() == 1 { alive.pop() } else { None }
+    alive.sort();
+    match (alive.len(), alive.pop()) {
+        (1, Some(only)) => Ok(only),
+        (0, _) | (_, None) => of_the_system().unwrap_or(Err(NoSocket::None(dir))),
+        (_, Some(last)) => Err(NoSocket::Several(alive.into_iter().chain([last]).collect())),
+    }
+}
+
+/// Looks for the daemon that systemd runs: a login has a runtime directory of its own, root's as well.
+fn of_the_system() -> Option<Result<PathBuf, NoSocket>> {
+    match UnixStream::connect(SYSTEM_SOCKET) {
+        Ok(_) => Some(Ok(PathBuf::from(SYSTEM_SOCKET))),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(Err(NoSocket::Roots)),
+        Err(_) => None,
+    }
 }
 
 /// A control socket that is listened at; dropping it removes it, if it is still this one.

@@ -1,11 +1,18 @@
 //! What a human can change, where an error shows it.
 
+use crate::config::Target;
 use crate::protocol::{FrameError, Lost, Refusal, VERSION_MIN};
 use crate::sender::SessionError;
 use crate::transport::{Ended, TransportError};
 
 /// Words of ssh and of shells, and what to do about them; the first that is found counts.
-const SAID: [(&str, &str); 15] = [
+const SAID: [(&str, &str); 16] = [
+    (
+        "remote host identification has changed",
+        "the host shows another key than known_hosts has for it. If its administrator says that it was \
+         installed anew: ssh-keygen -R HOST, then connect once by hand with ssh and compare the new key; if \
+         not, somebody else answers for it",
+    ),
     (
         "host key verification failed",
         "compare the host's key with what its administrator says, then connect once by hand with ssh, or \
@@ -43,9 +50,7 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Frame(FrameError::Noise(_)) => {
             "the target's shell prints something before the agent starts; silence it for non-interactive logins (.bashrc)"
         }
-        SessionError::Refused(Refusal::Root { path, errno: libc::ELOOP | libc::ENOTDIR })
-            if path.ends_with("/.speil") =>
-        {
+        SessionError::Refused(refusal @ Refusal::Root { path, .. }) if refusal.is_about_state() => {
             return Some(format!("move it out of the way on the target: mv {path:?} \"{path}.old\""));
         }
         SessionError::Refused(refusal) => refused(refusal)?,
@@ -55,7 +60,13 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Ended(Ended { status: Some(126), .. }) => {
             "the agent's command may not be executed there: is its directory mounted noexec?"
         }
-        SessionError::Ended(ended) => return said(&ended.stderr.join("\n")),
+        SessionError::Ended(ended) => {
+            let hint = said(&ended.stderr.join("\n"))?;
+            return Some(match forgets(&ended.stderr) {
+                Some(command) => hint.replace("ssh-keygen -R HOST", &command),
+                None => hint,
+            });
+        }
         SessionError::Transport(TransportError::Start { program, .. }) if program.ends_with("ssh") => {
             "install the ssh client (openssh-client), or use transport = \"ssh2\""
         }
@@ -68,6 +79,34 @@ pub fn hint(error: &SessionError) -> Option<String> {
         other => return said(&other.to_string()),
     };
     Some(fixed.to_owned())
+}
+
+/// Returns the command by which ssh says that a key is to be forgotten. Whoever answers may have written the line:
+/// nothing in it means anything to a shell but its quotes.
+fn forgets(lines: &[String]) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " \"'[]:/._-~@%".contains(c);
+    let mut lines = lines.iter().map(|line| line.trim().replace("\\\"", "\""));
+    lines.find(|line| line.starts_with("ssh-keygen ") && line.contains(" -R ") && line.chars().all(plain))
+}
+
+/// Returns what a human can change where a session with this target has failed.
+pub fn hint_for(error: &SessionError, target: &Target) -> Option<String> {
+    forgotten_colon(error, target).or_else(|| hint(error))
+}
+
+/// Says what to write where a path on this host was probably meant to be one on another.
+fn forgotten_colon(error: &SessionError, target: &Target) -> Option<String> {
+    let SessionError::Refused(Refusal::Root { errno: libc::ENOENT, .. }) = error else { return None };
+    let path = std::str::from_utf8(&target.path)
+        .ok()
+        .filter(|path| target.host.is_none() && !path.starts_with(['/', '.']))?;
+    let (first, rest) = path.split_once('/')?;
+    let missing = std::fs::symlink_metadata(first).is_err();
+    missing.then(|| {
+        format!(
+            "there is no directory {first:?} here; if it is a host, write a colon behind it: {first}:/{rest}"
+        )
+    })
 }
 
 fn said(text: &str) -> Option<String> {
@@ -121,6 +160,15 @@ mod tests {
     fn what_ssh_says_anywhere_in_its_words_leads_to_the_cure() {
         let host = ["No ED25519 host key is known for h.", "Host key verification failed."];
         assert!(ended(255, &host).is_some_and(|hint| hint.contains("known_hosts")));
+        let changed = [
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @",
+            "  ssh-keygen -f \\\"/root/.ssh/known_hosts\\\" -R \\\"[h]:2222\\\"",
+            "Host key verification failed.",
+        ];
+        let command = "ssh-keygen -f \"/root/.ssh/known_hosts\" -R \"[h]:2222\", then";
+        assert!(ended(255, &changed).is_some_and(|hint| hint.contains(command)));
+        let crafted = [changed[0], "ssh-keygen -R h; rm -rf ~"];
+        assert!(ended(255, &crafted).is_some_and(|hint| hint.contains("ssh-keygen -R HOST, then")));
         let key = ["@ WARNING: UNPROTECTED PRIVATE KEY FILE! @", "u@h: Permission denied (publickey)."];
         assert!(ended(255, &key).is_some_and(|hint| hint.contains("chmod 600")));
         let port = ["ssh: connect to host h port 22: Connection refused"];

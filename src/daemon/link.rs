@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::hint::hint;
+use super::hint::hint_for;
 use super::memory::Memory;
 use super::route::transport_of;
 use crate::batch::Change;
@@ -79,8 +79,8 @@ pub(super) fn run(options: &LinkOptions) {
         let known = options.around.status.error();
         let changed = options.around.status.enter(TargetState::Down, Some(text.clone()));
         if changed || known.as_ref() != Some(&text) {
-            let notice =
-                Notice::Disconnected { hint: hint(&error), error: text, retry: Some(retry), attempt };
+            let hint = hint_for(&error, &options.target);
+            let notice = Notice::Disconnected { hint, error: text, retry: Some(retry), attempt };
             monitor.notice(&scope, &notice);
         }
         wait(&options.around.mailbox, Instant::now() + retry);

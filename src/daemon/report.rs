@@ -84,6 +84,7 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         known: running.status.is_known(),
         in_flight: pending.out.changes,
         queued_bytes: pending.out.bytes,
+        refilled: running.status.refilled().map(seconds),
         agent: agent.as_ref().map(|(program, _)| clean(program)),
         lacks: agent.map(|(_, lacks)| lacks.iter().map(|text| clean(text)).collect()).unwrap_or_default(),
         connects: totals.connects,

@@ -53,15 +53,24 @@ fn agent(survey: &Survey) -> Finding {
 
 fn way(survey: &Survey) -> Finding {
     let told = format!(
-        "connected in {} ms; round trip {:.1} ms; {} MB/s to the target",
+        "connected in {} ms; round trip {:.1} ms; {} to the target",
         survey.connect.as_millis(),
         survey.round_trip.as_secs_f64() * 1000.0,
-        survey.upload_rate / 1_000_000
+        rate(survey.upload_rate)
     );
     Finding::fine("link", told)
         .figure("connect_ms", survey.connect.as_millis())
         .figure("round_trip_us", survey.round_trip.as_micros())
         .figure("upload_bytes_per_s", survey.upload_rate)
+}
+
+/// Returns a rate with three digits that count.
+fn rate(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB/s", bytes as f64 / 1e3),
+        1_000_000..100_000_000 => format!("{:.1} MB/s", bytes as f64 / 1e6),
+        _ => format!("{} MB/s", bytes / 1_000_000),
+    }
 }
 
 fn clock(survey: &Survey) -> Finding {
@@ -107,7 +116,7 @@ fn disk(survey: &Survey) -> Finding {
     let found = &survey.examination;
     let large = match found.large_write_rate {
         0 => "too little room to time a large one".to_owned(),
-        rate => format!("{} MB/s in one large one", rate / 1_000_000),
+        found => format!("{} in one large one", rate(found)),
     };
     let told =
         format!("a durable write of 4 KiB takes {:.2} ms; {large}", found.small_write_us as f64 / 1000.0);

@@ -157,6 +157,16 @@ pub struct ReplyHello {
     pub watermark: Option<Box<Watermark>>,
 }
 
+impl Refusal {
+    /// Whether it is about something that is in the place of speil's own state on the target.
+    pub fn is_about_state(&self) -> bool {
+        let Self::Root { path, errno: libc::ELOOP | libc::ENOTDIR | libc::EISDIR } = self else {
+            return false;
+        };
+        path.rsplit('/').take(2).any(|name| name == ".speil")
+    }
+}
+
 /// Why the receiver refuses a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {

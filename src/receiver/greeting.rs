@@ -30,7 +30,6 @@ use crate::protocol::{
     Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
     VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
-use crate::scan::STATE_DIR;
 use crate::tree::{Mask, NAME_LEN_MAX};
 
 /// How long a new session waits for an old one of the same root to leave.
@@ -192,8 +191,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
     refuse_back(&place, hello)?;
-    if let Some(errno) = State::obstacle(&root).filter(|_| keeps_state(hello)) {
-        return Err(Refusal::Root { path: shown(&path.join(OsStr::from_bytes(STATE_DIR))), errno });
+    if let Some((below, errno)) = State::obstacle(&root).filter(|_| keeps_state(hello)) {
+        return Err(Refusal::Root { path: shown(&path.join(below)), errno });
     }
     let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
     let version = VERSION.min(hello.version);

@@ -1,8 +1,11 @@
 //! What the receiver remembers between sessions, in `.speil/` below the root.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
@@ -80,6 +83,20 @@ pub(super) struct State {
 
 /// Where the sender's last statement is kept.
 pub(super) const LAST_STATED: &str = "stated";
+/// What is a file in the state directory, and what is a directory.
+const OWN_FILES: [&str; 10] = [
+    "session",
+    "memory",
+    "memory.new",
+    LAST_STATED,
+    HOLDER_FILE,
+    "holder.new",
+    "own",
+    "own.new",
+    "own.next",
+    "refuse",
+];
+const OWN_DIRS: [&str; 4] = ["partial", "strangers", "trash", "undone"];
 /// Bytes of that file.
 const STATED_LEN: usize = 128;
 /// Most bytes of a state file that are read.
@@ -91,14 +108,24 @@ impl State {
         rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Returns what is in the place of the state directory and is none: `ELOOP` for a symlink, else `ENOTDIR`.
-    pub fn obstacle(root: &Root) -> Option<i32> {
-        let there = rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        match FileType::from_raw_mode(there.st_mode) {
-            FileType::Directory => None,
-            FileType::Symlink => Some(libc::ELOOP),
-            _ => Some(libc::ENOTDIR),
-        }
+    /// Returns what is in the place of the state directory, or of something in it, and is of another kind: its
+    /// path below the root; `ELOOP` for a symlink, `EISDIR` for a directory, `ENOTDIR` for what should be one.
+    pub fn obstacle(root: &Root) -> Option<(PathBuf, i32)> {
+        let state = Path::new(OsStr::from_bytes(STATE_DIR));
+        let files = OWN_FILES.map(|name| (state.join(name), false));
+        let dirs = OWN_DIRS.map(|name| (state.join(name), true));
+        let all = std::iter::once((state.to_owned(), true)).chain(files).chain(dirs);
+        all.filter_map(|(path, is_dir)| {
+            let there = rustix::fs::statat(root, &path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let errno = match (FileType::from_raw_mode(there.st_mode), is_dir) {
+                (FileType::Directory, true) | (FileType::RegularFile, false) => return None,
+                (FileType::Symlink, _) => libc::ELOOP,
+                (FileType::Directory, false) => libc::EISDIR,
+                _ => libc::ENOTDIR,
+            };
+            Some((path, errno))
+        })
+        .next()
     }
 
     /// Opens the state directory, and makes it if `make` says so; `None` if there is none that can be

@@ -76,7 +76,9 @@ impl Session {
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
         let (chmod, chown) = changes_on_the_way(sync)?;
         let mut hello = hello(options, stated_place(options, &around.source)?);
-        if let Some(before) = around.known.before() {
+        let before = around.known.before();
+        let was_there = before.is_some();
+        if let Some(before) = before {
             (hello.before, hello.noted) = (Some(before.volume), before.noted);
         }
         let link = transport.connect()?;
@@ -136,6 +138,9 @@ impl Session {
         }
         Counters::add(&shared.status.counters.connects, 1);
         tell_connected(&shared, &reply, missing);
+        if was_there && options.live && reply.identified == Identified::Empty {
+            tell_refilled(&shared);
+        }
         Ok(Self::new(shared, control, thread, &reply))
     }
 
@@ -233,6 +238,17 @@ fn tell_connected(shared: &Shared, reply: &ReplyHello, missing: Option<String>) 
     if reply.kept > 0 {
         shared.notice(&Notice::Kept { count: reply.kept });
     }
+}
+
+/// Tells that the target's directory is empty, though this mirror had been there.
+fn tell_refilled(shared: &Shared) {
+    shared.status.refills();
+    let text = format!(
+        "target directory {} was removed, or an empty one took its place: all of the source is sent again",
+        shared.options.target
+    );
+    let hint = "what else was in it is lost, the trash as well: find out what removed it".to_owned();
+    shared.notice(&Notice::Warning { text, hint: Some(hint) });
 }
 
 /// Whether no mirror comes back from the target. Two daemons that connect at the same moment may each be

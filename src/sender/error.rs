@@ -64,9 +64,14 @@ fn refusal_text(refusal: &Refusal) -> String {
                  {VERSION_MIN} to {VERSION}: upgrade speil {which}"
             )
         }
-        Refusal::Root { path, errno: errno @ (libc::ELOOP | libc::ENOTDIR) } if path.ends_with("/.speil") => {
-            let what = if *errno == libc::ELOOP { "a symlink" } else { "no directory" };
-            format!("{path:?} on the target is {what}, and speil keeps its state in a directory of that name")
+        Refusal::Root { path, errno } if refusal.is_about_state() => {
+            let (what, kind) = match *errno {
+                libc::ELOOP => ("a symlink", "file or directory"),
+                libc::EISDIR => ("a directory", "file"),
+                _ if path.ends_with("/.speil") => ("no directory", "directory"),
+                _ => ("of another kind", "file or directory"),
+            };
+            format!("{path:?} on the target is {what}, and speil keeps its state in a {kind} of that name")
         }
         Refusal::Root { path, errno } => {
             format!("target directory {path:?}: {}", crate::error::errno_text(*errno))

@@ -220,6 +220,7 @@ pub struct TargetStatus {
     /// What is to be verified.
     pub suspects: Suspects,
     population: Mutex<Population>,
+    refilled: Mutex<Option<SystemTime>>,
 }
 
 impl TargetStatus {
@@ -261,6 +262,16 @@ impl TargetStatus {
     /// Returns the agent's version and what the target cannot hold, while there is a connection.
     pub fn agent(&self) -> Option<(String, Vec<String>)> {
         self.lock().agent.clone()
+    }
+
+    /// Notes that the target's directory was found empty, and is filled again.
+    pub(super) fn refills(&self) {
+        *self.refilled.lock().unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+    }
+
+    /// Returns when the target's directory was found empty last, though this mirror had been there.
+    pub fn refilled(&self) -> Option<SystemTime> {
+        *self.refilled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a comparison.

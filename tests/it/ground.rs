@@ -83,11 +83,18 @@ fn a_promoted_standby_is_left_alone_at_once_and_mirrored_to_again_when_it_is_ope
 fn a_target_that_is_moved_removed_or_replaced_is_entered_anew_where_nothing_or_the_mirror_itself_is() {
     let (stand, daemon) = filled();
     let (target, aside) = (stand.target("standby"), stand.path("aside"));
+    assert_eq!(status(&stand)["refilled"], serde_json::Value::Null);
     fs::rename(&target, &aside).unwrap();
     fs::create_dir(&target).unwrap();
     daemon.wait_for_error_line("was replaced, moved");
     fs::write(stand.source().join("new"), "new").unwrap();
     assert_settles(&stand, "standby", "replaced by an empty one", &daemon);
+    // It is mirrored again, and nobody need be astonished afterwards.
+    daemon.wait_for_error_line("was removed, or an empty one took its place");
+    assert!(status(&stand)["refilled"].is_u64());
+    let control = format!("--control={}", stand.control().display());
+    let told = stand.environment.run(["status", &control]).succeeded().stdout;
+    assert!(told.contains("ago the target's directory was removed"), "{told}");
     assert!(!aside.join("new").exists(), "what was moved away is left alone");
     // What bears the mirror's identity is entered.
     fs::rename(&target, stand.path("aside too")).unwrap();
@@ -271,5 +278,39 @@ fn what_is_in_the_place_of_the_state_directory_is_named_by_everything_that_needs
         assert!(!state.is_dir());
         // Nothing of it is needed here, and rsync does not care either.
         stand.environment.run(["sync", "-a", &source, &target]).succeeded();
+    }
+}
+
+#[test]
+fn something_of_another_kind_in_the_place_of_an_own_file_is_named_and_nothing_else_is_blamed() {
+    for (name, kind, what) in [
+        ("session", "directory", "a directory"),
+        ("stated", "directory", "a directory"),
+        ("memory", "symlink", "a symlink"),
+        ("own", "directory", "a directory"),
+        ("strangers", "file", "of another kind"),
+    ] {
+        let (stand, daemon) = filled();
+        daemon.terminate();
+        let own = stand.target("standby").join(".speil").join(name);
+        let _ = fs::remove_file(&own);
+        let _ = fs::remove_dir_all(&own);
+        match kind {
+            "directory" => fs::create_dir(&own).unwrap(),
+            "symlink" => std::os::unix::fs::symlink("elsewhere", &own).unwrap(),
+            _ => fs::write(&own, "somebody's").unwrap(),
+        }
+        let daemon = stand.start(&["standby"], QUIET, "");
+        let told = daemon.wait_for_error_line("keeps its state");
+        assert!(told.contains(&format!("{own:?}")) && told.contains(what), "{told}");
+        eventually("the hint", || {
+            let hint = format!("mv {own:?}");
+            daemon.stderr().iter().any(|line| line.contains(&hint))
+        });
+        daemon.terminate();
+        // Once it is out of the way, all goes on.
+        fs::rename(&own, own.with_extension("old")).unwrap();
+        let daemon = stand.run(&["standby"], QUIET, "");
+        daemon.terminate();
     }
 }

@@ -31,6 +31,7 @@ mod live;
 mod log;
 mod lsyncd;
 mod manual;
+mod misuse;
 mod moves;
 mod names;
 mod page;

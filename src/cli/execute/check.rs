@@ -1,12 +1,22 @@
 //! `speil check`: what a configuration comes to.
 
-use super::{check_lsyncd, complain, note, print};
+use super::{check_lsyncd, complain, complain_text, note, print};
 use crate::cli::commands::Check;
 use crate::cli::exit::Exit;
 use crate::config::{self, Sync};
 
 /// Prints what a configuration comes to, and what is wrong with it.
 pub(super) fn run(check: &Check) -> u8 {
+    if check.diff && check_lsyncd::is_speils(&check.config) {
+        complain_text(
+            &format!(
+                "--diff shows what lsyncd would run, and {} is no configuration of lsyncd",
+                check.config.display()
+            ),
+            Some("without --diff the configuration is explained"),
+        );
+        return Exit::Syntax.code();
+    }
     if check.diff || check_lsyncd::is_lsyncds(&check.config) {
         return check_lsyncd::run(check);
     }

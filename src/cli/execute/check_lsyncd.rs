@@ -32,6 +32,11 @@ pub(super) fn is_lsyncds(file: &Path) -> bool {
         && (WORDS.iter().any(|word| text.contains(word)) || text.contains("action"))
 }
 
+/// Whether a file is written for speil.
+pub(super) fn is_speils(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|text| String::from_utf8_lossy(&text).contains("default.mirror"))
+}
+
 /// Prints what each sync comes to, or with `--diff` what lsyncd would run beside it.
 pub(super) fn run(check: &Check) -> u8 {
     let options = LsyncdOptions { file: Some(check.config.clone()), ..LsyncdOptions::default() };

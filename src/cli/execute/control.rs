@@ -4,12 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{complain_text, print};
+use super::{complain, complain_text, print};
 use crate::cli::commands::{Approve, Control, Held, LogLevel, Named, Reconcile, Wait};
 use crate::cli::exit::Exit;
-use crate::daemon;
+use crate::daemon::{self, NoSocket};
 use crate::status::{self, Answer, Request};
 
+/// What to type where no daemon runs.
+const START: &str =
+    "start one with speil run CONFIG, or systemctl start speil; --control SOCKET names the socket of another";
 /// Longest time that a daemon may take for an answer other than that of a wait.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -59,11 +62,22 @@ pub(super) fn discard(it: Held) -> u8 {
 }
 
 fn socket(control: &Control) -> Option<PathBuf> {
-    let found = control.control.clone().or_else(daemon::find_socket);
-    if found.is_none() {
-        complain_text("no running speil was found", Some("--control SOCKET names the socket of a daemon"));
+    if let Some(named) = &control.control {
+        return Some(named.clone());
     }
-    found
+    daemon::find_socket().map_err(|error| complain(&error, Some(&where_else(&error)))).ok()
+}
+
+/// Returns what to type where no daemon was found.
+fn where_else(error: &NoSocket) -> String {
+    match error {
+        NoSocket::None(_) => START.to_owned(),
+        NoSocket::Roots => "sudo speil asks the daemon of root".to_owned(),
+        NoSocket::Several(sockets) => {
+            let named = sockets.iter().map(|socket| format!("--control {}", socket.display()));
+            format!("name the socket of one: {}", named.collect::<Vec<_>>().join(", or "))
+        }
+    }
 }
 
 /// Prints the state of a running daemon.
@@ -133,7 +147,19 @@ pub(super) fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
             Exit::Protocol.code()
         }
         Err(error) => {
-            complain_text(&format!("{}: {}", socket.display(), crate::error::io_text(&error)), None);
+            let (at, why) = (socket.display(), crate::error::io_text(&error));
+            let (text, hint) = match error.kind() {
+                io::ErrorKind::NotFound => (format!("no running speil was found at {at}"), Some(START)),
+                io::ErrorKind::ConnectionRefused => (
+                    format!("no running speil was found at {at}: the one that made this socket has ended"),
+                    Some(START),
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    (format!("{at}: {why}"), Some("the daemon answers only to its own user and to root"))
+                }
+                _ => (format!("{at}: {why}"), None),
+            };
+            complain_text(&text, hint);
             Exit::Stream.code()
         }
     }

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::reach::one_target;
+use super::reach::{missing, one_target};
 use super::{complain, complain_text, exit_of, note, print};
 use crate::cli::commands::{Trash, Undo};
 use crate::cli::exit::Exit;
 use crate::config::Sync;
 use crate::daemon::{hint, mirror_id, transport_of};
+use crate::monitor::{counted, sized};
 use crate::protocol::{Keeping, KeptEntry, Order, Since};
 use crate::sender::{Ask, SessionError, SessionOptions, Word, keeper};
 use crate::tree::{Kind, RelPath, Time, quote};
@@ -94,7 +95,7 @@ fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u
             Ok(if wrong.is_empty() && told.failed == 0 { Exit::Success } else { Exit::Partial })
         }
         Err(error) => {
-            complain_text(&format!("{target}: {error}"), hint(&error).as_deref());
+            complain_text(&format!("{target}: {error}"), missing(&error).or_else(|| hint(&error)).as_deref());
             Err(exit_of(&error).code())
         }
     }
@@ -181,7 +182,8 @@ impl Told {
                 count => format!(", {count} {what}"),
             };
             let (gone, already) = (rest(self.gone, "removed"), rest(self.already, "already as they were"));
-            print(&format!("{count} entries {what}, {bytes} bytes{gone}{already}\n"));
+            let count = counted(count, "entry", "entries");
+            print(&format!("{count} {what}, {}{gone}{already}\n", sized(bytes)));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `speil mirror` and `speil run`: until they are stopped.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,11 +13,13 @@ use crate::cli::exit::Exit;
 use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
-use crate::config::{self, Config, LogFormat, Settings, Sync};
+use crate::config::{self, Config, LogFormat, Settings, Sync, Target};
 use crate::daemon::{self, Daemon, DaemonError, LeftOut};
 use crate::error::io_text;
 use crate::hooks::Hooked;
-use crate::monitor::Level;
+use crate::monitor::{Level, counted, sized};
+use crate::protocol::Refusal;
+use crate::sender::SessionError;
 use crate::status::Report;
 
 /// Time between two summary lines of a live mirror.
@@ -31,6 +35,13 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     if let Err(error) = check_source(&transfer.sync.source) {
         complain(&error, error.hint().as_deref());
         return error.exit().code();
+    }
+    if let Some(target) = transfer.sync.targets.iter().find(|target| overlaps(&transfer.sync.source, target))
+    {
+        // It would be refused again and again.
+        let error = SessionError::Refused(Refusal::Nested);
+        complain_text(&format!("{target}: {error}"), daemon::hint(&error).as_deref());
+        return exit_of(&error).code();
     }
     if transfer.dry_run {
         // What the first pass would do is all there is to say without doing it.
@@ -53,6 +64,17 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let quiet = transfer.output.quiet;
     let daemon = Daemon::new(&config, Arc::new(printer), None, summary_lines(quiet));
     serve(daemon, config.syncs)
+}
+
+/// Whether a target on this host is the source, holds it, or is to be made in it. What this does not see, the
+/// agent does.
+fn overlaps(source: &Path, target: &Target) -> bool {
+    let path = Path::new(OsStr::from_bytes(&target.path));
+    let there =
+        path.ancestors().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let real = there.map(std::fs::canonicalize).find_map(Result::ok);
+    let (Ok(source), Some(real)) = (source.canonicalize(), real) else { return false };
+    target.host.is_none() && (real.starts_with(&source) || (path.exists() && source.starts_with(&real)))
 }
 
 fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
@@ -83,14 +105,14 @@ fn summary_lines(quiet: bool) -> Tick {
         for sync in &report.syncs {
             for target in &sync.targets {
                 print(&format!(
-                    "{} → {}: {}, {}, {} queued, {} files and {} bytes sent\n",
+                    "{} → {}: {}, {}, {} queued, {} and {} sent\n",
                     sync.name,
                     target.name,
                     target.state.replace('_', " "),
                     target.lag(),
                     target.queued,
-                    target.files,
-                    target.sent_bytes
+                    counted(target.files, "file", "files"),
+                    sized(target.sent_bytes)
                 ));
             }
         }

@@ -7,6 +7,8 @@ use super::{complain, complain_text};
 use crate::cli::commands::Reach;
 use crate::cli::exit::Exit;
 use crate::config::{Sync, name_targets, parse_target, split_words};
+use crate::protocol::Refusal;
+use crate::sender::SessionError;
 
 /// Returns a sync of one target, whose source is `source`; empty for none.
 ///
@@ -22,6 +24,14 @@ pub(super) fn one_target(target: &Path, source: &Path, reach: &Reach) -> Result<
     let mut sync = Sync::new("", source, targets);
     apply(reach, &mut sync)?;
     Ok(sync)
+}
+
+/// Returns what to do about a directory that is not there and was not to be made.
+pub(super) fn missing(error: &SessionError) -> Option<String> {
+    let SessionError::Refused(Refusal::Root { path, errno: libc::ENOENT }) = error else { return None };
+    Some(format!(
+        "nothing was ever mirrored to this path: look for the right one on the target, ls -d {path:?}"
+    ))
 }
 
 /// Has a sync reach its targets so.

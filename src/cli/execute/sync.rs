@@ -10,6 +10,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::printer::Printer;
 use crate::cli::summary::{Record, Summary, TargetSummary};
+use crate::config::Target;
 use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
 use crate::monitor::Monitor;
 use crate::protocol::Refusal;
@@ -147,7 +148,10 @@ fn exit_of_source(error: &SessionError) -> Exit {
 fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
     let mut exit = Exit::Success;
     if let Some(error) = &target.error {
-        let hint = unmade(transfer, target, error).or_else(|| daemon::hint(error));
+        let hint = unmade(transfer, target, error).or_else(|| match asked(transfer, target) {
+            Some(asked) => daemon::hint_for(error, asked),
+            None => daemon::hint(error),
+        });
         complain_text(&format!("{}: {error}", target.name), hint.as_deref());
         exit = exit.and(exit_of_source(error));
     }
@@ -161,10 +165,15 @@ fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
     if target.held.is_some() { exit.and(Exit::Held) } else { exit }
 }
 
+/// Returns the target that is reported of.
+fn asked<'a>(transfer: &'a Transfer, target: &TargetReport) -> Option<&'a Target> {
+    transfer.sync.targets.iter().find(|asked| asked.name == target.name)
+}
+
 /// Returns what to do about a directory that is missing and was not to be made.
 fn unmade(transfer: &Transfer, target: &TargetReport, error: &SessionError) -> Option<String> {
     let missing = matches!(error, SessionError::Refused(Refusal::Root { errno: libc::ENOENT, .. }));
-    let asked = transfer.sync.targets.iter().find(|asked| asked.name == target.name)?;
+    let asked = asked(transfer, target)?;
     (missing && asked.makes == 0).then(|| {
         "SOURCE is a symlink: with a slash at its end TARGET is made a directory, and the link is put into it".to_owned()
     })

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::reach::one_target;
+use super::reach::{missing, one_target};
 use super::{complain, complain_text, exit_of, print};
 use crate::cli::commands::Verify;
 use crate::cli::draft::check_source;
 use crate::cli::exit::Exit;
 use crate::daemon::{hint, mirror_id, transport_of};
 use crate::error::errno_text;
+use crate::monitor::{counted, sized};
 use crate::sender::{Finding, Nature, SessionError, SessionOptions, Source, Verified, verify};
 use crate::tree::{Entry, Mask, quote};
 
@@ -47,7 +48,7 @@ pub(super) fn run(it: &Verify) -> u8 {
             if findings.is_empty() { 0 } else { Exit::Partial.code() }
         }
         Err(error) => {
-            complain_text(&format!("{target}: {error}"), hint(&error).as_deref());
+            complain_text(&format!("{target}: {error}"), missing(&error).or_else(|| hint(&error)).as_deref());
             exit_of(&error).code()
         }
     }
@@ -62,7 +63,9 @@ fn text(it: &Verify, findings: &[Finding], verified: &Verified) -> String {
     }
     if it.verbose || !findings.is_empty() {
         let (entries, bytes) = (verified.entries, verified.bytes);
-        out.push_str(&format!("{} differences in {entries} entries, {bytes} bytes\n", findings.len()));
+        let found = counted(findings.len() as u64, "difference", "differences");
+        let entries = counted(entries, "entry", "entries");
+        out.push_str(&format!("{found} in {entries}, {}\n", sized(bytes)));
     }
     out
 }
