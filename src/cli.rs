@@ -13,6 +13,7 @@ mod commands;
 mod describe;
 mod draft;
 mod error;
+mod examples;
 mod execute;
 mod exit;
 mod filters;
@@ -43,8 +44,8 @@ mod watch;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Reach, Reconcile,
-    Run, Status, Trash, Undo, Verify, Wait,
+    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Pause, Reach,
+    Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;

@@ -40,7 +40,7 @@ pub use hint::{hint, hint_for};
 pub use hosted::Hosted;
 pub use identity::mirror_id;
 pub use lock::{Lock, LockError, LockOptions};
-pub use once::{OnceOptions, OnceReport, TargetReport, once};
+pub use once::{OnceOptions, OnceReport, TargetReport, once, unreadable};
 pub use pipeline::Pipeline;
 pub use probe::probe;
 pub use route::transport_of;

@@ -4,17 +4,21 @@
 //! **Invariant:** `schema` is raised when a field changes its meaning or goes; new fields come without.
 //! **Not here:** gathering the values (`daemon`), showing them to people (`cli`).
 
+mod check;
 mod explanation;
+mod reloaded;
 mod text;
 
+pub use check::{Grade, check};
 pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
-pub use text::text;
+pub use reloaded::{Change, Names, ReloadedSync, ReloadedTarget, compare, reloaded_text};
+pub use text::{copy_text, text};
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::monitor::Level;
+use crate::monitor::{Level, counted};
 
 /// Version of the JSON that `speil status --json` prints.
 pub const SCHEMA: u32 = 1;
@@ -36,6 +40,24 @@ pub enum Request {
     Pause {
         /// One sync only.
         sync: Option<String>,
+    },
+    /// Hold changes back for some time.
+    PauseFor {
+        /// One sync only.
+        sync: Option<String>,
+        /// In milliseconds.
+        for_ms: u64,
+    },
+    /// How did every target do?
+    Series,
+    /// Read the configuration again.
+    Reload,
+    /// Try again at once what fails, and connect to what is down.
+    Retry {
+        /// One sync only.
+        sync: Option<String>,
+        /// One target only.
+        target: Option<String>,
     },
     /// Send again.
     Resume {
@@ -111,6 +133,16 @@ pub struct Wait {
 pub enum Answer {
     /// How things are.
     Status(Report),
+    /// How every target did.
+    Series {
+        /// One for each; none where nobody has looked at them so far.
+        series: Vec<Series>,
+    },
+    /// The configuration was read again; what became of its syncs.
+    Reloaded {
+        /// Those of the old one and of the new one.
+        syncs: Vec<ReloadedSync>,
+    },
     /// What is known of a path.
     Explained(Box<Explanation>),
     /// It is done; to how many syncs or entries.
@@ -194,6 +226,9 @@ pub struct TargetReport {
     pub known: bool,
     /// Age in milliseconds of the oldest change that is not acknowledged.
     pub lag_ms: u64,
+    /// Seconds since the epoch at which a pause ends by itself.
+    #[serde(default)]
+    pub paused_until: Option<u64>,
     /// Seconds since the epoch at which the target's directory was found empty, though this mirror had been
     /// there: all was sent again.
     #[serde(default)]
@@ -310,7 +345,7 @@ impl TargetReport {
         let more = if rest > 0 { format!("; {rest} more") } else { String::new() };
         match self.problems.first() {
             Some(first) => Some(format!("{} {}: {}{more}", first.operation, first.path, first.error)),
-            None if self.more_problems > 0 => Some(format!("{} paths fail", self.more_problems)),
+            None if self.more_problems > 0 => Some(counted(self.more_problems, "path fails", "paths fail")),
             None => None,
         }
     }
@@ -329,6 +364,9 @@ pub struct CopyReport {
     pub total_bytes: u64,
     /// Whether the comparison is over, so that the totals are all there is.
     pub complete: bool,
+    /// The large file that is being sent, quoted.
+    #[serde(default)]
+    pub current: Option<String>,
 }
 
 /// What reading everything again in the background tells.

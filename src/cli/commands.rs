@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::examples::{
+    AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
+    VERIFY_HELP,
+};
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
 use crate::protocol::Since;
@@ -30,6 +34,7 @@ pub(super) enum Plain {
     #[command(after_help = VERIFY_HELP)]
     Verify(Verify),
     /// Show each target's state, lag and problems
+    #[command(after_help = STATUS_HELP)]
     Status(Status),
     /// Say why a path is, or is not, on the targets
     Explain(Explain),
@@ -38,9 +43,16 @@ pub(super) enum Plain {
     /// Compare and repair the whole tree now
     Reconcile(Reconcile),
     /// Hold changes back, keep watching
-    Pause(Named),
+    #[command(after_help = PAUSE_HELP)]
+    Pause(Pause),
     /// Send again after a pause
     Resume(Named),
+    /// Try again now what fails, and connect to targets that are down
+    #[command(after_help = RETRY_HELP)]
+    Retry(Retry),
+    /// Read the configuration again, and say what it changed
+    #[command(after_help = RELOAD_HELP)]
+    Reload(Reload),
     /// Write more or less of a sync into the log, until the daemon ends
     LogLevel(LogLevel),
     /// Carry out held deletes, or accept the volume that a target is on now
@@ -59,16 +71,6 @@ pub(super) enum Plain {
     #[command(after_help = AGENT_HELP)]
     Agent(Agent),
 }
-
-const AGENT_HELP: &str = "\
-For a key that may do nothing else, in ~/.ssh/authorized_keys on the target:
-  command=\"speil agent --root /srv/uploads\",restrict ssh-ed25519 AAAA… source
-
-With --root the agent serves this directory alone, whatever the source asks for. More that a standby
-may set: --min-free=5G --no-devices --no-setid --no-chown. SECURITY.md says what each is good for.
-
-Where the kernel has Landlock (5.19 or later) the agent opens nothing outside its root, starts no
-program and binds no socket; the source's log (-vv) and speil doctor say whether that worked.";
 
 /// `speil run`.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -110,13 +112,6 @@ pub struct Check {
     pub diff: bool,
 }
 
-const DOCTOR_HELP: &str = "\
-Without CONFIG or TARGET it looks at /etc/speil/speil.lua, if that exists, and at this host.
-It connects as the daemon would and tries the target's directory out with files that it removes;
-nothing is mirrored. Where an agent is missing and may be uploaded, it is.
-
-Exit codes: 0 nothing is in the way, 1 wrong usage or configuration, 23 there are problems.";
-
 /// `speil doctor`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Doctor {
@@ -139,30 +134,6 @@ pub struct Doctor {
     #[arg(long, value_name = "DIR", default_value = "/proc", hide = true)]
     pub proc: PathBuf,
 }
-
-const TRASH_HELP: &str = "\
-A target keeps what a mirror with a trash removes and replaces (trash in the configuration, --trash).
-What someone else wrote on the target and a mirror removed or replaced is kept for 30 days in any case.
-
-Exit codes: 0 done, 1 wrong usage, 23 something could not be read, else as speil sync.";
-
-const UNDO_HELP: &str = "\
-TIME is RFC 3339 (2026-03-01T12:00:00Z), HH:MM of today on this host, or a span before now (10m).
-What was removed or replaced since that moment comes back as it was; what is there now moves to
-the trash. New paths stay, and so do new names of renames: a rename leaves nothing in the trash, nor
-does a change of mode or owner alone. While a mirror is at work on the target this is refused: stop it
-first, or it takes away again what its source does not have.
-
-Exit codes: 0 done, 1 wrong usage, 3 a mirror is at work there, 23 something could not be put back,
-24 there was nothing to put back, else as speil sync.";
-
-const VERIFY_HELP: &str = "\
-Contents are compared by BLAKE3, read on both sides at once; then type, mode, owner, times, links,
-xattrs and ACLs. A mirror may be at work meanwhile: a difference counts if it is there at a second look.
-Nothing is changed and nothing is left behind on either side.
-
-Exit codes: 0 no difference, 1 wrong usage, 23 differences, or something could not be read; else as
-speil sync.";
 
 /// `speil verify`.
 #[derive(Debug, Clone, PartialEq, Args)]
@@ -213,6 +184,12 @@ pub struct Trash {
     /// The target
     #[arg(value_name = "TARGET", help = "[USER@]HOST:PATH, or PATH on this host")]
     pub target: PathBuf,
+    /// Only these paths, and what is below them
+    #[arg(value_name = "PATH", help = "Only these, and what is below them; relative to the target's root")]
+    pub paths: Vec<PathBuf>,
+    /// Only what was removed or replaced since then
+    #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
+    pub since: Option<Since>,
     /// What someone else wrote there, in place of the trash
     #[arg(long)]
     pub strangers: bool,
@@ -234,8 +211,11 @@ pub struct Undo {
     #[arg(value_name = "PATH", help = "Only these, and what is below them; relative to the target's root")]
     pub paths: Vec<PathBuf>,
     /// The moment to go back to
-    #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
-    pub since: Since,
+    #[arg(long, value_name = "TIME", value_parser = super::moment::since, required_unless_present = "list")]
+    pub since: Option<Since>,
+    /// List what could be put back, as speil trash does; change nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub list: bool,
     /// What someone else wrote there, in place of the trash
     #[arg(long)]
     pub strangers: bool,
@@ -258,12 +238,57 @@ pub struct Control {
     pub control: Option<PathBuf>,
 }
 
+/// `speil pause`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Pause {
+    /// Go on by itself after this time: 90s, 30m, 1h
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub span: Option<Duration>,
+    /// What is paused.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// `speil retry`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Retry {
+    /// This sync only
+    #[arg(value_name = "SYNC")]
+    pub sync: Option<String>,
+    /// This target of it only
+    #[arg(value_name = "TARGET", requires = "sync")]
+    pub target: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `speil reload`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Reload {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
 /// `speil status`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Status {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
+    /// One line and an exit code, for monitoring: 0 where every target is in step
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    pub check: bool,
+    /// With --check: more lag than this is too much
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, requires = "check")]
+    pub max_lag: Duration,
     /// Full-screen, with graphs of lag and throughput, until q
     #[arg(long, conflicts_with = "json")]
     pub watch: bool,
@@ -323,7 +348,7 @@ pub struct Reconcile {
     pub control: Control,
 }
 
-/// `speil pause` and `speil resume`.
+/// Which sync is paused or goes on.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Named {
     /// This sync only

@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Approve, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Plain,
-    Reconcile, Run, Status, Trash, Undo, Verify, Wait, version,
+    Agent, Approve, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Pause, Plain,
+    Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -46,7 +46,11 @@ pub enum Command {
     /// A full pass now.
     Reconcile(Reconcile),
     /// Hold changes back.
-    Pause(Named),
+    Pause(Pause),
+    /// Try again what fails.
+    Retry(Retry),
+    /// Read the configuration again.
+    Reload(Reload),
     /// Send again.
     Resume(Named),
     /// More or less in the log.
@@ -81,7 +85,9 @@ impl From<Plain> for Command {
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Health(health) => Self::Health(health),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
-            Plain::Pause(named) => Self::Pause(named),
+            Plain::Pause(it) => Self::Pause(it),
+            Plain::Retry(it) => Self::Retry(it),
+            Plain::Reload(it) => Self::Reload(it),
             Plain::Resume(named) => Self::Resume(named),
             Plain::LogLevel(it) => Self::LogLevel(it),
             Plain::Approve(it) => Self::Approve(it),

@@ -59,6 +59,7 @@ impl FirstPass {
     fn passed(&self) -> Passed {
         let mut passed = Passed { complete: true, elapsed: self.began.elapsed(), ..Passed::default() };
         for progress in self.progress.values() {
+            passed.current = passed.current.or_else(|| progress.current.as_ref().map(ToString::to_string));
             passed.sent_files += progress.files;
             passed.entries += progress.done_entries;
             passed.entries_known += progress.total_entries;
@@ -279,7 +280,7 @@ impl Monitor for Printer {
         if !first_pass.meter.is_shown() {
             return;
         }
-        first_pass.progress.insert(Arc::clone(&scope.target), *progress);
+        first_pass.progress.insert(Arc::clone(&scope.target), progress.clone());
         let passed = first_pass.passed();
         let _ = first_pass.meter.update(&passed, &mut io::stdout().lock());
     }

@@ -8,15 +8,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::numbers;
 use super::numbers::Numbers;
 use super::output::{Output, Progress};
+use crate::monitor::{sized, spanned};
 
 /// Shortest time between two lines on a pipe.
 const LINE_EVERY: Duration = Duration::from_secs(1);
+
+/// No estimate is given before.
+const EARLY: Duration = Duration::from_secs(5);
 
 /// Bytes of one kB in rsync's rates.
 const KIB: f64 = 1024.0;
 
 /// How far a pass has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Files whose content was sent.
     pub sent_files: u64,
@@ -32,6 +36,8 @@ pub struct Passed {
     pub complete: bool,
     /// Since the start.
     pub elapsed: Duration,
+    /// The large file that is being sent, quoted.
+    pub current: Option<String>,
 }
 
 impl Passed {
@@ -64,6 +70,51 @@ impl Passed {
             line.push_str("  ");
         }
         line
+    }
+}
+
+impl Passed {
+    /// Returns what stands behind the bar, or in its place while nobody knows how much there is.
+    fn words(&self) -> String {
+        let grouped = |number| numbers::whole(number, Numbers::Grouped);
+        let mut words = Vec::new();
+        if !self.is_measured() {
+            if self.entries_known == 0 {
+                return "connecting".to_owned();
+            }
+            words.push(format!("{} entries read", grouped(self.entries_known)));
+            if self.bytes > 0 {
+                words.push(format!("{} sent", sized(self.bytes)));
+            }
+        } else {
+            let rate = (self.bytes as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64;
+            let percent = self.percent();
+            let share =
+                if percent > 0 { format!("{percent}% of ") } else { format!("{} of ", sized(self.bytes)) };
+            words.push(format!("{share}{}", sized(self.bytes_known)));
+            words.push(format!("{} of {} entries", grouped(self.entries), grouped(self.entries_known)));
+            words.push(format!("{}/s", sized(rate)));
+            let left = self.bytes_known.saturating_sub(self.bytes);
+            // An estimate made from too little is none.
+            let early = self.elapsed < EARLY || percent == 0;
+            words.extend(
+                left.checked_div(rate)
+                    .filter(|_| !early && left > 0)
+                    .map(|left| format!("{} left", spanned(left.max(1)))),
+            );
+        }
+        words.extend(self.current.clone());
+        words.join(", ")
+    }
+
+    /// Whether it is known how much there is.
+    fn is_measured(&self) -> bool {
+        self.complete && self.bytes_known > 0
+    }
+
+    fn percent(&self) -> u64 {
+        let share = u128::from(self.bytes).saturating_mul(100) / u128::from(self.bytes_known.max(1));
+        u64::try_from(share).unwrap_or(100).min(100)
     }
 }
 
@@ -122,12 +173,12 @@ impl Meter {
         match &mut self.shown {
             Shown::Nothing => Ok(()),
             Shown::Bar(bar) => {
-                if passed.entries_known == 0 {
-                    return Ok(());
+                let measured = passed.is_measured();
+                bar.set_message(passed.words());
+                if measured && bar.length() == Some(0) {
+                    bar.set_style(style("{bar:30} {msg}"));
                 }
-                let more = if passed.complete { "" } else { "+" };
-                bar.set_message(format!("{}/{}{more} entries", passed.entries, passed.entries_known));
-                bar.set_length(passed.bytes_known.max(passed.bytes));
+                bar.set_length(if measured { passed.bytes_known.max(passed.bytes) } else { 0 });
                 bar.set_position(passed.bytes);
                 Ok(())
             }
@@ -185,10 +236,14 @@ impl Meter {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let template = "{bar:30} {percent:>3}% {bytes}/{total_bytes} {binary_bytes_per_sec} {msg}, {eta} left";
-    // The template is a constant; if indicatif took it no more, its own style would be shown.
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(style("{msg}"));
+    bar.set_message(Passed::default().words());
     bar
+}
+
+/// The template is a constant; if indicatif took it no more, its own style would be shown.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]
@@ -204,7 +259,23 @@ mod tests {
             bytes_known: 30_000_000,
             complete: true,
             elapsed: Duration::from_secs(seconds),
+            current: None,
         }
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_not_estimated() {
+        assert_eq!(Passed::default().words(), "connecting");
+        let walking = Passed { entries_known: 12_000, ..Passed::default() };
+        assert_eq!(walking.words(), "12,000 entries read");
+        let sending = Passed { bytes: 5_000, ..walking };
+        assert_eq!(sending.words(), "12,000 entries read, 5.0 kB sent");
+        assert_eq!(passed(0, 0).words(), "0 bytes of 30.0 MB, 1 of 2 entries, 0 bytes/s");
+        assert_eq!(passed(15_000_000, 4).words(), "50% of 30.0 MB, 1 of 2 entries, 3.8 MB/s");
+        assert_eq!(passed(15_000_000, 5).words(), "50% of 30.0 MB, 1 of 2 entries, 3.0 MB/s, 5 s left");
+        assert!(!passed(299_999, 5).words().contains("left"), "less than a hundredth");
+        let named = Passed { current: Some("\"big\"".into()), ..passed(30_000_000, 10) };
+        assert_eq!(named.words(), "100% of 30.0 MB, 1 of 2 entries, 3.0 MB/s, \"big\"");
     }
 
     #[test]

@@ -469,7 +469,13 @@ fn other_commands_take_their_arguments() {
         (vec!["check", "/c.lua"], Command::Check(Check { config: "/c.lua".into(), diff: false })),
         (
             vec!["status", "--json", "--control", "/s"],
-            Command::Status(Status { json: true, watch: false, control: control("/s") }),
+            Command::Status(Status {
+                json: true,
+                check: false,
+                max_lag: Duration::from_secs(10),
+                watch: false,
+                control: control("/s"),
+            }),
         ),
         (
             vec!["wait", "www", "--timeout", "1m", "--targets", "a,b"],
@@ -482,7 +488,10 @@ fn other_commands_take_their_arguments() {
             }),
         ),
         (vec!["reconcile"], Command::Reconcile(Reconcile { sync: None, control: none.clone() })),
-        (vec!["pause"], Command::Pause(Named { sync: None, control: none.clone() })),
+        (
+            vec!["pause"],
+            Command::Pause(Pause { span: None, named: Named { sync: None, control: none.clone() } }),
+        ),
         (vec!["resume", "www"], Command::Resume(Named { sync: Some("www".into()), control: none.clone() })),
         (
             vec!["approve", "www", "web2"],

@@ -5,6 +5,7 @@
 //! drives the terminal. **Not here:** the socket itself (`daemon`).
 
 mod history;
+mod rank;
 mod view;
 
 use std::io;
@@ -36,8 +37,12 @@ enum Asked {
 struct Screen {
     report: Report,
     history: History,
-    /// Which target is picked, counted over all syncs.
+    /// Which target is picked, by its place on the screen.
     picked: usize,
+    /// Whether somebody has picked one: until then it is the worst.
+    moved: bool,
+    /// Whether the keys are shown.
+    helps: bool,
     /// The last thing that happened.
     message: String,
     /// A request that waits for a yes.
@@ -50,9 +55,16 @@ impl Screen {
     /// Takes a new look in.
     fn take(&mut self, report: Report, now: Instant) {
         self.history.add(&report, now);
+        let picked = self.pick().filter(|_| self.moved);
         self.report = report;
         self.lost = None;
-        self.picked = self.picked.min(self.len().saturating_sub(1));
+        let all = rank::worst_first(&self.report);
+        // What is picked stays so, wherever it comes to stand.
+        let named = |(sync, target): &(String, String)| {
+            all.iter().position(|(one, other)| one.name == *sync && other.name == *target)
+        };
+        let last = all.len().saturating_sub(1);
+        self.picked = picked.as_ref().and_then(named).unwrap_or(self.picked).min(last);
     }
 
     fn len(&self) -> usize {
@@ -61,14 +73,19 @@ impl Screen {
 
     /// Returns the names of the picked sync and target.
     fn pick(&self) -> Option<(String, String)> {
-        let named = self.report.syncs.iter();
-        let mut all = named.flat_map(|sync| sync.targets.iter().map(move |target| (sync, target)));
-        all.nth(self.picked).map(|(sync, target)| (sync.name.clone(), target.name.clone()))
+        let all = rank::worst_first(&self.report);
+        all.get(self.picked).map(|(sync, target)| (sync.name.clone(), target.name.clone()))
     }
 
     fn is_paused(&self) -> bool {
-        let mut targets = self.report.syncs.iter().flat_map(|sync| &sync.targets);
-        targets.nth(self.picked).is_some_and(|target| target.state == "paused")
+        let all = rank::worst_first(&self.report);
+        all.get(self.picked).is_some_and(|(_, target)| target.state == "paused")
+    }
+
+    /// Picks another target.
+    fn go(&mut self, to: usize) {
+        self.picked = to.min(self.len().saturating_sub(1));
+        self.moved = true;
     }
 
     /// Says what a key asks for.
@@ -83,11 +100,18 @@ impl Screen {
             self.message = "nothing was done".to_owned();
             return Asked::Nothing;
         }
-        let last = self.len().saturating_sub(1);
+        if self.helps {
+            // Any key goes back, and does nothing else.
+            self.helps = false;
+            return Asked::Nothing;
+        }
         match key.code {
             KeyCode::Char('q') | KeyCode::Esc => return Asked::Leave,
-            KeyCode::Down | KeyCode::Char('j') => self.picked = (self.picked + 1).min(last),
-            KeyCode::Up | KeyCode::Char('k') => self.picked = self.picked.saturating_sub(1),
+            KeyCode::Char('?' | 'h') => self.helps = true,
+            KeyCode::Down | KeyCode::Char('j') => self.go(self.picked.saturating_add(1)),
+            KeyCode::Up | KeyCode::Char('k') => self.go(self.picked.saturating_sub(1)),
+            KeyCode::Home => self.go(0),
+            KeyCode::End => self.go(usize::MAX),
             KeyCode::Char(letter) => return self.command(letter),
             _ => {}
         }
@@ -101,6 +125,7 @@ impl Screen {
             'p' if self.is_paused() => Asked::Tell(Request::Resume { sync: name }, "resumed"),
             'p' => Asked::Tell(Request::Pause { sync: name }, "paused"),
             'r' => Asked::Tell(Request::Reconcile { sync: name }, "compared from the top"),
+            't' => Asked::Tell(Request::Retry { sync: name, target: Some(target) }, "tried again"),
             'a' => {
                 let request = Request::Approve { sync: name, target: Some(target.clone()) };
                 let question = format!("carry out the held deletes of {sync} → {target}? y/n");
@@ -115,7 +140,7 @@ impl Screen {
     fn told(&mut self, request: &Request, done: &str, answer: io::Result<Answer>) {
         let sync = match request {
             Request::Pause { sync } | Request::Resume { sync } | Request::Reconcile { sync } => sync.clone(),
-            Request::Approve { sync, .. } => sync.clone(),
+            Request::Approve { sync, .. } | Request::Retry { sync, .. } => sync.clone(),
             _ => None,
         };
         self.message = match answer {
@@ -148,6 +173,10 @@ pub(super) fn give_back() {
 
 fn show(terminal: &mut ratatui::DefaultTerminal, socket: &Path) -> io::Result<()> {
     let mut screen = Screen::default();
+    // A daemon of another version has nothing to tell.
+    if let Ok(Answer::Series { series }) = daemon::ask(socket, &Request::Series, Some(ANSWER_MAX)) {
+        screen.history.begin(series);
+    }
     let mut next = Instant::now();
     loop {
         if Instant::now() >= next {

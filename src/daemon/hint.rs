@@ -133,6 +133,10 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Version { .. } | Refusal::Filter(_) => return None,
         Refusal::Root { errno: libc::ENOTDIR, .. } => "name a directory: a file is in its place, or above it",
+        Refusal::Root { errno: libc::EACCES | libc::EPERM, .. } => {
+            "the login there may not make or enter it: correct the rights of the directory, log in as another user, or \
+             let the agent run by sudo: agent = { \"sudo\", \"-n\" }"
+        }
         Refusal::Root { .. } => "the target's parent directory must exist and be writable",
         Refusal::Lost { how: Lost::Replaced, .. } => return None,
         Refusal::Lost { .. } => {

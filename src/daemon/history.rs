@@ -144,7 +144,7 @@ impl Activity {
                 };
                 target.hint = entry.1.hint.clone().filter(|_| target.error.is_some());
                 if target.state == "first_pass" {
-                    target.copy = entry.1.progress.map(copy_report);
+                    target.copy = entry.1.progress.as_ref().map(copy_report);
                 }
                 kept.insert(entry.0, entry.1);
             }
@@ -209,18 +209,19 @@ impl Monitor for Recorder {
     }
 
     fn progress(&self, scope: &Scope, progress: &Progress) {
-        self.activity.tell(scope, |told| told.progress = Some(*progress));
+        self.activity.tell(scope, |told| told.progress = Some(progress.clone()));
         self.next.progress(scope, progress);
     }
 }
 
-fn copy_report(progress: Progress) -> CopyReport {
+fn copy_report(progress: &Progress) -> CopyReport {
     CopyReport {
         done_entries: progress.done_entries,
         total_entries: progress.total_entries,
         done_bytes: progress.done_bytes,
         total_bytes: progress.total_bytes,
         complete: progress.complete,
+        current: progress.current.as_ref().map(ToString::to_string),
     }
 }
 

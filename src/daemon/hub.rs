@@ -1,9 +1,13 @@
 //! What the control plane shares: the running syncs, and what is remembered of them.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
 
 use super::history::{Activity, History, Recorder};
 use super::pipeline::Pipeline;
@@ -33,6 +37,18 @@ pub(super) struct Hub {
     started: SystemTime,
     /// Why the newest configuration was refused; the one before is in force.
     refused_reload: Mutex<Option<String>>,
+    pauses: Mutex<Pauses>,
+    reloads: Mutex<Option<mpsc::UnboundedSender<Asker>>>,
+}
+
+/// Who waits for the configuration to be read again.
+pub(super) type Asker = oneshot::Sender<Answer>;
+
+/// Syncs whose pause ends by itself: when, and the number of the pause.
+#[derive(Default)]
+struct Pauses {
+    last: u64,
+    until: HashMap<String, (SystemTime, u64)>,
 }
 
 impl Hub {
@@ -47,6 +63,8 @@ impl Hub {
             activity,
             started: SystemTime::now(),
             refused_reload: Mutex::default(),
+            pauses: Mutex::default(),
+            reloads: Mutex::default(),
         }
     }
 
@@ -118,8 +136,11 @@ impl Hub {
         report.refused_reload = self.refused().as_deref().map(clean);
         self.activity.complete(&mut report);
         let (history, now) = (self.history(), Instant::now());
+        let pauses = self.pauses();
         for sync in &mut report.syncs {
+            let until = pauses.until.get(&sync.name).map(|(until, _)| seconds(*until));
             for target in &mut sync.targets {
+                target.paused_until = until.filter(|_| target.state == "paused");
                 target.rate = history.rate(&sync.name, &target.name, target.sent_bytes, now);
             }
         }
@@ -127,7 +148,7 @@ impl Hub {
     }
 
     /// Does what a client asks for. Cancel safe.
-    pub async fn answer(&self, request: Request) -> Answer {
+    pub async fn answer(self: &Arc<Self>, request: Request) -> Answer {
         match request {
             Request::Status => Answer::Status(self.report()),
             Request::Wait(wait) => super::waiting::wait(&self.running, wait).await,
@@ -136,6 +157,12 @@ impl Hub {
                 1
             }),
             Request::Pause { sync } => self.pause(sync.as_deref(), true),
+            Request::PauseFor { sync, for_ms } => {
+                self.pause_for(sync.as_deref(), Duration::from_millis(for_ms))
+            }
+            Request::Series => Answer::Series { series: self.history().series() },
+            Request::Reload => self.ask_reload().await,
+            Request::Retry { sync, target } => self.retry(sync.as_deref(), target.as_deref()),
             Request::Resume { sync } => self.pause(sync.as_deref(), false),
             Request::Explain { sync, path } => self.explain(&sync, &path),
             Request::LogLevel { sync, level } => match self.each(sync.as_deref(), |_| 1) {
@@ -157,7 +184,99 @@ impl Hub {
         }
     }
 
+    /// Says where those are heard who want the configuration read again.
+    pub fn hear_reloads(&self, asked: mpsc::UnboundedSender<Asker>) {
+        *self.reloads.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+    }
+
+    async fn ask_reload(&self) -> Answer {
+        let failed = |error: &str| Answer::Failed { error: error.to_owned(), code: 1 };
+        let asked = self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(asked) = asked else { return failed("this process was started without a configuration") };
+        let (asker, answer) = oneshot::channel();
+        let _ = asked.send(asker);
+        answer.await.unwrap_or_else(|_| failed("the daemon is ending"))
+    }
+
+    fn retry(&self, sync: Option<&str>, target: Option<&str>) -> Answer {
+        let mut waiting = 0;
+        for slot in self.running().iter_mut() {
+            if let Running::Waiting(slot) = slot
+                && target.is_none()
+                && sync.is_none_or(|name| name == slot.sync.name)
+            {
+                slot.at = Instant::now();
+                waiting += 1;
+            }
+        }
+        let picked = AtomicUsize::new(0);
+        let answer = self.each(sync, |pipeline| {
+            pipeline.retry(|other| {
+                let picks = target.is_none_or(|name| name == other.name);
+                picked.fetch_add(usize::from(picks), Ordering::Relaxed);
+                picks
+            })
+        });
+        match (answer, target) {
+            (Answer::Done { .. }, Some(name)) if picked.into_inner() == 0 => {
+                Answer::Failed { error: format!("no target is called {name:?}"), code: 1 }
+            }
+            (Answer::Done { count }, _) => Answer::Done { count: count + waiting },
+            (_, _) if waiting > 0 => Answer::Done { count: waiting },
+            (failed, _) => failed,
+        }
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        self.pauses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pauses, and goes on by itself after some time, unless somebody pauses anew or resumes meanwhile.
+    fn pause_for(self: &Arc<Self>, sync: Option<&str>, span: Duration) -> Answer {
+        let paused = self.pause(sync, true);
+        let Some(until) = SystemTime::now().checked_add(span) else { return paused };
+        if !matches!(paused, Answer::Done { .. }) {
+            return paused;
+        }
+        let names: Vec<String> = match sync {
+            Some(name) => vec![name.to_owned()],
+            None => self.names(),
+        };
+        let mut pauses = self.pauses();
+        pauses.last += 1;
+        let number = pauses.last;
+        pauses.until.extend(names.into_iter().map(|name| (name, (until, number))));
+        drop(pauses);
+        let hub = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(span).await;
+            if let Some(hub) = hub.upgrade() {
+                hub.end_pause(number);
+            }
+        });
+        paused
+    }
+
+    fn end_pause(&self, number: u64) {
+        let pauses = self.pauses();
+        let ended = pauses.until.iter().filter(|(_, (_, of))| *of == number);
+        let ended: Vec<String> = ended.map(|(name, _)| name.clone()).collect();
+        drop(pauses);
+        ended.iter().for_each(|name| drop(self.pause(Some(name), false)));
+    }
+
+    /// Returns the names of the syncs that run.
+    fn names(&self) -> Vec<String> {
+        let running = self.running();
+        let up = running.iter().filter_map(|slot| match slot {
+            Running::Up(pipeline) => Some(pipeline.sync.name.clone()),
+            Running::Waiting(_) | Running::LeftOut(_) => None,
+        });
+        up.collect()
+    }
+
     fn pause(&self, sync: Option<&str>, on: bool) -> Answer {
+        self.pauses().until.retain(|name, _| sync.is_some_and(|sync| sync != name));
         self.each(sync, |pipeline| {
             pipeline.pause(on);
             for running in &pipeline.targets {

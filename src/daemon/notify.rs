@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use crate::monitor::counted;
 use crate::status::{Report, TargetReport};
 
 /// The way to the service manager.
@@ -102,13 +103,15 @@ fn summary(report: &Report) -> String {
         None => text.push_str("; lag unknown"),
     }
     let problems = targets.iter().map(|target| target.failing()).sum::<u64>();
-    let problems = usize::try_from(problems).unwrap_or(usize::MAX);
     let held: usize = targets.iter().map(|target| target.held).sum();
     let missing = report.syncs.iter().filter(|sync| !sync.running).count();
-    for (count, what) in [(problems, "paths fail"), (held, "deletes held"), (missing, "syncs not started")] {
-        if count > 0 {
-            text.push_str(&format!("; {count} {what}"));
-        }
+    let wrong = [
+        (problems, "path fails", "paths fail"),
+        (held as u64, "delete held", "deletes held"),
+        (missing as u64, "sync not started", "syncs not started"),
+    ];
+    for (count, one, many) in wrong.into_iter().filter(|(count, ..)| *count > 0) {
+        text.push_str(&format!("; {}", counted(count, one, many)));
     }
     if report.refused_reload.is_some() {
         text.push_str("; new configuration refused");
@@ -140,7 +143,7 @@ mod tests {
         };
         assert_eq!(
             summary(&report),
-            "3 targets: 2 live, 1 down; lag 2.5 s; 7 deletes held; 1 syncs not started"
+            "3 targets: 2 live, 1 down; lag 2.5 s; 7 deletes held; 1 sync not started"
         );
     }
 }

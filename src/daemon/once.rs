@@ -1,5 +1,6 @@
 //! One pass over every target, then the end: the cron job.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,11 @@ pub struct OnceReport {
     pub targets: Vec<TargetReport>,
 }
 
+/// Returns the error of a source that cannot be opened.
+pub fn unreadable(source: &Path, error: &std::io::Error) -> SessionError {
+    SessionError::Source(format!("{}: {}", source.display(), crate::error::io_text(error)))
+}
+
 /// Makes one pass over every target of a sync, side by side. `mailboxes` is told the queues, so that
 /// the caller can stop early by closing them.
 ///
@@ -60,8 +66,8 @@ pub fn once(
     monitor: &Arc<dyn Monitor>,
     started: impl Fn(Vec<Arc<Mailbox>>),
 ) -> Result<OnceReport, SessionError> {
-    let source = Source::open(&sync.source, sync.targets.len())
-        .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+    let source =
+        Source::open(&sync.source, sync.targets.len()).map_err(|error| unreadable(&sync.source, &error))?;
     let mailboxes: Vec<Arc<Mailbox>> = sync.targets.iter().map(|_| Mailbox::new()).collect();
     started(mailboxes.clone());
     let targets = std::thread::scope(|scope| {

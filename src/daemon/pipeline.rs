@@ -286,6 +286,24 @@ impl Pipeline {
             .count()
     }
 
+    /// Tries again at once what fails on the targets that `picks`, and connects to those that are down; returns how
+    /// many paths and connections that are.
+    pub fn retry(&self, picks: impl Fn(&Target) -> bool) -> usize {
+        let picked = self.targets.iter().filter(|running| picks(&running.target));
+        picked
+            .map(|running| {
+                let down = running.status.state().0 == crate::sender::TargetState::Down;
+                if down {
+                    running.mailbox.retry();
+                }
+                let failing = running.status.problems().len();
+                running.status.hurry(Instant::now());
+                running.mailbox.wake();
+                failing + usize::from(down)
+            })
+            .sum()
+    }
+
     /// Forgets the deletes that are held; the next pass finds them again.
     pub fn discard(&self, picks: impl Fn(&Target) -> bool) -> usize {
         self.targets

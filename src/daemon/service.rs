@@ -18,9 +18,9 @@ use super::pipeline::Pipeline;
 use super::slot::{LeftOut, Running, Waiting};
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
-use crate::monitor::{Monitor, Notice, Scope};
+use crate::monitor::{Monitor, Notice, Scope, counted};
 use crate::sender::SessionError;
-use crate::status::{Answer, Report, Request};
+use crate::status::{Answer, Names, ReloadedSync, Report, Request, compare};
 
 /// Longest line that a client may send, in bytes.
 const REQUEST_LEN_MAX: u64 = 64 * 1024;
@@ -149,24 +149,26 @@ impl Daemon {
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut listeners = Listeners::new(Arc::clone(&self.hub), Arc::clone(&self.monitor));
         listeners.apply(&self.settings).await;
+        let (asked, mut reloads) = tokio::sync::mpsc::unbounded_channel();
+        if self.reload.is_some() {
+            self.hub.hear_reloads(asked.clone());
+        }
         let signs = self.notifier.sign_every();
         let mut sign = tokio::time::interval(signs.unwrap_or(Duration::from_secs(3600)));
         loop {
             tokio::select! {
                 number = signals.next() => match number {
-                    libc::SIGHUP => {
-                        self.notifier.reloading();
-                        self.monitor.reopen();
-                        self.reload();
-                        listeners.apply(&self.settings).await;
-                        self.notifier.ready();
-                    }
+                    libc::SIGHUP => drop(self.reload(&mut listeners).await),
                     libc::SIGUSR1 => for running in self.hub.running().iter() {
                         if let Running::Up(pipeline) = running {
                             pipeline.reconcile(RescanReason::Request);
                         }
                     },
                     ending => return ending,
+                },
+                Some(asker) = reloads.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = asker.send(self.reload(&mut listeners).await);
                 },
                 accepted = control.listener.accept() => if let Ok((stream, _)) = accepted {
                     let hub = Arc::clone(&self.hub);
@@ -224,22 +226,42 @@ impl Daemon {
         }
     }
 
+    /// Opens the log anew, and takes a new configuration in.
+    async fn reload(&mut self, listeners: &mut Listeners) -> Answer {
+        self.notifier.reloading();
+        self.monitor.reopen();
+        let taken = self.take_configuration();
+        listeners.apply(&self.settings).await;
+        self.notifier.ready();
+        match taken {
+            Ok(syncs) => Answer::Reloaded { syncs },
+            Err(error) => Answer::Failed { error, code: 1 },
+        }
+    }
+
     /// Takes a new configuration in: syncs that did not change run on untouched.
-    fn reload(&mut self) {
-        let Some(reload) = &self.reload else { return };
+    fn take_configuration(&mut self) -> Result<Vec<ReloadedSync>, String> {
+        let Some(reload) = &self.reload else { return Ok(Vec::new()) };
         let new = match reload() {
             Ok(config) => config,
             Err(error) => {
-                self.tell("", &format!("new configuration refused, the old one stays in force: {error}"));
+                let told = format!("new configuration refused, the old one stays in force: {error}");
+                self.tell("", &told);
                 *self.hub.refused() = Some(error);
-                return;
+                return Err(told);
             }
         };
         *self.hub.refused() = None;
         let mut running = self.hub.running();
         // The new configuration has no sync that is wrong.
         running.retain(|slot| !matches!(slot, Running::LeftOut(_)));
-        let (mut kept, mut started) = (0, 0);
+        let before = running.iter().filter_map(|slot| match slot {
+            Running::Up(pipeline) => Some(names_of(&pipeline.sync)),
+            Running::Waiting(waiting) => Some(names_of(&waiting.sync)),
+            Running::LeftOut(_) => None,
+        });
+        let (before, mut after): (Vec<Names>, _) = (before.collect(), Vec::new());
+        let (mut kept, mut started) = (0_u64, 0);
         let mut next = Vec::new();
         for sync in new.syncs {
             let same = running.iter().position(|slot| match slot {
@@ -247,27 +269,35 @@ impl Daemon {
                 Running::Waiting(waiting) => waiting.sync == sync,
                 Running::LeftOut(_) => false,
             });
+            after.push((names_of(&sync), same.is_some()));
             if let Some(at) = same {
                 kept += 1;
-                next.push((running.swap_remove(at), None));
+                next.push(running.swap_remove(at));
             } else {
                 started += 1;
-                let waiting = Waiting { sync, at: Instant::now(), error: String::new() };
-                next.push((Running::Waiting(waiting), Some(())));
+                next.push(Running::Waiting(Waiting { sync, at: Instant::now(), error: String::new() }));
             }
         }
         let stopped = running.len();
         // What goes must be gone before its targets are taken by what comes.
         super::slot::stop_all(std::mem::take(&mut *running));
-        running.extend(next.into_iter().map(|(slot, _)| slot));
+        running.extend(next);
         drop(running);
         self.status_file.clone_from(&new.settings.status_file);
         self.settings = new.settings;
-        let text =
-            format!("configuration read again: {kept} syncs unchanged, {started} started, {stopped} stopped");
+        let text = format!(
+            "configuration read again: {} unchanged, {started} started, {stopped} stopped",
+            counted(kept, "sync", "syncs")
+        );
         self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
         self.beat();
+        Ok(compare(before, after))
     }
+}
+
+/// Returns how a sync and its targets are called.
+fn names_of(sync: &Sync) -> Names {
+    (sync.name.clone(), sync.targets.iter().map(|target| target.name.clone()).collect())
 }
 
 /// Starts syncs one after the other. One that cannot be started ends the start if it is to be `alone`, and so

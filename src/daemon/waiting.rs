@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{Owed, Pipeline, Settler};
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
+use crate::monitor::counted;
 use crate::sender::TargetState;
 use crate::status::{Answer, Quorum, Wait};
 
@@ -197,7 +198,10 @@ fn what_is_left(
     let laggard = |why: String, down| Some(Laggard { who: who.clone(), why, down });
     if !request.despite_problems {
         if let Some((count, reason)) = running.held.summary() {
-            return laggard(format!("{count} deletes are held: {reason}"), false);
+            return laggard(
+                format!("{} held: {reason}", counted(count as u64, "delete is", "deletes are")),
+                false,
+            );
         }
         let mut problems = running.status.problems().into_iter();
         // A change from after the moment may fail as it likes.

@@ -28,7 +28,10 @@ pub(super) fn check(proc: &Path, sources: &[(&Sync, u64)]) -> Vec<Finding> {
         )];
     };
     let (used_watches, used_instances) = used(proc);
-    let told = format!("{needed} directories to watch; {watches} watches allowed, {used_watches} in use");
+    let told = format!(
+        "{} to watch; {watches} watches allowed, {used_watches} in use",
+        crate::monitor::counted(needed, "directory", "directories")
+    );
     let raised = (needed + used_watches).max(watches).saturating_mul(2).next_power_of_two();
     let cure = format!(
         "sysctl -w fs.inotify.max_user_watches={raised}, and the same in /etc/sysctl.d/; up to {} MiB of \

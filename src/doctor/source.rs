@@ -7,6 +7,7 @@ use crate::config::Sync;
 use crate::disk::Root;
 use crate::error::{errno_text, io_text};
 use crate::filter::Filter;
+use crate::monitor::counted;
 use crate::protocol::Place;
 use crate::scan::{self, Role};
 use crate::tree::{Kind, Mask, RelPath, quote};
@@ -135,9 +136,9 @@ impl Tree {
 pub(super) fn judge(sync: &Sync, tree: &Tree) -> Vec<Finding> {
     let more = if tree.cut { " or more" } else { "" };
     let told = format!(
-        "{} entries{more} in {} directories, {}, the largest file {}",
-        tree.entries,
-        tree.dirs,
+        "{}{more} in {}, {}, the largest file {}",
+        counted(tree.entries, "entry", "entries"),
+        counted(tree.dirs, "directory", "directories"),
         size(tree.bytes),
         size(tree.largest)
     );
@@ -151,8 +152,8 @@ pub(super) fn judge(sync: &Sync, tree: &Tree) -> Vec<Finding> {
         findings.push(Finding::problem(
             "reading",
             format!(
-                "{} entries cannot be read, the first is {path}: {}",
-                tree.unreadable,
+                "{} cannot be read, the first is {path}: {}",
+                counted(tree.unreadable, "entry", "entries"),
                 errno_text(*errno)
             ),
             "run speil as a user who may read them, with CAP_DAC_READ_SEARCH, or exclude them",

@@ -199,7 +199,7 @@ function copyText(copy, target) {
   // An estimate made from too little is none.
   const early = !copy.complete || share < .01 || now - target.since < 5 || !target.rate;
   const left = early ? "" : `, ${span((copy.total_bytes - copy.done_bytes) / target.rate)} left`;
-  return `${bytes(copy.done_bytes)}${copy.complete ? ` of ${bytes(copy.total_bytes)}` : ""} · ${entries} · ${rate(target.rate)}${left}`;
+  return `${bytes(copy.done_bytes)}${copy.complete ? ` of ${bytes(copy.total_bytes)}` : ""} · ${entries} · ${rate(target.rate)}${left}${copy.current ? ` · now ${copy.current}` : ""}`;
 }
 
 function updateCard(card, [sync, target, state]) {

@@ -246,6 +246,8 @@ impl Pages {
             Ok(
                 request @ (Request::Reconcile { .. }
                 | Request::Pause { .. }
+                | Request::PauseFor { .. }
+                | Request::Retry { .. }
                 | Request::Resume { .. }
                 | Request::Approve { .. }
                 | Request::Discard { .. }),

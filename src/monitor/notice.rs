@@ -264,7 +264,7 @@ pub enum Itemized {
 }
 
 /// How far a pass is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Files whose content was sent so far.
     pub files: u64,
@@ -278,6 +278,8 @@ pub struct Progress {
     pub total_bytes: u64,
     /// Whether the comparison is over, so that the totals are all there is.
     pub complete: bool,
+    /// The large file that is being sent.
+    pub current: Option<RelPath>,
 }
 
 /// What hears the pipeline. Called from its threads: must be quick and must not block.

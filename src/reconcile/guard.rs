@@ -176,6 +176,10 @@ pub enum Reason {
     },
 }
 
+fn told(deletes: usize) -> String {
+    format!("{deletes} {}", if deletes == 1 { "delete" } else { "deletes" })
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -186,12 +190,13 @@ impl fmt::Display for Reason {
             Self::Doubt(Doubt::NewTarget) => {
                 f.write_str("the target is new to this mirror and holds entries that the source lacks")
             }
-            Self::EmptiesRoot { deletes } => write!(f, "{deletes} deletes would leave the tree empty"),
+            Self::EmptiesRoot { deletes } => write!(f, "{} would leave the tree empty", told(*deletes)),
             Self::BelowHalf { deletes, left, most } => {
-                write!(f, "{deletes} deletes would leave {left} of {most} entries, less than half")
+                write!(f, "{} would leave {left} of {most} entries, less than half", told(*deletes))
             }
             Self::OverMax { deletes, max } => {
-                write!(f, "{deletes} deletes are more than the {max} that maxDelete allows")
+                let are = if *deletes == 1 { "is" } else { "are" };
+                write!(f, "{} {are} more than the {max} that maxDelete allows", told(*deletes))
             }
         }
     }

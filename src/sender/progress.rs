@@ -61,9 +61,11 @@ impl Session {
             files: since(|t| t.files),
             done_entries: done.min(total_entries),
             total_entries,
-            done_bytes: since(|t| t.literal_bytes + t.matched_bytes),
+            // Those of a large file are counted at its end.
+            done_bytes: since(|t| t.literal_bytes + t.matched_bytes).saturating_add(self.jobs.bytes_done()),
             total_bytes: found.bytes.load(Ordering::Relaxed),
             complete,
+            current: self.jobs.current().cloned(),
         }
     }
 }

@@ -130,6 +130,21 @@ impl Jobs {
         self.jobs.iter().map(left).fold(0, u64::saturating_add)
     }
 
+    /// Bytes that were sent, or found on the target, of files that are not sent to their end.
+    pub fn bytes_done(&self) -> u64 {
+        let done = self.jobs.iter().map(|job| match job.phase {
+            Phase::Sending { matched, literal, .. } => matched + literal,
+            _ => 0,
+        });
+        done.fold(0, u64::saturating_add)
+    }
+
+    /// Returns the file that is being sent.
+    pub fn current(&self) -> Option<&RelPath> {
+        let mut sending = self.jobs.iter().filter(|job| matches!(job.phase, Phase::Sending { .. }));
+        sending.next().map(|job| &job.path)
+    }
+
     pub fn is_sending(&self) -> bool {
         self.jobs.front().is_some_and(|job| matches!(job.phase, Phase::Sending { .. }))
     }

@@ -53,6 +53,9 @@ fn target_text(out: &mut String, target: &TargetReport, now: u64) {
     if let Some(hint) = &target.hint {
         let _ = writeln!(out, "    hint: {hint}");
     }
+    if let Some(until) = target.paused_until {
+        let _ = writeln!(out, "    goes on by itself in {}", spanned(until.saturating_sub(now)));
+    }
     if let Some(copy) = target.copy.as_ref().filter(|_| target.state == "first_pass") {
         let _ = writeln!(out, "    {}", copy_text(copy, target, now));
     }
@@ -99,8 +102,13 @@ fn target_text(out: &mut String, target: &TargetReport, now: u64) {
     }
 }
 
-/// Says how far a first copy is, and how long it will take where that can be said.
-pub(super) fn copy_text(copy: &CopyReport, target: &TargetReport, now: u64) -> String {
+/// Says how far a first copy is, how long it will take where that can be said, and what is being sent.
+pub fn copy_text(copy: &CopyReport, target: &TargetReport, now: u64) -> String {
+    let current = copy.current.as_ref().map_or_else(String::new, |path| format!(", now {path}"));
+    amount_text(copy, target, now) + &current
+}
+
+fn amount_text(copy: &CopyReport, target: &TargetReport, now: u64) -> String {
     if copy.total_entries == 0 && copy.done_entries == 0 {
         return "first copy: nothing is read yet".to_owned();
     }
@@ -108,16 +116,19 @@ pub(super) fn copy_text(copy: &CopyReport, target: &TargetReport, now: u64) -> S
     if !copy.complete {
         return format!("first copy: {} sent, {entries} read, still counting", sized(copy.done_bytes));
     }
+    let lasted = now.saturating_sub(target.since);
+    // The last seconds are known only where somebody looks at them all the time.
+    let rate = if target.rate > 0 { target.rate } else { copy.done_bytes / lasted.max(1) };
     let done = format!(
         "first copy: {} of {}, {} of {entries}, {}/s",
         sized(copy.done_bytes),
         sized(copy.total_bytes),
         copy.done_entries,
-        sized(target.rate)
+        sized(rate)
     );
     let left = copy.total_bytes.saturating_sub(copy.done_bytes);
-    let early = now.saturating_sub(target.since) < EARLY || copy.done_bytes < copy.total_bytes / 100;
-    match left.checked_div(target.rate) {
+    let early = lasted < EARLY || copy.done_bytes < copy.total_bytes / 100;
+    match left.checked_div(rate) {
         Some(seconds) if !early && left > 0 => format!("{done}, {} left", spanned(seconds.max(1))),
         _ => done,
     }
@@ -154,6 +165,7 @@ mod tests {
             done_bytes,
             total_bytes: 1_000_000,
             complete,
+            current: None,
         };
         let target = |rate| TargetReport { since: 100, rate, ..TargetReport::default() };
         let text = |copy: &CopyReport, rate, now| copy_text(copy, &target(rate), now);
@@ -165,7 +177,9 @@ mod tests {
         let known = "first copy: 500.0 kB of 1.0 MB, 3 of 12000 entries, 1.0 kB/s";
         assert_eq!(text(&copy(500_000, true), 1000, 104), known);
         assert_eq!(text(&copy(500_000, true), 1000, 105), format!("{known}, 8 min left"));
+        let current = CopyReport { current: Some("\"big\"".into()), ..copy(500_000, true) };
+        assert_eq!(text(&current, 1000, 104), format!("{known}, now \"big\""));
         assert!(!text(&copy(9_999, true), 1000, 200).contains("left"));
-        assert!(!text(&copy(500_000, true), 0, 200).contains("left"));
+        assert!(text(&copy(500_000, true), 0, 200).ends_with("5.0 kB/s, 100 s left"));
     }
 }

@@ -338,3 +338,37 @@ fn a_scrub_that_may_repairs_the_target_and_never_with_a_rotten_source() {
     });
     daemon.terminate();
 }
+
+#[test]
+fn the_versions_of_one_path_are_listed_with_the_moment_that_brings_each_back() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    pass(&stand, &[]);
+    for version in ["the second", "the third, longer"] {
+        fs::write(stand.source().join("edited"), version).unwrap();
+        fs::write(stand.source().join("dir/one"), version).unwrap();
+        pass(&stand, &["--trash=7d"]);
+    }
+    let target = stand.target("standby").display().to_string();
+    let list = |arguments: &[&str]| stand.environment.run(arguments).succeeded().stdout;
+    let told = list(&["trash", &target, "edited", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let entries = all["entries"].as_array().unwrap();
+    let sizes: Vec<_> = entries.iter().map(|entry| entry["size"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, ["edited, the first".len() as u64, "the second".len() as u64], "{told}");
+    assert!(entries.iter().all(|entry| entry["path"] == "edited"), "{told}");
+    // undo lists the same; a moment leaves out what was replaced before it; a directory is what is below it.
+    assert_eq!(list(&["undo", &target, "edited", "--list", "--json"]), told);
+    let last = entries[1]["time"].as_str().unwrap();
+    let since = list(&["undo", &target, "edited", "--list", "--since", last]);
+    assert!(since.contains("1 entry kept, 10 bytes"), "{since}");
+    assert!(list(&["trash", &target, "dir"]).contains("  dir/one\n"));
+    for (entry, content) in entries.iter().zip(["edited, the first", "the second"]).rev() {
+        undo(&stand, &["edited", "--since", entry["time"].as_str().unwrap()]).succeeded();
+        assert_eq!(fs::read_to_string(stand.target("standby").join("edited")).unwrap(), content);
+    }
+    let outcome = undo(&stand, &["edited"]);
+    assert!(outcome.code() == 1 && outcome.stderr.contains("--since"), "{outcome:?}");
+    let outcome = stand.environment.run(["trash", &target, "../up"]);
+    assert_eq!(outcome.code(), 1, "{outcome:?}");
+}

@@ -118,3 +118,132 @@ fn one_broken_sync_is_told_and_the_others_run_unless_it_is_to_be_strict() {
     fs::write(&config, &broken).unwrap();
     assert_eq!(environment.run(["run", &control, &config_text]).code(), 1, "nothing is left to run");
 }
+
+/// Returns what `speil COMMAND` says to the daemon behind `control`, and its exit code.
+fn ask(environment: &Environment, control: &str, arguments: &[&str]) -> (i32, String) {
+    let outcome = environment.run([arguments, &[control]].concat());
+    (outcome.code(), format!("{}{}", outcome.stdout, outcome.stderr))
+}
+
+#[test]
+fn a_reload_that_is_asked_for_returns_when_it_is_in_force_and_says_what_became_of_each_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["one", "two"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    let (config, control) = (path("speil.lua"), format!("--control={}", path("control").display()));
+    let first = block("first", &path("one"), &path("standby-one"));
+    fs::write(&config, &first).unwrap();
+    let environment = Environment::new();
+    let daemon = environment.spawn(["run", &control, config.to_str().unwrap()]);
+    eventually("the sync is live", || live_lines(&daemon, "first") == 1);
+    let (code, told) = ask(&environment, &control, &["reload"]);
+    assert_eq!((code, told.as_str()), (0, "configuration read again: 1 sync runs on unchanged"));
+
+    fs::write(&config, "sync { default.mirror, source = ").unwrap();
+    let (code, told) = ask(&environment, &control, &["reload"]);
+    assert!(
+        code == 1 && told.contains("the old one stays in force") && told.contains("speil.lua:1"),
+        "{told}"
+    );
+    let (code, told) = ask(&environment, &control, &["status", "--check"]);
+    assert!(code == 1 && told.starts_with("SPEIL WARNING - the new configuration is refused"), "{told}");
+
+    let second = block("second", &path("two"), &path("standby-two"));
+    fs::write(&config, format!("{first}{second}")).unwrap();
+    let (code, told) = ask(&environment, &control, &["reload", "--json"]);
+    assert_eq!(code, 0, "{told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let changes: Vec<_> =
+        told["syncs"].as_array().unwrap().iter().map(|sync| sync["change"].clone()).collect();
+    assert_eq!(changes, ["unchanged", "started"]);
+    // It was in force when the command returned.
+    assert_eq!(environment.run(["wait", "second", "--timeout=60s", &control]).code(), 0);
+
+    let delayed = first.replace("name =", "delay = \"123ms\", name =");
+    fs::write(&config, delayed).unwrap();
+    let (code, told) = ask(&environment, &control, &["reload"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("first → ") && told.contains("changed, started anew"), "{told}");
+    assert!(told.contains("second → ") && told.contains("removed, stopped"), "{told}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_mirror_without_a_configuration_says_so_when_it_is_to_read_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = format!("--control={}", dir.path().join("control").display());
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    let environment = Environment::new();
+    let source = format!("{}/", source.display());
+    let mirror = environment.spawn(["mirror", &control, &source, target.to_str().unwrap()]);
+    mirror.wait_for_line(": live");
+    let (code, told) = ask(&environment, &control, &["reload"]);
+    assert!(code == 1 && told.contains("without a configuration"), "{told}");
+    mirror.terminate();
+}
+
+#[test]
+fn a_pause_for_some_time_ends_by_itself_and_a_longer_one_replaces_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("one")).unwrap();
+    let (config, control) = (path("speil.lua"), format!("--control={}", path("control").display()));
+    fs::write(&config, block("first", &path("one"), &path("standby"))).unwrap();
+    let environment = Environment::new();
+    let daemon = environment.spawn(["run", &control, config.to_str().unwrap()]);
+    eventually("the sync is live", || live_lines(&daemon, "first") == 1);
+    let state = || {
+        let (_, told) = ask(&environment, &control, &["status", "--json"]);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["syncs"][0]["targets"][0].clone()
+    };
+    let (code, told) = ask(&environment, &control, &["pause", "--for=1h"]);
+    assert_eq!((code, told.as_str()), (0, "1 paused, and resumed in 60 min"));
+    assert!(state()["state"] == "paused" && state()["paused_until"].is_u64());
+    let (code, told) = ask(&environment, &control, &["status", "--check"]);
+    assert!(code == 1 && told.contains("is paused"), "{told}");
+    assert!(ask(&environment, &control, &["status"]).1.contains("goes on by itself in"));
+    // The shorter one counts now, and the hour is forgotten.
+    assert_eq!(ask(&environment, &control, &["pause", "first", "--for=1ms"]).0, 0);
+    eventually("it goes on by itself", || state()["state"] == "live");
+    assert_eq!(state()["paused_until"], serde_json::Value::Null);
+    // One without an end is not ended by what was asked for before.
+    assert_eq!(ask(&environment, &control, &["pause", "--for=1h"]).0, 0);
+    assert_eq!(ask(&environment, &control, &["pause"]).0, 0);
+    assert!(state()["state"] == "paused" && state()["paused_until"].is_null());
+    assert_eq!(ask(&environment, &control, &["resume"]).0, 0);
+    fs::write(path("one/file"), "x").unwrap();
+    eventually("what changed is sent", || path("standby/file").exists());
+    daemon.terminate();
+}
+
+#[test]
+fn a_retry_tries_at_once_what_fails_and_connects_to_what_is_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("one")).unwrap();
+    // The directory that is to hold it is missing.
+    let (config, control) = (path("speil.lua"), format!("--control={}", path("control").display()));
+    fs::write(&config, block("first", &path("one"), &path("above/standby"))).unwrap();
+    let environment = Environment::new();
+    let daemon = environment.spawn(["run", &control, config.to_str().unwrap()]);
+    daemon.wait_for_error_line("ENOENT");
+    let (code, told) = ask(&environment, &control, &["status", "--check"]);
+    assert!(code == 2 && told.starts_with("SPEIL CRITICAL - first → standby is down"), "{told}");
+    fs::create_dir(path("above")).unwrap();
+    let (code, told) = ask(&environment, &control, &["retry"]);
+    assert!(code == 0, "{told}");
+    eventually("it is live", || live_lines(&daemon, "first") == 1);
+    let (code, told) = ask(&environment, &control, &["status", "--check"]);
+    assert!(code == 0 && told.starts_with("SPEIL OK - 1 target in step | lag="), "{told}");
+    let (code, told) = ask(&environment, &control, &["retry", "--json"]);
+    assert_eq!((code, told.as_str()), (0, "{\"retried\":0,\"schema\":1}"));
+    let (code, told) = ask(&environment, &control, &["retry", "first", "nosuch"]);
+    assert!(code == 1 && told.contains("no target is called \"nosuch\""), "{told}");
+    daemon.terminate();
+    let (code, told) = ask(&environment, &control, &["status", "--check"]);
+    assert!(code == 3 && told.starts_with("SPEIL UNKNOWN - no running speil was found"), "{told}");
+}

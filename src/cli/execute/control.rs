@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{complain, complain_text, print};
-use crate::cli::commands::{Approve, Control, Held, LogLevel, Named, Reconcile, Wait};
+use crate::cli::commands::{Approve, Control, Held, LogLevel, Named, Pause, Reconcile, Reload, Retry, Wait};
 use crate::cli::exit::Exit;
 use crate::daemon::{self, NoSocket};
-use crate::status::{self, Answer, Request};
+use crate::monitor::{counted, spanned};
+use crate::status::{self, Answer, Grade, Request};
 
 /// What to type where no daemon runs.
 const START: &str =
@@ -31,8 +32,72 @@ pub(super) fn reconcile(it: Reconcile) -> u8 {
     tell(&it.control, &Request::Reconcile { sync: it.sync }, "comparing")
 }
 
-pub(super) fn pause(it: Named) -> u8 {
-    tell(&it.control, &Request::Pause { sync: it.sync }, "paused")
+pub(super) fn pause(it: Pause) -> u8 {
+    let Named { sync, control } = it.named;
+    match it.span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)) {
+        None => tell(&control, &Request::Pause { sync }, "paused"),
+        Some(for_ms) => {
+            let done = format!("paused, and resumed in {}", spanned(for_ms.div_ceil(1000)));
+            tell(&control, &Request::PauseFor { sync, for_ms }, &done)
+        }
+    }
+}
+
+/// Tries again what fails.
+pub(super) fn retry(it: Retry) -> u8 {
+    let request = Request::Retry { sync: it.sync, target: it.target };
+    let Some((socket, answer)) = ask(&it.control, &request) else { return Exit::Stream.code() };
+    match answer {
+        Ok(Answer::Done { count }) => {
+            print(&match count {
+                _ if it.json => {
+                    format!("{}\n", serde_json::json!({ "schema": status::SCHEMA, "retried": count }))
+                }
+                0 => "nothing fails, and no target is down\n".to_owned(),
+                _ => format!(
+                    "{} now\n",
+                    counted(
+                        count as u64,
+                        "path or connection is tried again",
+                        "paths and connections are tried again"
+                    )
+                ),
+            });
+            0
+        }
+        other => unexpected(&socket, other),
+    }
+}
+
+/// Has the configuration read again.
+pub(super) fn reload(it: &Reload) -> u8 {
+    let Some(socket) = socket(&it.control) else { return Exit::Stream.code() };
+    // A sync that ends may have much in flight.
+    match daemon::ask(&socket, &Request::Reload, None) {
+        Ok(Answer::Reloaded { syncs }) => {
+            let object =
+                || serde_json::json!({ "schema": status::SCHEMA, "syncs": syncs }).to_string() + "\n";
+            print(&if it.json { object() } else { status::reloaded_text(&syncs) });
+            0
+        }
+        other => unexpected(&socket, other),
+    }
+}
+
+/// Prints one line for monitoring.
+pub(super) fn check(control: &Control, lag_max: Duration) -> u8 {
+    let (grade, line) = match control.control.clone().map_or_else(daemon::find_socket, Ok) {
+        Err(error) => (Grade::Unknown, Grade::Unknown.line(&error.to_string())),
+        Ok(socket) => match daemon::ask(&socket, &Request::Status, Some(ANSWER_MAX)) {
+            Ok(Answer::Status(report)) => {
+                status::check(&report, u64::try_from(lag_max.as_millis()).unwrap_or(u64::MAX))
+            }
+            Ok(_) => (Grade::Unknown, Grade::Unknown.line("the daemon gave an answer of another version")),
+            Err(error) => (Grade::Unknown, Grade::Unknown.line(&silence(&socket, &error).0)),
+        },
+    };
+    print(&format!("{line}\n"));
+    grade.code()
 }
 
 pub(super) fn resume(it: Named) -> u8 {
@@ -147,20 +212,25 @@ pub(super) fn unexpected(socket: &Path, answer: io::Result<Answer>) -> u8 {
             Exit::Protocol.code()
         }
         Err(error) => {
-            let (at, why) = (socket.display(), crate::error::io_text(&error));
-            let (text, hint) = match error.kind() {
-                io::ErrorKind::NotFound => (format!("no running speil was found at {at}"), Some(START)),
-                io::ErrorKind::ConnectionRefused => (
-                    format!("no running speil was found at {at}: the one that made this socket has ended"),
-                    Some(START),
-                ),
-                io::ErrorKind::PermissionDenied => {
-                    (format!("{at}: {why}"), Some("the daemon answers only to its own user and to root"))
-                }
-                _ => (format!("{at}: {why}"), None),
-            };
+            let (text, hint) = silence(socket, &error);
             complain_text(&text, hint);
             Exit::Stream.code()
         }
+    }
+}
+
+/// Says why no daemon answers, and what to type.
+fn silence(socket: &Path, error: &io::Error) -> (String, Option<&'static str>) {
+    let (at, why) = (socket.display(), crate::error::io_text(error));
+    match error.kind() {
+        io::ErrorKind::NotFound => (format!("no running speil was found at {at}"), Some(START)),
+        io::ErrorKind::ConnectionRefused => (
+            format!("no running speil was found at {at}: the one that made this socket has ended"),
+            Some(START),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            (format!("{at}: {why}"), Some("the daemon answers only to its own user and to root"))
+        }
+        _ => (format!("{at}: {why}"), None),
     }
 }

@@ -1,7 +1,7 @@
 //! `speil trash` and `speil undo`: what a target keeps, and putting it back.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -25,8 +25,12 @@ pub(super) fn trash(it: &Trash) -> u8 {
         Ok(sync) => sync,
         Err(code) => return code,
     };
-    let beginning = Since::At(Time { secs: i64::MIN, nanos: 0 });
-    let order = Order { place: place(it.strangers), since: beginning, paths: Vec::new() };
+    let paths = match rel_paths(&it.paths) {
+        Ok(paths) => paths,
+        Err(code) => return code,
+    };
+    let since = it.since.unwrap_or(Since::At(Time { secs: i64::MIN, nanos: 0 }));
+    let order = Order { place: place(it.strangers), since, paths };
     let mut told = Told::new(it.json, false);
     match ask(&sync, Ask::List, &order, &mut told) {
         Ok(exit) => {
@@ -39,21 +43,16 @@ pub(super) fn trash(it: &Trash) -> u8 {
 
 /// Puts back what a target keeps.
 pub(super) fn undo(it: &Undo) -> u8 {
+    let Some(since) = it.since.filter(|_| !it.list) else { return list(it) };
     let sync = match one_target(&it.target, Path::new(""), &it.reach) {
         Ok(sync) => sync,
         Err(code) => return code,
     };
-    let mut paths = Vec::new();
-    for path in &it.paths {
-        match rel_path(path) {
-            Ok(path) => paths.push(path),
-            Err(error) => {
-                complain(&error, Some("a path is relative to the target's root"));
-                return Exit::Syntax.code();
-            }
-        }
-    }
-    let order = Order { place: place(it.strangers), since: it.since, paths };
+    let paths = match rel_paths(&it.paths) {
+        Ok(paths) => paths,
+        Err(code) => return code,
+    };
+    let order = Order { place: place(it.strangers), since, paths };
     let what = if it.dry_run { Ask::Plan } else { Ask::Undo };
     let mut told = Told::new(it.json, true);
     let exit = match ask(&sync, what, &order, &mut told) {
@@ -62,6 +61,30 @@ pub(super) fn undo(it: &Undo) -> u8 {
     };
     told.finish(if it.dry_run { "to be put back" } else { "put back" });
     if told.count == 0 && told.already == 0 { exit.and(Exit::Vanished).code() } else { exit.code() }
+}
+
+/// Lists what could be put back.
+fn list(it: &Undo) -> u8 {
+    trash(&Trash {
+        target: it.target.clone(),
+        paths: it.paths.clone(),
+        since: it.since,
+        strangers: it.strangers,
+        json: it.json,
+        reach: it.reach.clone(),
+    })
+}
+
+/// Returns paths below the root.
+///
+/// # Errors
+/// The exit code, after it was said what is wrong.
+fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>, u8> {
+    let all = paths.iter().map(|path| rel_path(path)).collect::<Result<_, _>>();
+    all.map_err(|error| {
+        complain(&error, Some("a path is relative to the target's root"));
+        Exit::Syntax.code()
+    })
 }
 
 fn place(strangers: bool) -> Keeping {

@@ -55,7 +55,7 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let printer = match Printer::new(&transfer.output, &transfer.sync, (true, false)) {
         Ok(printer) => printer,
         Err(error) => {
-            complain_text(&format!("log file: {}", io_text(&error)), None);
+            complain_text(&super::sync::unwritten(&transfer, &error), None);
             return Exit::File.code();
         }
     };

@@ -15,7 +15,7 @@ use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetRepor
 use crate::monitor::Monitor;
 use crate::protocol::Refusal;
 use crate::sender::{Mailbox, SessionError};
-use crate::tree::Kind;
+use crate::tree::{Kind, quote};
 
 /// The queues of a pass under way, to be closed when it is to stop; none before it has begun.
 type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
@@ -66,7 +66,7 @@ fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
     let locks = take_locks(transfer)?;
     let printer =
         Printer::new(&transfer.output, &transfer.sync, (false, transfer.dry_run)).map_err(|error| {
-            complain_text(&format!("log file: {}", crate::error::io_text(&error)), None);
+            complain_text(&unwritten(transfer, &error), None);
             Exit::File.code()
         })?;
     Ok((Arc::new(printer), locks))
@@ -89,6 +89,17 @@ fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
         }
     }
     Ok(locks)
+}
+
+/// Says which log file cannot be written, and why.
+pub(super) fn unwritten(transfer: &Transfer, error: &std::io::Error) -> String {
+    let path = transfer
+        .output
+        .log_file
+        .as_ref()
+        .map(|path| quote(path.as_os_str().as_encoded_bytes()))
+        .unwrap_or_default();
+    format!("log file {path}: {}", crate::error::io_text(error))
 }
 
 /// Closes the queues when a signal asks for the end, or ends the process if nothing has begun yet; the flag

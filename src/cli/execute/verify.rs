@@ -7,7 +7,7 @@ use super::{complain, complain_text, exit_of, print};
 use crate::cli::commands::Verify;
 use crate::cli::draft::check_source;
 use crate::cli::exit::Exit;
-use crate::daemon::{hint, mirror_id, transport_of};
+use crate::daemon::{hint, mirror_id, transport_of, unreadable};
 use crate::error::errno_text;
 use crate::monitor::{counted, sized};
 use crate::sender::{Finding, Nature, SessionError, SessionOptions, Source, Verified, verify};
@@ -38,8 +38,7 @@ pub(super) fn run(it: &Verify) -> u8 {
         SessionOptions { sync, target: target.clone(), mirror, live: false, dry_run: true, rehearsal: false };
     let mut findings = Vec::new();
     let verified = transport_of(&options.sync, &target).map_err(SessionError::from).and_then(|transport| {
-        let source = Source::open(&it.source, 1)
-            .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
+        let source = Source::open(&it.source, 1).map_err(|error| unreadable(&it.source, &error))?;
         verify(&*transport, &options, &source, &mut |finding| findings.push(finding))
     });
     match verified {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use crate::status::Report;
+use crate::status::{Report, Series};
 
 /// Looks that are kept.
 const LOOKS_MAX: usize = 600;
@@ -32,7 +32,8 @@ impl History {
             for target in &sync.targets {
                 let key = (sync.name.clone(), target.name.clone());
                 let mut track = self.tracks.remove(&key).unwrap_or_default();
-                let rate = track.last.map_or(0, |(at, bytes)| {
+                let before = track.rate.back().copied().unwrap_or(0);
+                let rate = track.last.map_or(before, |(at, bytes)| {
                     let seconds = now.saturating_duration_since(at).as_secs_f64().max(0.001);
                     // A daemon that was started anew counts from zero.
                     (target.sent_bytes.saturating_sub(bytes) as f64 / seconds) as u64
@@ -48,6 +49,18 @@ impl History {
             }
         }
         self.tracks = kept;
+    }
+
+    /// Begins with what the daemon has kept.
+    pub fn begin(&mut self, kept: Vec<Series>) {
+        for Series { sync, target, samples, .. } in kept {
+            let track = self.tracks.entry((sync, target)).or_default();
+            let latest = samples.len().saturating_sub(LOOKS_MAX);
+            for sample in samples.iter().skip(latest) {
+                track.lag_ms.push_back(sample.lag_ms);
+                track.rate.push_back(sample.bytes);
+            }
+        }
     }
 
     /// Returns what was seen of a target.

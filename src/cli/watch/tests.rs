@@ -62,8 +62,8 @@ fn every_target_has_its_state_its_figures_and_two_graphs() {
     let text = lines.join("\n");
     assert!(lines[0].contains("speil 0.1.0") && lines[0].contains("1 of 2 targets live"), "{text}");
     assert!(
-        text.contains("▶ www → web2 live for 60 s") && text.contains("www → web3 down for 60 s"),
-        "{text}"
+        text.contains("▶ www → web3 down for 60 s") && text.contains("www → web2 live for 60 s"),
+        "the worst is the first: {text}"
     );
     assert!(text.contains("7 queued") && text.contains("lag 2.9 s") && text.contains("3.0 MB/s"), "{text}");
     assert!(text.contains("connection ended with status 255"), "{text}");
@@ -86,7 +86,8 @@ fn keys_ask_for_the_picked_target_and_approve_wants_a_yes() {
         press(&mut screen, KeyCode::Char('r')),
         Asked::Tell(Request::Reconcile { sync: www.clone() }, "compared from the top")
     );
-    press(&mut screen, KeyCode::Down);
+    let retry = Request::Retry { sync: www.clone(), target: Some("web3".to_owned()) };
+    assert_eq!(press(&mut screen, KeyCode::Char('t')), Asked::Tell(retry, "tried again"));
     assert_eq!(press(&mut screen, KeyCode::Char('a')), Asked::Nothing);
     assert!(drawn(&screen).join("\n").contains("carry out the held deletes of www → web3? y/n"));
     assert_eq!(press(&mut screen, KeyCode::Char('n')), Asked::Nothing);
@@ -115,7 +116,68 @@ fn a_small_window_shows_the_picked_target() {
     let mut terminal = Terminal::new(TestBackend::new(40, 9)).unwrap();
     terminal.draw(|frame| view::draw(&screen, frame)).unwrap();
     let text = format!("{:?}", terminal.backend().buffer());
-    assert!(text.contains("▶ www → web3"), "{text}");
+    assert!(text.contains("▶ www → web2") && text.contains("↑ 1 worse, ↓ 0 better"), "{text}");
     let mut tiny = Terminal::new(TestBackend::new(5, 2)).unwrap();
     tiny.draw(|frame| view::draw(&screen, frame)).unwrap();
+}
+
+#[test]
+fn paths_that_fail_come_before_empty_lines_and_what_is_cut_is_counted() {
+    let mut screen = screen();
+    let problem = |number| ProblemReport {
+        path: format!("\"path {number}\""),
+        operation: "update".to_owned(),
+        error: "permission denied (EACCES)".to_owned(),
+        ..ProblemReport::default()
+    };
+    screen.report.syncs[0].targets.truncate(1);
+    screen.report.syncs[0].targets[0].problems = (0..30).map(problem).collect();
+    let lines = drawn(&screen);
+    let text = lines.join("\n");
+    let named = lines.iter().filter(|line| line.contains("update \"path ")).count();
+    // Of 20 lines 3 are around the targets, and 6 are this one's own.
+    assert_eq!(named, 10, "{text}");
+    assert!(text.contains("and 20 more: speil status") && text.contains("MB/s"), "{text}");
+    screen.report.syncs.push(SyncReport {
+        name: "idle".to_owned(),
+        error: Some("source /x: no such file or directory (ENOENT)".to_owned()),
+        ..SyncReport::default()
+    });
+    assert!(drawn(&screen)[1].contains("idle not started: source /x"));
+}
+
+#[test]
+fn what_is_picked_stays_picked_when_something_worse_comes() {
+    let mut screen = screen();
+    press(&mut screen, KeyCode::Down);
+    assert_eq!(screen.pick().unwrap().1, "web2");
+    let mut worse = report(0, 0);
+    worse.syncs[0].targets.insert(0, target("web1", "down"));
+    screen.take(worse, Instant::now());
+    assert_eq!(screen.pick().unwrap().1, "web2");
+    let mut untouched = self::screen();
+    untouched.take(report(0, 0), Instant::now());
+    assert_eq!(untouched.pick().unwrap().1, "web3", "until somebody picks, it is the worst");
+}
+
+#[test]
+fn the_keys_are_listed_and_the_graphs_begin_with_what_the_daemon_kept() {
+    let mut screen = Screen::default();
+    let samples = (0..40).map(|time| crate::status::Sample { time, lag_ms: 5000, bytes: 2_000_000 });
+    screen.history.begin(vec![crate::status::Series {
+        sync: "www".to_owned(),
+        target: "web2".to_owned(),
+        samples: samples.collect(),
+        ..crate::status::Series::default()
+    }]);
+    screen.take(report(0, 0), Instant::now());
+    assert_eq!(screen.history.of("www", "web2").unwrap().lag_ms.len(), 41);
+    press(&mut screen, KeyCode::Char('?'));
+    let text = drawn(&screen).join("\n");
+    assert!(
+        text.contains("pause the sync of the picked target") && text.contains("Any key goes back"),
+        "{text}"
+    );
+    assert_eq!(press(&mut screen, KeyCode::Char('q')), Asked::Nothing, "any key goes back");
+    assert!(drawn(&screen).join("\n").contains("www → web2"));
 }

@@ -1,0 +1,156 @@
+//! The report as a check of Nagios: one word, one line, one exit code.
+//!
+//! **In → Out:** a report → what `speil status --check` prints and ends with. Pure.
+
+use super::{Report, TargetReport};
+use crate::monitor::counted;
+
+/// How bad things are; ordered, as plugins of Nagios end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Every target is in step.
+    Ok,
+    /// Some target is not, and has a connection.
+    Warning,
+    /// A target is down, or a sync does not run.
+    Critical,
+    /// Nobody answered.
+    Unknown,
+}
+
+impl Grade {
+    /// Returns what a plugin ends with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns the line for what was found.
+    pub fn line(self, found: &str) -> String {
+        let word = match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        };
+        // Behind a bar are figures.
+        format!("SPEIL {word} - {}", found.replace('|', "/"))
+    }
+}
+
+/// Judges a report; a target may lag by `lag_max_ms`. Returns the line without its end.
+pub fn check(report: &Report, lag_max_ms: u64) -> (Grade, String) {
+    let mut wrong: Vec<(Grade, String)> = Vec::new();
+    if let Some(error) = &report.refused_reload {
+        wrong.push((Grade::Warning, format!("the new configuration is refused: {error}")));
+    }
+    for sync in &report.syncs {
+        if !sync.running {
+            wrong.push((Grade::Critical, format!("{} not started: {}", sync.name, sync.why_not())));
+        }
+        for target in &sync.targets {
+            let found = judge(target, lag_max_ms);
+            wrong.extend(found.map(|(grade, why)| (grade, format!("{} → {} {why}", sync.name, target.name))));
+        }
+    }
+    // The worst first; of equals in the order of the configuration.
+    wrong.sort_by_key(|(grade, _)| std::cmp::Reverse(*grade));
+    let targets = || report.syncs.iter().flat_map(|sync| &sync.targets);
+    let grade = wrong.first().map_or(Grade::Ok, |(grade, _)| *grade);
+    let found = match wrong.is_empty() {
+        true => format!("{} in step", counted(targets().count() as u64, "target", "targets")),
+        false => wrong.into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; "),
+    };
+    let lag = targets().map(|target| target.lag_ms).max().unwrap_or(0);
+    let seconds = |ms: u64| std::time::Duration::from_millis(ms).as_secs_f64();
+    let figures = format!(
+        "lag={:.3}s;{} problems={} held={} down={}",
+        seconds(lag),
+        seconds(lag_max_ms),
+        targets().map(TargetReport::failing).sum::<u64>(),
+        targets().map(|target| target.held).sum::<usize>(),
+        targets().filter(|target| target.state == "down").count(),
+    );
+    (grade, format!("{} | {figures}", grade.line(&found)))
+}
+
+/// Returns what is wrong with a target, the worst alone.
+fn judge(target: &TargetReport, lag_max_ms: u64) -> Option<(Grade, String)> {
+    let warning = |why: String| Some((Grade::Warning, why));
+    match target.state.as_str() {
+        "down" => {
+            let error = target.error.as_deref().unwrap_or("no connection");
+            return Some((Grade::Critical, format!("is down: {error}")));
+        }
+        "live" => {}
+        "paused" => return warning("is paused".to_owned()),
+        // A target that was in step is compared again; its lag says how far it is behind.
+        "first_pass" if target.known => {}
+        "first_pass" => return warning("is in its first copy".to_owned()),
+        other => return warning(format!("is {}", other.replace('_', " "))),
+    }
+    if target.held > 0 {
+        return warning(format!("holds {} back", counted(target.held as u64, "delete", "deletes")));
+    }
+    if let Some(failure) = target.failure() {
+        return warning(format!("fails: {failure}"));
+    }
+    (target.lag_ms > lag_max_ms).then(|| (Grade::Warning, format!("is behind: {}", target.lag())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ProblemReport, SyncReport};
+    use super::*;
+
+    fn report(targets: Vec<TargetReport>) -> Report {
+        let sync = SyncReport { name: "www".into(), running: true, targets, ..SyncReport::default() };
+        Report { syncs: vec![sync], ..Report::default() }
+    }
+
+    fn target(name: &str) -> TargetReport {
+        TargetReport { name: name.into(), state: "live".into(), known: true, ..TargetReport::default() }
+    }
+
+    #[test]
+    fn the_worst_is_told_first_and_decides() {
+        let live = report(vec![target("a"), target("b")]);
+        let figures = "lag=0.000s;10 problems=0 held=0 down=0";
+        assert_eq!(check(&live, 10_000), (Grade::Ok, format!("SPEIL OK - 2 targets in step | {figures}")));
+
+        let held = TargetReport { held: 3, ..target("a") };
+        let down = TargetReport { state: "down".into(), error: Some("a | b".into()), ..target("b") };
+        let (grade, line) = check(&report(vec![held, down]), 10_000);
+        assert_eq!((grade, grade.code()), (Grade::Critical, 2));
+        assert!(
+            line.starts_with("SPEIL CRITICAL - www → b is down: a / b; www → a holds 3 deletes back | "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn each_way_of_not_being_in_step_is_a_warning() {
+        let problems = vec![ProblemReport { path: "\"x\"".into(), ..ProblemReport::default() }];
+        for (target, words) in [
+            (TargetReport { lag_ms: 10_001, ..target("a") }, "is behind: lag 10.001 s"),
+            (TargetReport { held: 1, ..target("a") }, "holds 1 delete back"),
+            (TargetReport { problems, ..target("a") }, "fails:"),
+            (TargetReport { state: "paused".into(), ..target("a") }, "is paused"),
+            (TargetReport { state: "connecting".into(), ..target("a") }, "is connecting"),
+            (
+                TargetReport { state: "first_pass".into(), known: false, ..target("a") },
+                "is in its first copy",
+            ),
+        ] {
+            let (grade, line) = check(&report(vec![target]), 10_000);
+            assert_eq!(grade, Grade::Warning, "{line}");
+            assert!(line.contains(&format!("www → a {words}")), "{line}");
+        }
+        let again = TargetReport { state: "first_pass".into(), ..target("a") };
+        assert_eq!(check(&report(vec![again]), 10_000).0, Grade::Ok);
+        let refused = Report { refused_reload: Some("no".into()), ..report(vec![target("a")]) };
+        assert_eq!(check(&refused, 10_000).0, Grade::Warning);
+        let mut idle = report(Vec::new());
+        idle.syncs[0].running = false;
+        assert_eq!(check(&idle, 10_000).0, Grade::Critical);
+    }
+}
