@@ -38,6 +38,7 @@ mod told;
 mod topics;
 mod transfer;
 mod values;
+mod verbs;
 mod watch;
 
 #[cfg(test)]

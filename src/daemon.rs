@@ -19,6 +19,7 @@ mod hub;
 mod identity;
 mod inlet;
 mod link;
+mod link_options;
 mod listeners;
 mod lock;
 mod memory;
@@ -30,6 +31,7 @@ mod report;
 mod route;
 mod service;
 mod slot;
+mod standing_by;
 mod target;
 mod waiting;
 

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod doctor;
 pub mod error;
 pub mod event;
+pub mod failover;
 pub mod filter;
 pub mod hooks;
 pub mod http;

@@ -35,6 +35,8 @@ mod profile;
 mod remembering;
 mod reply;
 mod rivals;
+mod roles;
+mod seize;
 mod sign;
 mod sparing;
 mod standing;
@@ -59,6 +61,7 @@ use serde_bytes::ByteBuf;
 use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, read_magic};
 
+pub use seize::{Seized, seize};
 pub use standing::{Standing, standing};
 
 use apply::Applier;

@@ -6,6 +6,11 @@
 //! `.speil/role.lock` from the reading to the rename, so that what an agent has heard does not undo what somebody typed;
 //! what is there and cannot be trusted or read is an error, and never a tree without a role.
 //! **Not here:** what a record means and what is made of it (`role`).
+//!
+//! Beside it are what was intended last (`turn`), and during which boot another host has answered (`host`).
+
+mod host;
+mod turn;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,8 +20,11 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, StatxFlag
 use rustix::io::Errno;
 
 use crate::error::{Consequence, Consequential, io_text};
-use crate::role::{BadRecord, Id, Place, RECORD_LEN_MAX, Record};
+use crate::role::{BadRecord, Place, RECORD_LEN_MAX, Record};
 use crate::scan::STATE_DIR;
+
+pub use host::{boot, know_host};
+pub use turn::{Turn, TurnError};
 
 const NAME: &str = "role";
 const NEW: &str = "role.new";
@@ -118,7 +126,7 @@ impl RoleFile {
         let born = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME).then(|| {
             stat.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(stat.stx_btime.tv_nsec.into())
         });
-        Ok(Place { machine: machine(), inode: stat.stx_ino, born })
+        Ok(Place { machine: host::machine(), inode: stat.stx_ino, born })
     }
 
     /// Reads the record; `None` if the tree has no role.
@@ -160,10 +168,7 @@ impl RoleFile {
         &self,
         change: impl FnOnce(Result<Option<&Record>, &RoleFileError>) -> Option<Record>,
     ) -> Result<Option<Record>, RoleFileError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from(0o600);
-        let lock = rustix::fs::openat(&self.dir, LOCK, flags, mode).map_err(failed("open", LOCK))?;
-        self.hand_to_owner(lock.as_fd(), LOCK)?;
+        let lock = self.lock_file(LOCK)?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(failed("lock", LOCK))?;
         let old = self.read();
         let new = change(old.as_ref().map(Option::as_ref));
@@ -177,20 +182,34 @@ impl RoleFile {
     }
 
     fn write(&self, record: &Record) -> Result<(), RoleFileError> {
+        self.replace((NAME, NEW), record.to_text().as_bytes())?;
+        rustix::fs::fsync(&self.dir).map_err(failed("flush the directory of", NAME))
+    }
+
+    /// Writes a file whole, flushed, under a new name, and gives it its own.
+    fn replace(&self, (name, new): (&str, &'static str), bytes: &[u8]) -> Result<(), RoleFileError> {
         // What an earlier write left is nobody's, and might be a link.
-        match rustix::fs::unlinkat(&self.dir, NEW, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&self.dir, new, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(failed("remove", NEW)(error)),
+            Err(error) => return Err(failed("remove", new)(error)),
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file =
-            rustix::fs::openat(&self.dir, NEW, flags, Mode::from(0o600)).map_err(failed("make", NEW))?;
-        self.hand_to_owner(file.as_fd(), NEW)?;
+            rustix::fs::openat(&self.dir, new, flags, Mode::from(0o600)).map_err(failed("make", new))?;
+        self.hand_to_owner(file.as_fd(), new)?;
         let mut file = File::from(file);
-        let flushed = file.write_all(record.to_text().as_bytes()).and_then(|()| file.sync_all());
-        flushed.map_err(|error| RoleFileError::Io { operation: "write", name: NEW, error })?;
-        rustix::fs::renameat(&self.dir, NEW, &self.dir, NAME).map_err(failed("rename", NEW))?;
-        rustix::fs::fsync(&self.dir).map_err(failed("flush the directory of", NAME))
+        let flushed = file.write_all(bytes).and_then(|()| file.sync_all());
+        flushed.map_err(|error| RoleFileError::Io { operation: "write", name: new, error })?;
+        rustix::fs::renameat(&self.dir, new, &self.dir, name).map_err(failed("rename", new))
+    }
+
+    /// Opens a lock of its own beside the record.
+    fn lock_file(&self, name: &'static str) -> Result<OwnedFd, RoleFileError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&self.dir, name, flags, Mode::from(0o600));
+        let lock = lock.map_err(failed("open", name))?;
+        self.hand_to_owner(lock.as_fd(), name)?;
+        Ok(lock)
     }
 
     /// When root runs a verb, the agent's user still reads and writes what is there.
@@ -213,14 +232,6 @@ fn untrusted(name: &'static str, why: String) -> RoleFileError {
 
 fn stat(fd: BorrowedFd<'_>, name: &'static str) -> Result<rustix::fs::Stat, RoleFileError> {
     rustix::fs::fstat(fd).map_err(failed("look at", name))
-}
-
-/// Returns which host this is, without telling the machine id itself, which systemd wants kept.
-fn machine() -> Id {
-    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&blake3::hash(format!("speil role {}", id.trim()).as_bytes()).as_bytes()[..16]);
-    Id::from_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! connections (`daemon`).
 
 mod ages;
+mod ask;
 mod bottleneck;
 mod bundle;
 mod changes;
@@ -28,6 +29,7 @@ mod hello;
 mod keeper;
 mod known;
 mod latest;
+mod lead;
 pub mod ledger;
 mod links;
 mod mailbox;
@@ -65,12 +67,14 @@ mod widen;
 mod window;
 
 pub use ages::Ages;
+pub use ask::ask;
 pub use error::SessionError;
 pub use gate::Gate;
 pub use held::{Held, first_of};
 pub use keeper::{Ask, Word, keeper};
 pub use known::{Before, Known};
 pub use latest::Latest;
+pub use lead::{Lead, Stand};
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use room::Need;
 pub use scrubbed::{Mismatch, Scrubbed, Suspect};

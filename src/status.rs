@@ -208,7 +208,7 @@ pub struct TargetReport {
     pub name: String,
     /// Where it is.
     pub target: String,
-    /// `connecting`, `first_pass`, `live`, `down` or `paused`.
+    /// `connecting`, `first_pass`, `live`, `down`, `paused` or `standby`: the source is one itself.
     pub state: String,
     /// Seconds since the epoch at which the state began.
     pub since: u64,
@@ -322,6 +322,7 @@ impl TargetReport {
     /// Without a connection a lag of nothing says only that the source has not changed since.
     pub fn lag(&self) -> String {
         let mut text = match (self.known, self.lag_ms) {
+            _ if self.state == "standby" => "sends nothing".to_owned(),
             (false, _) => "lag unknown".to_owned(),
             (true, 0) if self.state == "down" => "lag unknown, no change since".to_owned(),
             (true, lag) => format!("lag {:.3} s", std::time::Duration::from_millis(lag).as_secs_f64()),

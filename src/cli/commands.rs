@@ -9,6 +9,9 @@ use super::examples::{
     AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
     VERIFY_HELP,
 };
+use super::verbs::{DEMOTE_HELP, PROMOTE_HELP};
+pub use super::verbs::{Demote, Promote};
+
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
 use crate::protocol::Since;
@@ -61,6 +64,12 @@ pub(super) enum Plain {
     Discard(Held),
     /// On a standby: say whether it is in step, by what the primary stated last
     Health(Health),
+    /// Make a tree on this host primary: it sends, and takes nothing
+    #[command(after_help = PROMOTE_HELP)]
+    Promote(Promote),
+    /// Make a tree on this host a standby: it takes what its primary sends, and sends nothing
+    #[command(after_help = DEMOTE_HELP)]
+    Demote(Demote),
     /// Write the man pages into a directory
     #[command(hide = true)]
     Manual(Manual),

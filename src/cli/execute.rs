@@ -9,6 +9,7 @@ mod control;
 mod doctor;
 mod ending;
 mod explain;
+mod failover;
 mod health;
 mod keeper;
 mod live;
@@ -65,6 +66,8 @@ pub fn execute(command: Command) -> u8 {
         Command::Status(status) if status.check => control::check(&status.control, status.max_lag),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),
+        Command::Promote(it) => failover::promote(&it),
+        Command::Demote(it) => failover::demote(&it),
         Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),

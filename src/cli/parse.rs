@@ -6,8 +6,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Approve, Check, Completions, Doctor, Explain, Health, Held, LogLevel, Manual, Named, Pause, Plain,
-    Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
+    Agent, Approve, Check, Completions, Demote, Doctor, Explain, Health, Held, LogLevel, Manual, Named,
+    Pause, Plain, Promote, Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -43,6 +43,10 @@ pub enum Command {
     Wait(Wait),
     /// Ask a standby how it stands.
     Health(Health),
+    /// Make a tree primary.
+    Promote(Promote),
+    /// Make a tree a standby.
+    Demote(Demote),
     /// A full pass now.
     Reconcile(Reconcile),
     /// Hold changes back.
@@ -84,6 +88,8 @@ impl From<Plain> for Command {
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Health(health) => Self::Health(health),
+            Plain::Promote(it) => Self::Promote(it),
+            Plain::Demote(it) => Self::Demote(it),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(it) => Self::Pause(it),
             Plain::Retry(it) => Self::Retry(it),

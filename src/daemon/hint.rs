@@ -53,6 +53,9 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Refused(refusal @ Refusal::Root { path, .. }) if refusal.is_about_state() => {
             return Some(format!("move it out of the way on the target: mv {path:?} \"{path}.old\""));
         }
+        SessionError::Refused(Refusal::Role { hint, .. }) | SessionError::Role { hint, .. } => {
+            return Some(hint.clone()).filter(|hint| !hint.is_empty());
+        }
         SessionError::Refused(refusal) => refused(refusal)?,
         SessionError::Ended(Ended { status: Some(127), .. }) => {
             "the agent's command does not exist there: install speil, or let it be uploaded with agent = \"auto\""
@@ -131,7 +134,7 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Version { newest, .. } if *newest < VERSION_MIN => {
             "without a speil in the target's PATH, agent = \"deploy\" brings this one along"
         }
-        Refusal::Version { .. } | Refusal::Filter(_) => return None,
+        Refusal::Version { .. } | Refusal::Filter(_) | Refusal::Role { .. } => return None,
         Refusal::Root { errno: libc::ENOTDIR, .. } => "name a directory: a file is in its place, or above it",
         Refusal::Root { errno: libc::EACCES | libc::EPERM, .. } => {
             "the login there may not make or enter it: correct the rights of the directory, log in as another user, or \

@@ -1,18 +1,16 @@
 //! One target's connection, made again for ever.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint_for;
+use super::link_options::LinkOptions;
 use super::memory::Memory;
-use super::route::transport_of;
+use super::standing_by::StandingBy;
 use crate::batch::Change;
-use crate::config::{Sync, Target};
 use crate::error::{Consequence, Consequential};
 use crate::event::RescanReason;
 use crate::monitor::{Notice, Scope};
-use crate::sender::{Before, Mailbox, Session, SessionError, SessionOptions, Surroundings, TargetState};
-use crate::transport::Transport;
+use crate::sender::{Before, Mailbox, Session, SessionError, Stand, TargetState};
 
 /// First and longest pause before a connection is tried again.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -26,13 +24,6 @@ const LASTED: Duration = Duration::from_secs(30);
 /// is cut off often is not to fall behind for that.
 const ATTEMPTS_LIVE: u32 = 3;
 
-/// What a link works with.
-pub(super) struct LinkOptions {
-    pub sync: Sync,
-    pub target: Target,
-    pub around: Surroundings,
-}
-
 /// Connects, works, and connects again until the mailbox is closed.
 pub(super) fn run(options: &LinkOptions) {
     let scope = Scope::new(&options.sync.name, &options.target.name);
@@ -45,7 +36,12 @@ pub(super) fn run(options: &LinkOptions) {
     }
     let mut attempt = 0;
     let mut reason = RescanReason::Start;
+    let mut standing_by = StandingBy::default();
     while !options.around.mailbox.is_closed() {
+        if let Some(until) = standing_by.look(options, &scope) {
+            wait(&options.around.mailbox, until);
+            continue;
+        }
         let began = Instant::now();
         let mut was_live = false;
         let ended = match connect(options) {
@@ -68,6 +64,9 @@ pub(super) fn run(options: &LinkOptions) {
         let Some(error) = ended else { continue };
         if options.around.mailbox.is_closed() {
             return;
+        }
+        if let (SessionError::Role { .. }, Stand::Waits { .. }) = (&error, options.around.lead.stand()) {
+            continue;
         }
         attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
         if was_live {
@@ -96,18 +95,7 @@ fn wait(mailbox: &Mailbox, until: Instant) {
 }
 
 fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
-    let transport: Arc<dyn Transport> = Arc::from(transport_of(&options.sync, &options.target)?);
-    let stopped = Arc::clone(&transport);
-    options.around.mailbox.on_close(move || stopped.cancel());
-    let session_options = SessionOptions {
-        sync: options.sync.clone(),
-        target: options.target.clone(),
-        mirror: super::mirror_id(&options.sync, &options.target),
-        live: true,
-        dry_run: false,
-        rehearsal: false,
-    };
-    Session::connect(&*transport, session_options, options.around.clone())
+    Session::connect(&*options.transport()?, options.session(true), options.around.clone())
 }
 
 /// Returns the pause before the next try: doubled each time, and spread by a quarter, so that many

@@ -12,14 +12,17 @@ use crossbeam_channel::{Sender, bounded};
 use super::engine::Engine;
 use super::heard::Heard;
 use super::inlet::{Inlet, Input};
-use super::link::{self, LinkOptions};
+use super::link;
+use super::link_options::LinkOptions;
 use super::lock::Lock;
+use super::standing_by::Warden;
 use super::target::RunningTarget;
 use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{Gate, Held, Mailbox, SessionError, Source, Surroundings, TargetStatus};
+use crate::role::Id;
+use crate::sender::{Gate, Held, Lead, Mailbox, SessionError, Source, Surroundings, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
@@ -47,6 +50,9 @@ pub struct Pipeline {
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,
     gate: Arc<Gate>,
+    /// Whether the source may send, and who looks after that.
+    lead: Arc<Lead>,
+    warden: Option<Warden>,
     _marks: Option<MarkDir>,
     /// Keep a second daemon of this host away.
     _locks: Vec<Lock>,
@@ -187,6 +193,8 @@ impl Pipeline {
             .spawn(move || engine.run(&inputs))
             .map_err(|error| fail(format!("start a thread: {error}")))?;
         let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
+        let one_path = sync.selection.is_one_path();
+        let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of(&sync.source) });
         let mut this = Self {
             sync,
             targets,
@@ -196,6 +204,8 @@ impl Pipeline {
             engine,
             watcher: None,
             gate,
+            lead,
+            warden: None,
             _marks: marks,
             _locks: locks,
         };
@@ -218,12 +228,16 @@ impl Pipeline {
                     known: Arc::clone(&running.known),
                     monitor: Arc::clone(monitor),
                     feedback: Arc::clone(&self.inlet) as _,
+                    lead: Arc::clone(&self.lead),
                 },
             };
             let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
             let link = link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
             running.link = Some(link);
         }
+        let mailboxes = self.targets.iter().map(|running| Arc::clone(&running.mailbox)).collect();
+        let warden = Warden::start(Arc::clone(&self.lead), mailboxes);
+        self.warden = Some(warden.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?);
         Ok(())
     }
 
@@ -328,6 +342,11 @@ impl Pipeline {
         if moves == self.inlet.moves() { Owed::Since(since) } else { Owed::Moving }
     }
 
+    /// Returns the generation that the source leads, if it has a role and leads.
+    pub(super) fn leads(&self) -> Option<Id> {
+        self.lead.leads()
+    }
+
     /// Returns how many directories are watched, and what stands in the way of watching all.
     pub fn watched(&self) -> (usize, Vec<String>) {
         let Some(watcher) = &self.watcher else { return (0, Vec::new()) };
@@ -371,6 +390,8 @@ impl Pipeline {
                 let _ = link.join();
             }
         }
+        self.warden = None;
+        self.lead.end();
     }
 }
 

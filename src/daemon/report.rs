@@ -74,7 +74,8 @@ fn target_report(running: &RunningTarget) -> TargetReport {
         state: word.unwrap_or_default(),
         since: seconds(since),
         error: running.status.error().map(|text| clean(&text)),
-        lag_ms: pending.since.lag.map_or(0, |since| {
+        // A standby owes nobody anything.
+        lag_ms: pending.since.lag.filter(|_| state != TargetState::Standby).map_or(0, |since| {
             u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
         }),
         queued: pending.queued,

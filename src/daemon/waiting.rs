@@ -213,12 +213,16 @@ fn what_is_left(
     match running.status.state().0 {
         TargetState::Live => {}
         _ if running.mailbox.is_paused() => return laggard("paused".to_owned(), false),
+        TargetState::Standby => return laggard("the source is a standby and sends nothing".to_owned(), true),
         TargetState::FirstPass => return laggard("the first pass is under way".to_owned(), false),
         _ => {
             let error =
                 running.status.error().map_or_else(|| "not connected".to_owned(), |e| format!("down: {e}"));
             return laggard(error, true);
         }
+    }
+    if pipeline.leads().is_some_and(|generation| !running.known.follows(generation)) {
+        return laggard("the target is not in step with the source's generation yet".to_owned(), false);
     }
     match owed {
         Owed::Since(None) => None,

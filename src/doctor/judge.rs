@@ -228,6 +228,7 @@ mod tests {
             greeting: ReplyHello {
                 watermark: None,
                 volume: None,
+                role: None,
                 confinement: Confinement::Landlock,
                 lineage: Vec::new(),
                 sent_away: String::new(),

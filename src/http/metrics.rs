@@ -18,7 +18,9 @@ type Value = fn(&TargetReport) -> Option<f64>;
 /// Metrics of a target: name, kind, help, value.
 const OF_TARGETS: &[(&str, &str, &str, Value)] = &[
     ("speil_target_up", GAUGE, "Whether there is a connection.", |t| {
-        Some(f64::from(u8::from(matches!(t.state.as_str(), "live" | "first_pass" | "paused"))))
+        // A standby connects to nobody, and nothing is wrong with it.
+        let up = matches!(t.state.as_str(), "live" | "first_pass" | "paused");
+        (t.state != "standby").then(|| f64::from(u8::from(up)))
     }),
     ("speil_target_live", GAUGE, "Whether changes go out as they happen.", |t| {
         Some(f64::from(u8::from(t.state == "live")))

@@ -102,6 +102,9 @@ function stateOf(sync, target) {
     return { rank: 4, kind: "warn", word: `behind ${span(target.lag_ms / 1000)}`, what: `${plural(target.queued + target.in_flight, "change waits", "changes wait")}, sending ${rate(target.rate)}`,
       hint: `If this lasts, the link or the target's disk is too slow: \`speil doctor ${typed(target.target)}\` measures both` };
   }
+  if (target.state === "standby") {
+    return { rank: 8, kind: "good", word: "standby", what: "the source is a standby itself and sends nothing", hint: "" };
+  }
   if (target.state === "live") return { rank: 9, kind: "good", word: "live", what: "", hint: "" };
   if (target.state === "first_pass") {
     return { rank: 6, kind: "warn", word: target.known ? "comparing" : "first copy", what: "", hint: "" };

@@ -6,6 +6,7 @@ use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
 use super::place::{Place, lineage_or_none, text_or_none};
+use super::roles::{RoleAnswer, RoleTold, answer_or_none, role_or_none};
 use super::volume::{Lost, Volume, told_or_none};
 use super::watermark::{Watermark, watermark_or_none};
 use crate::config::Durability;
@@ -77,6 +78,9 @@ pub struct Hello {
     /// filesystem, is entered. Since [`VERSION_AGREED`](super::VERSION_AGREED).
     #[serde(deserialize_with = "noted_or_not")]
     pub noted: bool,
+    /// The role of the source, if it has one. Since [`VERSION_ROLES`](super::VERSION_ROLES).
+    #[serde(deserialize_with = "role_or_none")]
+    pub role: Option<RoleTold>,
 }
 
 /// Reads what may be missing at the end of a hello.
@@ -151,6 +155,9 @@ pub struct ReplyHello {
     /// The filesystem of the root. An older agent does not say.
     #[serde(deserialize_with = "told_or_none")]
     pub volume: Option<Volume>,
+    /// What is answered to a sender that tells of a role. Since [`VERSION_ROLES`](super::VERSION_ROLES).
+    #[serde(deserialize_with = "answer_or_none")]
+    pub role: Option<RoleAnswer>,
     /// Up to when the target has everything of the source, as its sender has said last. Since
     /// [`VERSION_MARKED`](super::VERSION_MARKED).
     #[serde(deserialize_with = "watermark_or_none")]
@@ -221,6 +228,15 @@ pub enum Refusal {
         outer: String,
         /// From where it is mirrored, and by which daemon; empty if that is not known.
         by: String,
+    },
+    /// The roles of the trees forbid it. Since [`VERSION_ROLES`](super::VERSION_ROLES).
+    Role {
+        /// What is the state, in one line.
+        line: String,
+        /// What may be typed on the receiver's host; empty if nothing helps there.
+        hint: String,
+        /// What the receiver tells of its tree, if that has a role.
+        told: Option<RoleTold>,
     },
 }
 

@@ -332,6 +332,9 @@ pub enum ToReceiver<'a> {
         /// Names in it that differ, or below which something does.
         except: Vec<serde_bytes::ByteBuf>,
     },
+    /// The tree is as the source: every entry is equal, kept aside or told as a problem, and acknowledged. Since
+    /// [`VERSION_ROLES`](super::VERSION_ROLES).
+    InStep,
     /// Up to when the target has everything of the source: of what was acknowledged. Since
     /// [`VERSION_MARKED`](super::VERSION_MARKED).
     Watermark(Box<Watermark>),

@@ -41,6 +41,7 @@ impl ToReceiver<'_> {
             | Self::Hole { .. }
             | Self::Abandon { .. }
             | Self::Commit { .. }
+            | Self::InStep
             | Self::Scan { .. }
             | Self::List { .. }
             | Self::Links { .. }

@@ -8,7 +8,7 @@
 /// | 2 | [`ToReceiver::State`](super::ToReceiver::State); [`Hello::terms`](super::Hello::terms), what is kept, and putting it back |
 /// | 3 | [`ToReceiver::Duplicate`](super::ToReceiver::Duplicate) |
 /// | 4 | several connections: [`ToReceiver::Widen`](super::ToReceiver::Widen) and what follows |
-/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin), [`ToReceiver::Upstream`](super::ToReceiver::Upstream), [`Refusal::Circle`](super::Refusal::Circle); [`ToReceiver::Agreed`](super::ToReceiver::Agreed); [`Hello::before`](super::Hello::before); [`Hello::makes`](super::Hello::makes); a session that is refused while it runs; answers that name the number of an operation; [`ToReceiver::Watermark`](super::ToReceiver::Watermark), [`ReplyHello::watermark`](super::ReplyHello::watermark) |
+/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin), [`ToReceiver::Upstream`](super::ToReceiver::Upstream), [`Refusal::Circle`](super::Refusal::Circle); [`ToReceiver::Agreed`](super::ToReceiver::Agreed); [`Hello::before`](super::Hello::before); [`Hello::makes`](super::Hello::makes); a session that is refused while it runs; [`Hello::role`](super::Hello::role), [`ToReceiver::InStep`](super::ToReceiver::InStep); answers that name the number of an operation; [`ToReceiver::Watermark`](super::ToReceiver::Watermark), [`ReplyHello::watermark`](super::ReplyHello::watermark) |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.
@@ -30,6 +30,8 @@ pub const VERSION_ORIGIN: u32 = 5;
 /// First version in which the sender says what it found to be equal, and what the target was on before; a
 /// running session is refused by name.
 pub const VERSION_AGREED: u32 = 5;
+/// First version in which both sides tell of the roles of their trees.
+pub const VERSION_ROLES: u32 = 5;
 /// First version in which answers name the number of an operation, not a path.
 pub const VERSION_NUMBERED: u32 = 5;
 /// First version in which the sender states up to when the target has everything.

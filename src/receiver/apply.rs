@@ -19,6 +19,7 @@ use super::passes::Passes;
 use super::policy::Policy;
 use super::remembering::Remembering;
 use super::reply::Reply;
+use super::roles::Led;
 use super::sign::Signing;
 use super::state::{Memory, State};
 use super::streams::{Stream, Streams};
@@ -58,6 +59,7 @@ pub(super) struct Applier {
     pub(super) fresh: Arc<AtomicBool>,
     names: Names,
     boot_id: String,
+    led: Option<Led>,
 }
 
 pub(super) type Applied = Result<(), Undone>;
@@ -82,6 +84,7 @@ impl Applier {
             policy,
             reply: greeting,
             fresh,
+            led,
             ..
         } = session;
         let fresh = Arc::new(AtomicBool::new(fresh));
@@ -136,6 +139,7 @@ impl Applier {
             way: None,
             fresh,
             boot_id: greeting.boot_id,
+            led,
         })
     }
 
@@ -325,6 +329,7 @@ impl Applier {
                     Ok(()) => {}
                 }
             }
+            ToReceiver::InStep => self.in_step()?,
             ToReceiver::Adopt => self.remember(|memory| memory.strange = false),
             ToReceiver::Mounts(mounts) => self.remember(|memory| memory.mounts = mounts),
             ToReceiver::Confirm(paths) => {
@@ -342,6 +347,18 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Takes in that the tree is as its primary's. Where that cannot be written the session ends: it could not be
+    /// promoted, and nobody would know.
+    fn in_step(&mut self) -> Result<(), ReceiverError> {
+        let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) else {
+            return Err(ReceiverError::Unexpected);
+        };
+        self.save_own();
+        let Err(error) = led.in_step() else { return Ok(()) };
+        self.reply.send(&ToSender::Fatal(error.to_string().into()))?;
+        Err(ReceiverError::Unexpected)
     }
 
     /// Changes what the next session will know.

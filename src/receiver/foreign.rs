@@ -25,13 +25,13 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Begins a session; what was kept long enough is deleted.
-    pub fn new(root: &Arc<Root>) -> io::Result<Self> {
+    /// Begins a session; what was kept long enough is deleted, if it `expires`.
+    pub fn new(root: &Arc<Root>, expires: bool) -> io::Result<Self> {
         let kept = Kept::existing(root, PLACE).ok().flatten();
         let now = Time::now();
         let count = kept.as_ref().map_or(0, |kept| {
             // What cannot be removed now is tried again by the next session.
-            let _ = kept.expire(Time { secs: now.secs - KEPT_SECS, ..now });
+            let _ = expires.then(|| kept.expire(Time { secs: now.secs - KEPT_SECS, ..now }));
             kept.tally().map_or(0, |tally| tally.entries)
         });
         Ok(Self { own: Own::open(root)?, kept, root: Arc::clone(root), count })

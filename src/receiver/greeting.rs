@@ -21,6 +21,7 @@ use super::place::{holds_nothing, place, shown};
 use super::policy::{Policy, free_bytes};
 use super::profile::probe;
 use super::rivals::sends_away;
+use super::roles::{Asked, Granted, Led, has_role};
 use super::state::{Memory, State};
 use super::trash::Trash;
 use crate::disk::{Root, read_entry, set_times, umask};
@@ -57,6 +58,8 @@ pub(super) struct Session {
     pub stand_in: Option<StandIn>,
     /// The root was not there.
     pub fresh: bool,
+    /// A primary sends.
+    pub led: Option<Led>,
 }
 
 /// An empty directory in the place of a root that a dry run does not make; gone with its session.
@@ -147,6 +150,8 @@ fn admit(hello: &Hello, path: &Path) -> Result<Above, Refusal> {
     }
     refuse_inside(path, &hello.source)?;
     match &hello.before {
+        // Primaries take turns at a tree: its role tells whose it is, and an empty mount point has none.
+        Some(_) if hello.role.is_some() => Ok(above),
         Some(before) => may_enter(path, (before, hello.noted), &hex(&hello.mirror)).map(|()| above),
         None => Ok(above),
     }
@@ -182,6 +187,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
     // The administrator's own root is no longer path than he wrote.
     let makes = if options.root.is_some() { 1 } else { hello.makes };
+    // Nor does a tree come into being by itself that a primary fills.
+    let makes = if hello.role.is_some() { 0 } else { makes };
     let found = provide(&path, hello, makes).map_err(fail)?;
     let fresh = !matches!(found, Found::There);
     let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
@@ -200,19 +207,22 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let empty = holds_nothing(&root).map_err(fail)?;
     // Read while they can be: the kernel has no other account of them.
     umask();
+    crate::role_file::know_host();
     let volume = volume(&root).ok();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
     let claim = claim((&root, path), hello, empty, &fail)?;
-    let Claim { state, memory, ours, sent_away } = claim;
+    let Claim { state, memory, ours, sent_away, granted } = claim;
     let identified = match (ours, empty) {
         (true, _) => Identified::Ours,
         (false, true) => Identified::Empty,
         (false, false) => Identified::Stranger,
     };
     let state = state.map(Arc::new);
-    let foreign = state.as_ref().map(|_| Foreign::new(&root)).transpose().map_err(fail)?;
+    // What was kept when a generation changed stays until somebody removes it.
+    let expires = state.is_some() && !has_role(&root);
+    let foreign = state.as_ref().map(|_| Foreign::new(&root, expires)).transpose().map_err(fail)?;
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let last_batch = memory.last_batch.1;
@@ -247,8 +257,24 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         sent_away: sent_away.map(|holder| holder.who).unwrap_or_default(),
         volume,
         watermark: memory.watermark.clone().map(Box::new),
+        role: granted.answer,
     };
-    Ok(Session { root, ground, state, foreign, trash, memory, filter, policy, tag, reply, stand_in, fresh })
+    let led = granted.led;
+    Ok(Session {
+        led,
+        root,
+        ground,
+        state,
+        foreign,
+        trash,
+        memory,
+        filter,
+        policy,
+        tag,
+        reply,
+        stand_in,
+        fresh,
+    })
 }
 
 /// A root that this session holds alone.
@@ -259,6 +285,8 @@ struct Claim {
     ours: bool,
     /// The session of another daemon that has to leave.
     sent_away: Option<Holder>,
+    /// What the role of the tree allows.
+    granted: Granted,
 }
 
 /// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
@@ -273,13 +301,18 @@ fn claim(
         return Err(Refusal::Refused(text));
     }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;
+    let mirror = hex(&hello.mirror);
+    let known = State::read_only(root).map(|state| state.memory()).unwrap_or_default();
+    let mut ours = known.mirror == mirror || hello.origin.former.iter().any(|id| hex(id) == known.mirror);
+    // Before anything is made: a tree that is not the sender's is left as it is.
+    let asked = Asked { root, path, hello, ours };
+    let led = asked.look()?.answer.is_some() && hello.state == StateMode::Keep;
     let there = State::exists(root);
     let mut state = if keep || there { State::open(root, keep).map_err(fail)? } else { None };
     let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
-    let mirror = hex(&hello.mirror);
-    let ours = memory.mirror == mirror || hello.origin.former.iter().any(|id| hex(id) == memory.mirror);
-    // Also for who only asks: a look is to be answered as the daemon would be.
-    if hello.state == StateMode::Keep && !memory.mirror.is_empty() && !ours {
+    // Also for who only asks: a look is to be answered as the daemon would be. Primaries
+    // take turns.
+    if hello.state == StateMode::Keep && !memory.mirror.is_empty() && !ours && !led {
         let at = state.as_ref().and_then(State::last_at_work);
         return Err(Refusal::Foreign { label: memory.who(at) });
     }
@@ -301,6 +334,15 @@ fn claim(
         // The session before may have written until it left.
         memory = state.memory();
     }
+    let granted = asked.take()?;
+    if granted.led.is_some() {
+        if !ours {
+            // The source of another mirror had them.
+            memory.mounts = Vec::new();
+            memory.watermark = None;
+        }
+        (ours, memory.strange) = (true, false);
+    }
     // What stood there first stays strange through reconnects, until the sender says that all is sent.
     memory.strange = if ours { memory.strange } else { !empty };
     let ours = ours && !memory.strange;
@@ -312,7 +354,7 @@ fn claim(
         (memory.source, memory.target) = (hello.origin.name.clone(), shown(&path));
         state.remember(&memory).map_err(fail)?;
     }
-    Ok(Claim { state, memory, ours, sent_away })
+    Ok(Claim { state, memory, ours, sent_away, granted })
 }
 
 /// Returns what is noted of the session that a hello begins.

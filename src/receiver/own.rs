@@ -17,7 +17,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 use self::plans::Plans;
 use super::kept::open_dir;
@@ -73,6 +74,18 @@ impl Own {
         let marks =
             Marks { all, dir, file, len, fresh: Vec::new(), inodes, bloated: false, since: None, plans };
         Ok(Self(Arc::new(Mutex::new(marks))))
+    }
+
+    /// Forgets all marks of a target, for good: whatever it holds is worth keeping.
+    pub fn disown(root: &Root) -> io::Result<()> {
+        let dir = open_dir(root.as_fd(), STATE_DIR)?;
+        for name in [NAME, NEW, plans::NAME] {
+            match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(rustix::fs::fsync(&dir)?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Marks> {

@@ -171,6 +171,24 @@ impl State {
         Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
     }
 
+    /// Opens the state of a root to which somebody has mirrored.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody has.
+    pub fn of_sessions(root: &Root) -> io::Result<Self> {
+        Self::open_files(root, false)
+    }
+
+    /// Takes the next session number for who is no session: the one before leaves.
+    pub fn evict(&mut self) -> io::Result<()> {
+        rustix::fs::flock(&self.session_file, FlockOperation::LockExclusive)?;
+        self.session = read_counter(self.session_file.as_fd())? + 1;
+        let _ = rustix::fs::unlinkat(&self.dir, HOLDER_FILE, AtFlags::empty());
+        rustix::io::pwrite(&self.session_file, &self.session.to_le_bytes(), 0)?;
+        knock::knock(self.dir.as_fd());
+        Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
+    }
+
     /// Returns who holds the root, if its agent has noted it: an older one does not, nor does one that has ended
     /// in order.
     pub fn holder(&self) -> Option<Holder> {

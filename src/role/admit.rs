@@ -2,7 +2,7 @@
 
 use super::fitness::Unfit;
 use super::generation::{Generation, Id, Relation};
-use super::hear::{hear, tells};
+use super::hear::{hear, superseded_by, tells};
 use super::names::HostName;
 use super::record::{Adoption, KNOWN_MAX, Place, Record, Role, Tree};
 use super::refusal::Refusal;
@@ -19,6 +19,18 @@ pub struct Offer {
     pub starts: Offered,
     /// What people call its host.
     pub host: HostName,
+}
+
+impl Offer {
+    /// Returns what a primary says of itself; `None` if the record is no primary's that may send, or no daemon of
+    /// its has begun to.
+    pub fn of(record: &Record, host: &HostName) -> Option<Self> {
+        if record.role != Role::Primary || superseded_by(record).is_some() {
+            return None;
+        }
+        let (generation, starts) = (record.generation.clone()?, record.starts.offered()?);
+        Some(Self { group: record.group, generation, starts, host: host.clone() })
+    }
 }
 
 /// What a sender without a role wants: cron's `sync`, `mirror`, lsyncd's layers, older versions.

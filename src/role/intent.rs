@@ -41,4 +41,26 @@ impl Intent {
     pub fn is_promoting(last: Option<&Self>, boot: Id) -> bool {
         last.is_some_and(|last| last.verb == Verb::Promote && !last.done && last.boot == boot)
     }
+
+    /// Returns the content of its file.
+    pub fn to_text(&self) -> String {
+        let verb = match self.verb {
+            Verb::Promote => "promote",
+            Verb::Demote => "demote",
+        };
+        let done = if self.done { "done" } else { "open" };
+        format!("speil intent 1\n{verb} {} {} {done}\n", self.ticket, self.boot)
+    }
+
+    /// Reads the content of its file; `None` if it makes no sense.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.strip_prefix("speil intent 1\n")?.split_whitespace().collect();
+        let [verb, ticket, boot, done] = words[..] else { return None };
+        let verb = match verb {
+            "promote" => Verb::Promote,
+            "demote" => Verb::Demote,
+            _ => return None,
+        };
+        Some(Self { verb, ticket: ticket.parse().ok()?, boot: boot.parse().ok()?, done: done == "done" })
+    }
 }

@@ -10,6 +10,7 @@ use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, stated_place};
 use super::known::Before;
+use super::lead::Leading;
 use super::mailbox::Mailbox;
 use super::origin::{origin, start, upstream};
 use super::outbox::Outbox;
@@ -81,6 +82,9 @@ impl Session {
         if let Some(before) = before {
             (hello.before, hello.noted) = (Some(before.volume), before.noted);
         }
+        let live = options.live && !options.dry_run;
+        hello.role = if live { around.lead.begin()? } else { None };
+        let led = hello.role.is_some();
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
         let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
@@ -102,6 +106,9 @@ impl Session {
             }
             Ok(Err(error)) => {
                 control.kill();
+                if let (SessionError::Refused(Refusal::Role { told: Some(told), .. }), true) = (&error, led) {
+                    around.lead.hear(told)?;
+                }
                 return Err(error);
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -114,18 +121,20 @@ impl Session {
             }
         };
         sent?;
-        if let Err(error) =
-            suits(&reply, options).and_then(|()| goes_straight(&reply, options, &around.mailbox))
-        {
-            control.kill();
-            return Err(error);
-        }
+        let straight = suits(&reply, options).and_then(|()| goes_straight(&reply, options, &around.mailbox));
+        let leading = match straight.and_then(|()| Leading::new(&around.lead, led, &reply)) {
+            Ok(leading) => leading,
+            Err(error) => {
+                control.kill();
+                return Err(error);
+            }
+        };
         let (mut control, mut missing) = (control, None);
         if sync.connections > 1 && reply.version >= VERSION_BUNDLE && !options.dry_run {
             let first = First { outbox: &outbox, control, handover: &handover };
             (control, missing) = widen(transport, first, &options.target.path, (sync.connections, limit))?;
         }
-        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown));
+        let shared = Self::shared(options, around, outbox, &reply, (filter, chmod, chown, leading));
         if let Some(volume) = reply.volume.as_ref().filter(|_| options.live) {
             around.known.was_on(Before { volume: volume.clone(), noted: false });
         }
@@ -149,12 +158,12 @@ impl Session {
         around: &Surroundings,
         outbox: Outbox,
         reply: &ReplyHello,
-        parsed: (Filter, Chmod, Chown),
+        parsed: (Filter, Chmod, Chown, Leading),
     ) -> Arc<Shared> {
         let sync = &options.sync;
         let selection = &sync.selection;
         let mask = sync.mask.both(reply.profile);
-        let (filter, chmod, chown) = parsed;
+        let (filter, chmod, chown, leading) = parsed;
         Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
             let asker = shared.clone();
             let ask = Box::new(move |names| {
@@ -198,6 +207,7 @@ impl Session {
                 partials: Mutex::default(),
                 found: Found::default(),
                 known: Arc::clone(&around.known),
+                leading,
                 apart: Mutex::default(),
                 old: Mutex::default(),
             }

@@ -41,6 +41,14 @@ pub enum SessionError {
         /// The daemon's process; 0 if it is not known.
         pid: u32,
     },
+    /// The role of the source's tree, or what a target tells, forbids to send. Consequence: again; somebody promotes.
+    #[error("{line}")]
+    Role {
+        /// What is the state.
+        line: String,
+        /// What may be typed here; empty if nothing helps.
+        hint: String,
+    },
     /// An option does not parse. Consequence: die.
     #[error("{0}")]
     Option(String),
@@ -93,6 +101,7 @@ fn refusal_text(refusal: &Refusal) -> String {
                  delete there what this one brings"
             )
         }
+        Refusal::Role { line, .. } => line.clone(),
         Refusal::Lost { path, how } => format!("target directory {path:?} {}", lost(*how)),
     }
 }
@@ -122,6 +131,7 @@ impl Consequential for SessionError {
                 | Refusal::Refused(_)
                 | Refusal::Circle { .. }
                 | Refusal::Within { .. }
+                | Refusal::Role { .. }
                 | Refusal::Lost { .. },
             ) => Consequence::Again,
             Self::Refused(_) | Self::Option(_) => Consequence::Die,

@@ -39,6 +39,7 @@ pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
         before: None,
         makes: options.target.makes,
         noted: false,
+        role: None,
     }
 }
 

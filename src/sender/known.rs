@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::names::Names;
 use crate::protocol::{Settled, Volume};
+use crate::role::Id;
 use crate::tree::FileId;
 
 /// What is known of the source's names.
@@ -19,6 +20,8 @@ pub struct Known {
     sought: Mutex<HashSet<FileId>>,
     volume: Mutex<Option<Before>>,
     settled: Mutex<Option<Settled>>,
+    /// The generation with which the target has written that it is in step.
+    in_step: Mutex<Option<Id>>,
 }
 
 /// Where a target was.
@@ -70,6 +73,16 @@ impl Known {
     /// Takes in that everything was compared by that.
     pub(super) fn was_settled(&self) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Settled::Unknown);
+    }
+
+    /// Takes in with which generation the target has written that it is in step; `None`: with none.
+    pub(super) fn is_in_step(&self, generation: Option<Id>) {
+        *self.in_step.lock().unwrap_or_else(PoisonError::into_inner) = generation;
+    }
+
+    /// Whether the target has written that it is in step with a generation.
+    pub fn follows(&self, generation: Id) -> bool {
+        *self.in_step.lock().unwrap_or_else(PoisonError::into_inner) == Some(generation)
     }
 
     /// Takes what the session before has left.

@@ -154,6 +154,12 @@ pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
         Refusal::Lost { path, how } => Refusal::Lost { path: short(path), how },
         Refusal::Nested => Refusal::Nested,
+        // Two generations, or several commands.
+        Refusal::Role { line, hint, told } => {
+            let long =
+                |text: String| text.chars().take(4 * TEXT_LEN_MAX).filter(|c| !c.is_control()).collect();
+            Refusal::Role { line: long(line), hint: long(hint), told }
+        }
         Refusal::Within { outer, by } => Refusal::Within { outer: shown(&outer), by: shown(&by) },
         Refusal::Circle { trees } => {
             Refusal::Circle { trees: trees.iter().take(CHAIN_MAX + 1).map(|name| shown(name)).collect() }

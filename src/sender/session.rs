@@ -14,6 +14,7 @@ use super::gate::Gate;
 use super::gone::Gone;
 use super::held::Held;
 use super::known::Known;
+use super::lead::Lead;
 use super::mailbox::{Lane, Mailbox, Parcel};
 use super::operations::Operations;
 use super::progress::{TELL_EVERY, Told};
@@ -125,6 +126,8 @@ pub struct Session {
     pub(super) debts: Debts,
     pinged: Instant,
     pub(super) live_told: bool,
+    /// The commit by which the target has written that it is in step.
+    stepping: Option<BatchId>,
     pub(super) told: Told,
     pub(super) stating: Stating,
     pub(super) marking: Marking,
@@ -161,6 +164,8 @@ pub struct Surroundings {
     pub monitor: Arc<dyn Monitor>,
     /// The stage before.
     pub feedback: Arc<dyn Feedback>,
+    /// Whether the source may send.
+    pub lead: Arc<Lead>,
 }
 
 impl Surroundings {
@@ -175,6 +180,7 @@ impl Surroundings {
             known: Arc::default(),
             monitor: Arc::new(Silent),
             feedback: Arc::new(NoFeedback),
+            lead: Arc::new(Lead::plain()),
         }
     }
 }
@@ -196,6 +202,7 @@ impl Session {
         shared.status.retry_all();
         // What stands on the target is for this session to find out.
         shared.links().part_all();
+        shared.known.is_in_step(None);
         shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));
         let works = super::stopping::limit(&shared, &control);
         Self {
@@ -226,6 +233,7 @@ impl Session {
             debts: Debts::default(),
             pinged: Instant::now(),
             live_told: false,
+            stepping: None,
             way: None,
             reader: None,
             gone: None,
@@ -269,6 +277,7 @@ impl Session {
         loop {
             self.tell_progress(Instant::now());
             self.state(Instant::now())?;
+            self.shared.leading.still()?;
             self.look_at_answers()?;
             self.hand_soon();
             self.pump_passes();
@@ -327,7 +336,7 @@ impl Session {
                     self.shared.mailbox.push_live(again);
                     continue;
                 }
-                self.tell_live();
+                self.tell_live()?;
             }
             if self.seek_links() {
                 continue;
@@ -390,13 +399,20 @@ impl Session {
             && self.shared.inbox().replies.is_empty()
     }
 
-    fn tell_live(&mut self) {
+    fn tell_live(&mut self) -> Result<(), SessionError> {
         if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
             self.tell_all_done();
             self.live_told = true;
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
+            if self.shared.leading.led.is_some() && self.shared.held.summary().is_none() {
+                self.shared.leading.in_step();
+                self.shared.outbox.send(&ToReceiver::InStep)?;
+                (self.uncommitted, self.stepping) = (true, Some(self.batch));
+                self.commit()?;
+            }
         }
+        Ok(())
     }
 
     /// Sends a sign of life when it is time, and returns when to look again.
@@ -535,6 +551,9 @@ impl Session {
             moved = true;
         }
         if moved {
+            if self.stepping.take_if(|batch| *batch <= acked).is_some() {
+                self.shared.known.is_in_step(self.shared.leading.led);
+            }
             self.operations.acknowledged(acked);
             self.shared.status.settle(self.batch, |path| self.is_under_way(path));
             self.shared.status.acknowledged(acked);

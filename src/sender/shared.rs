@@ -10,6 +10,7 @@ use super::error::SessionError;
 use super::gate::Gate;
 use super::held::Held;
 use super::known::Known;
+use super::lead::Leading;
 use super::mailbox::{Mailbox, Parcel};
 use super::names::Names;
 use super::outbox::Outbox;
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     pub partials: Mutex<Option<HashSet<[u8; 16]>>>,
     pub found: Found,
     pub known: Arc<Known>,
+    pub leading: Leading,
     /// Names at and below which the target cannot rename from, or link to, the rest of its tree.
     pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.

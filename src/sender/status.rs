@@ -33,6 +33,8 @@ pub enum TargetState {
     Down,
     /// An operator holds it back.
     Paused,
+    /// The source is a standby itself, and sends nothing.
+    Standby,
 }
 
 /// One failure of a path.

@@ -208,7 +208,7 @@ impl Jobs {
         self.jobs.retain(|job| {
             let below = job.path.is_within(path);
             if below {
-                ended.push((job.stream, Change::read(job.path.clone(), job.parcel.change.since)));
+                ended.push((job.stream, Change::read(job.path.clone(), job.parcel.change.age)));
             }
             !below
         });

@@ -15,6 +15,7 @@ mod drill;
 mod exact;
 mod exits;
 mod explain;
+mod failover;
 mod faults;
 mod foreign;
 mod full;

@@ -140,6 +140,7 @@ fn hello() -> Hello {
         origin: Origin::default(),
         makes: 1,
         noted: false,
+        role: None,
     }
 }
 

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 /// Its name in the state directory.
-const NAME: &str = "own.next";
+pub(super) const NAME: &str = "own.next";
 /// Most plans that are read.
 const PLANS_MAX: u64 = 1 << 20;
 

@@ -86,7 +86,11 @@ impl Pass {
         };
         let verdict = match deletes.len() {
             0 => Verdict::Go,
-            count => judge(&self.shared.options.sync.guard, &self.facts(count, target_entries)),
+            count => match self.facts(count, target_entries) {
+                // Everything that goes is kept aside.
+                facts if self.shared.leading.adopts() && facts.doubt.is_none() => Verdict::Go,
+                facts => judge(&self.shared.options.sync.guard, &facts),
+            },
         };
         match verdict {
             Verdict::Go => {}

@@ -39,6 +39,7 @@ fn greeting() -> ReplyHello {
     ReplyHello {
         watermark: None,
         volume: None,
+        role: None,
         version: VERSION,
         program: "0.1.0".to_owned(),
         profile: Mask::everything(),

@@ -112,6 +112,7 @@ pub fn hello() -> Hello {
         terms: Terms::default(),
         origin: Origin::default(),
         makes: 1,
+        role: None,
     }
 }
 

@@ -1,0 +1,218 @@
+//! `speil promote` and `speil demote`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{complain_text, note, print};
+use crate::cli::exit::Exit;
+use crate::cli::verbs::{Demote, Promote, Which};
+use crate::config::{self, Sync};
+use crate::daemon::{mirror_id, transport_of};
+use crate::failover::{Done, FailoverError, Outcome, Tending};
+use crate::protocol::RoleTold;
+use crate::role::{Answer, Around, Force, Here, HostName, Others, Record, Role};
+use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
+
+/// Version of the JSON that is printed.
+const SCHEMA: u32 = 1;
+
+/// A tree, as it was named.
+struct Named {
+    root: PathBuf,
+    here: Here,
+    sync: Option<Sync>,
+}
+
+/// Makes a tree primary.
+pub(super) fn promote(it: &Promote) -> u8 {
+    let named = match named(&it.which) {
+        Ok(named) => named,
+        Err(code) => return code,
+    };
+    let force = it.force.unwrap_or(Force::No);
+    let done = Tending::of(&named.root).and_then(|tree| {
+        let around = around(&tree, &named)?;
+        if force != Force::No
+            && let Err(FailoverError::Refused(told)) = tree.plan_promotion(&around, Force::No)
+        {
+            note(&format!("forced although {}", told.line));
+        }
+        if it.which.dry_run { tree.plan_promotion(&around, force) } else { tree.promote(&around, force) }
+    });
+    told(&named, &it.which, "promote", done)
+}
+
+/// Makes a tree a standby.
+pub(super) fn demote(it: &Demote) -> u8 {
+    let named = match named(&it.which) {
+        Ok(named) => named,
+        Err(code) => return code,
+    };
+    let done = Tending::of(&named.root)
+        .and_then(|tree| if it.which.dry_run { tree.plan_demotion() } else { tree.demote() });
+    told(&named, &it.which, "demote", done)
+}
+
+fn named(which: &Which) -> Result<Named, u8> {
+    let Some(name) = &which.sync else {
+        let root = which.root.clone().unwrap_or_default();
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let here = Here { tree: format!("--root {}", root.display()) };
+        return Ok(Named { root, here, sync: None });
+    };
+    let loaded = config::load(&which.config).map_err(|error| {
+        super::complain(&error, error.hint().as_deref());
+        Exit::Syntax.code()
+    })?;
+    let Some(sync) = loaded.config.syncs.iter().find(|sync| sync.name == *name) else {
+        let names: Vec<&str> = loaded.config.syncs.iter().map(|sync| sync.name.as_str()).collect();
+        let config = which.config.display();
+        complain_text(
+            &format!("no sync {name:?} in {config}"),
+            Some(&format!("it has {}; a tree without a configuration: --root DIR", names.join(", "))),
+        );
+        return Err(Exit::Syntax.code());
+    };
+    Ok(Named { root: sync.source.clone(), here: Here { tree: name.clone() }, sync: Some(sync.clone()) })
+}
+
+/// Returns what is known besides the record. A tree without a role, or whose host has heard from nobody since the boot,
+/// has the others asked, where a configuration names them.
+fn around(tree: &Tending, named: &Named) -> Result<Around, FailoverError> {
+    // What cannot be read is for the verb to judge.
+    let has_role = !matches!(tree.record(), Ok(None));
+    let mut others = Others::Unconfigured;
+    if let Some(sync) = named.sync.as_ref().filter(|_| !has_role || !tree.is_confirmed()) {
+        let lead = Lead::of(&sync.source);
+        others = Others::Asked(sync.targets.iter().map(|target| asked(sync, target, &lead)).collect());
+    }
+    Ok(Around { confirmed: tree.is_confirmed(), may_lead: true, group: None, others })
+}
+
+/// Asks one host, and takes in what it tells.
+fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (HostName, Answer) {
+    let host = HostName::new(&target.to_string());
+    let own = match lead.stand() {
+        Stand::Leads(told) | Stand::Waits { told: Some(told), .. } => told,
+        // Who has no role knows of no generation.
+        _ => {
+            let place =
+                crate::role::Place { machine: crate::role::Id::from_bytes([0; 16]), inode: 0, born: None };
+            RoleTold { host: String::new(), record: Record::joined(place).to_text() }
+        }
+    };
+    let options = SessionOptions {
+        sync: sync.clone(),
+        target: target.clone(),
+        mirror: mirror_id(sync, target),
+        live: false,
+        dry_run: true,
+        rehearsal: false,
+    };
+    let answer = transport_of(sync, target)
+        .map_err(SessionError::from)
+        .and_then(|transport| ask(&*transport, &options, &own));
+    let answer = match answer {
+        Err(error) => {
+            note(&format!("{target}: {error}"));
+            Answer::Silent
+        }
+        Ok(None) => Answer::Plain,
+        Ok(Some(told)) => {
+            if let Err(error) = lead.hear(&told) {
+                note(&format!("{target}: {error}"));
+            }
+            Record::from_text(told.record.as_bytes())
+                .map_or(Answer::Silent, |record| Answer::Role(record.n()))
+        }
+    };
+    (host, answer)
+}
+
+fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, FailoverError>) -> u8 {
+    let root = crate::tree::quote(named.root.as_os_str().as_encoded_bytes());
+    let root = root.trim_matches('"');
+    match done {
+        Ok(outcome) => {
+            if which.json {
+                print_json(&json!({
+                    "schema": SCHEMA, "verb": verb, "root": root, "dry_run": which.dry_run,
+                    "done": word(outcome.done), "role": outcome.role.map(role),
+                    "generation": outcome.generation.as_ref().map(crate::role::Generation::n),
+                    "error": null, "type": [],
+                }));
+            } else {
+                print(&format!("{root}: {}\n", said(&outcome, which.dry_run)));
+            }
+            Exit::Success.code()
+        }
+        Err(error) => {
+            let (exit, ways) = match &error {
+                FailoverError::Refused(told) => (Exit::Selection, told.ways.clone()),
+                FailoverError::Root { .. } => (Exit::Selection, Vec::new()),
+                FailoverError::File(_) => (Exit::File, Vec::new()),
+                FailoverError::Busy(_) => (Exit::Timeout, Vec::new()),
+            };
+            if which.json {
+                let ways: Vec<Value> = ways
+                    .iter()
+                    .map(|way| json!({ "command": named.here.types(&way.0), "does": way.1 }))
+                    .collect();
+                print_json(&json!({
+                    "schema": SCHEMA, "verb": verb, "root": root, "dry_run": which.dry_run,
+                    "done": null, "role": null, "generation": null,
+                    "error": error.to_string(), "type": ways,
+                }));
+            } else {
+                let hint = match &error {
+                    FailoverError::Refused(told) => told.hint(&named.here),
+                    _ => None,
+                };
+                complain_text(&format!("{root}: {error}; nothing was changed"), hint.as_deref());
+            }
+            exit.code()
+        }
+    }
+}
+
+fn print_json(value: &Value) {
+    print(&(serde_json::to_string_pretty(value).unwrap_or_default() + "\n"));
+}
+
+fn word(done: Done) -> &'static str {
+    match done {
+        Done::Already => "already",
+        Done::Overtaken => "overtaken",
+        Done::Kept => "kept",
+        Done::Made => "made",
+        Done::Stepped => "stepped",
+        Done::Joined => "joined",
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Standby => "standby",
+    }
+}
+
+fn said(outcome: &Outcome, plan: bool) -> String {
+    let n = outcome.generation.as_ref().map_or(0, crate::role::Generation::n);
+    let is = if plan { "would be" } else { "is" };
+    match outcome.done {
+        Done::Already => match outcome.role {
+            Some(Role::Primary) => format!("is primary of generation {n} already"),
+            _ if n == 0 => "is a standby already, and was never in step with a primary".to_owned(),
+            _ => format!("is a standby at generation {n} already"),
+        },
+        Done::Overtaken => "another verb was typed after this one, and holds".to_owned(),
+        Done::Kept => format!("{is} primary of its own generation {n} again: nobody has led since"),
+        Done::Made => format!("{is} primary of generation {n}, a new one"),
+        Done::Stepped => format!("{is} a standby at generation {n}, and sends nothing any more"),
+        Done::Joined => {
+            format!("{is} a standby that was never in step: it waits for a primary, and sends nothing")
+        }
+    }
+}

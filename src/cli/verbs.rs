@@ -1,0 +1,89 @@
+//! `speil promote` and `speil demote`: what may be typed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::role::Force;
+
+pub(super) const PROMOTE_HELP: &str = "\
+Examples:
+  speil promote --root /srv/uploads      the primary is gone: this host takes its place
+  speil promote uploads                  the same, for a sync of /etc/speil/speil.lua; the others are asked
+  speil promote -n --root /srv/uploads   say what would be done, or what is in the way
+
+A session that changes the tree is ended first; the primary that sent it learns of the new generation and sends
+nothing any more. What it had not sent yet stays on its disk. When it becomes a standby (speil demote there), that is
+kept aside in .speil/strangers; speil trash --strangers lists it.
+
+Needs no daemon and no way to the other hosts. May be typed again at any time, also after it was killed.
+
+Exit codes: 0 done, also where the tree is primary already, or a later demote was typed meanwhile; 1 wrong usage or
+configuration; 3 refused, the hint says what to type; 11 the role cannot be read or written; 30 a session or another
+verb does not end.";
+
+pub(super) const DEMOTE_HELP: &str = "\
+Examples:
+  speil wait && speil demote --root /srv/uploads   a planned switch: everything is on the standbys
+  speil demote --root /srv/uploads                 a new tree joins; or the old primary is back
+
+Nothing in the tree changes. The daemon sends nothing from it any more. When the next primary connects, what only this
+tree holds is kept aside in .speil/strangers; speil trash --strangers lists it.
+
+Exit codes: 0 done, also where the tree is a standby already, or a later promote was typed meanwhile; 1 wrong usage
+or configuration; 11 the role cannot be read or written; 30 another verb does not end.";
+
+/// Which tree.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Which {
+    /// A sync of the configuration: its source on this host
+    #[arg(value_name = "SYNC", required_unless_present = "root", conflicts_with = "root")]
+    pub sync: Option<String>,
+    /// The tree, a directory on this host
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The configuration that has the sync
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", conflicts_with = "root")]
+    pub config: PathBuf,
+    /// Say what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `speil promote`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Promote {
+    /// Which tree.
+    #[command(flatten)]
+    pub which: Which,
+    /// Also where another host may hold something younger, which becomes another truth; =half: also a tree that was
+    /// being brought to another generation
+    #[arg(
+        long,
+        value_name = "half",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_parser = force
+    )]
+    pub force: Option<Force>,
+}
+
+/// `speil demote`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Demote {
+    /// Which tree.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+fn force(text: &str) -> Result<Force, String> {
+    match text {
+        "" => Ok(Force::Yes),
+        "half" => Ok(Force::Half),
+        _ => Err("nothing, or half".to_owned()),
+    }
+}

@@ -1,0 +1,101 @@
+//! A sync whose source has a role and does not lead: nothing is sent, and the others are asked what they know.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::link_options::LinkOptions;
+use crate::monitor::{Notice, Scope};
+use crate::sender::{Lead, Mailbox, SessionError, Stand, TargetState, ask};
+
+/// How often is looked whether the role of the source was changed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often another host is asked while none has answered since the boot.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How long nothing is looked at otherwise; a change of the role ends it.
+const REST: Duration = Duration::from_secs(60);
+
+/// What one link knows of its waiting.
+#[derive(Default)]
+pub(super) struct StandingBy {
+    said: String,
+    asked: bool,
+}
+
+impl StandingBy {
+    /// Returns until when nothing is sent and the link has to wait; `None` if the source may send.
+    pub fn look(&mut self, options: &LinkOptions, scope: &Scope) -> Option<Instant> {
+        let around = &options.around;
+        let Stand::Waits { told, line, hint, standby, confirmed } = around.lead.stand() else {
+            *self = Self::default();
+            return None;
+        };
+        let (state, error) =
+            if standby { (TargetState::Standby, None) } else { (TargetState::Down, Some(line.clone())) };
+        around.status.enter(state, error);
+        if self.said != line {
+            let hint = Some(hint).filter(|hint| !hint.is_empty());
+            let notice = match hint {
+                None => Notice::Message { text: line.clone() },
+                hint => Notice::Warning { text: line.clone(), hint },
+            };
+            around.monitor.notice(scope, &notice);
+            self.said = line;
+        }
+        if let Some(told) = told.filter(|_| !self.asked || !confirmed) {
+            // Who is silent is asked again; that nobody has answered is what `speil health` says.
+            let answer = options
+                .transport()
+                .and_then(|transport| ask(&*transport, &options.session(false), &told))
+                .and_then(|told| told.map_or(Ok(()), |told| around.lead.hear(&told)));
+            self.asked = answer.is_ok();
+            if let Err(error @ SessionError::Role { .. }) = answer {
+                around.monitor.notice(scope, &Notice::Warning { text: error.to_string(), hint: None });
+            }
+        }
+        Some(Instant::now() + if self.asked { REST } else { ASK_EVERY })
+    }
+}
+
+/// Wakes the links of a sync when the role of its source changes.
+pub(super) struct Warden {
+    ends: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Warden {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    pub fn start(lead: Arc<Lead>, mailboxes: Vec<Arc<Mailbox>>) -> io::Result<Self> {
+        let (ends, ended) = bounded::<()>(0);
+        let look = move || {
+            let mut known = lead.stamp();
+            while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let now = lead.stamp();
+                if now != known {
+                    known = now;
+                    mailboxes.iter().for_each(|mailbox| {
+                        mailbox.retry();
+                        mailbox.wake();
+                    });
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("role".to_owned()).spawn(look)?;
+        Ok(Self { ends: Some(ends), thread: Some(thread) })
+    }
+}
+
+impl Drop for Warden {
+    fn drop(&mut self) {
+        self.ends = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

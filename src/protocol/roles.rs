@@ -1,0 +1,69 @@
+//! What both sides tell each other of the roles of their trees.
+//!
+//! **In → Out:** the text of `.speil/role`, which has a check of its own; what it means is for `role` to say.
+//! **Invariants:** everything in it is bounded, whoever wrote it.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a host, in bytes.
+const HOST_LEN_MAX: usize = 255;
+
+/// What a side tells of its tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleTold {
+    /// What people call its host.
+    pub host: String,
+    /// Its `.speil/role`.
+    pub record: String,
+}
+
+/// What a receiver answers a sender that tells of a role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleAnswer {
+    /// What it tells of its own tree; `None` if that has no role.
+    pub told: Option<RoleTold>,
+    /// Everything that the session removes or replaces is kept aside first.
+    pub adopts: bool,
+}
+
+/// Reads what may be missing at the end of a hello.
+pub(super) fn role_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<RoleTold>, D::Error> {
+    Ok(Option::<RoleTold>::deserialize(from).unwrap_or(None).map(bounded))
+}
+
+/// Reads what may be missing at the end of a greeting.
+pub(super) fn answer_or_none<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<RoleAnswer>, D::Error> {
+    let answer = Option::<RoleAnswer>::deserialize(from).unwrap_or(None);
+    Ok(answer.map(|answer| RoleAnswer { told: answer.told.map(bounded), ..answer }))
+}
+
+fn bounded(mut told: RoleTold) -> RoleTold {
+    while told.host.len() > HOST_LEN_MAX {
+        told.host.pop();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Hello {
+        number: u8,
+        #[serde(deserialize_with = "role_or_none")]
+        role: Option<RoleTold>,
+    }
+
+    #[test]
+    fn a_hello_that_ends_before_its_role_tells_of_none_and_a_long_name_is_cut() {
+        let told = |host: &str| Some(RoleTold { host: host.to_owned(), record: "r".to_owned() });
+        let bytes = postcard::to_stdvec(&Hello { number: 7, role: told(&"é".repeat(999)) }).unwrap();
+        let read: Hello = postcard::from_bytes(&bytes).unwrap();
+        assert!(read.role.is_some_and(|told| told.host.len() <= HOST_LEN_MAX));
+        let old: Hello = postcard::from_bytes(&bytes[..1]).unwrap();
+        assert_eq!(old, Hello { number: 7, role: None });
+    }
+}

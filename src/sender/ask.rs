@@ -1,0 +1,37 @@
+//! Asking another host what it knows of generations, and telling it what this one knows.
+
+use super::error::SessionError;
+use super::hello::hello;
+use super::session::SessionOptions;
+use super::talk::Talk;
+use crate::protocol::{Errand, Place, RoleTold, ToReceiver, VERSION_ROLES};
+use crate::transport::Transport;
+
+/// Exchanges what two hosts know. Changes nothing on the other one but what it remembers of generations, and takes no
+/// lock there. Returns what it tells; `None` if its tree has no role.
+///
+/// # Errors
+/// [`SessionError`], as for a session.
+pub fn ask(
+    transport: &dyn Transport,
+    options: &SessionOptions,
+    told: &RoleTold,
+) -> Result<Option<RoleTold>, SessionError> {
+    Talk::hold(transport, options.sync.timeout, |talk| {
+        let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+        let mut hello = hello(options, nowhere);
+        hello.terms.errand = Errand::Keeper;
+        (hello.dry_run, hello.force_root) = (true, true);
+        hello.role = Some(told.clone());
+        let greeting = talk.greet(hello)?;
+        // A goodbye that does not arrive costs nothing.
+        let _ = talk.say(&ToReceiver::Bye);
+        match greeting.role {
+            Some(answer) if greeting.version >= VERSION_ROLES => Ok(answer.told),
+            _ => {
+                let text = format!("speil {:?} on the target knows no roles: upgrade it", greeting.program);
+                Err(SessionError::Fatal(text))
+            }
+        }
+    })
+}

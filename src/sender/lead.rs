@@ -1,0 +1,274 @@
+//! Whether the source's tree may send, by its role.
+//!
+//! **In → Out:** a source directory; that it has no role and sends as ever, what a primary says of itself, or why
+//! nothing is sent. **Invariants:** a tree with a role sends only while it leads; what a target tells of other
+//! generations is on the disk before anything is sent to it.
+//! **Not here:** the rules (`role`), the file (`role_file`); how a tree comes to its role.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::SessionError;
+use super::origin::host_name;
+use crate::disk::Root;
+use crate::protocol::{ReplyHello, RoleTold};
+use crate::role::{Generation, Here, HostName, Id, Record, Refusal, Role, Tree, fitness, hear, tells};
+use crate::role_file::{RoleFile, RoleFileError};
+
+/// Why a session ends that goes on at once in another way.
+const CHANGED: &str = "the role of the source has changed";
+
+/// What one start of a sync may send. The links to all targets share it.
+#[derive(Debug)]
+pub struct Lead {
+    /// `None`: roles do not count, as for a single file.
+    source: Option<PathBuf>,
+    /// The start: a receiver tells by it whether the source holds all that it took before.
+    start: Id,
+    /// Somebody has sent.
+    begun: Mutex<bool>,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stand {
+    /// It has no role.
+    Plain,
+    /// It leads, and says this of itself.
+    Leads(RoleTold),
+    /// It has a role, and sends nothing.
+    Waits {
+        /// What it tells others of itself; `None` if nobody can read that.
+        told: Option<RoleTold>,
+        /// Why, in one line.
+        line: String,
+        /// What may be typed on this host; empty if nothing need be.
+        hint: String,
+        /// It is a standby as it should be.
+        standby: bool,
+        /// Another host has answered since the boot.
+        confirmed: bool,
+    },
+}
+
+impl Lead {
+    /// Begins to watch over the role of a source.
+    pub fn of(source: &Path) -> Self {
+        let mut start = [0; 16];
+        let _ = rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::empty());
+        Self { source: Some(source.to_owned()), start: Id::from_bytes(start), begun: Mutex::new(false) }
+    }
+
+    /// Returns one for a session to which roles mean nothing.
+    pub fn plain() -> Self {
+        Self { source: None, start: Id::from_bytes([0; 16]), begun: Mutex::new(false) }
+    }
+
+    /// Returns how the source stands now.
+    pub fn stand(&self) -> Stand {
+        match self.look() {
+            Ok(stand) => stand,
+            Err(error) => Stand::Waits {
+                told: None,
+                line: format!("nothing is sent: {error}"),
+                hint: self.hint(&Refusal::Unfit(crate::role::Unfit::Unreadable)),
+                standby: false,
+                confirmed: false,
+            },
+        }
+    }
+
+    fn look(&self) -> Result<Stand, RoleFileError> {
+        let Some(file) = self.file()? else { return Ok(Stand::Plain) };
+        let Some(record) = file.read()? else { return Ok(Stand::Plain) };
+        let place = file.place()?;
+        let told = Some(telling(&record));
+        let confirmed = file.is_confirmed();
+        let tree = Tree::of(Some(&record), &place, false);
+        if let Some(leads) = tree.leads() {
+            return Ok(Stand::Leads(telling(leads)));
+        }
+        let unfit = fitness(tree, true).err();
+        let standby = unfit.is_none() || (matches!(tree, Tree::Placed(_)) && record.role == Role::Standby);
+        let (line, hint) = match unfit {
+            None => (format!("standby at generation {}: it sends nothing", record.n()), String::new()),
+            Some(unfit) => {
+                let refusal = Refusal::Unfit(unfit);
+                // A standby that waits for its primary needs nobody; what may be typed `speil promote` says.
+                let hint = if standby { String::new() } else { self.hint(&refusal) };
+                (format!("{refusal}; nothing is sent"), hint)
+            }
+        };
+        Ok(Stand::Waits { told, line, hint, standby, confirmed })
+    }
+
+    /// Returns the generation that the source leads; `None` if it leads none.
+    pub fn leads(&self) -> Option<Id> {
+        let file = self.file().ok()??;
+        let (record, place) = (file.read().ok()?, file.place().ok()?);
+        Tree::of(record.as_ref(), &place, false).leads()?.generation.as_ref().map(Generation::id)
+    }
+
+    /// Begins to send: from now on the tree may hold what a power cut takes away again. Returns what the primary says
+    /// of itself.
+    ///
+    /// # Errors
+    /// [`SessionError::Role`] if it does not lead, or that cannot be written.
+    pub fn begin(&self) -> Result<Option<RoleTold>, SessionError> {
+        match self.stand() {
+            Stand::Plain => return Ok(None),
+            Stand::Waits { line, hint, .. } => return Err(SessionError::Role { line, hint }),
+            Stand::Leads(_) => {}
+        }
+        let started = || -> Result<Option<Record>, RoleFileError> {
+            let Some(file) = self.file()? else { return Ok(None) };
+            let place = file.place()?;
+            let begins = |old: &Record| Record { starts: old.starts.started(self.start), ..old.clone() };
+            file.update(|old| {
+                let old = Tree::of(old.ok()?, &place, false).leads()?;
+                (old.starts.running != Some(self.start)).then(|| begins(old))
+            })
+        };
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        match started() {
+            Ok(record) => Ok(record.as_ref().map(telling)),
+            Err(error) => {
+                let hint = "look at the filesystem of the source, and at who owns .speil in it".to_owned();
+                Err(SessionError::Role { line: format!("nothing is sent: {error}"), hint })
+            }
+        }
+    }
+
+    /// Takes in what another host tells.
+    ///
+    /// # Errors
+    /// [`SessionError::Role`] if that cannot be kept, or makes no sense: then nothing may be sent.
+    pub fn hear(&self, told: &RoleTold) -> Result<(), SessionError> {
+        let fail = |line: String| SessionError::Role { line, hint: String::new() };
+        let record = Record::from_text(told.record.as_bytes())
+            .map_err(|error| fail(format!("the target tells of a role that makes no sense: {error}")))?;
+        let told = tells(&record, &HostName::new(&told.host));
+        let write = || -> Result<(), RoleFileError> {
+            let Some(file) = self.file()? else { return Ok(()) };
+            let heard = file.update(|old| hear(old.ok()??, &told))?;
+            if heard.is_some() && !told.is_empty() {
+                file.confirm()?;
+            }
+            Ok(())
+        };
+        write().map_err(|error| fail(format!("nothing is sent: {error}")))
+    }
+
+    /// Ends in order, if the filesystem of the source could be flushed: a target holds what only this host's memory
+    /// held, and a power cut after the end would take it away unnoticed.
+    pub fn end(&self) {
+        if !std::mem::take(&mut *self.begun.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let Some(source) = &self.source else { return };
+        let Ok(root) = Root::open(source) else { return };
+        if rustix::fs::syncfs(&root).is_err() {
+            return;
+        }
+        let Ok(Some(file)) = RoleFile::open(&root) else { return };
+        // If it cannot be written, the next start is taken for one after a crash: what differs is kept aside.
+        let _ = file.update(|old| {
+            let old = old.ok()?.filter(|old| old.starts.running == Some(self.start))?;
+            Some(Record { starts: old.starts.stopped(), ..old.clone() })
+        });
+    }
+
+    /// Returns what changes when the record is written.
+    pub fn stamp(&self) -> Option<(u64, i64, u32)> {
+        use std::os::unix::fs::MetadataExt;
+        let path = self.source.as_ref()?.join(".speil/role");
+        let found = path.symlink_metadata().ok()?;
+        Some((found.ino(), found.ctime(), u32::try_from(found.ctime_nsec()).unwrap_or(0)))
+    }
+
+    fn file(&self) -> Result<Option<RoleFile>, RoleFileError> {
+        let Some(source) = &self.source else { return Ok(None) };
+        // A source that cannot be opened is told of by whoever reads it.
+        let Ok(root) = Root::open(source) else { return Ok(None) };
+        RoleFile::open(&root)
+    }
+
+    fn hint(&self, refusal: &Refusal) -> String {
+        let source = self.source.as_deref().unwrap_or(Path::new("")).display();
+        refusal.told().hint(&Here { tree: format!("--root {source}") }).unwrap_or_default()
+    }
+}
+
+fn telling(record: &Record) -> RoleTold {
+    RoleTold { host: HostName::new(&host_name()).to_string(), record: record.to_text() }
+}
+
+/// How one session sends.
+#[derive(Debug)]
+pub(super) struct Leading {
+    lead: Arc<Lead>,
+    /// As a primary of this generation.
+    pub led: Option<Id>,
+    /// The target keeps everything that it loses.
+    adopts: AtomicBool,
+    stamp: Mutex<Option<(u64, i64, u32)>>,
+}
+
+impl Leading {
+    /// Takes in how a target has answered. Returns why nothing may be sent to it, after all.
+    pub fn new(lead: &Arc<Lead>, led: bool, reply: &ReplyHello) -> Result<Self, SessionError> {
+        let stamp = Mutex::new(lead.stamp());
+        let answer = reply.role.as_ref().filter(|_| led);
+        if led && answer.is_none() {
+            let line = format!("the agent is speil {:?} and knows no roles", reply.program);
+            return Err(SessionError::Role { line, hint: "upgrade speil on the target".to_owned() });
+        }
+        if let Some(told) = answer.and_then(|answer| answer.told.as_ref()) {
+            lead.hear(told)?;
+        }
+        let adopts = AtomicBool::new(answer.is_some_and(|answer| answer.adopts));
+        let this = Self { lead: Arc::clone(lead), led: lead.leads().filter(|_| led), adopts, stamp };
+        if this.led.is_none() && led {
+            return Err(SessionError::Role { line: CHANGED.to_owned(), hint: String::new() });
+        }
+        this.judge()?;
+        Ok(this)
+    }
+
+    /// Whether nothing that the target loses is destroyed: then no delete is held.
+    pub fn adopts(&self) -> bool {
+        self.adopts.load(Ordering::Acquire)
+    }
+
+    /// Takes in that the target is in step: from now on it loses what the source loses.
+    pub fn in_step(&self) {
+        self.adopts.store(false, Ordering::Release);
+    }
+
+    /// Says that the source may still send as it did when the session began.
+    ///
+    /// # Errors
+    /// [`SessionError::Role`] if not.
+    pub fn still(&self) -> Result<(), SessionError> {
+        let now = self.lead.stamp();
+        let mut known = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != now {
+            *known = now;
+            drop(known);
+            self.judge()?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self) -> Result<(), SessionError> {
+        match (self.lead.stand(), self.led) {
+            (Stand::Plain, None) => Ok(()),
+            (Stand::Leads(_), led) if led.is_some() && self.lead.leads() == led => Ok(()),
+            (Stand::Waits { line, hint, .. }, _) => Err(SessionError::Role { line, hint }),
+            (Stand::Leads(_) | Stand::Plain, _) => {
+                Err(SessionError::Role { line: CHANGED.to_owned(), hint: String::new() })
+            }
+        }
+    }
+}
