@@ -9,6 +9,9 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
 use super::own::Own;
 use super::place::shown;
 use crate::disk::Root;
@@ -62,6 +65,8 @@ impl Asked<'_> {
             Ok(None) if teller.is_none() => return Ok(Granted::default()),
             Ok(None) => return self.judge(None, Ok(None), teller.as_ref()),
             Ok(Some(file)) => file,
+            // What is in the place of the state directory, or one that is not trusted, holds no role.
+            Err(_) if teller.is_none() && holds_none(self.root) => return Ok(Granted::default()),
             Err(error) => return self.judge(None, Err(&error), teller.as_ref()),
         };
         let read = match &teller {
@@ -234,10 +239,15 @@ impl Led {
     }
 }
 
-/// Whether a tree has a role, or something in the place of one.
+/// Whether a tree has a role, or may have one.
 pub(super) fn has_role(root: &Root) -> bool {
-    RoleFile::open(root.as_fd())
-        .map_or(true, |file| file.is_some_and(|file| !matches!(file.read(), Ok(None))))
+    !holds_none(root)
+}
+
+/// Whether there is certainly nothing in the place of a role, whoever may not open the state directory.
+fn holds_none(root: &Root) -> bool {
+    let looked = rustix::fs::statat(root, ".speil/role", AtFlags::SYMLINK_NOFOLLOW);
+    matches!(looked, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 fn adopts(admission: Admission) -> bool {
