@@ -103,11 +103,11 @@ fn a_large_file_below_a_directory_whose_rename_is_refused_is_not_finished_under_
         std::fs::create_dir(scene.target("e")).unwrap();
         std::fs::write(scene.target("e/theirs"), "theirs").unwrap();
         let mailbox = &scene.around.mailbox;
-        mailbox.push_live([Change::read(path("d/large"), Instant::now())]);
+        mailbox.push_live([Change::read(path("d/large"), Age::believed(Instant::now()))]);
         eventually("it is on its way", || is_on_its_way(&scene));
         std::fs::rename(scene.source("d"), scene.source("e")).unwrap();
         let kind = ChangeKind::Rename { from: path("d"), to: path("e"), dir: true };
-        mailbox.push_live([Change { since: Instant::now(), kind }]);
+        mailbox.push_live([Change { age: Age::believed(Instant::now()), kind }]);
         let files = || scene.around.status.counters.totals().files;
         let caught = files() == 0;
         let arrived = || std::fs::read(scene.target("e/large")).is_ok_and(|now| now == content);

@@ -43,6 +43,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Restore(order), 41),
         (ToReceiver::Upstream(Vec::new()), 42),
         (ToReceiver::Agreed { pass: 1, dir: RelPath::root(), except: Vec::new() }, 43),
+        (ToReceiver::InStep, 44),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
