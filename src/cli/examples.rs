@@ -23,8 +23,8 @@ Examples:
   speil trash web2:/srv/uploads reports/june.ods    # every version of one path, or of a directory
   speil trash web2:/srv/uploads --since 1h --json
 
-Each line is a version: the moment until which it was the present one, its size, its path. To bring it
-back: speil undo TARGET PATH --since MOMENT, with that moment.
+Each line is a version: the moment until which it was the present one, its size, its path. To bring
+it back: speil undo TARGET PATH --since MOMENT, with that moment.
 
 A target keeps what a mirror with a trash removes and replaces (trash in the configuration, --trash).
 What someone else wrote on the target and a mirror removed or replaced is kept for 30 days in any case.
@@ -60,9 +60,9 @@ Examples:
   speil status --check --max-lag 30s      # for Nagios, Icinga, or a script
   speil status --json | jq '.syncs[].targets[].lag_ms'
 
-With --check it prints one line and ends as a plugin of Nagios does: 0 every target is in step, 1 one is
-behind, holds deletes back or has paths that fail, 2 one is down or a sync is not started, 3 no daemon
-answers.";
+With --check it prints one line and ends as a plugin of Nagios does: 0 every target is in step,
+1 one is behind, holds deletes back or has paths that fail, 2 one is down or a sync is not started,
+3 no daemon answers.";
 
 pub(super) const PAUSE_HELP: &str = "\
 Examples:
@@ -70,19 +70,22 @@ Examples:
   speil pause --for 1h                    # every sync; each goes on by itself after an hour
   speil resume uploads
 
-What changes meanwhile is kept in mind and sent afterwards. A daemon that is started anew is not paused.";
+What changes meanwhile is kept in mind and sent afterwards. A daemon that is started anew is not
+paused.";
 
 pub(super) const RETRY_HELP: &str = "\
 Examples:
   speil retry                             # after permissions were corrected, or a host is back
   speil retry uploads web2
 
-It returns at once; speil wait says when all is on the targets. speil reconcile compares the whole tree.";
+It returns at once; speil wait says when all is on the targets. speil reconcile compares the whole
+tree.";
 
 pub(super) const RELOAD_HELP: &str = "\
 Examples:
   speil check /etc/speil/speil.lua && speil reload
   speil reload --json
 
-It returns when the new configuration is in force. Syncs that did not change run on untouched. If anything
-in the new one is wrong it is refused as a whole, and the old one stays in force: exit code 1.";
+It returns when the new configuration is in force. Syncs that did not change run on untouched. If
+anything in the new one is wrong it is refused as a whole, and the old one stays in force:
+exit code 1.";

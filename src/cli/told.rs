@@ -81,7 +81,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         }
         Notice::Batch { batch, changes } => Told::Fine(format!(
             "{scope}: batch {batch} acknowledged, {}",
-            counted(*changes as u64, "change", "changes")
+            counted(*changes, "change", "changes")
         )),
         Notice::Paused { on: true } => Told::News(format!("{scope}: paused")),
         Notice::Paused { on: false } => Told::News(format!("{scope}: resumed")),

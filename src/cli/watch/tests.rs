@@ -138,6 +138,10 @@ fn paths_that_fail_come_before_empty_lines_and_what_is_cut_is_counted() {
     // Of 20 lines 3 are around the targets, and 6 are this one's own.
     assert_eq!(named, 10, "{text}");
     assert!(text.contains("and 20 more: speil status") && text.contains("MB/s"), "{text}");
+    let mut terminal = Terminal::new(TestBackend::new(100, 10)).unwrap();
+    terminal.draw(|frame| view::draw(&screen, frame)).unwrap();
+    let text = format!("{:?}", terminal.backend().buffer());
+    assert!(text.contains("1 of 30: update"), "{text}");
     screen.report.syncs.push(SyncReport {
         name: "idle".to_owned(),
         error: Some("source /x: no such file or directory (ENOENT)".to_owned()),

@@ -6,7 +6,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Paragraph, Sparkline};
+use ratatui::widgets::{Block, Borders, Paragraph, Sparkline, Wrap};
 
 use super::history::Track;
 use super::{Screen, rank};
@@ -47,7 +47,7 @@ pub(super) fn draw(screen: &Screen, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(heading(screen)), top);
     frame.render_widget(Paragraph::new(notes), told);
     if screen.helps {
-        frame.render_widget(Paragraph::new(HELP), middle);
+        frame.render_widget(Paragraph::new(HELP).wrap(Wrap { trim: false }), middle);
     } else {
         targets(screen, frame, middle);
     }
@@ -83,8 +83,12 @@ fn notes(screen: &Screen) -> Vec<Line<'static>> {
 
 /// Keeps so many lines, the last of which says how many more there are.
 fn cut(lines: &mut Vec<Line<'static>>, most: usize) {
-    if lines.len() > most && most > 0 {
-        let left = lines.len() - (most - 1);
+    let all = lines.len();
+    if all > 1 && most == 1 {
+        // One line is better spent on the worst than on a count.
+        lines[0].spans.insert(0, Span::raw(format!("1 of {all}: ")));
+    } else if all > most && most > 0 {
+        let left = all - (most - 1);
         lines.truncate(most - 1);
         lines.push(Line::styled(format!("and {left} more: speil status"), Modifier::DIM));
     }
