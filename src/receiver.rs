@@ -62,7 +62,7 @@ use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, read_magic};
 
 pub use seize::{Seized, seize};
-pub use standing::{Standing, standing};
+pub use standing::{Ranked, Standing, standing};
 
 use apply::Applier;
 use bundle::{Input, Places};

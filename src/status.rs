@@ -197,6 +197,12 @@ pub struct SyncReport {
     /// Why it is not running: the source cannot be opened, or the configuration of this sync is wrong.
     #[serde(default)]
     pub error: Option<String>,
+    /// The role of the source's tree: `primary` or `standby`; null if it has none.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// The number of its generation; null without a role, or if it was never in step.
+    #[serde(default)]
+    pub generation: Option<u64>,
     /// The targets.
     pub targets: Vec<TargetReport>,
 }

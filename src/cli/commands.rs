@@ -15,6 +15,7 @@ pub use super::verbs::{Demote, Promote};
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
 use crate::protocol::Since;
+use crate::role::Role;
 use crate::status::Quorum;
 
 /// The commands besides `sync` and `mirror`.
@@ -62,7 +63,7 @@ pub(super) enum Plain {
     Approve(Approve),
     /// Dismiss held deletes: the files stay until the next pass finds and judges them again
     Discard(Held),
-    /// On a standby: say whether it is in step, by what the primary stated last
+    /// Say whether a tree may serve: a standby by its lag, a primary if no younger one is known
     Health(Health),
     /// Make a tree on this host primary: it sends, and takes nothing
     #[command(after_help = PROMOTE_HELP)]
@@ -423,6 +424,9 @@ pub struct Health {
     /// Longer silence of the primary than this is too much [default: silence does not count as lag]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_silence: Option<Duration>,
+    /// The tree must have this role: for a pool that writes, primary
+    #[arg(long, value_name = "primary|standby", value_parser = role)]
+    pub role: Option<Role>,
     /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
@@ -493,6 +497,11 @@ fn quorum(text: &str) -> Result<Quorum, String> {
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
     LogFormat::parse(text).ok_or_else(|| "human, json or syslog".to_owned())
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let known = [Role::Primary, Role::Standby].into_iter().find(|role| role.word() == text);
+    known.ok_or_else(|| "primary or standby".to_owned())
 }
 
 fn level(text: &str) -> Result<Level, String> {

@@ -21,7 +21,7 @@ use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::role::Id;
+use crate::role::{Id, Role};
 use crate::sender::{Gate, Held, Lead, Mailbox, SessionError, Source, Surroundings, TargetStatus};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
@@ -345,6 +345,11 @@ impl Pipeline {
     /// Returns the generation that the source leads, if it has a role and leads.
     pub(super) fn leads(&self) -> Option<Id> {
         self.lead.leads()
+    }
+
+    /// Returns the role of the source and the number of its generation, if it has a role.
+    pub(super) fn role(&self) -> Option<(Role, Option<u64>)> {
+        self.lead.role()
     }
 
     /// Returns how many directories are watched, and what stands in the way of watching all.

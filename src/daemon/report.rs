@@ -26,6 +26,8 @@ pub(super) fn report(running: &[Running]) -> Report {
             watch_problems: pipeline.watched().1,
             running: true,
             error: None,
+            role: pipeline.role().map(|(role, _)| role.word().to_owned()),
+            generation: pipeline.role().and_then(|(_, generation)| generation),
             targets: pipeline
                 .targets
                 .iter()

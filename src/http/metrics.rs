@@ -122,6 +122,7 @@ pub fn metrics(report: &Report) -> String {
         let count = sync.watch_problems.len() as f64;
         out.sample("speil_sync_watch_problems", &[("sync", &sync.name)], count);
     }
+    roles(&mut out, report);
     for (name, kind, help, value) in OF_TARGETS {
         out.family(name, kind, help);
         out.targets(report, |out, labels, target| {
@@ -132,6 +133,22 @@ pub fn metrics(report: &Report) -> String {
     }
     by_word(&mut out, report);
     out.0
+}
+
+/// What the roles of the sources say; nothing of those that have none.
+fn roles(out: &mut Text, report: &Report) {
+    out.family("speil_role", GAUGE, "1 for the role of the source's tree: primary or standby.");
+    for sync in &report.syncs {
+        if let Some(role) = &sync.role {
+            out.sample("speil_role", &[("sync", &sync.name), ("role", role)], 1.0);
+        }
+    }
+    out.family("speil_generation", GAUGE, "Number of the generation that the source's tree holds.");
+    for sync in &report.syncs {
+        if let Some(generation) = sync.generation {
+            out.sample("speil_generation", &[("sync", &sync.name)], generation as f64);
+        }
+    }
 }
 
 fn by_word(out: &mut Text, report: &Report) {
@@ -208,6 +225,7 @@ mod tests {
         };
         let sync =
             SyncReport { name: "www".into(), running: true, targets: vec![target], ..SyncReport::default() };
+        let sync = SyncReport { role: Some("primary".into()), generation: Some(4), ..sync };
         Report { version: "1.2".into(), syncs: vec![sync], ..Report::default() }
     }
 
@@ -219,6 +237,8 @@ mod tests {
             "speil_up 1".to_owned(),
             r#"speil_build_info{version="1.2"} 1"#.to_owned(),
             r#"speil_sync_up{sync="www"} 1"#.to_owned(),
+            r#"speil_role{sync="www",role="primary"} 1"#.to_owned(),
+            r#"speil_generation{sync="www"} 4"#.to_owned(),
             format!("speil_target_lag_seconds{{{labels}}} 1.5"),
             format!("speil_target_rescans_total{{{labels},reason=\"overflow\"}} 2"),
             format!("speil_target_problems{{{labels},errno=\"EACCES\"}} 2"),

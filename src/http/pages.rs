@@ -7,8 +7,8 @@
 //! | `/events` | server-sent events: `status` each second |
 //! | `/metrics` | Prometheus text |
 //! | `/healthz` | 200: the process answers |
-//! | `/readyz` | 200 if every target is in step |
-//! | `/target/NAME` | 200 if this target is (`?max_lag=10s`, `?sync=NAME`) |
+//! | `/readyz` | 200 if every target is in step (`?role=primary`: and each tree has that role) |
+//! | `/target/NAME` | 200 if this target is (`?max_lag=10s`, `?sync=NAME`, `?role=primary`) |
 //! | POST `/act` | with the token: a [`Request`] as JSON |
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::Site;
 use super::judge::{Judgement, Limits, judge};
 use crate::config::parse_duration;
-use crate::status::{Answer, Report, Request, Sample, TargetReport};
+use crate::status::{Answer, Report, Request, Sample, SyncReport, TargetReport};
 
 /// The page, and what is put into it: one answer, so that nothing else has to be loaded.
 const HTML: &str = include_str!("page.html");
@@ -177,6 +177,7 @@ impl Pages {
             if !sync.running {
                 text.push_str(&format!("{}: not started: {}\n", sync.name, sync.why_not()));
             }
+            text.extend(of_another_role(asked, sync));
             for target in &sync.targets {
                 if judge(target, limits) != Judgement::Up {
                     text.push_str(&format!("{} → {}: {}\n", sync.name, target.name, state_of(target)));
@@ -203,6 +204,11 @@ impl Pages {
         let only = parameter(&asked.query, "sync");
         let report = self.site.report();
         // A standby is its own only target, whatever the others call it.
+        let roles: Vec<String> =
+            report.syncs.iter().filter_map(|sync| of_another_role(asked, sync)).collect();
+        if !roles.is_empty() {
+            return Page::text(503, &roles.concat());
+        }
         let found = if self.options.page {
             targets_named(&report, name, only.as_deref())
         } else {
@@ -267,6 +273,13 @@ fn targets_named<'a>(report: &'a Report, name: &str, only: Option<&str>) -> Vec<
         .flat_map(|sync| sync.targets.iter().map(|target| (sync.name.as_str(), target)))
         .filter(|(_, target)| target.name == name)
         .collect()
+}
+
+/// Returns a line for a tree that has not the role that is asked for.
+fn of_another_role(asked: &Asked, sync: &SyncReport) -> Option<String> {
+    let wanted = parameter(&asked.query, "role").filter(|wanted| sync.role.as_ref() != Some(wanted))?;
+    let is = sync.role.as_deref().unwrap_or("without a role");
+    Some(format!("{}: it is {is}, not {}\n", sync.name, wanted.escape_debug()))
 }
 
 fn state_of(target: &TargetReport) -> String {

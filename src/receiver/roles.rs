@@ -245,7 +245,7 @@ pub(super) fn has_role(root: &Root) -> bool {
 }
 
 /// Whether there is certainly nothing in the place of a role, whoever may not open the state directory.
-fn holds_none(root: &Root) -> bool {
+pub(super) fn holds_none(root: &Root) -> bool {
     let looked = rustix::fs::statat(root, ".speil/role", AtFlags::SYMLINK_NOFOLLOW);
     matches!(looked, Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }

@@ -4,8 +4,11 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::roles::holds_none;
 use super::state::State;
 use crate::disk::Root;
+use crate::role::{Refusal, Role, Told, Tree, Unfit, fitness};
+use crate::role_file::{RoleFile, RoleFileError};
 
 /// What a target's own state says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,19 @@ pub struct Standing {
     pub paused: bool,
     /// How long ago the primary stated anything; `None` if it never did.
     pub silence: Option<Duration>,
+    /// What the tree's role says; `None` if it has none.
+    pub ranked: Option<Ranked>,
+}
+
+/// What a tree's role says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranked {
+    /// `None` if nobody can read it.
+    pub role: Option<Role>,
+    /// The number of its generation; 0 if it has none yet.
+    pub generation: u64,
+    /// Why the host may not lead, nor have the address; `None` if it may.
+    pub unfit: Option<Told>,
 }
 
 /// Reads the state in a target's root.
@@ -35,5 +51,19 @@ pub fn standing(root: &Path) -> io::Result<Standing> {
         lag: stated.and_then(|stated| stated.lag_ms).map(Duration::from_millis),
         paused: stated.is_some_and(|stated| stated.paused),
         silence,
+        ranked: if holds_none(&root) { None } else { ranked(&root) },
+    })
+}
+
+fn ranked(root: &Root) -> Option<Ranked> {
+    let look = || -> Result<Option<Ranked>, RoleFileError> {
+        let Some(file) = RoleFile::open(root)? else { return Ok(None) };
+        let (Some(record), place) = (file.read()?, file.place()?) else { return Ok(None) };
+        let unfit = fitness(Tree::of(Some(&record), &place, false), file.is_confirmed()).err();
+        let unfit = unfit.map(|unfit| Refusal::Unfit(unfit).told());
+        Ok(Some(Ranked { role: Some(record.role), generation: record.n(), unfit }))
+    };
+    look().unwrap_or_else(|_| {
+        Some(Ranked { role: None, generation: 0, unfit: Some(Refusal::Unfit(Unfit::Unreadable).told()) })
     })
 }

@@ -16,6 +16,16 @@ pub enum Role {
     Standby,
 }
 
+impl Role {
+    /// Returns its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+        }
+    }
+}
+
 /// Where a role holds: one tree on one host. A copy, an image or a backup that was put back stands elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {

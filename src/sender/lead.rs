@@ -110,6 +110,13 @@ impl Lead {
         Tree::of(record.as_ref(), &place, false).leads()?.generation.as_ref().map(Generation::id)
     }
 
+    /// Returns the role of the source and the number of its generation; `None` if it has no role, or nobody can
+    /// read it.
+    pub fn role(&self) -> Option<(Role, Option<u64>)> {
+        let record = self.file().ok()??.read().ok()??;
+        Some((record.role, record.generation.as_ref().map(Generation::n)))
+    }
+
     /// Begins to send: from now on the tree may hold what a power cut takes away again. Returns what the primary says
     /// of itself.
     ///

@@ -2,6 +2,8 @@
 //!
 //! The hosts are trees of this one, each with a daemon of its own whose configuration names the others.
 
+mod kills;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -255,6 +257,16 @@ fn a_planned_switch_and_back_loses_nothing_and_sets_nothing_aside() {
     assert!(hosts.role(OSLO).contains("role standby"), "a plan changes nothing");
     hosts.verb(OSLO, &["promote"]).succeeded();
     assert!(hosts.role(OSLO).contains("role primary"));
+    for (host, role) in [(OSLO, "primary"), (BERGEN, "standby")] {
+        let status = hosts.environment.run(["status", "--json", &hosts.control(host)]).succeeded();
+        let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+        let sync = &status["syncs"][0];
+        assert_eq!((sync["role"].as_str(), sync["generation"].as_u64()), (Some(role), Some(3)), "{sync}");
+        if role == "standby" {
+            assert_eq!(sync["targets"][0]["state"], "standby", "{sync}");
+        }
+    }
+    hosts.verb(BERGEN, &["health", "--role=standby", "--max-lag=60s"]).succeeded();
     for daemon in [oslo, bergen, tromso] {
         daemon.terminate();
     }
@@ -318,10 +330,17 @@ fn a_host_that_boots_alone_is_promoted_once_another_one_has_answered() {
     assert!(refused.stderr.contains("no other host has answered since the boot"), "{refused:?}");
     assert!(refused.stderr.contains("`speil promote --force --root"), "{refused:?}");
     assert!(hosts.follows(BERGEN, 1));
+    // keepalived hears of a refusal in no other way.
+    let health = hosts.verb(BERGEN, &["health"]);
+    assert_eq!(health.status.code(), Some(30), "{health:?}");
+    assert!(health.stderr.contains("no other host has answered since the boot"), "{health:?}");
     // The others are asked where a configuration names them.
     let config = format!("--config={}", hosts.config(BERGEN, &ALL).display());
     hosts.environment.run(["promote", "uploads", &config]).succeeded();
     assert!(hosts.role(BERGEN).contains("role primary"));
+    let health = hosts.verb(BERGEN, &["health", "--role=primary"]).succeeded();
+    assert!(health.stdout.contains("primary of generation 2"), "{health:?}");
+    assert_eq!(hosts.verb(BERGEN, &["health", "--role=standby"]).status.code(), Some(30));
     // Those that were asked remember nothing yet that came later: the daemon of one that boots asks.
     fs::remove_file(hosts.tree(TROMSO).join(".speil/confirmed")).unwrap();
     let tromso = hosts.start(TROMSO);

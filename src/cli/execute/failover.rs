@@ -138,7 +138,7 @@ fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, Failover
             if which.json {
                 print_json(&json!({
                     "schema": SCHEMA, "verb": verb, "root": root, "dry_run": which.dry_run,
-                    "done": word(outcome.done), "role": outcome.role.map(role),
+                    "done": word(outcome.done), "role": outcome.role.map(Role::word),
                     "generation": outcome.generation.as_ref().map(crate::role::Generation::n),
                     "error": null, "type": [],
                 }));
@@ -188,13 +188,6 @@ fn word(done: Done) -> &'static str {
         Done::Made => "made",
         Done::Stepped => "stepped",
         Done::Joined => "joined",
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Primary => "primary",
-        Role::Standby => "standby",
     }
 }
 

@@ -1,4 +1,4 @@
-//! `speil health`: whether a standby is in step, asked on the standby itself.
+//! `speil health`: whether a tree may serve, asked on its host: a standby by its lag, and each by its role.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,8 @@ use crate::cli::commands::Health;
 use crate::cli::exit::Exit;
 use crate::error::io_text;
 use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
-use crate::receiver::{Standing, standing};
+use crate::receiver::{Ranked, Standing, standing};
+use crate::role::{Here, Role};
 use crate::status::{Report, SCHEMA, SyncReport, TargetReport};
 
 /// A standby, read anew for each question.
@@ -41,6 +42,19 @@ impl Standby {
         Limits { max_lag: self.0.max_lag, down_lag: None }
     }
 
+    /// Returns why a tree with a role may not serve, and what to type; `None` if its role allows it.
+    fn unfit(&self, standing: &Standing) -> Option<(String, Option<String>)> {
+        let ranked = standing.ranked.as_ref();
+        if let Some(told) = ranked.and_then(|ranked| ranked.unfit.as_ref()) {
+            let here = Here { tree: format!("--root {}", self.0.root.display()) };
+            return Some((told.line.clone(), told.hint(&here)));
+        }
+        let role = ranked.and_then(|ranked| ranked.role);
+        let wanted = self.0.role.filter(|wanted| role != Some(*wanted))?;
+        let is = role.map_or("without a role", Role::word);
+        Some((format!("the tree is {is}, not {}", wanted.word()), None))
+    }
+
     /// Whether the primary has been silent for longer than is allowed.
     fn is_silent(&self, standing: &Standing) -> bool {
         self.0.max_silence.is_some_and(|max| standing.silence.is_none_or(|silence| silence > max))
@@ -57,8 +71,18 @@ impl Site for Standby {
         let root = crate::tree::quote(self.0.root.as_os_str().as_encoded_bytes());
         let root = root.trim_matches('"').to_owned();
         let mut target = TargetReport { name: root.clone(), target: root, ..TargetReport::default() };
-        let mut name = String::new();
+        let (mut name, mut ranked) = (String::new(), None::<Ranked>);
         match self.standing() {
+            Ok(standing) if self.unfit(&standing).is_some() => {
+                target.state = "unfit".to_owned();
+                (target.error, target.hint) =
+                    self.unfit(&standing).map_or((None, None), |(line, hint)| (Some(line), hint));
+                ranked = standing.ranked;
+            }
+            Ok(standing) if is_primary(&standing) => {
+                (target.known, target.state) = (true, "primary".to_owned());
+                ranked = standing.ranked;
+            }
             Ok(standing) => {
                 target.known = standing.lag.is_some() && !self.is_silent(&standing);
                 target.lag_ms = standing.lag.map_or(0, millis);
@@ -66,13 +90,17 @@ impl Site for Standby {
                 target.state = state_of(&standing, self.is_silent(&standing)).to_owned();
                 let label = crate::tree::quote(standing.label.as_bytes());
                 name = label.trim_matches('"').to_owned();
+                ranked = standing.ranked;
             }
             Err(error) => {
                 target.state = "unknown".to_owned();
                 target.error = Some(error);
             }
         }
-        let sync = SyncReport { name, running: true, targets: vec![target], ..SyncReport::default() };
+        let role = ranked.as_ref().and_then(|ranked| ranked.role).map(|role| role.word().to_owned());
+        let generation = ranked.map(|ranked| ranked.generation).filter(|n| *n > 0);
+        let targets = vec![target];
+        let sync = SyncReport { name, running: true, role, generation, targets, ..SyncReport::default() };
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -100,6 +128,12 @@ impl Site for Standby {
             f64::from(u8::from(up)),
         );
         if let Ok(standing) = self.standing() {
+            if let Some(ranked) = &standing.ranked {
+                let primary = f64::from(u8::from(is_primary(&standing)));
+                add("speil_standby_is_primary", "Whether the role of the tree is primary.", primary);
+                let help = "Number of the generation that the tree holds.";
+                add("speil_standby_generation", help, ranked.generation as f64);
+            }
             if let Some(lag) = standing.lag {
                 add("speil_standby_lag_seconds", "The last lag that the primary stated.", lag.as_secs_f64());
             }
@@ -110,6 +144,10 @@ impl Site for Standby {
         }
         Some(text)
     }
+}
+
+fn is_primary(standing: &Standing) -> bool {
+    standing.ranked.as_ref().is_some_and(|ranked| ranked.role == Some(Role::Primary))
 }
 
 fn state_of(standing: &Standing, silent: bool) -> &'static str {
@@ -151,10 +189,20 @@ fn once(standby: &Standby) -> u8 {
             return Exit::File.code();
         }
     };
+    if let Some((line, hint)) = standby.unfit(&standing) {
+        complain_text(&format!("{}: {line}", standby.0.root.display()), hint.as_deref());
+        return Exit::Timeout.code();
+    }
+    let generation = standing.ranked.as_ref().map_or(0, |ranked| ranked.generation);
+    if is_primary(&standing) {
+        print(&format!("primary of generation {generation}\n"));
+        return Exit::Success.code();
+    }
+    let rank = if generation > 0 { format!(", standby at generation {generation}") } else { String::new() };
     let lag =
         standing.lag.map_or("lag not known".to_owned(), |lag| format!("lag {:.3} s", lag.as_secs_f64()));
     let silence = standing.silence.unwrap_or_default().as_secs();
-    print(&format!("{lag}, stated {silence} s ago\n"));
+    print(&format!("{lag}, stated {silence} s ago{rank}\n"));
     let report = standby.report();
     let judged = report.syncs.iter().flat_map(|sync| &sync.targets).map(|t| judge(t, standby.limits())).max();
     if judged == Some(Judgement::Up) { 0 } else { Exit::Timeout.code() }
