@@ -29,6 +29,7 @@ mod output;
 mod parse;
 mod printer;
 mod progress;
+mod reach;
 mod refused;
 mod remote_program;
 mod report;

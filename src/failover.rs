@@ -1,4 +1,4 @@
-//! `promote` and `demote` of one tree, step by step.
+//! `promote`, `demote` and `rejoin` of one tree, step by step.
 //!
 //! **Purpose:** whoever types a verb gets the new role or the old one, whatever ends the process or the host between
 //! two steps; typed again, the verb goes on. **In → Out:** a tree's directory, what is known of the other hosts; what
@@ -15,7 +15,8 @@ use crate::disk::Root;
 use crate::error::io_text;
 use crate::receiver::seize;
 use crate::role::{
-    self, Around, Demotion, Force, Generation, Id, Promotion, Record, Refusal, Role, Told, Tree, Verb,
+    self, Around, Demotion, Force, Generation, HostName, Id, Promotion, Record, Refusal, Rejoined, Role,
+    Told, Tree, Verb,
 };
 use crate::role_file::{RoleFile, RoleFileError, Turn, TurnError};
 
@@ -61,6 +62,8 @@ pub enum Done {
     Stepped,
     /// A tree joined as a standby.
     Joined,
+    /// A tree waits for the primary that was chosen.
+    Chosen,
 }
 
 /// How a tree is after a verb, or would be.
@@ -190,6 +193,56 @@ impl Tending {
                 .err()
                 .map_or_else(|| FailoverError::Busy("nothing was decided"), FailoverError::from)),
         }
+    }
+
+    /// Chooses the generation that another host leads for a tree whose history went another way; with `plan` says only
+    /// whether it could be. `led` is what that host leads.
+    ///
+    /// # Errors
+    /// [`FailoverError`]; the old role holds.
+    pub fn rejoin(
+        &self,
+        host: &HostName,
+        led: Option<&Generation>,
+        plan: bool,
+    ) -> Result<Outcome, FailoverError> {
+        let Some(file) = RoleFile::open(&self.root)? else { return Err(refused(Refusal::NotJoined)) };
+        let place = file.place()?;
+        let decide = |read: &Result<Option<Record>, ()>| {
+            let chosen = role::rejoin(tree(read, &place), host, led, None)?;
+            Ok(match chosen {
+                Rejoined::Already => None,
+                Rejoined::Chosen(record) => Some(record),
+            })
+        };
+        if plan {
+            let read = file.read().map_err(drop);
+            let chosen = decide(&read).map_err(refused)?;
+            let done = if chosen.is_some() { Done::Chosen } else { Done::Already };
+            return Ok(Outcome::of(done, chosen.as_ref().or(read.ok().flatten().as_ref())));
+        }
+        // As a demotion, it is undone by a promotion that is typed later, and by nothing earlier.
+        let turn = take_turn(&file, Verb::Demote)?;
+        if file.is_overtaken(&turn)? {
+            return Ok(Outcome::of(Done::Overtaken, file.read()?.as_ref()));
+        }
+        let mut decided: Result<bool, Refusal> = Ok(false);
+        let written = file.update(|old| {
+            let old = old.map(Option::<&Record>::cloned).map_err(drop);
+            match decide(&old) {
+                Ok(new) => {
+                    decided = Ok(new.is_some());
+                    new
+                }
+                Err(refusal) => {
+                    decided = Err(refusal);
+                    None
+                }
+            }
+        });
+        file.end_turn(turn)?;
+        let chosen = decided.map_err(refused)?;
+        Ok(Outcome::of(if chosen { Done::Chosen } else { Done::Already }, written?.as_ref()))
     }
 
     /// Says what `demote` would do, and changes nothing.

@@ -9,8 +9,9 @@ use super::examples::{
     AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
     VERIFY_HELP,
 };
-use super::verbs::{DEMOTE_HELP, PROMOTE_HELP};
-pub use super::verbs::{Demote, Promote};
+pub use super::reach::Reach;
+use super::verbs::{DEMOTE_HELP, PROMOTE_HELP, REJOIN_HELP};
+pub use super::verbs::{Demote, Promote, Rejoin};
 
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
@@ -71,6 +72,9 @@ pub(super) enum Plain {
     /// Make a tree on this host a standby: it takes what its primary sends, and sends nothing
     #[command(after_help = DEMOTE_HELP)]
     Demote(Demote),
+    /// Bring a tree on this host, whose history went another way, to what another host leads
+    #[command(after_help = REJOIN_HELP)]
+    Rejoin(Rejoin),
     /// Write the man pages into a directory
     #[command(hide = true)]
     Manual(Manual),
@@ -175,17 +179,6 @@ pub struct Verify {
     /// How it is reached.
     #[command(flatten)]
     pub reach: Reach,
-}
-
-/// How a target that is named is reached.
-#[derive(Debug, Clone, Default, PartialEq, Args)]
-pub struct Reach {
-    /// How it is reached, as in speil sync
-    #[arg(short = 'e', long, value_name = "COMMAND")]
-    pub rsh: Option<String>,
-    /// Where the agent there comes from, as in speil sync
-    #[arg(long, value_name = "AGENT")]
-    pub agent: Option<String>,
 }
 
 /// `speil trash`.

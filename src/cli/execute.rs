@@ -68,6 +68,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Health(it) => health::run(it),
         Command::Promote(it) => failover::promote(&it),
         Command::Demote(it) => failover::demote(&it),
+        Command::Rejoin(it) => failover::rejoin(&it),
         Command::Explain(it) => explain::run(&it),
         Command::Wait(wait) => control::wait(wait),
         Command::Reconcile(it) => control::reconcile(it),

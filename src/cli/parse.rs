@@ -7,7 +7,7 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Approve, Check, Completions, Demote, Doctor, Explain, Health, Held, LogLevel, Manual, Named,
-    Pause, Plain, Promote, Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
+    Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -47,6 +47,8 @@ pub enum Command {
     Promote(Promote),
     /// Make a tree a standby.
     Demote(Demote),
+    /// Bring a tree to another truth.
+    Rejoin(Rejoin),
     /// A full pass now.
     Reconcile(Reconcile),
     /// Hold changes back.
@@ -90,6 +92,7 @@ impl From<Plain> for Command {
             Plain::Health(health) => Self::Health(health),
             Plain::Promote(it) => Self::Promote(it),
             Plain::Demote(it) => Self::Demote(it),
+            Plain::Rejoin(it) => Self::Rejoin(it),
             Plain::Reconcile(reconcile) => Self::Reconcile(reconcile),
             Plain::Pause(it) => Self::Pause(it),
             Plain::Retry(it) => Self::Retry(it),

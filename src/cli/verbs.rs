@@ -1,9 +1,10 @@
-//! `speil promote` and `speil demote`: what may be typed.
+//! `speil promote`, `speil demote` and `speil rejoin`: what may be typed.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::reach::Reach;
 use crate::role::Force;
 
 pub(super) const PROMOTE_HELP: &str = "\
@@ -32,6 +33,18 @@ tree holds is kept aside in .speil/strangers; speil trash --strangers lists it.
 
 Exit codes: 0 done, also where the tree is a standby already, or a later promote was typed meanwhile; 1 wrong usage
 or configuration; 11 the role cannot be read or written; 30 another verb does not end.";
+
+pub(super) const REJOIN_HELP: &str = "\
+Examples:
+  speil rejoin uploads bergen                                a sync of /etc/speil/speil.lua, and a host of it
+  speil rejoin --root /srv/uploads root@bergen:/srv/uploads  a tree, and where the other host's is
+
+For the case that two hosts were promoted while they could not see each other, or one with --force: decide which one
+is the truth, and type this on each other one. Nothing in the tree changes now. When the chosen primary connects, what
+only this tree holds is kept aside in .speil/strangers; speil trash --strangers lists it.
+
+Exit codes: 0 done, also where the tree is there already; 1 wrong usage or configuration; 3 refused, the hint says
+what to type; 10 the other host does not answer; 11 the role cannot be read or written; 30 another verb does not end.";
 
 /// Which tree.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -70,6 +83,34 @@ pub struct Promote {
         value_parser = force
     )]
     pub force: Option<Force>,
+}
+
+/// `speil rejoin`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Rejoin {
+    /// A sync, and a host of it that leads
+    #[arg(
+        value_name = "SYNC|HOST",
+        required = true,
+        num_args = 1..=2,
+        help = "A sync, and a host of it that leads; with --root one word: [USER@]HOST:PATH, or PATH on this host"
+    )]
+    pub words: Vec<String>,
+    /// The tree, a directory on this host
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// The configuration that has the sync
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", conflicts_with = "root")]
+    pub config: PathBuf,
+    /// Say what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How it is reached.
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// `speil demote`.

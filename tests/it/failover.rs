@@ -377,3 +377,40 @@ fn a_mirror_with_targets_takes_up_roles_while_it_runs_and_keeps_what_differs() {
     eventually("an upload", || hosts.read(BERGEN, "later").is_some());
     oslo.terminate();
 }
+
+#[test]
+fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_holds() {
+    let hosts = Hosts::new();
+    let [oslo, bergen, tromso] = hosts.set_up();
+    for daemon in [oslo, tromso] {
+        daemon.terminate();
+    }
+    // The network is cut: both sides are written to, and somebody forces the standby.
+    hosts.verb(BERGEN, &["promote"]).succeeded();
+    hosts.verb(TROMSO, &["promote"]).succeeded();
+    hosts.write(BERGEN, "upload", "of bergen");
+    hosts.write(TROMSO, "upload", "of tromso");
+    hosts.write(TROMSO, "alone", "of tromso alone");
+    let tromso = hosts.start_to(TROMSO, &[BERGEN]);
+    eventually("it is told", || {
+        tromso.stderr().iter().any(|line| line.contains("neither came out of the other"))
+    });
+    assert_eq!(hosts.read(BERGEN, "alone"), None);
+    let config = format!("--config={}", hosts.config(TROMSO, &[BERGEN]).display());
+    let planned = hosts.environment.run(["rejoin", "-n", "uploads", &config]).succeeded();
+    assert!(planned.stdout.contains("would be a standby that waits"), "{planned:?}");
+    assert!(hosts.role(TROMSO).contains("role primary"));
+    let (agent, there) = (format!("--agent={}", agent_command()), hosts.tree(BERGEN).display().to_string());
+    hosts.verb(TROMSO, &["rejoin", &agent, &there]).succeeded();
+    bergen.signal(Signal::USR1);
+    eventually("it follows", || hosts.follows(TROMSO, 2) && hosts.equal(BERGEN, TROMSO));
+    let kept = hosts.kept(TROMSO);
+    assert_eq!(
+        (&kept["upload"][..], &kept["alone"][..]),
+        (&["of tromso".to_owned()][..], &["of tromso alone".to_owned()][..])
+    );
+    assert_eq!(hosts.read(TROMSO, "upload").as_deref(), Some("of bergen"));
+    for daemon in [bergen, tromso] {
+        daemon.terminate();
+    }
+}

@@ -1,17 +1,18 @@
-//! `speil promote` and `speil demote`.
+//! `speil promote`, `speil demote` and `speil rejoin`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::reach::one_target;
 use super::{complain_text, note, print};
 use crate::cli::exit::Exit;
-use crate::cli::verbs::{Demote, Promote, Which};
+use crate::cli::verbs::{Demote, Promote, Rejoin, Which};
 use crate::config::{self, Sync};
 use crate::daemon::{mirror_id, transport_of};
 use crate::failover::{Done, FailoverError, Outcome, Tending};
 use crate::protocol::RoleTold;
-use crate::role::{Answer, Around, Force, Here, HostName, Others, Record, Role};
+use crate::role::{Answer, Around, Force, Generation, Here, HostName, Others, Record, Role, superseded_by};
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
 
 /// Version of the JSON that is printed.
@@ -54,6 +55,64 @@ pub(super) fn demote(it: &Demote) -> u8 {
     told(&named, &it.which, "demote", done)
 }
 
+/// Brings a tree to what another host leads.
+pub(super) fn rejoin(it: &Rejoin) -> u8 {
+    let (sync, host) = match (&it.root, &it.words[..]) {
+        (Some(_), [target]) => (None, Some(target)),
+        (None, [sync]) => (Some(sync.clone()), None),
+        (None, [sync, host]) => (Some(sync.clone()), Some(host)),
+        _ => {
+            complain_text("--root takes one more word", Some("say where the other host's tree is"));
+            return Exit::Syntax.code();
+        }
+    };
+    let (root, config) = (it.root.clone(), it.config.clone());
+    let which = Which { sync, root, config, dry_run: it.dry_run, json: it.json };
+    let named = match named(&which) {
+        Ok(named) => named,
+        Err(code) => return code,
+    };
+    let (sync, host) = match (&named.sync, host) {
+        (Some(sync), host) => (sync.clone(), host),
+        (None, target) => match one_target(target.map_or("", |it| it).as_ref(), &named.root, &it.reach) {
+            Ok(sync) => (sync, None),
+            Err(code) => return code,
+        },
+    };
+    let (host, led) = match chosen(&sync, &named.root, host) {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
+    let done = Tending::of(&named.root).and_then(|tree| tree.rejoin(&host, led.as_ref(), it.dry_run));
+    told(&named, &which, "rejoin", done)
+}
+
+/// Asks the hosts of a sync, or the one of this name, and returns the one that leads and what it leads; of those that
+/// lead nothing the first.
+fn chosen(sync: &Sync, root: &Path, name: Option<&String>) -> Result<(HostName, Option<Generation>), u8> {
+    let lead = Lead::of(root);
+    let mut found: Vec<(HostName, Option<Generation>)> = Vec::new();
+    for target in &sync.targets {
+        let Some(told) = asked(sync, target, &lead).1 else { continue };
+        let meant = name.is_none_or(|name| *name == target.name || *name == told.host);
+        let Some(record) = Record::from_text(told.record.as_bytes()).ok().filter(|_| meant) else { continue };
+        let leads = record.role == Role::Primary && superseded_by(&record).is_none();
+        found.push((HostName::new(&told.host), record.generation.filter(|_| leads)));
+    }
+    let leading = found.iter().filter(|(_, led)| led.is_some()).count();
+    if leading > 1 {
+        complain_text("several hosts lead", Some("name the one that is the truth"));
+        return Err(Exit::Syntax.code());
+    }
+    let best = found.iter().position(|(_, led)| led.is_some()).unwrap_or(0);
+    if best >= found.len() {
+        let hint = "start it, or name another one: a target of the sync, or the host's own name";
+        complain_text("no such host answers that has a role", Some(hint));
+        return Err(Exit::Connection.code());
+    }
+    Ok(found.swap_remove(best))
+}
+
 fn named(which: &Which) -> Result<Named, u8> {
     let Some(name) = &which.sync else {
         let root = which.root.clone().unwrap_or_default();
@@ -85,14 +144,26 @@ fn around(tree: &Tending, named: &Named) -> Result<Around, FailoverError> {
     let mut others = Others::Unconfigured;
     if let Some(sync) = named.sync.as_ref().filter(|_| !has_role || !tree.is_confirmed()) {
         let lead = Lead::of(&sync.source);
-        others = Others::Asked(sync.targets.iter().map(|target| asked(sync, target, &lead)).collect());
+        others = Others::Asked(
+            sync.targets.iter().map(|target| answered(target, asked(sync, target, &lead))).collect(),
+        );
     }
     Ok(Around { confirmed: tree.is_confirmed(), may_lead: true, group: None, others })
 }
 
-/// Asks one host, and takes in what it tells.
-fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (HostName, Answer) {
-    let host = HostName::new(&target.to_string());
+/// Returns what an answer says of a host's tree.
+fn answered(target: &config::Target, (answers, told): (bool, Option<RoleTold>)) -> (HostName, Answer) {
+    let answer = match told {
+        _ if !answers => Answer::Silent,
+        None => Answer::Plain,
+        Some(told) => Record::from_text(told.record.as_bytes())
+            .map_or(Answer::Silent, |record| Answer::Role(record.n())),
+    };
+    (HostName::new(&target.to_string()), answer)
+}
+
+/// Asks one host, and takes in what it tells. Returns whether it answers, and what it tells of its tree.
+fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<RoleTold>) {
     let own = match lead.stand() {
         Stand::Leads(told) | Stand::Waits { told: Some(told), .. } => told,
         // Who has no role knows of no generation.
@@ -113,21 +184,19 @@ fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (HostName, Answer
     let answer = transport_of(sync, target)
         .map_err(SessionError::from)
         .and_then(|transport| ask(&*transport, &options, &own));
-    let answer = match answer {
+    match answer {
         Err(error) => {
             note(&format!("{target}: {error}"));
-            Answer::Silent
+            (false, None)
         }
-        Ok(None) => Answer::Plain,
+        Ok(None) => (true, None),
         Ok(Some(told)) => {
             if let Err(error) = lead.hear(&told) {
                 note(&format!("{target}: {error}"));
             }
-            Record::from_text(told.record.as_bytes())
-                .map_or(Answer::Silent, |record| Answer::Role(record.n()))
+            (true, Some(told))
         }
-    };
-    (host, answer)
+    }
 }
 
 fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, FailoverError>) -> u8 {
@@ -188,6 +257,7 @@ fn word(done: Done) -> &'static str {
         Done::Made => "made",
         Done::Stepped => "stepped",
         Done::Joined => "joined",
+        Done::Chosen => "chosen",
     }
 }
 
@@ -204,6 +274,11 @@ fn said(outcome: &Outcome, plan: bool) -> String {
         Done::Kept => format!("{is} primary of its own generation {n} again: nobody has led since"),
         Done::Made => format!("{is} primary of generation {n}, a new one"),
         Done::Stepped => format!("{is} a standby at generation {n}, and sends nothing any more"),
+        Done::Chosen => {
+            format!(
+                "{is} a standby that waits for the primary that was chosen; then what only it holds is kept aside"
+            )
+        }
         Done::Joined => {
             format!("{is} a standby that was never in step: it waits for a primary, and sends nothing")
         }
