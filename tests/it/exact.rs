@@ -222,13 +222,13 @@ fn a_filled_target_keeps_its_own_entries_through_reconnects_until_they_are_let_g
     for _ in 0..2 {
         let guarded = stand.guarded_mirror(&["standby"], &[]);
         eventually("the deletes are held", || {
-            guarded.stderr().iter().any(|line| line.contains("deletes held"))
+            guarded.stderr().iter().any(|line| line.contains("delete held"))
         });
         assert!(target.join("of the host").exists());
         guarded.terminate();
     }
     let guarded = stand.guarded_mirror(&["standby"], &[]);
-    eventually("the deletes are held", || guarded.stderr().iter().any(|line| line.contains("deletes held")));
+    eventually("the deletes are held", || guarded.stderr().iter().any(|line| line.contains("delete held")));
     stand.environment.run(["approve", &control]).succeeded();
     assert_settles(&stand, "standby", "after approve", &guarded);
     guarded.terminate();

@@ -70,7 +70,7 @@ fn a_hangup_is_news_and_no_trouble() {
     daemon.wait_for_error_line(": live");
     daemon.signal(Signal::HUP);
     let line = daemon.wait_for_error_line("configuration read again");
-    assert!(line.contains(" INFO speil: configuration read again: 1 syncs unchanged"), "{line}");
+    assert!(line.contains(" INFO speil: configuration read again: 1 sync unchanged"), "{line}");
     daemon.terminate();
 }
 
