@@ -52,7 +52,7 @@ impl Hosted {
     /// [`SessionError`] if the source cannot be opened or watched.
     pub fn add(&self, sync: Sync, monitor: &Arc<dyn Monitor>) -> Result<(), SessionError> {
         let pipeline = Pipeline::start(sync, monitor)?;
-        self.hub.running().push(Running::Up(pipeline));
+        self.hub.running().push(Running::Up(Box::new(pipeline)));
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Hosted {
                 Running::Up(pipeline) if pipeline.sync.name == name => Some(pipeline),
                 _ => None,
             })
-            .map(look)
+            .map(|pipeline| look(pipeline))
     }
 
     /// Stops the pipeline of the sync called `name`, in order.

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::slot::{LeftOut, Running, Waiting};
+use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
 use crate::monitor::PassSummary;
 use crate::sender::{Scrubbed, TargetProblem, TargetState};
@@ -37,10 +37,10 @@ pub(super) fn report(running: &[Running]) -> Report {
                 })
                 .collect(),
         },
-        Running::Waiting(Waiting { sync, error, .. }) => SyncReport {
-            name: shown(sync.name.as_bytes()),
-            source: shown(sync.source.as_os_str().as_bytes()),
-            error: Some(error.clone()).filter(|error| !error.is_empty()),
+        Running::Waiting(waiting) => SyncReport {
+            name: shown(waiting.sync.name.as_bytes()),
+            source: shown(waiting.sync.source.as_os_str().as_bytes()),
+            error: Some(waiting.error.clone()).filter(|error| !error.is_empty()),
             ..SyncReport::default()
         },
         Running::LeftOut(LeftOut { name, error }) => {

@@ -204,7 +204,7 @@ impl Daemon {
                 && waiting.at <= Instant::now()
             {
                 match Pipeline::start(waiting.sync.clone(), &self.monitor) {
-                    Ok(pipeline) => *slot = Running::Up(pipeline),
+                    Ok(pipeline) => *slot = Running::Up(Box::new(pipeline)),
                     Err(error) => {
                         (waiting.at, waiting.error) = (Instant::now() + START_RETRY, error.to_string());
                     }
@@ -275,7 +275,8 @@ impl Daemon {
                 next.push(running.swap_remove(at));
             } else {
                 started += 1;
-                next.push(Running::Waiting(Waiting { sync, at: Instant::now(), error: String::new() }));
+                let waiting = Waiting { sync, at: Instant::now(), error: String::new() };
+                next.push(Running::Waiting(Box::new(waiting)));
             }
         }
         let stopped = running.len();
@@ -308,7 +309,7 @@ fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonErro
     for sync in syncs {
         let Some(started) = hub.start(sync.clone()) else { break };
         match started {
-            Ok(pipeline) => hub.running().push(Running::Up(pipeline)),
+            Ok(pipeline) => hub.running().push(Running::Up(Box::new(pipeline))),
             Err(error) => {
                 kept += usize::from(matches!(error, SessionError::Kept { .. }));
                 if alone || kept == count {
@@ -317,7 +318,7 @@ fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonErro
                 let text = format!("{error}; tried again every {} s", START_RETRY.as_secs());
                 monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint: None });
                 let (at, error) = (Instant::now() + START_RETRY, error.to_string());
-                hub.running().push(Running::Waiting(Waiting { sync, at, error }));
+                hub.running().push(Running::Waiting(Box::new(Waiting { sync, at, error })));
             }
         }
     }

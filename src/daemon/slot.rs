@@ -8,9 +8,9 @@ use crate::config::Sync;
 /// A sync of the configuration.
 pub(super) enum Running {
     /// It runs.
-    Up(Pipeline),
+    Up(Box<Pipeline>),
     /// Not started: the source is missing, say. Tried again.
-    Waiting(Waiting),
+    Waiting(Box<Waiting>),
     /// Left out: its part of the configuration is wrong.
     LeftOut(LeftOut),
 }

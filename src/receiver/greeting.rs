@@ -19,7 +19,7 @@ use super::ground::{Ground, may_enter, volume};
 use super::outer::Above;
 use super::place::{holds_nothing, place, shown};
 use super::policy::{Policy, free_bytes};
-use super::profile::probe;
+use super::profile::{Profile, probe};
 use super::rivals::sends_away;
 use super::roles::{Asked, Granted, Led, has_role};
 use super::state::{Memory, State};
@@ -185,11 +185,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let fail = |error: io::Error| Refusal::Root { path: shown(&path), errno: errno_of(&error) };
     let above = admit(hello, &path)?;
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
-    // The administrator's own root is no longer path than he wrote.
-    let makes = if options.root.is_some() { 1 } else { hello.makes };
-    // Nor does a tree come into being by itself that a primary fills.
-    let makes = if hello.role.is_some() { 0 } else { makes };
-    let found = provide(&path, hello, makes).map_err(fail)?;
+    let found = provide(&path, hello, makes(hello, options)).map_err(fail)?;
     let fresh = !matches!(found, Found::There);
     let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
@@ -212,29 +208,15 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
-    let claim = claim((&root, path), hello, empty, &fail)?;
-    let Claim { state, memory, ours, sent_away, granted } = claim;
-    let identified = match (ours, empty) {
-        (true, _) => Identified::Ours,
-        (false, true) => Identified::Empty,
-        (false, false) => Identified::Stranger,
-    };
+    let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
     let state = state.map(Arc::new);
     // What was kept when a generation changed stays until somebody removes it.
-    let expires = state.is_some() && !has_role(&root);
-    let foreign = state.as_ref().map(|_| Foreign::new(&root, expires)).transpose().map_err(fail)?;
+    let foreign = state.is_some().then(|| Foreign::new(&root, !has_role(&root))).transpose().map_err(fail)?;
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
-    let last_batch = memory.last_batch.1;
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
-    let mut policy = Policy::new(options);
-    let mut profile = if hello.dry_run {
-        super::profile::Profile { mask: hello.mask, lacks: Vec::new(), folds_case: false }
-    } else {
-        probe(&root, &hello.mask, tag)
-    };
-    policy.narrow(&mut profile, hello.dry_run);
+    let (policy, profile) = narrowed(hello, options, &root, tag);
     if let Some(before) = before.filter(|_| !hello.dry_run) {
         let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
     }
@@ -243,10 +225,10 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         program: env!("CARGO_PKG_VERSION").to_owned(),
         profile: profile.mask,
         lacks: profile.lacks,
-        identified,
+        identified: identified(ours, empty),
         limits: Limits { streams: super::streams::STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
         session,
-        last_batch,
+        last_batch: memory.last_batch.1,
         boot_id: place.boot_id,
         provisional: memory.provisional.clone(),
         mounts: memory.mounts.clone(),
@@ -259,9 +241,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         watermark: memory.watermark.clone().map(Box::new),
         role: granted.answer,
     };
-    let led = granted.led;
     Ok(Session {
-        led,
+        led: granted.led,
         root,
         ground,
         state,
@@ -275,6 +256,37 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         stand_in,
         fresh,
     })
+}
+
+/// Returns how many directories at the end of the root's path are made where they are missing.
+fn makes(hello: &Hello, options: &Options) -> u8 {
+    match (&hello.role, &options.root) {
+        // A tree that a primary fills does not come into being by itself.
+        (Some(_), _) => 0,
+        // The administrator's own root is no longer path than he wrote.
+        (None, Some(_)) => 1,
+        (None, None) => hello.makes,
+    }
+}
+
+fn identified(ours: bool, empty: bool) -> Identified {
+    match (ours, empty) {
+        (true, _) => Identified::Ours,
+        (false, true) => Identified::Empty,
+        (false, false) => Identified::Stranger,
+    }
+}
+
+/// Returns what the target can hold, and what of it is not let in.
+fn narrowed(hello: &Hello, options: &Options, root: &Root, tag: u32) -> (Policy, Profile) {
+    let mut policy = Policy::new(options);
+    let mut profile = if hello.dry_run {
+        Profile { mask: hello.mask, lacks: Vec::new(), folds_case: false }
+    } else {
+        probe(root, &hello.mask, tag)
+    };
+    policy.narrow(&mut profile, hello.dry_run);
+    (policy, profile)
 }
 
 /// A root that this session holds alone.

@@ -25,8 +25,8 @@ use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Holder, Identified, MAGIC, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE,
-    VERSION_KEPT, VERSION_MIN, circle,
+    FrameError, Hello, Holder, Identified, MAGIC, Place, Refusal, ReplyHello, ToReceiver, VERSION,
+    VERSION_BUNDLE, VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
@@ -76,14 +76,8 @@ impl Session {
         let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
         let (chmod, chown) = changes_on_the_way(sync)?;
-        let mut hello = hello(options, stated_place(options, &around.source)?);
-        let before = around.known.before();
-        let was_there = before.is_some();
-        if let Some(before) = before {
-            (hello.before, hello.noted) = (Some(before.volume), before.noted);
-        }
-        let live = options.live && !options.dry_run;
-        hello.role = if live { around.lead.begin()? } else { None };
+        let was_there = around.known.before().is_some();
+        let hello = whole_hello(options, around)?;
         let led = hello.role.is_some();
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
@@ -106,10 +100,7 @@ impl Session {
             }
             Ok(Err(error)) => {
                 control.kill();
-                if let (SessionError::Refused(Refusal::Role { told: Some(told), .. }), true) = (&error, led) {
-                    around.lead.hear(told)?;
-                }
-                return Err(error);
+                return Err(heard_out(error, around));
             }
             Err(RecvTimeoutError::Timeout) => {
                 control.kill();
@@ -212,6 +203,28 @@ impl Session {
                 old: Mutex::default(),
             }
         })
+    }
+}
+
+/// Returns what the sender says first, with what is known of the target and of the source's role.
+fn whole_hello(options: &SessionOptions, around: &Surroundings) -> Result<Hello, SessionError> {
+    let mut hello = hello(options, stated_place(options, &around.source)?);
+    if let Some(before) = around.known.before() {
+        (hello.before, hello.noted) = (Some(before.volume), before.noted);
+    }
+    if options.live && !options.dry_run {
+        hello.role = around.lead.begin()?;
+    }
+    Ok(hello)
+}
+
+/// Takes in what a target tells of generations with its refusal.
+fn heard_out(error: SessionError, around: &Surroundings) -> SessionError {
+    match &error {
+        SessionError::Refused(Refusal::Role { told: Some(told), .. }) => {
+            around.lead.hear(told).err().unwrap_or(error)
+        }
+        _ => error,
     }
 }
 
