@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::command::eventually;
 use crate::support::proxy::{Link, Proxy};
@@ -214,16 +214,20 @@ fn written_before_a_wait(watch: &str) {
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never", &watch]);
     let map = |path: &Path| target.join(path.strip_prefix(&source).expect("below the source"));
     let stop = AtomicBool::new(false);
+    // Milliseconds at which the wait began that is under way: writers that a loaded host cannot follow slow down.
+    let (start, began) = (Instant::now(), AtomicU64::new(0));
+    let now = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     std::thread::scope(|scope| {
         for writer in 0..2 {
-            let (counters, stop) = (&counters, &stop);
+            let (counters, stop, began, now) = (&counters, &stop, &began, &now);
             scope.spawn(move || {
                 let mut rng = Rng::new(writer);
                 while !stop.load(Ordering::Relaxed) {
                     let Some((style, counter)) = rng.pick(counters) else { return };
                     let done = counter.lock().unwrap_or_else(PoisonError::into_inner).step(*style);
                     done.expect("a step of a writer");
-                    std::thread::sleep(Duration::from_micros(rng.below(12_000) as u64));
+                    let waits = now().saturating_sub(began.load(Ordering::Relaxed));
+                    std::thread::sleep(Duration::from_micros(rng.below(12_000) as u64 + waits * waits / 1000));
                 }
             });
         }
@@ -236,6 +240,7 @@ fn written_before_a_wait(watch: &str) {
                     (counter.path.clone(), counter.number)
                 })
                 .collect();
+            began.store(now(), Ordering::Relaxed);
             let answer = waiter.wait();
             if !answer.contains("done") {
                 return Some(format!("round {round}: {answer}"));
