@@ -127,7 +127,7 @@ pub struct Session {
     pinged: Instant,
     pub(super) live_told: bool,
     /// The commit by which the target has written that it is in step.
-    stepping: Option<BatchId>,
+    pub(super) stepping: Option<BatchId>,
     pub(super) told: Told,
     pub(super) stating: Stating,
     pub(super) marking: Marking,
@@ -405,12 +405,7 @@ impl Session {
             self.live_told = true;
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
-            if self.shared.leading.led.is_some() && self.shared.held.summary().is_none() {
-                self.shared.leading.in_step();
-                self.shared.outbox.send(&ToReceiver::InStep)?;
-                (self.uncommitted, self.stepping) = (true, Some(self.batch));
-                self.commit()?;
-            }
+            self.tell_in_step()?;
         }
         Ok(())
     }
