@@ -1,12 +1,13 @@
 //! The end of a session: of a carrier whose peer is done, and what is left to the next one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::names::Names;
+use super::session::Session;
 use crate::batch::{Change, ChangeKind};
 use crate::event::{Age, RescanReason};
 use crate::transport::{Control, Ended};
@@ -35,6 +36,30 @@ pub(super) fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> E
     let ended = control.ended();
     drop(done);
     ended
+}
+
+impl Session {
+    /// Takes the connection down and returns what must be sent again.
+    pub(super) fn end(&mut self, broken: bool) -> (Vec<Change>, Ended) {
+        self.shared.outbox.close();
+        if broken {
+            self.control.kill();
+        }
+        self.shared.view.close();
+        let unread = self.shared.mailbox.clear_bulk();
+        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let replies = self.replies.take();
+        let ended = ended_soon(&self.control, || drop(replies.map(std::thread::JoinHandle::join)));
+        let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
+        let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
+        // These are known by the names that they had after every rename.
+        let unseen = self.debts.take_unseen();
+        let left = left.map(|parcel| parcel.change).chain(unseen);
+        let left = left.chain(unread).chain(self.soon.drain(..));
+        let left = unfinished(left, &self.shared.links());
+        self.shared.known.leave_sought(self.shared.view.seeking());
+        (left, ended)
+    }
 }
 
 /// Returns what is to be read again of changes whose fate on the target is unknown, in their order, and of

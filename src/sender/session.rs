@@ -1,14 +1,13 @@
 //! One connection to one target, from the handshake to the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::debts::Debts;
 use super::duplicates::Contents;
-use super::ending::{ended_soon, unfinished};
 use super::error::SessionError;
 use super::gate::Gate;
 use super::gone::Gone;
@@ -32,7 +31,7 @@ use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
 use crate::monitor::{Monitor, Notice, Silent};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
-use crate::transport::{Control, Ended};
+use crate::transport::Control;
 use crate::tree::{FileId, Mask, RelPath};
 
 /// Live changes in one batch.
@@ -94,10 +93,10 @@ pub struct Outcome {
 /// One connection to one target.
 pub struct Session {
     pub(super) shared: Arc<Shared>,
-    control: Arc<dyn Control>,
+    pub(super) control: Arc<dyn Control>,
     /// Held while it works: a stop has its limits.
     _works: Arc<()>,
-    replies: Option<JoinHandle<()>>,
+    pub(super) replies: Option<JoinHandle<()>>,
     pub(super) batch: BatchId,
     pub(super) open: Vec<Parcel>,
     pub(super) unacked: VecDeque<(BatchId, Vec<Parcel>)>,
@@ -580,27 +579,5 @@ impl Session {
         self.state_watermark(Instant::now(), true)?;
         self.shared.outbox.send(&ToReceiver::Bye)?;
         Ok(self.shared.outbox.flush()?)
-    }
-
-    /// Takes the connection down and returns what must be sent again.
-    fn end(&mut self, broken: bool) -> (Vec<Change>, Ended) {
-        self.shared.outbox.close();
-        if broken {
-            self.control.kill();
-        }
-        self.shared.view.close();
-        let unread = self.shared.mailbox.clear_bulk();
-        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let replies = self.replies.take();
-        let ended = ended_soon(&self.control, || drop(replies.map(std::thread::JoinHandle::join)));
-        let left = self.unacked.drain(..).flat_map(|(_, parcels)| parcels);
-        let left = left.chain(self.open.drain(..)).chain(self.jobs.take_parcels());
-        // These are known by the names that they had after every rename.
-        let unseen = self.debts.take_unseen();
-        let left = left.map(|parcel| parcel.change).chain(unseen);
-        let left = left.chain(unread).chain(self.soon.drain(..));
-        let left = unfinished(left, &self.shared.links());
-        self.shared.known.leave_sought(self.shared.view.seeking());
-        (left, ended)
     }
 }

@@ -227,7 +227,9 @@ fn written_before_a_wait(watch: &str) {
                     let done = counter.lock().unwrap_or_else(PoisonError::into_inner).step(*style);
                     done.expect("a step of a writer");
                     let waits = now().saturating_sub(began.load(Ordering::Relaxed));
-                    std::thread::sleep(Duration::from_micros(rng.below(12_000) as u64 + waits * waits / 1000));
+                    std::thread::sleep(Duration::from_micros(
+                        rng.below(12_000) as u64 + waits * waits / 1000,
+                    ));
                 }
             });
         }
