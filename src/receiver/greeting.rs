@@ -201,9 +201,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let version = VERSION.min(hello.version);
     let ground = Arc::new(Ground::new(&root, path, (closes, version), above));
     let empty = holds_nothing(&root).map_err(fail)?;
-    // Read while they can be: the kernel has no other account of them.
-    umask();
-    crate::role_file::know_host();
+    know_host();
     let volume = volume(&root).ok();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
@@ -256,6 +254,12 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         stand_in,
         fresh,
     })
+}
+
+/// Reads what there is no way to once the agent is confined.
+fn know_host() {
+    umask();
+    crate::role_file::know_host();
 }
 
 /// Returns how many directories at the end of the root's path are made where they are missing.
