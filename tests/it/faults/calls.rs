@@ -303,9 +303,19 @@ impl Live {
         // Told as done is done, and whatever failed has healed by itself.
         assert_eq!(waited.code(), 0, "{context}: {waited:?}");
         for target in &targets {
-            let mut left = differing(&source, target);
-            // One that could not be removed is the next session's to remove.
-            left.retain(|path| !is_temporary(Path::new(path)));
+            let differs = || {
+                let mut left = differing(&source, target);
+                // One that could not be removed is the next session's to remove.
+                left.retain(|path| !is_temporary(Path::new(path)));
+                left
+            };
+            let mut left = differs();
+            if left.iter().all(|path| source.join(path).is_dir() && target.join(path).is_dir()) {
+                // A comparison for the sake of what could not be read may send a file once more: for a moment its
+                // directory has another time.
+                self.stand.wait();
+                left = differs();
+            }
             assert!(left.is_empty(), "{context}: {target:?} differs: {left:?}");
         }
         for watch in watches {
