@@ -268,8 +268,12 @@ impl State {
     pub fn note(&self, stated: &Stated) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.dir, LAST_STATED, flags, Mode::from(0o600))?;
-        // Unknown says nothing of the lag, and so leaves standing what was known before.
-        let lag_ms = stated.lag_ms.or_else(|| self.last_stated().and_then(|last| last.lag_ms));
+        // A daemon that has just started does not know the lag: what was known before is older by now.
+        let lag_ms = stated.lag_ms.or_else(|| {
+            let lag_ms = self.last_stated()?.lag_ms?;
+            let since = modified(&self.dir, LAST_STATED).and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            Some(lag_ms.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+        });
         let kept = Stated { lag_ms, ..*stated };
         let mut line = serde_json::to_vec(&kept).map_err(io::Error::other)?;
         line.resize(STATED_LEN - 1, b' ');
@@ -353,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_stated_can_be_read_by_others_and_an_unknown_lag_leaves_the_known_one_standing() {
+    fn what_is_stated_can_be_read_by_others_and_a_lag_that_nobody_knows_grows() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let state = State::open(&root, true).unwrap().unwrap();
@@ -361,8 +365,16 @@ mod tests {
         assert_eq!(reader.last_stated(), None);
         state.note(&Stated { lag_ms: Some(123_456), paused: true }).unwrap();
         assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(123_456), paused: true }));
+        let hour_ago = SystemTime::now() - std::time::Duration::from_secs(3600);
+        File::options()
+            .write(true)
+            .open(dir.path().join(".speil/stated"))
+            .unwrap()
+            .set_modified(hour_ago)
+            .unwrap();
         state.note(&Stated { lag_ms: None, paused: false }).unwrap();
-        assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(123_456), paused: false }));
+        let lag = reader.last_stated().unwrap().lag_ms.unwrap();
+        assert!((3_723_000..4_000_000).contains(&lag), "it grows while nobody knows it: {lag}");
         state.note(&Stated { lag_ms: Some(7), paused: false }).unwrap();
         assert_eq!(reader.last_stated(), Some(Stated { lag_ms: Some(7), paused: false }));
         let len = std::fs::metadata(dir.path().join(".speil/stated")).unwrap().len();

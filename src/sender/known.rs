@@ -7,15 +7,19 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::names::Names;
+use crate::event::Age;
 use crate::protocol::{Settled, Volume};
 use crate::role::Id;
 use crate::tree::FileId;
 
 /// What is known of the source's names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
+    /// When this daemon began with the target: whoever waits for anything asked later.
+    begun: Instant,
     links: Mutex<Names>,
     sought: Mutex<HashSet<FileId>>,
     volume: Mutex<Option<Before>>,
@@ -33,7 +37,25 @@ pub struct Before {
     pub noted: bool,
 }
 
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            links: Mutex::default(),
+            sought: Mutex::default(),
+            volume: Mutex::default(),
+            settled: Mutex::default(),
+            in_step: Mutex::default(),
+        }
+    }
+}
+
 impl Known {
+    /// Returns the age of what may have been changed before this daemon began.
+    pub(super) fn before_all(&self) -> Age {
+        Age::unknown(self.begun)
+    }
+
     /// Returns the names of files that have several, as far as passes and changes have shown them.
     pub(super) fn links(&self) -> MutexGuard<'_, Names> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)

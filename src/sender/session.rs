@@ -246,6 +246,7 @@ impl Session {
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
         self.shared.status.enter(TargetState::FirstPass, None);
+        self.marking.begin(self.shared.mailbox.told_until());
         self.start_pass(RelPath::root(), reason, Age::believed(Instant::now()));
         let ended = self.work();
         let error = match ended {
@@ -402,6 +403,8 @@ impl Session {
         if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
             self.tell_all_done();
             self.live_told = true;
+            // Before anybody hears that it is live: whoever kills the daemon then has a moment to go on from.
+            self.state_watermark(Instant::now(), false)?;
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
             self.tell_in_step()?;

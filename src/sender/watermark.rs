@@ -41,6 +41,12 @@ impl Default for Marking {
 }
 
 impl Marking {
+    /// Takes in, before the first comparison begins, that everything was handed over that was changed before a moment.
+    /// That comparison finds what is owed for it, and nothing is stated before it is through.
+    pub fn begin(&mut self, told: Option<Moment>) {
+        self.next = told.map(|told| (told, Instant::now()));
+    }
+
     /// Returns the moment that may be stated at a time, once: `told` is the moment up to which everything was handed
     /// over, and `owed` since when the oldest waits that is not done. `last`: there will be no other time.
     fn at(&mut self, now: Instant, told: Moment, owed: Option<Instant>, last: bool) -> Option<Moment> {
@@ -97,7 +103,8 @@ impl Session {
         let Some(of) = ground(&shared.source) else { return Ok(()) };
         let except: Vec<RelPath> = problems.into_iter().map(|(path, _)| path).collect();
         let watermark = Watermark { at: shared.source.stamp(moment), of, except };
-        Ok(shared.outbox.send(&ToReceiver::Watermark(Box::new(watermark)))?)
+        shared.outbox.send(&ToReceiver::Watermark(Box::new(watermark)))?;
+        Ok(shared.outbox.flush()?)
     }
 }
 

@@ -217,3 +217,35 @@ fn what_changes_unseen_while_the_daemon_is_down_is_found_and_nothing_else_is_rea
         mirror.terminate();
     }
 }
+
+#[test]
+fn an_edit_behind_a_kill_right_after_the_first_copy_is_found() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    drop(stand.mirror(&["standby"], &["--reconcile-interval=never"]));
+    edit_unseen(&stand.source().join("a/7"));
+    let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
+    stand.wait();
+    assert_eq!(judged(&stand.source(), &stand.target("standby"), &[]), "");
+    mirror.terminate();
+}
+
+#[test]
+fn who_waits_while_a_daemon_begins_waits_for_what_it_has_to_verify() {
+    let stand = Stand::new();
+    plant(&stand.source());
+    let keys = "reconcile = { interval = \"never\" }";
+    stand.run(&["standby"], keys, "").terminate();
+    // Another tree under the name: each file has the size and time of the one before.
+    let other = stand.path("other");
+    let copied = Command::new("cp").arg("-a").arg(stand.source()).arg(&other).status().unwrap();
+    assert!(copied.success());
+    (0..50).for_each(|at| edit_unseen(&other.join(format!("a/{at}"))));
+    fs::rename(stand.source(), stand.path("before")).unwrap();
+    fs::rename(&other, stand.source()).unwrap();
+    let daemon = stand.start(&["standby"], keys, "");
+    eventually("somebody can ask", || stand.control().exists());
+    stand.wait();
+    assert_eq!(judged(&stand.source(), &stand.target("standby"), &[]), "");
+    daemon.terminate();
+}

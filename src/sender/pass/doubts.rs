@@ -81,7 +81,7 @@ impl Pass {
         if !self.reads {
             // Where everything that is heard is believed, it was doubted for what happened before.
             let heard = self.age.change != Moment::NEVER;
-            let age = if heard { self.age } else { Age::unknown(self.age.since) };
+            let age = if heard { self.age } else { self.shared.known.before_all() };
             self.shared.status.suspects.add(path.clone(), file.attrs.meta.size, age);
         }
         !self.reads
