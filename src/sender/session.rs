@@ -208,7 +208,7 @@ impl Session {
             _works: works,
             told: Told::new(&shared),
             stating: Stating::new(reply),
-            marking: Marking::default(),
+            marking: Marking::of(reply),
             shared,
             control,
             replies: Some(replies),
@@ -245,10 +245,10 @@ impl Session {
     /// Works until the mailbox is closed, the first pass of a single session is done, or the
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
+        let begun = self.begin_marking();
         self.shared.status.enter(TargetState::FirstPass, None);
-        self.marking.begin(self.shared.mailbox.told_until());
         self.start_pass(RelPath::root(), reason, Age::believed(Instant::now()));
-        let ended = self.work();
+        let ended = begun.and_then(|()| self.work());
         let error = match ended {
             Ok(()) => self.leave().err(),
             Err(error) => Some(error),

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::source::Source;
 use crate::disk;
 use crate::event::Moment;
-use crate::protocol::{Ground, Settled, ToReceiver, VERSION_MARKED, Volume, Watermark};
+use crate::protocol::{Ground, ReplyHello, Settled, ToReceiver, VERSION_MARKED, Volume, Watermark};
 use crate::tree::{RelPath, Time};
 
 /// Paths that may be named beside it.
@@ -32,18 +32,25 @@ pub(super) struct Marking {
     next: Option<(Moment, Instant)>,
     stated: Moment,
     at: Option<Instant>,
+    /// The target remembers none.
+    is_first: bool,
 }
 
 impl Default for Marking {
     fn default() -> Self {
-        Self { next: None, stated: Moment::UNKNOWN, at: None }
+        Self { next: None, stated: Moment::UNKNOWN, at: None, is_first: false }
     }
 }
 
 impl Marking {
+    /// Returns what begins with a target that greets so.
+    pub fn of(reply: &ReplyHello) -> Self {
+        Self { is_first: reply.watermark.is_none(), ..Self::default() }
+    }
+
     /// Takes in, before the first comparison begins, that everything was handed over that was changed before a moment.
     /// That comparison finds what is owed for it, and nothing is stated before it is through.
-    pub fn begin(&mut self, told: Option<Moment>) {
+    fn begin(&mut self, told: Option<Moment>) {
         self.next = told.map(|told| (told, Instant::now()));
     }
 
@@ -95,7 +102,27 @@ impl Session {
         let Some(told) = shared.mailbox.told_until().map(|told| told.min(back)) else { return Ok(()) };
         let suspect = shared.status.suspects.oldest().map(|age| age.since);
         let owed = shared.mailbox.pending().since.debt.into_iter().chain(suspect).min();
-        let Some(moment) = self.marking.at(now, told, owed, last) else { return Ok(()) };
+        match self.marking.at(now, told, owed, last) {
+            Some(moment) => self.send_watermark(moment),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins before the first comparison. A target that remembers no moment is told one at once: files that changed
+    /// since then are not believed, should this daemon end before it is live.
+    pub(super) fn begin_marking(&mut self) -> Result<(), SessionError> {
+        let told = self.shared.mailbox.told_until();
+        self.marking.begin(told);
+        match told.filter(|_| self.marking.is_first && self.shared.version >= VERSION_MARKED) {
+            Some(moment) if self.shared.options.live && !self.shared.options.dry_run => {
+                self.send_watermark(moment)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn send_watermark(&self, moment: Moment) -> Result<(), SessionError> {
+        let shared = &self.shared;
         let problems = shared.status.problems();
         if shared.status.more_problems() > 0 || problems.len() > EXCEPT_MAX {
             return Ok(());
