@@ -19,6 +19,7 @@ mod exit;
 mod filters;
 mod format;
 mod hosted;
+mod init;
 mod itemize;
 mod log;
 mod lsyncd;
@@ -46,7 +47,7 @@ mod watch;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Completions, Control, Doctor, Explain, Held, LogLevel, Manual, Named, Pause, Reach,
+    Agent, Check, Completions, Control, Doctor, Explain, Held, Init, LogLevel, Manual, Named, Pause, Reach,
     Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};

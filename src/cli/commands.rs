@@ -9,6 +9,8 @@ use super::examples::{
     AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
     VERIFY_HELP,
 };
+use super::init::INIT_HELP;
+pub use super::init::Init;
 pub use super::reach::Reach;
 use super::verbs::{DEMOTE_HELP, PROMOTE_HELP, REJOIN_HELP};
 pub use super::verbs::{Demote, Promote, Rejoin};
@@ -22,6 +24,9 @@ use crate::status::Quorum;
 /// The commands besides `sync` and `mirror`.
 #[derive(Debug, Clone, PartialEq, Subcommand)]
 pub(super) enum Plain {
+    /// Set up a standby: key, login, configuration and service, step by step
+    #[command(after_help = INIT_HELP)]
+    Init(Init),
     /// Run the syncs of Lua configurations until stopped
     Run(Run),
     /// Check a configuration and explain it in plain English; start nothing

@@ -11,6 +11,7 @@ mod ending;
 mod explain;
 mod failover;
 mod health;
+mod init;
 mod keeper;
 mod live;
 mod manual;
@@ -56,6 +57,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Agent(agent) => run_agent(&agent),
         Command::Sync(transfer) => sync::run(&transfer),
         Command::Mirror(transfer) => live::mirror(*transfer),
+        Command::Init(it) => init::run(&it),
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),
         Command::Doctor(it) => doctor::run(&it),

@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Approve, Check, Completions, Demote, Doctor, Explain, Health, Held, LogLevel, Manual, Named,
+    Agent, Approve, Check, Completions, Demote, Doctor, Explain, Health, Held, Init, LogLevel, Manual, Named,
     Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
@@ -23,6 +23,8 @@ pub enum Command {
     Mirror(Box<Transfer>),
     /// One pass.
     Sync(Box<Transfer>),
+    /// A standby from nothing.
+    Init(Init),
     /// The daemon.
     Run(Run),
     /// A look at a configuration.
@@ -80,6 +82,7 @@ pub enum Command {
 impl From<Plain> for Command {
     fn from(plain: Plain) -> Self {
         match plain {
+            Plain::Init(it) => Self::Init(it),
             Plain::Run(run) => Self::Run(run),
             Plain::Check(check) => Self::Check(check),
             Plain::Doctor(it) => Self::Doctor(it),

@@ -113,6 +113,11 @@ fn whoever_follows_getting_started_has_a_live_standby() {
 }
 
 #[test]
+fn whoever_sets_up_by_hand_has_a_live_standby() {
+    run("docs/by-hand.md", false);
+}
+
+#[test]
 fn the_commands_of_operations_work_as_they_stand() {
     run("docs/operations.md", true);
 }

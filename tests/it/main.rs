@@ -25,6 +25,7 @@ mod haproxy;
 mod hooks;
 mod http;
 mod identity;
+mod init;
 mod judge;
 mod keeping;
 mod layering;

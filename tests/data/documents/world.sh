@@ -43,7 +43,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 
 # The primary: speil, what the documents' other programs do here, and the files of the repository.
-mkdir -p "$primary/srv/uploads/img" "$primary/root/speil" "$primary/run/speil" "$primary/etc/lsyncd"
+mkdir -p "$primary/srv/uploads/img" "$primary/root/speil" "$primary/run/speil" "$primary/run/systemd/system" "$primary/etc/lsyncd"
 cp -r "$repository/contrib" "$repository/examples" "$primary/root/speil/"
 echo hello >"$primary/srv/uploads/hello.txt"
 echo picture >"$primary/srv/uploads/img/2026"
@@ -68,7 +68,8 @@ key=/root/.ssh/id_ed25519
 ssh -i /run/test-key standby "cat >>.ssh/authorized_keys" <"\$key.pub"
 END
 ssh-keygen -q -t ed25519 -N '' -f "$primary/run/test-key"
-cat "$primary/run/test-key.pub" >"$standby/root/.ssh/authorized_keys"
+# The second key is what root has logged in with before, for rsync and lsyncd.
+cat "$primary/run/test-key.pub" "$primary/root/.ssh/id_ed25519.pub" >"$standby/root/.ssh/authorized_keys"
 shim make <<END
 #!/bin/bash
 grep -q "^\$1:" "$repository/Makefile"
@@ -83,12 +84,14 @@ shim dpkg <<'END'
 END
 shim systemctl <<'END'
 #!/bin/bash
-# Runs speil.service as systemd does, with the words of contrib/speil.service.
+# Runs speil.service as systemd does, with the words of the unit.
+unit=/etc/systemd/system/speil.service
 for word; do case $word in -*|speil|speil.service) ;; *) verb=$word ;; esac; done
 start() {
     [ ! -e /run/unit.pid ] || return 0
     mkdir -p /run/speil
-    words=$(sed -n 's/^ExecStart=//p' /root/speil/contrib/speil.service)
+    [ -e "$unit" ] || unit=/root/speil/contrib/speil.service
+    words=$(sed -n 's/^ExecStart=//p' "$unit")
     setsid $words >>/run/unit.log 2>&1 </dev/null &
     echo $! >/run/unit.pid
     for _ in $(seq 600); do speil status >/dev/null 2>&1 && return; sleep 0.05; done
@@ -102,6 +105,8 @@ stop() {
 }
 case $verb in
     daemon-reload) ;;
+    cat) cat "$unit" ;;
+    is-active) [ -e /run/unit.pid ] ;;
     enable|start) start ;;
     restart) stop && start ;;
     reload) kill -HUP "$(cat /run/unit.pid)" ;;
