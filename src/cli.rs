@@ -10,6 +10,7 @@
 
 mod carried;
 mod commands;
+mod complete;
 mod describe;
 mod draft;
 mod error;
@@ -47,8 +48,8 @@ mod watch;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Completions, Control, Doctor, Explain, Held, Init, LogLevel, Manual, Named, Pause, Reach,
-    Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait,
+    Agent, Check, Complete, Completions, Control, Doctor, Explain, Held, Init, LogLevel, Manual, Named,
+    Pause, Reach, Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;

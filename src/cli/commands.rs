@@ -1,5 +1,6 @@
 //! The other commands: the daemon, its control, and the agent.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,6 +87,9 @@ pub(super) enum Plain {
     /// Print the completions of a shell
     #[command(hide = true)]
     Completions(Completions),
+    /// Say what can come next on a command line, for the completions
+    #[command(hide = true)]
+    Complete(Complete),
     /// Receive on standard input and output; started by the source over ssh
     #[command(after_help = AGENT_HELP)]
     Agent(Agent),
@@ -441,12 +445,31 @@ pub struct Manual {
     pub dir: PathBuf,
 }
 
+/// The shells that have a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Script {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
 /// `speil completions`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Completions {
     /// Which shell
     #[arg(value_name = "SHELL")]
-    pub shell: clap_complete::Shell,
+    pub shell: Script,
+}
+
+/// `speil complete`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Complete {
+    /// The words behind speil, the last one unfinished
+    #[arg(value_name = "WORD", allow_hyphen_values = true, trailing_var_arg = true)]
+    pub words: Vec<OsString>,
 }
 
 /// `speil agent`.

@@ -5,6 +5,7 @@
 
 mod check;
 mod check_lsyncd;
+mod complete;
 mod control;
 mod doctor;
 mod ending;
@@ -53,7 +54,8 @@ pub fn execute(command: Command) -> u8 {
             Exit::Syntax.code()
         }
         Command::Manual(it) => manual::pages(&it),
-        Command::Completions(it) => manual::completions(&it),
+        Command::Completions(it) => complete::script(&it),
+        Command::Complete(it) => complete::answer(&it),
         Command::Agent(agent) => run_agent(&agent),
         Command::Sync(transfer) => sync::run(&transfer),
         Command::Mirror(transfer) => live::mirror(*transfer),

@@ -101,6 +101,15 @@ impl Opt {
         })
     }
 
+    /// Returns the words that its value may be, as its own message names them; `None` if it takes others.
+    pub(super) fn words(&self, live: bool) -> Option<&'static str> {
+        let (Takes::Value { set, .. } | Takes::Optional { set, .. }) = self.takes else { return None };
+        match set(&mut Draft::new(live), OsStr::new("?")) {
+            Err(ValueError::Word(words)) => Some(words),
+            _ => None,
+        }
+    }
+
     fn letter(&self) -> Option<char> {
         self.short.or_else(|| self.long.chars().next().filter(|_| self.long.len() == 1))
     }

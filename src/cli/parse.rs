@@ -6,8 +6,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Approve, Check, Completions, Demote, Doctor, Explain, Health, Held, Init, LogLevel, Manual, Named,
-    Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait, version,
+    Agent, Approve, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held, Init, LogLevel,
+    Manual, Named, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash, Undo, Verify,
+    Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -71,6 +72,8 @@ pub enum Command {
     Manual(Manual),
     /// The completions of a shell.
     Completions(Completions),
+    /// What can come next.
+    Complete(Complete),
     /// The receiver on standard input and output.
     Agent(Agent),
     /// Text for standard output: help or version.
@@ -106,6 +109,7 @@ impl From<Plain> for Command {
             Plain::Discard(held) => Self::Discard(held),
             Plain::Manual(it) => Self::Manual(it),
             Plain::Completions(it) => Self::Completions(it),
+            Plain::Complete(it) => Self::Complete(it),
             Plain::Agent(agent) => Self::Agent(agent),
         }
     }

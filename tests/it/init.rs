@@ -1,7 +1,6 @@
 //! `speil init`: from nothing to a standby, over a real sshd; what it does not do unasked; what a second run takes up.
 
 use std::fs;
-use std::io::{PipeWriter, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::command::{Background, Environment, Outcome, SPEIL, eventually};
 use crate::support::sshd::Sshd;
+use crate::support::terminal::Terminal;
 
 /// A source with a file, and a standby on which no key and no speil is yet.
 struct Scene {
@@ -279,26 +279,9 @@ fn the_forced_command_leaves_the_key_nothing_but_the_mirror() {
     assert!(again.stdout.contains("runs a forced command there"), "{}", again.stdout);
 }
 
-/// A run at a terminal of its own.
-struct Terminal {
-    run: Background,
-    typed: PipeWriter,
-}
-
-impl Terminal {
-    fn start(scene: &Scene, words: &[String]) -> Self {
-        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
-        let mut command = scene.env.command("script");
-        command.args(["-qefc", &format!("{SPEIL} {}", quoted.join(" ")), "/dev/null"]);
-        let (reader, typed) = std::io::pipe().unwrap();
-        command.stdin(reader);
-        Self { run: Background::spawn(command), typed }
-    }
-
-    fn answer(&mut self, question: &str, answer: &str) {
-        let _ = self.run.wait_for_line(question);
-        writeln!(self.typed, "{answer}").unwrap();
-    }
+fn at_terminal(scene: &Scene, words: &[String]) -> Terminal {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    Terminal::start(&scene.env, &format!("{SPEIL} {}", quoted.join(" ")))
 }
 
 #[test]
@@ -308,11 +291,13 @@ fn a_terminal_is_asked_for_all_that_is_missing() {
     scene.allow_key();
     fs::remove_file(scene.path("ssh/known_hosts")).unwrap();
     let [source, standby] = scene.standby().try_into().unwrap();
-    let mut terminal = Terminal::start(&scene, &scene.words(&[]));
+    let mut terminal = at_terminal(&scene, &scene.words(&[]));
     // A question has no line of its own until its answer is echoed.
-    writeln!(terminal.typed, "/no/such\n{source}").unwrap();
-    terminal.answer("SOURCE \"/no/such\" cannot be read", &standby);
-    terminal.answer("(ED25519)", "y");
+    terminal.types(&format!("/no/such\n{source}\n"));
+    let _ = terminal.run.wait_for_line("SOURCE \"/no/such\" cannot be read");
+    terminal.types(&format!("{standby}\n"));
+    let _ = terminal.run.wait_for_line("(ED25519)");
+    terminal.types("y\n");
     let outcome = terminal.run.wait();
     assert_eq!(outcome.code(), 0, "{outcome:?}");
     assert!(outcome.stdout.contains("Which directory is to be mirrored?"), "{outcome:?}");
@@ -324,8 +309,9 @@ fn a_terminal_is_asked_for_all_that_is_missing() {
 fn a_key_that_is_not_accepted_at_the_terminal_is_not_remembered() {
     let scene = Scene::new();
     let words: Vec<String> = scene.words(&[]).into_iter().chain(scene.standby()).collect();
-    let mut terminal = Terminal::start(&scene, &words);
-    terminal.answer("(ED25519)", "");
+    let mut terminal = at_terminal(&scene, &words);
+    let _ = terminal.run.wait_for_line("(ED25519)");
+    terminal.types("\n");
     let outcome = terminal.run.wait();
     assert_eq!(outcome.code(), 255, "{outcome:?}");
     assert!(outcome.stdout.contains("was not accepted; nothing was sent there"), "{outcome:?}");

@@ -5,6 +5,7 @@ mod answers;
 mod attack;
 mod attributes;
 mod cli;
+mod completions;
 mod connections;
 mod contrib;
 mod cron;

@@ -1,16 +1,9 @@
-//! Man pages that man(1) reads without a warning, completions that shells take.
+//! Man pages that man(1) reads without a warning.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::support::command::{Background, Environment, Outcome};
-
-fn shell(program: &str, arguments: &[&str]) -> Outcome {
-    let mut command = Environment::new().command(program);
-    command.args(arguments);
-    Background::spawn(command).wait()
-}
+use crate::support::command::{Background, Environment};
 
 #[test]
 fn every_page_is_read_by_man_without_a_warning() {
@@ -44,44 +37,5 @@ fn every_page_is_read_by_man_without_a_warning() {
     let shown = env.run(["help", "configuration"]).succeeded().stdout;
     assert!(shown.contains("| `maxDelete` |"), "{shown}");
     assert!(env.run(["help", "sync"]).succeeded().stdout.contains("--max-delete"));
-    assert!(!names.iter().any(|name| name.contains("completions")), "hidden commands have no page");
-}
-
-fn script(shell: &str) -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let text = Environment::new().run(["completions", shell]).succeeded().stdout;
-    let file = dir.path().join(if shell == "zsh" { "_speil".to_owned() } else { format!("speil.{shell}") });
-    fs::write(&file, text + "\n").unwrap();
-    let name = file.display().to_string();
-    (dir, name)
-}
-
-#[test]
-fn bash_completes_commands_and_options() {
-    let (_dir, file) = script("bash");
-    assert_eq!(shell("bash", &["-n", &file]).succeeded().stderr, "");
-    let ask = format!(
-        "source {file}; COMP_WORDS=(speil stat); COMP_CWORD=1; _speil speil stat speil; echo \"${{COMPREPLY[*]}}\"; \
-         COMP_WORDS=(speil sync --max-del); COMP_CWORD=2; _speil speil --max-del sync; echo \"${{COMPREPLY[*]}}\""
-    );
-    let said = shell("bash", &["-c", &ask]).succeeded();
-    let lines: Vec<&str> = said.stdout.lines().collect();
-    assert_eq!(lines, ["status", "--max-delete"], "{said:?}");
-}
-
-#[test]
-fn zsh_and_fish_take_their_completions() {
-    let (_dir, file) = script("zsh");
-    let said = shell(
-        "zsh",
-        &["-f", "-c", &format!("autoload -Uz compinit; compinit -D; source {file}; whence -w _speil")],
-    );
-    assert!(said.stdout.contains("_speil: function"), "{said:?}");
-    let (_dir, file) = script("fish");
-    let ask = format!("source {file}; complete -C 'speil stat'; complete -C 'speil sync --max-del'");
-    let mut command = Command::new("fish");
-    command.args(["--no-config", "-c", &ask]).env("HOME", "/nonexistent");
-    let said = Background::spawn(command).wait().succeeded();
-    assert!(said.stdout.contains("status"), "{said:?}");
-    assert!(said.stdout.contains("--max-delete"), "{said:?}");
+    assert!(!names.iter().any(|name| name.contains("comple")), "hidden commands have no page");
 }

@@ -1,4 +1,4 @@
-//! Man pages and completions, out of the same tables as the command line itself.
+//! Man pages, out of the same tables as the command line itself.
 
 use std::fs;
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::{complain_text, print};
-use crate::cli::commands::{Completions, Manual};
+use super::complain_text;
+use crate::cli::commands::Manual;
 use crate::cli::exit::Exit;
 use crate::cli::parse::top;
 use crate::error::io_text;
@@ -103,12 +103,4 @@ fn see_also(page: &mut Vec<u8>) -> io::Result<()> {
     roff.control("SH", ["SEE ALSO"]);
     roff.text([bold("speil"), roman("(1), for exit codes and files")]);
     roff.to_writer(page)
-}
-
-/// Prints what a shell sources.
-pub(super) fn completions(it: &Completions) -> u8 {
-    let mut script = Vec::new();
-    clap_complete::generate(it.shell, &mut top(), "speil", &mut script);
-    print(&String::from_utf8_lossy(&script));
-    0
 }

@@ -20,4 +20,5 @@ pub mod sshd;
 pub mod stand;
 pub mod statistics;
 pub mod syscalls;
+pub mod terminal;
 pub mod tree;

@@ -150,7 +150,7 @@ fn source(it: &Init, asker: Asker) -> Result<PathBuf, Stop> {
     };
     if let Some(path) = &it.source {
         check_source(path).map_err(|error| refused(path, &error))?;
-        return Ok(readable(spelling::local_path(path))?);
+        return readable(spelling::local_path(path));
     }
     loop {
         let Some(answer) = asker.text("Which directory is to be mirrored?")? else {
