@@ -15,8 +15,8 @@ use crate::disk::Root;
 use crate::error::io_text;
 use crate::receiver::seize;
 use crate::role::{
-    self, Around, Demotion, Force, Generation, HostName, Id, Promotion, Record, Refusal, Rejoined, Role,
-    Told, Tree, Verb,
+    self, Around, Demotion, Force, Generation, HostName, Id, Leader, Promotion, Record, Refusal, Rejoined,
+    Role, Told, Tree, Verb,
 };
 use crate::role_file::{RoleFile, RoleFileError, Turn, TurnError};
 
@@ -196,20 +196,20 @@ impl Tending {
     }
 
     /// Chooses the generation that another host leads for a tree whose history went another way; with `plan` says only
-    /// whether it could be. `led` is what that host leads.
+    /// whether it could be. `led` is what that host leads, or who does.
     ///
     /// # Errors
     /// [`FailoverError`]; the old role holds.
     pub fn rejoin(
         &self,
         host: &HostName,
-        led: Option<&Generation>,
+        led: Result<&Generation, Leader>,
         plan: bool,
     ) -> Result<Outcome, FailoverError> {
         let Some(file) = RoleFile::open(&self.root)? else { return Err(refused(Refusal::NotJoined)) };
         let place = file.place()?;
         let decide = |read: &Result<Option<Record>, ()>| {
-            let chosen = role::rejoin(tree(read, &place), host, led, None)?;
+            let chosen = role::rejoin(tree(read, &place), host, led.clone(), None)?;
             Ok(match chosen {
                 Rejoined::Already => None,
                 Rejoined::Chosen(record) => Some(record),

@@ -93,14 +93,14 @@ pub struct Rejoin {
         value_name = "SYNC|HOST",
         required = true,
         num_args = 1..=2,
-        help = "A sync, and a host of it that leads; with --root one word: [USER@]HOST:PATH, or PATH on this host"
+        help = "A sync, and a host of it that leads; with --root one word: a host of the sync that has the tree, [USER@]HOST:PATH, or a path with a / on this host"
     )]
     pub words: Vec<String>,
     /// The tree, a directory on this host
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// The configuration that has the sync
-    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", conflicts_with = "root")]
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua")]
     pub config: PathBuf,
     /// Say what would be done, change nothing
     #[arg(short = 'n', long)]

@@ -194,10 +194,10 @@ impl Asked<'_> {
 
     fn refused(&self, why: &role::Refusal, told: Option<RoleTold>) -> Refusal {
         let message = why.told();
-        let own = Here { tree: format!("--root {}", shown(self.path)) };
+        let own = Here::of(format!("--root {}", shown(self.path)));
         let sender = self.hello.role.as_ref().map(|told| HostName::new(&told.host));
         let source = self.hello.origin.name.split_once(':').map_or("", |(_, path)| path);
-        let theirs = Here { tree: format!("--root {source}") };
+        let theirs = Here::of(format!("--root {source}"));
         // It is read where the sender is.
         let types = |way: Way| match way {
             Way(Command::On(host, command), does) => {

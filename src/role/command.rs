@@ -46,6 +46,8 @@ pub struct Way(pub Command, pub &'static str);
 pub struct Here {
     /// What the verbs name: a sync, or `--root DIR`, as it must be typed.
     pub tree: String,
+    /// The same on the other host, if that may be another.
+    pub there: Option<String>,
 }
 
 /// A message: one line, and what may be typed.
@@ -67,6 +69,11 @@ impl Told {
 }
 
 impl Here {
+    /// Returns where a message about this tree is read.
+    pub fn of(tree: String) -> Self {
+        Self { tree, there: None }
+    }
+
     /// Returns a command as it must be typed.
     pub fn types(&self, command: &Command) -> String {
         let tree = &self.tree;
@@ -77,7 +84,8 @@ impl Here {
             Command::Demote => format!("`speil demote {tree}` here"),
             Command::Rejoin(host) => format!("`speil rejoin {tree} {host}` here"),
             Command::On(host, command) => {
-                format!("{} on {host}", self.types(command).trim_end_matches(" here"))
+                let there = Self::of(self.there.as_ref().unwrap_or(tree).clone());
+                format!("{} on {host}", there.types(command).trim_end_matches(" here"))
             }
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::command::{Answer, Command, Force, Told, Way};
 use super::fitness::Unfit;
+use super::leader::Leader;
 use super::names::HostName;
 
 /// Why a session or a verb is refused.
@@ -67,6 +68,8 @@ pub enum Refusal {
     NoPrimary {
         /// Which one.
         host: HostName,
+        /// Who leads.
+        who: Leader,
     },
     /// `rejoin`: what that host leads is in this tree's history.
     Older {
@@ -129,7 +132,7 @@ impl Refusal {
                     "makes it a truth of its own, which `speil rejoin` here then takes",
                 ),
             ],
-            Self::NoPrimary { host } => vec![on(host, Command::Promote(Force::No), "makes it one")],
+            Self::NoPrimary { host, who } => who.ways(host),
             Self::OtherGroup { .. } | Self::NoGeneration { .. } | Self::MayNotLead | Self::LeadsNothing => {
                 vec![]
             }
@@ -172,7 +175,7 @@ impl fmt::Display for Refusal {
             Self::NobodyToAsk => write!(f, "the tree has no role, and no configuration names hosts to ask"),
             Self::MayNotLead => write!(f, "the configuration says mayLead = false for this host"),
             Self::LeadsNothing => write!(f, "this host leads nothing"),
-            Self::NoPrimary { host } => write!(f, "{host} is no primary"),
+            Self::NoPrimary { host, who } => f.write_str(&who.state(host)),
             Self::Older { host, theirs, n } => {
                 write!(f, "{host} leads generation {theirs}, out of which this tree's {n} came")
             }

@@ -343,7 +343,7 @@ fn demote_is_never_refused_and_a_copy_remembers_what_it_knew() {
 #[test]
 fn rejoin_chooses_one_truth_and_half_a_tree_stays_half() {
     let oslo = host("oslo");
-    let rejoins = |at: &Record, led: Generation| rejoin(Tree::Placed(at), &oslo, Some(&led), Some(id(90)));
+    let rejoins = |at: &Record, led: Generation| rejoin(Tree::Placed(at), &oslo, Ok(&led), Some(id(90)));
     for role in [Role::Primary, Role::Standby] {
         let Ok(Rejoined::Chosen(new)) = rejoins(&record(role, g2()), other2()) else { panic!() };
         assert_eq!((new.role, new.is_half(), new.counts_as()), (Role::Standby, false, Some(&other2())));
@@ -357,11 +357,11 @@ fn rejoin_chooses_one_truth_and_half_a_tree_stays_half() {
     assert_eq!(rejoins(&at, g1()), Err(Refusal::Older { host: oslo.clone(), theirs: 1, n: 2 }));
     let knows = hear(&at, &[heard(generation(3, 5, &[3, 1]))]).unwrap();
     assert!(matches!(rejoins(&knows, other2()), Err(Refusal::LedIsSuperseded { theirs: 3, .. })));
-    let none = rejoin(Tree::Placed(&at), &oslo, None, Some(id(90)));
-    assert_eq!(none, Err(Refusal::NoPrimary { host: oslo.clone() }));
-    let other = rejoin(Tree::Placed(&at), &oslo, Some(&other2()), Some(id(91)));
+    let none = rejoin(Tree::Placed(&at), &oslo, Err(Leader::Unknown), Some(id(90)));
+    assert_eq!(none, Err(Refusal::NoPrimary { host: oslo.clone(), who: Leader::Unknown }));
+    let other = rejoin(Tree::Placed(&at), &oslo, Ok(&other2()), Some(id(91)));
     assert_eq!(other, Err(Refusal::OtherGroup { host: oslo.clone() }));
-    assert_eq!(rejoin(Tree::Plain { ours: true }, &oslo, Some(&g1()), None), Err(Refusal::NotJoined));
+    assert_eq!(rejoin(Tree::Plain { ours: true }, &oslo, Ok(&g1()), None), Err(Refusal::NotJoined));
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn the_later_verb_counts_and_a_reboot_ends_what_was_intended() {
 
 #[test]
 fn every_refusal_says_the_state_and_what_to_type_on_this_host() {
-    let here = Here { tree: "uploads".to_owned() };
+    let here = Here::of("uploads".to_owned());
     let oslo = host("oslo");
     let told = |refusal: Refusal| {
         let told = refusal.told();
@@ -486,4 +486,37 @@ fn a_file_that_is_cut_short_edited_or_of_another_version_is_an_error_and_never_n
     let flood = "  after 00000000000000000000000000000001\n".repeat(ANCESTORS_MAX + 1);
     let at = body.replacen("  after 00000000000000000000000000000002\n", &flood, 1);
     assert!(matches!(signed(&at), Err(BadRecord::Line(_))));
+}
+
+#[test]
+fn who_leads_is_told_where_the_host_that_was_named_does_not() {
+    let answered = |name: &str, record: Record| Answered { host: host(name), record };
+    let hint = |named: &Answered, own: Option<&Answered>, all: &[Answered], everybody| {
+        let who = Leader::instead_of(named, own, all, everybody);
+        let told = Refusal::NoPrimary { host: named.host.clone(), who }.told();
+        let here = Here { tree: "uploads".to_owned(), there: Some("--root /srv".to_owned()) };
+        (told.line.clone(), told.hint(&here).unwrap_or_default())
+    };
+    let bergen = answered("bergen", record(Role::Standby, g2()));
+    // Typed on the primary, towards its standby; nothing there names a promotion.
+    let oslo = answered("oslo", record(Role::Primary, g2()));
+    let (line, typed) = hint(&bergen, Some(&oslo), &[], true);
+    assert!(line.contains("this host itself leads generation 2") && typed.is_empty(), "{line} {typed}");
+    let apart = answered("bergen", record(Role::Standby, other2()));
+    let (_, typed) = hint(&apart, Some(&oslo), &[], true);
+    assert!(typed.starts_with("`speil rejoin --root /srv oslo` on bergen "), "{typed}");
+    // Another one leads.
+    let (line, typed) = hint(&bergen, None, &[bergen.clone(), oslo], true);
+    assert!(line.contains("oslo leads generation 2"), "{line}");
+    assert!(typed.starts_with("`speil rejoin uploads oslo` here "), "{typed}");
+    // One that led before.
+    let old = hear(&record(Role::Primary, g1()), &[heard(g2())]).unwrap();
+    let old = answered("tromso", old);
+    let (line, typed) = hint(&old, None, &[bergen.clone(), old.clone()], true);
+    assert!(line.contains("tromso led generation 1") && typed.starts_with("`speil demote --root /srv` on"));
+    // Who does not answer may lead.
+    assert_eq!(hint(&bergen, None, &[bergen.clone()], false).1, "");
+    assert!(
+        hint(&bergen, None, &[bergen.clone()], true).1.starts_with("`speil promote --root /srv` on bergen")
+    );
 }

@@ -5,6 +5,7 @@ use super::command::{Answer, Force};
 use super::fitness::{Unfit, fitness};
 use super::generation::{Generation, Id, Relation};
 use super::hear::{hear, superseded_by};
+use super::leader::Leader;
 use super::names::HostName;
 use super::record::{Adoption, Heard, Place, Record, Role, Tree};
 use super::refusal::Refusal;
@@ -173,7 +174,7 @@ pub enum Rejoined {
 pub fn rejoin(
     tree: Tree<'_>,
     host: &HostName,
-    led: Option<&Generation>,
+    led: Result<&Generation, Leader>,
     group: Option<Id>,
 ) -> Result<Rejoined, Refusal> {
     let record = match tree {
@@ -182,7 +183,7 @@ pub fn rejoin(
         Tree::Transplanted(record) => return Err(Refusal::Unfit(Unfit::Transplanted { n: record.n() })),
         Tree::Placed(record) => record,
     };
-    let Some(led) = led else { return Err(Refusal::NoPrimary { host: host.clone() }) };
+    let led = led.map_err(|who| Refusal::NoPrimary { host: host.clone(), who })?;
     if record.group.zip(group).is_some_and(|(own, other)| own != other) {
         return Err(Refusal::OtherGroup { host: host.clone() });
     }

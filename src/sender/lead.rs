@@ -203,7 +203,7 @@ impl Lead {
 
     fn hint(&self, refusal: &Refusal) -> String {
         let source = self.source.as_deref().unwrap_or(Path::new("")).display();
-        refusal.told().hint(&Here { tree: format!("--root {source}") }).unwrap_or_default()
+        refusal.told().hint(&Here::of(format!("--root {source}"))).unwrap_or_default()
     }
 }
 

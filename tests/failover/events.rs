@@ -1,6 +1,6 @@
 //! What may happen next.
 
-use speil::role::{Demotion, Record, Rejoined, demote, fitness, rejoin};
+use speil::role::{Demotion, Leader, Record, Rejoined, demote, fitness, rejoin};
 
 use crate::mutants::Mutant;
 use crate::step::{
@@ -342,7 +342,8 @@ pub fn rejoins(pool: &mut Pool, s: &State, h: usize, o: usize) -> Option<State> 
     }
     let led = pool.leads(o, s)?;
     let (generation, group) = (led.generation.clone(), led.group);
-    let decided = rejoin(pool.tree(h, s), &name(o), generation.as_ref(), group);
+    let leads = generation.as_ref().ok_or(Leader::Unknown);
+    let decided = rejoin(pool.tree(h, s), &name(o), leads, group);
     let Ok(Rejoined::Chosen(mut record)) = decided else { return None };
     if pool.is(Mutant::RejoinForgetsHalf)
         && let Some(adoption) = &mut record.adopting

@@ -396,6 +396,14 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
         tromso.stderr().iter().any(|line| line.contains("neither came out of the other"))
     });
     assert_eq!(hosts.read(BERGEN, "alone"), None);
+    // What the hint names is typed as it is.
+    let said = tromso.stderr().join("\n");
+    let typed = said.split("`speil ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
+    let config = format!("--config={}", hosts.config(BERGEN, &[TROMSO]).display());
+    assert!(typed.contains(&hosts.tree(BERGEN).display().to_string()), "{said}");
+    let words = typed.split(' ').chain(["-n", &config]);
+    let planned = hosts.environment.run(words).succeeded();
+    assert!(planned.stdout.contains("would be a standby that waits"), "{planned:?}");
     let config = format!("--config={}", hosts.config(TROMSO, &[BERGEN]).display());
     let planned = hosts.environment.run(["rejoin", "-n", "uploads", &config]).succeeded();
     assert!(planned.stdout.contains("would be a standby that waits"), "{planned:?}");
@@ -410,6 +418,12 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
         (&["of tromso".to_owned()][..], &["of tromso alone".to_owned()][..])
     );
     assert_eq!(hosts.read(TROMSO, "upload").as_deref(), Some("of bergen"));
+    // On the wrong host: nothing that makes a second primary is named.
+    let there = hosts.tree(TROMSO).display().to_string();
+    let refused = hosts.verb(BERGEN, &["rejoin", &agent, &there]);
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    assert!(refused.stderr.contains("this host itself leads generation 2"), "{refused:?}");
+    assert!(!refused.stderr.contains("speil promote"), "{refused:?}");
     for daemon in [bergen, tromso] {
         daemon.terminate();
     }

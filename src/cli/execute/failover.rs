@@ -12,7 +12,9 @@ use crate::config::{self, Sync};
 use crate::daemon::{mirror_id, transport_of};
 use crate::failover::{Done, FailoverError, Outcome, Tending};
 use crate::protocol::RoleTold;
-use crate::role::{Answer, Around, Force, Generation, Here, HostName, Others, Record, Role, superseded_by};
+use crate::role::{
+    Answer, Answered, Around, Force, Generation, Here, HostName, Leader, Others, Record, Role,
+};
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
 
 /// Version of the JSON that is printed.
@@ -57,8 +59,8 @@ pub(super) fn demote(it: &Demote) -> u8 {
 
 /// Brings a tree to what another host leads.
 pub(super) fn rejoin(it: &Rejoin) -> u8 {
-    let (sync, host) = match (&it.root, &it.words[..]) {
-        (Some(_), [target]) => (None, Some(target)),
+    let (sync, word) = match (&it.root, &it.words[..]) {
+        (Some(_), [word]) => (None, Some(word)),
         (None, [sync]) => (Some(sync.clone()), None),
         (None, [sync, host]) => (Some(sync.clone()), Some(host)),
         _ => {
@@ -68,56 +70,108 @@ pub(super) fn rejoin(it: &Rejoin) -> u8 {
     };
     let (root, config) = (it.root.clone(), it.config.clone());
     let which = Which { sync, root, config, dry_run: it.dry_run, json: it.json };
-    let named = match named(&which) {
-        Ok(named) => named,
-        Err(code) => return code,
-    };
-    let (sync, host) = match (&named.sync, host) {
-        (Some(sync), host) => (sync.clone(), host),
-        (None, target) => match one_target(target.map_or("", |it| it).as_ref(), &named.root, &it.reach) {
-            Ok(sync) => (sync, None),
-            Err(code) => return code,
-        },
-    };
-    let (host, led) = match chosen(&sync, &named.root, host) {
-        Ok(chosen) => chosen,
-        Err(code) => return code,
-    };
-    let done = Tending::of(&named.root).and_then(|tree| tree.rejoin(&host, led.as_ref(), it.dry_run));
-    told(&named, &which, "rejoin", done)
+    match named(&which).and_then(|named| rejoin_named(it, &which, named, word)) {
+        Ok(code) | Err(code) => code,
+    }
 }
 
-/// Asks the hosts of a sync, or the one of this name, and returns the one that leads and what it leads; of those that
-/// lead nothing the first.
-fn chosen(sync: &Sync, root: &Path, name: Option<&String>) -> Result<(HostName, Option<Generation>), u8> {
+fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&String>) -> Result<u8, u8> {
+    let (sync, host) = match (&named.sync, word) {
+        (Some(sync), host) => (sync.clone(), host),
+        // As hints name it: a host alone.
+        (None, Some(word)) if !word.contains(['/', ':']) => (configured(it, &named.root, word)?, Some(word)),
+        (None, target) => (one_target(target.map_or("", |it| it).as_ref(), &named.root, &it.reach)?, None),
+    };
+    // An address that was typed says nothing of hosts that it does not name.
+    let chosen = chosen(&sync, &named.root, host, named.sync.is_some() || host.is_some())?;
+    named.here.there = Some(format!("--root {}", chosen.root));
+    let done = Tending::of(&named.root)
+        .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), it.dry_run));
+    Ok(told(&named, which, "rejoin", done))
+}
+
+/// Returns the sync of the configuration that has this tree as its source, and of several the one that names the host.
+fn configured(it: &Rejoin, root: &Path, host: &str) -> Result<Sync, u8> {
+    let same = |source: &Path| match (source.canonicalize(), root.canonicalize()) {
+        (Ok(source), Ok(root)) => source == root,
+        _ => source == root,
+    };
+    let names = |sync: &Sync| sync.targets.iter().any(|target| target.name == host);
+    let loaded = config::load(&it.config);
+    let why = match &loaded {
+        Ok(loaded) => {
+            let of_tree = || loaded.config.syncs.iter().filter(|sync| same(&sync.source));
+            match of_tree().find(|sync| names(sync)).or_else(|| of_tree().next()) {
+                Some(sync) => return Ok(sync.clone()),
+                None => "it has no sync of this tree".to_owned(),
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    let (root, config) = (root.display(), it.config.display());
+    complain_text(
+        &format!("how {host} is reached is not known: {config}: {why}"),
+        Some(&format!(
+            "say where its tree is: speil rejoin --root {root} [USER@]{host}:{root}; or which configuration has the \
+             sync: --config"
+        )),
+    );
+    Err(Exit::Syntax.code())
+}
+
+/// The host that `rejoin` means.
+struct Chosen {
+    host: HostName,
+    /// Its tree, on it.
+    root: String,
+    /// What it leads, or who leads instead.
+    led: Result<Generation, Leader>,
+}
+
+/// Asks the hosts of a sync, and returns of all of them, or of those of this name, the one that leads, else the first.
+/// `all`: the sync names every other host.
+fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<Chosen, u8> {
     let lead = Lead::of(root);
-    let mut found: Vec<(HostName, Option<Generation>)> = Vec::new();
+    let (mut found, mut meant, mut everybody) = (Vec::new(), Vec::new(), all);
     for target in &sync.targets {
-        let Some(told) = asked(sync, target, &lead).1 else { continue };
-        let meant = name.is_none_or(|name| *name == target.name || *name == told.host);
-        let Some(record) = Record::from_text(told.record.as_bytes()).ok().filter(|_| meant) else { continue };
-        let leads = record.role == Role::Primary && superseded_by(&record).is_none();
-        found.push((HostName::new(&told.host), record.generation.filter(|_| leads)));
+        let (answers, told) = asked(sync, target, &lead);
+        everybody &= answers;
+        let Some(other) = told.as_ref().and_then(answered_by) else { continue };
+        let is_meant = |name: &String| *name == target.name || *name == other.host.to_string();
+        if name.is_none_or(is_meant) {
+            meant.push((other.clone(), String::from_utf8_lossy(&target.path).into_owned()));
+        }
+        found.push(other);
     }
-    let leading = found.iter().filter(|(_, led)| led.is_some()).count();
-    if leading > 1 {
+    if meant.iter().filter(|(other, _)| other.leads().is_some()).count() > 1 {
         complain_text("several hosts lead", Some("name the one that is the truth"));
         return Err(Exit::Syntax.code());
     }
-    let best = found.iter().position(|(_, led)| led.is_some()).unwrap_or(0);
-    if best >= found.len() {
+    let best = meant.iter().position(|(other, _)| other.leads().is_some()).unwrap_or(0);
+    let Some((other, root)) = meant.get(best).cloned() else {
         let hint = "start it, or name another one: a target of the sync, or the host's own name";
         complain_text("no such host answers that has a role", Some(hint));
         return Err(Exit::Connection.code());
-    }
-    Ok(found.swap_remove(best))
+    };
+    let own = match lead.stand() {
+        Stand::Leads(told) => answered_by(&told),
+        _ => None,
+    };
+    let instead = || Leader::instead_of(&other, own.as_ref(), &found, everybody);
+    let led = other.leads().cloned().ok_or_else(instead);
+    Ok(Chosen { host: other.host, root, led })
+}
+
+fn answered_by(told: &RoleTold) -> Option<Answered> {
+    let record = Record::from_text(told.record.as_bytes()).ok()?;
+    Some(Answered { host: HostName::new(&told.host), record })
 }
 
 fn named(which: &Which) -> Result<Named, u8> {
     let Some(name) = &which.sync else {
         let root = which.root.clone().unwrap_or_default();
         let root = std::path::absolute(&root).unwrap_or(root);
-        let here = Here { tree: format!("--root {}", root.display()) };
+        let here = Here::of(format!("--root {}", root.display()));
         return Ok(Named { root, here, sync: None });
     };
     let loaded = config::load(&which.config).map_err(|error| {
@@ -133,7 +187,7 @@ fn named(which: &Which) -> Result<Named, u8> {
         );
         return Err(Exit::Syntax.code());
     };
-    Ok(Named { root: sync.source.clone(), here: Here { tree: name.clone() }, sync: Some(sync.clone()) })
+    Ok(Named { root: sync.source.clone(), here: Here::of(name.clone()), sync: Some(sync.clone()) })
 }
 
 /// Returns what is known besides the record. A tree without a role, or whose host has heard from nobody since the boot,

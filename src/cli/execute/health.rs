@@ -46,7 +46,7 @@ impl Standby {
     fn unfit(&self, standing: &Standing) -> Option<(String, Option<String>)> {
         let ranked = standing.ranked.as_ref();
         if let Some(told) = ranked.and_then(|ranked| ranked.unfit.as_ref()) {
-            let here = Here { tree: format!("--root {}", self.0.root.display()) };
+            let here = Here::of(format!("--root {}", self.0.root.display()));
             return Some((told.line.clone(), told.hint(&here)));
         }
         let role = ranked.and_then(|ranked| ranked.role);
