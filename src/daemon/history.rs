@@ -113,8 +113,8 @@ impl History {
 /// What was told last of one target and its status does not hold.
 #[derive(Default)]
 struct Told {
-    /// What to change so that there is a connection.
-    hint: Option<String>,
+    /// What to change, and the error that it is about: when there is another, it is not told any more.
+    hint: Option<(String, String)>,
     /// How far the first copy is.
     progress: Option<Progress>,
 }
@@ -142,7 +142,8 @@ impl Activity {
                 let Some(entry) = told.remove_entry(&(sync.name.clone(), target.name.clone())) else {
                     continue;
                 };
-                target.hint = entry.1.hint.clone().filter(|_| target.error.is_some());
+                let hint = entry.1.hint.as_ref().filter(|(error, _)| Some(error) == target.error.as_ref());
+                target.hint = hint.map(|(_, hint)| hint.clone());
                 if target.state == "first_pass" {
                     target.copy = entry.1.progress.as_ref().map(copy_report);
                 }
@@ -176,9 +177,13 @@ pub(super) struct Recorder {
 impl Monitor for Recorder {
     fn notice(&self, scope: &Scope, notice: &Notice) {
         match notice {
-            Notice::Disconnected { hint, .. } => {
-                self.activity
-                    .tell(scope, |told| *told = Told { hint: hint.as_deref().map(clean), progress: None });
+            Notice::Disconnected { error, hint, .. } => {
+                let hint = hint.as_deref().map(|hint| (clean(error), clean(hint)));
+                self.activity.tell(scope, |told| *told = Told { hint, progress: None });
+            }
+            // Of a source that does not lead: nobody is connected to, and the warning is the error.
+            Notice::Warning { text, hint: Some(hint) } if !scope.target.is_empty() => {
+                self.activity.tell(scope, |told| told.hint = Some((clean(text), clean(hint))));
             }
             Notice::Connected { .. } | Notice::Live => {
                 self.activity.tell(scope, |told| *told = Told::default())
@@ -305,14 +310,17 @@ mod tests {
     fn a_report_tells_the_hint_of_who_is_down_and_how_far_a_first_copy_is() {
         let activity = Activity::default();
         let scope = Scope::new("s", "t");
-        let hint = Told { hint: Some("check the key".into()), progress: None };
-        activity.tell(&scope, |told| *told = hint);
+        let hint = Some(("refused".into(), "check the key".into()));
+        activity.tell(&scope, |told| *told = Told { hint, progress: None });
         let mut down = report(0, 0);
         activity.complete(&mut down);
         assert_eq!(down.syncs[0].targets[0].hint, None, "it is not down");
         down.syncs[0].targets[0].error = Some("refused".into());
         activity.complete(&mut down);
         assert_eq!(down.syncs[0].targets[0].hint.as_deref(), Some("check the key"));
+        down.syncs[0].targets[0].error = Some("something else".into());
+        activity.complete(&mut down);
+        assert_eq!(down.syncs[0].targets[0].hint, None, "it is another error");
         let progress = Progress { done_bytes: 5, total_bytes: 9, complete: true, ..Progress::default() };
         activity.tell(&scope, |told| told.progress = Some(progress));
         let mut copying = report(0, 0);
