@@ -10,41 +10,48 @@ use crate::role::Force;
 pub(super) const PROMOTE_HELP: &str = "\
 Examples:
   speil promote --root /srv/uploads      the primary is gone: this host takes its place
-  speil promote uploads                  the same, for a sync of /etc/speil/speil.lua; the others are asked
+  speil promote uploads                  the same by the name of a sync; the others are asked
   speil promote -n --root /srv/uploads   say what would be done, or what is in the way
 
-A session that changes the tree is ended first; the primary that sent it learns of the new generation and sends
-nothing any more. What it had not sent yet stays on its disk. When it becomes a standby (speil demote there), that is
-kept aside in .speil/strangers; speil trash --strangers lists it.
+A session that changes the tree is ended first; the primary that sent it learns of the new
+generation and sends nothing any more. What it had not sent yet stays on its disk. When it becomes
+a standby (speil demote there), that is kept aside in .speil/strangers; speil trash --strangers
+lists it.
 
-Needs no daemon and no way to the other hosts. May be typed again at any time, also after it was killed.
+Needs no daemon and no way to the other hosts. May be typed again at any time, also after it was
+killed.
 
-Exit codes: 0 done, also where the tree is primary already, or a later demote was typed meanwhile; 1 wrong usage or
-configuration; 3 refused, the hint says what to type; 11 the role cannot be read or written; 30 a session or another
-verb does not end.";
+Exit codes: 0 done, also where the tree is primary already, or a later demote was typed meanwhile;
+1 wrong usage or configuration; 3 refused, the hint says what to type; 11 the role cannot be read
+or written; 30 a session or another verb does not end.";
 
 pub(super) const DEMOTE_HELP: &str = "\
 Examples:
   speil wait && speil demote --root /srv/uploads   a planned switch: everything is on the standbys
   speil demote --root /srv/uploads                 a new tree joins; or the old primary is back
 
-Nothing in the tree changes. The daemon sends nothing from it any more. When the next primary connects, what only this
-tree holds is kept aside in .speil/strangers; speil trash --strangers lists it.
+Nothing in the tree changes. The daemon sends nothing from it any more. When the next primary
+connects, what only this tree holds is kept aside in .speil/strangers; speil trash --strangers
+lists it.
 
-Exit codes: 0 done, also where the tree is a standby already, or a later promote was typed meanwhile; 1 wrong usage
-or configuration; 11 the role cannot be read or written; 30 another verb does not end.";
+Exit codes: 0 done, also where the tree is a standby already, or a later promote was typed
+meanwhile; 1 wrong usage or configuration; 11 the role cannot be read or written; 30 another verb
+does not end.";
 
 pub(super) const REJOIN_HELP: &str = "\
 Examples:
-  speil rejoin uploads bergen                                a sync of /etc/speil/speil.lua, and a host of it
-  speil rejoin --root /srv/uploads root@bergen:/srv/uploads  a tree, and where the other host's is
+  speil rejoin uploads bergen                 a sync, and a host of it
+  speil rejoin --root /srv/uploads bergen     a tree that is a sync's source, and a host of it
+  speil rejoin --root /srv/uploads root@bergen:/srv/uploads
 
-For the case that two hosts were promoted while they could not see each other, or one with --force: decide which one
-is the truth, and type this on each other one. Nothing in the tree changes now. When the chosen primary connects, what
-only this tree holds is kept aside in .speil/strangers; speil trash --strangers lists it.
+For the case that two hosts were promoted while they could not see each other, or one with
+--force: decide which one is the truth, and type this on each other one. Nothing in the tree
+changes now. When the chosen primary connects, what only this tree holds is kept aside in
+.speil/strangers; speil trash --strangers lists it.
 
-Exit codes: 0 done, also where the tree is there already; 1 wrong usage or configuration; 3 refused, the hint says
-what to type; 10 the other host does not answer; 11 the role cannot be read or written; 30 another verb does not end.";
+Exit codes: 0 done, also where the tree is there already; 1 wrong usage or configuration; 3
+refused, the hint says what to type; 10 the other host does not answer; 11 the role cannot be read
+or written; 30 another verb does not end.";
 
 /// Which tree.
 #[derive(Debug, Clone, Default, PartialEq, Args)]

@@ -163,7 +163,10 @@ fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
             Some(asked) => daemon::hint_for(error, asked),
             None => daemon::hint(error),
         });
-        complain_text(&format!("{}: {error}", target.name), hint.as_deref());
+        // A refusal may begin with the host, which is often what the target is called.
+        let (name, error_text) = (format!("{}: ", target.name), error.to_string());
+        let text = if error_text.starts_with(&name) { error_text } else { name + &error_text };
+        complain_text(&text, hint.as_deref());
         exit = exit.and(exit_of_source(error));
     }
     for path in &target.vanished {
