@@ -145,8 +145,15 @@ impl Tending {
         self.plan_promotion(around, force)?;
         let file = RoleFile::make(&self.root)?;
         let turn = take_turn(&file, Verb::Promote)?;
+        let joins = matches!(file.read(), Ok(None));
         let done = self.promote_in_turn(&file, &turn, around, force);
         file.end_turn(turn)?;
+        let is_primary = matches!(&done, Ok(outcome) if outcome.role == Some(Role::Primary));
+        // Whoever forces answers for the others, also where the tree is primary already; and a tree without a role is
+        // promoted only after every other host has answered that it has none. Unwritten, `health` says so.
+        if is_primary && (joins || force != Force::No) {
+            let _ = file.confirm();
+        }
         done
     }
 

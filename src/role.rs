@@ -34,7 +34,7 @@ pub use fitness::{Unfit, fitness};
 pub use generation::{ANCESTORS_MAX, Generation, Id, Relation};
 pub use hear::{hear, superseded_by, tells};
 pub use intent::{Intent, Verb};
-pub use leader::{Answered, Leader};
+pub use leader::{Answered, Leader, Rank, Rival, rank_of};
 pub use names::HostName;
 pub use record::{Adoption, Heard, KNOWN_MAX, Place, Record, Role, Tree};
 pub use refusal::Refusal;

@@ -10,6 +10,7 @@
 //! Beside it are what was intended last (`turn`), and during which boot another host has answered (`host`).
 
 mod host;
+mod rivals;
 mod turn;
 
 use std::fs::File;

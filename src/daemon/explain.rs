@@ -24,7 +24,7 @@ pub(super) fn explain(pipeline: &Pipeline, path: &[u8]) -> Answer {
         pipeline.heard.of(&path).map(|(what, at)| status::Heard { what: what.to_owned(), ago_s: ago(at) });
     told.unheard = pipeline.unheard(&path);
     if told.left_out.is_none() {
-        told.targets = pipeline.targets.iter().map(|running| on_target(running, &path)).collect();
+        told.targets = pipeline.targets.iter().map(|running| on_target(pipeline, running, &path)).collect();
     }
     Answer::Explained(Box::new(told))
 }
@@ -107,8 +107,14 @@ fn look(sync: &Sync, path: &RelPath) -> Result<Option<(Kind, u64)>, String> {
     }
 }
 
-fn on_target(running: &RunningTarget, path: &RelPath) -> Explained {
+fn on_target(pipeline: &Pipeline, running: &RunningTarget, path: &RelPath) -> Explained {
     let state = if running.mailbox.is_paused() { TargetState::Paused } else { running.status.state().0 };
+    if state == TargetState::Standby {
+        let leads = || pipeline.led_by().map(|leader| format!("its changes come from {leader}"));
+        let error = running.status.error().or_else(leads);
+        let name = running.target.name.clone();
+        return Explained { name, state: "standby".to_owned(), error, ..Explained::default() };
+    }
     let word = serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned));
     Explained {
         name: running.target.name.clone(),

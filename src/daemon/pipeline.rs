@@ -347,6 +347,11 @@ impl Pipeline {
         self.lead.leads()
     }
 
+    /// Returns what people call the tree whose changes come to the source now.
+    pub(super) fn led_by(&self) -> Option<String> {
+        self.lead.led_by()
+    }
+
     /// Returns the role of the source and the number of its generation, if it has a role.
     pub(super) fn role(&self) -> Option<(Role, Option<u64>)> {
         self.lead.role()

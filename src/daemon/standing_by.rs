@@ -29,13 +29,12 @@ impl StandingBy {
     /// Returns until when nothing is sent and the link has to wait; `None` if the source may send.
     pub fn look(&mut self, options: &LinkOptions, scope: &Scope) -> Option<Instant> {
         let around = &options.around;
-        let Stand::Waits { told, line, hint, standby, confirmed } = around.lead.stand() else {
+        let Stand::Waits { told, line, hint, standby, well, confirmed } = around.lead.stand() else {
             *self = Self::default();
             return None;
         };
-        let (state, error) =
-            if standby { (TargetState::Standby, None) } else { (TargetState::Down, Some(line.clone())) };
-        around.status.enter(state, error);
+        let state = if standby { TargetState::Standby } else { TargetState::Down };
+        around.status.enter(state, Some(line.clone()).filter(|_| !well));
         if self.said != line {
             let hint = Some(hint).filter(|hint| !hint.is_empty());
             let notice = match hint {

@@ -7,6 +7,7 @@ use super::pipeline::{Owed, Pipeline, Settler};
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
 use crate::monitor::counted;
+use crate::role::Role;
 use crate::sender::TargetState;
 use crate::status::{Answer, Quorum, Wait};
 
@@ -25,6 +26,8 @@ struct Laggard {
     why: String,
     /// Whether there is no connection.
     down: bool,
+    /// Whether nobody need wait for it: the source sends nothing until somebody promotes it.
+    ends: bool,
 }
 
 /// The syncs that are waited for, each with the moment up to which it is.
@@ -52,7 +55,7 @@ pub(super) async fn wait(running: &Mutex<Vec<Running>>, request: Wait) -> Answer
     loop {
         let laggard = laggard(&running(), &request, &moments);
         let Some(laggard) = laggard else { return Answer::Done { count: moments.len() } };
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if laggard.ends || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             let code = if laggard.down { 12 } else { 30 };
             return Answer::Failed { error: format!("{}: {}", laggard.who, laggard.why), code };
         }
@@ -158,12 +161,15 @@ fn laggard(running: &[Running], request: &Wait, moments: &Moments) -> Option<Lag
         });
         let Some(pipeline) = up else {
             let why = "not started: the source cannot be opened".to_owned();
-            return Some(Laggard { who: name.clone(), why, down: true });
+            return Some(Laggard { who: name.clone(), why, down: true, ends: false });
         };
         let Some(moment) = moment else {
             let why = "the watch did not answer".to_owned();
-            return Some(Laggard { who: name.clone(), why, down: false });
+            return Some(Laggard { who: name.clone(), why, down: false, ends: false });
         };
+        if let Some(why) = sends_nothing(pipeline) {
+            return Some(Laggard { who: name.clone(), why, down: true, ends: true });
+        }
         let picked = pipeline.targets.iter().filter(|running| match &request.targets {
             Quorum::Named(names) => names.contains(&running.target.name),
             _ => true,
@@ -185,6 +191,24 @@ fn laggard(running: &[Running], request: &Wait, moments: &Moments) -> Option<Lag
     None
 }
 
+/// Returns why the source sends nothing, if it has a role and does not lead. The role is read anew: one that was
+/// promoted just now leads, whatever its links say yet.
+fn sends_nothing(pipeline: &Pipeline) -> Option<String> {
+    let (role, n) = pipeline.role().filter(|_| pipeline.leads().is_none())?;
+    if role == Role::Primary {
+        let errors = || pipeline.targets.iter().find_map(|running| running.status.error());
+        return Some(
+            errors().unwrap_or_else(|| "the source does not lead any more and sends nothing".to_owned()),
+        );
+    }
+    let at = n.map(|n| format!(" at generation {n}")).unwrap_or_default();
+    let who = match pipeline.led_by() {
+        Some(leader) => format!("its changes come from {leader}"),
+        None => "its primary is not connected".to_owned(),
+    };
+    Some(format!("the source is a standby{at} and sends nothing: {who}"))
+}
+
 /// Returns why a target does not hold everything up to a moment.
 fn what_is_left(
     pipeline: &Pipeline,
@@ -195,7 +219,8 @@ fn what_is_left(
     // Before the state: what is owed by a session that has just ended is in the state of the next.
     let owed = pipeline.owed(running);
     let who = format!("{} → {}", pipeline.sync.name, running.target.name);
-    let laggard = |why: String, down| Some(Laggard { who: who.clone(), why, down });
+    let laggard = |why: String, down| Some(Laggard { who: who.clone(), why, down, ends: false });
+    let paused = running.mailbox.is_paused();
     if !request.despite_problems {
         if let Some((count, reason)) = running.held.summary() {
             return laggard(
@@ -212,7 +237,7 @@ fn what_is_left(
     }
     match running.status.state().0 {
         TargetState::Live => {}
-        _ if running.mailbox.is_paused() => return laggard("paused".to_owned(), false),
+        _ if paused => return laggard("paused".to_owned(), false),
         TargetState::Standby => return laggard("the source is a standby and sends nothing".to_owned(), true),
         TargetState::FirstPass => return laggard("the first pass is under way".to_owned(), false),
         _ => {
@@ -224,13 +249,14 @@ fn what_is_left(
     if pipeline.leads().is_some_and(|generation| !running.known.follows(generation)) {
         return laggard("the target is not in step with the source's generation yet".to_owned(), false);
     }
+    let held = if paused { "paused, and " } else { "" };
     match owed {
         Owed::Since(None) => None,
         Owed::Since(Some(since)) if since > moment => None,
         Owed::Since(Some(since)) => {
             let age = since.elapsed().as_secs_f64();
-            laggard(format!("not in step, {age:.1} s behind"), false)
+            laggard(format!("{held}not in step, {age:.1} s behind"), false)
         }
-        Owed::Moving => laggard("not in step".to_owned(), false),
+        Owed::Moving => laggard(format!("{held}not in step"), false),
     }
 }

@@ -9,7 +9,7 @@ use super::source::Tree;
 use crate::config::{Sync, Target, Transport};
 use crate::daemon::{hint, mirror_id, transport_of};
 use crate::protocol::{Identified, Place, Refusal, VERSION_ORIGIN};
-use crate::sender::{SessionError, SessionOptions, Survey, survey};
+use crate::sender::{Lead, SessionError, SessionOptions, Stand, Survey, survey};
 
 /// A silent target is given up after this, whatever the configuration says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,9 +20,13 @@ pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>) -> Vec<Fi
     let mut findings = key_file(&sync, target);
     let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
     let source = tree.and_then(|tree| tree.place.clone()).unwrap_or_else(|| nowhere.clone());
-    match reach(&sync, target, source, is_named(&sync)) {
+    // A tree with a role that does not lead sends nothing: trees with roles go round by design, and no mirror is asked for.
+    let stand = if is_named(&sync) { Lead::of(&sync.source).stand() } else { Stand::Plain };
+    let waits = matches!(stand, Stand::Waits { .. });
+    findings.extend(role(stand));
+    match reach(&sync, target, source, is_named(&sync) && !waits) {
         Ok(survey) => {
-            findings.extend(owner(&sync, &survey));
+            findings.extend(owner(&sync, &survey).filter(|_| !waits));
             findings.extend(judge(&sync, &survey, tree));
         }
         Err(SessionError::Refused(Refusal::Root { errno: libc::ENOENT, path })) => {
@@ -76,6 +80,18 @@ fn own_alone(file: &Path) -> Vec<Finding> {
 /// Whether it is known which mirror this is.
 fn is_named(sync: &Sync) -> bool {
     !sync.source.as_os_str().is_empty()
+}
+
+/// Says what the role of the source keeps it from.
+fn role(stand: Stand) -> Option<Finding> {
+    let Stand::Waits { line, hint, standby, well, .. } = stand else { return None };
+    Some(match (standby, well) {
+        (true, true) => Finding::fine("role", line),
+        (true, false) => {
+            Finding::warning("role", line, "it waits for its primary: look whether that one runs")
+        }
+        (false, _) => Finding::problem("role", line, hint),
+    })
 }
 
 /// Says whether the target would take this very mirror.

@@ -153,6 +153,9 @@ impl Asked<'_> {
             // Without it the host stays unconfirmed, which is safe.
             let _ = file.confirm();
         }
+        if let Ok(Some(own)) = &heard {
+            let _ = file.met(own, &teller.host, &teller.record);
+        }
         heard
     }
 
@@ -194,10 +197,10 @@ impl Asked<'_> {
 
     fn refused(&self, why: &role::Refusal, told: Option<RoleTold>) -> Refusal {
         let message = why.told();
-        let own = Here::of(format!("--root {}", shown(self.path)));
+        let own = Here::root(&shown(self.path));
         let sender = self.hello.role.as_ref().map(|told| HostName::new(&told.host));
         let source = self.hello.origin.name.split_once(':').map_or("", |(_, path)| path);
-        let theirs = Here::of(format!("--root {source}"));
+        let theirs = Here::root(source);
         // It is read where the sender is.
         let types = |way: Way| match way {
             Way(Command::On(host, command), does) => {

@@ -34,6 +34,8 @@ pub struct Ranked {
     pub generation: u64,
     /// Why the host may not lead, nor have the address; `None` if it may.
     pub unfit: Option<Told>,
+    /// Of another primary of the same tree that was met; `None` if there is none.
+    pub split: Option<Told>,
 }
 
 /// Reads the state in a target's root.
@@ -61,9 +63,12 @@ fn ranked(root: &Root) -> Option<Ranked> {
         let (Some(record), place) = (file.read()?, file.place()?) else { return Ok(None) };
         let unfit = fitness(Tree::of(Some(&record), &place, false), file.is_confirmed()).err();
         let unfit = unfit.map(|unfit| Refusal::Unfit(unfit).told());
-        Ok(Some(Ranked { role: Some(record.role), generation: record.n(), unfit }))
+        let split = file.rivals(&record).first().map(|rival| rival.told(record.n()));
+        let split = split.filter(|_| unfit.is_none() && record.role == Role::Primary);
+        Ok(Some(Ranked { role: Some(record.role), generation: record.n(), unfit, split }))
     };
     look().unwrap_or_else(|_| {
-        Some(Ranked { role: None, generation: 0, unfit: Some(Refusal::Unfit(Unfit::Unreadable).told()) })
+        let unfit = Some(Refusal::Unfit(Unfit::Unreadable).told());
+        Some(Ranked { role: None, generation: 0, unfit, split: None })
     })
 }

@@ -74,6 +74,11 @@ impl Here {
         Self { tree, there: None }
     }
 
+    /// The same for a tree that is named by its path.
+    pub fn root(path: &str) -> Self {
+        Self::of(format!("--root {}", word(path)))
+    }
+
     /// Returns a command as it must be typed.
     pub fn types(&self, command: &Command) -> String {
         let tree = &self.tree;
@@ -89,4 +94,10 @@ impl Here {
             }
         }
     }
+}
+
+/// Returns a path as a shell takes it for one word.
+fn word(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:,@%=".contains(c);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }

@@ -1,6 +1,6 @@
 //! Who leads, where the host that somebody named for `rejoin` does not.
 
-use super::command::{Command, Force, Way};
+use super::command::{Command, Force, Told, Way};
 use super::generation::{Generation, Relation};
 use super::hear::superseded_by;
 use super::names::HostName;
@@ -13,6 +13,50 @@ pub struct Answered {
     pub host: HostName,
     /// Its record.
     pub record: Record,
+}
+
+/// Another primary of the same tree, whose generation went another way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Its host.
+    pub host: HostName,
+    /// The number of its generation.
+    pub n: u64,
+}
+
+/// What another host is to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// It leads another truth, with a generation of this number.
+    Rival(u64),
+    /// It does not, as far as this tree is concerned.
+    None,
+}
+
+/// Says whether another host leads a generation of which neither came out of the other, while this one leads.
+pub fn rank_of(own: &Record, other: &Record) -> Rank {
+    let is_primary = |record: &Record| record.role == Role::Primary;
+    match (&own.generation, &other.generation) {
+        (Some(held), Some(led))
+            if is_primary(own) && is_primary(other) && held.relation(led) == Relation::Neither =>
+        {
+            Rank::Rival(led.n())
+        }
+        _ => Rank::None,
+    }
+}
+
+impl Rival {
+    /// Returns what is told on the host that leads `n`: both serve, and only people can say which is the truth.
+    pub fn told(&self, n: u64) -> Told {
+        let (host, theirs) = (&self.host, self.n);
+        let line = format!(
+            "{host} is primary too, of generation {theirs}, and neither {theirs} there nor {n} here came out of the \
+             other: whatever is written now is on one of them alone"
+        );
+        let does = "if that one is the truth: brings this tree to it; what only this one holds is kept aside";
+        Told { line, ways: vec![Way(Command::Rejoin(host.clone()), does)] }
+    }
 }
 
 /// Who leads instead.

@@ -377,6 +377,10 @@ fn the_later_verb_counts_and_a_reboot_ends_what_was_intended() {
 
 #[test]
 fn every_refusal_says_the_state_and_what_to_type_on_this_host() {
+    assert_eq!(
+        Here::root("/srv/my uploads").types(&Command::Demote),
+        "`speil demote --root '/srv/my uploads'` here"
+    );
     let here = Here::of("uploads".to_owned());
     let oslo = host("oslo");
     let told = |refusal: Refusal| {

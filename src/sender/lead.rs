@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::SessionError;
-use super::origin::host_name;
+use super::origin::{host_name, upstream};
 use crate::disk::Root;
 use crate::protocol::{ReplyHello, RoleTold};
 use crate::role::{Generation, Here, HostName, Id, Record, Refusal, Role, Tree, fitness, hear, tells};
@@ -45,8 +45,10 @@ pub enum Stand {
         line: String,
         /// What may be typed on this host; empty if nothing need be.
         hint: String,
-        /// It is a standby as it should be.
+        /// It is a standby.
         standby: bool,
+        /// It is one as it should be: nothing is in the way of its promotion but that nobody has answered.
+        well: bool,
         /// Another host has answered since the boot.
         confirmed: bool,
     },
@@ -74,6 +76,7 @@ impl Lead {
                 line: format!("nothing is sent: {error}"),
                 hint: self.hint(&Refusal::Unfit(crate::role::Unfit::Unreadable)),
                 standby: false,
+                well: false,
                 confirmed: false,
             },
         }
@@ -90,17 +93,20 @@ impl Lead {
             return Ok(Stand::Leads(telling(leads)));
         }
         let unfit = fitness(tree, true).err();
-        let standby = unfit.is_none() || (matches!(tree, Tree::Placed(_)) && record.role == Role::Standby);
+        let well = unfit.is_none();
+        let standby = well || (matches!(tree, Tree::Placed(_)) && record.role == Role::Standby);
         let (line, hint) = match unfit {
             None => (format!("standby at generation {}: it sends nothing", record.n()), String::new()),
             Some(unfit) => {
                 let refusal = Refusal::Unfit(unfit);
                 // A standby that waits for its primary needs nobody; what may be typed `speil promote` says.
                 let hint = if standby { String::new() } else { self.hint(&refusal) };
-                (format!("{refusal}; nothing is sent"), hint)
+                let says_so = refusal.to_string().contains("nothing is sent");
+                let line = refusal.to_string() + if says_so { "" } else { "; nothing is sent" };
+                (line, hint)
             }
         };
-        Ok(Stand::Waits { told, line, hint, standby, confirmed })
+        Ok(Stand::Waits { told, line, hint, standby, well, confirmed })
     }
 
     /// Returns the generation that the source leads; `None` if it leads none.
@@ -108,6 +114,12 @@ impl Lead {
         let file = self.file().ok()??;
         let (record, place) = (file.read().ok()?, file.place().ok()?);
         Tree::of(record.as_ref(), &place, false).leads()?.generation.as_ref().map(Generation::id)
+    }
+
+    /// Returns what people call the tree whose changes come here now; `None` if none do.
+    pub fn led_by(&self) -> Option<String> {
+        let holder = upstream(self.source.as_ref()?)?;
+        holder.chain.last().map(|tree| tree.name.clone()).filter(|name| !name.is_empty())
     }
 
     /// Returns the role of the source and the number of its generation; `None` if it has no role, or nobody can
@@ -155,12 +167,17 @@ impl Lead {
         let fail = |line: String| SessionError::Role { line, hint: String::new() };
         let record = Record::from_text(told.record.as_bytes())
             .map_err(|error| fail(format!("the target tells of a role that makes no sense: {error}")))?;
-        let told = tells(&record, &HostName::new(&told.host));
+        let host = HostName::new(&told.host);
+        let told = tells(&record, &host);
         let write = || -> Result<(), RoleFileError> {
             let Some(file) = self.file()? else { return Ok(()) };
             let heard = file.update(|old| hear(old.ok()??, &told))?;
             if heard.is_some() && !told.is_empty() {
                 file.confirm()?;
+            }
+            if let Some(own) = &heard {
+                // Without it `speil health` says nothing of a second primary; nothing is lost by that.
+                let _ = file.met(own, &host, &record);
             }
             Ok(())
         };
@@ -202,8 +219,8 @@ impl Lead {
     }
 
     fn hint(&self, refusal: &Refusal) -> String {
-        let source = self.source.as_deref().unwrap_or(Path::new("")).display();
-        refusal.told().hint(&Here::of(format!("--root {source}"))).unwrap_or_default()
+        let source = self.source.as_deref().unwrap_or(Path::new("")).display().to_string();
+        refusal.told().hint(&Here::root(&source)).unwrap_or_default()
     }
 }
 

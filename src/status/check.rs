@@ -2,7 +2,7 @@
 //!
 //! **In → Out:** a report → what `speil status --check` prints and ends with. Pure.
 
-use super::{Report, TargetReport};
+use super::{Report, SyncReport, TargetReport};
 use crate::monitor::counted;
 
 /// How bad things are; ordered, as plugins of Nagios end.
@@ -57,7 +57,7 @@ pub fn check(report: &Report, lag_max_ms: u64) -> (Grade, String) {
     let targets = || report.syncs.iter().flat_map(|sync| &sync.targets);
     let grade = wrong.first().map_or(Grade::Ok, |(grade, _)| *grade);
     let found = match wrong.is_empty() {
-        true => format!("{} in step", counted(targets().count() as u64, "target", "targets")),
+        true => well(report),
         false => wrong.into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; "),
     };
     let lag = targets().map(|target| target.lag_ms).max().unwrap_or(0);
@@ -73,6 +73,23 @@ pub fn check(report: &Report, lag_max_ms: u64) -> (Grade, String) {
     (grade, format!("{} | {figures}", grade.line(&found)))
 }
 
+/// Returns what is told of a report in which nothing is wrong.
+fn well(report: &Report) -> String {
+    let standing: Vec<&SyncReport> =
+        report.syncs.iter().filter(|sync| sync.targets.iter().any(|t| t.state == "standby")).collect();
+    let targets = report.syncs.iter().flat_map(|sync| &sync.targets).filter(|t| t.state != "standby");
+    let count = targets.count() as u64;
+    let mut told = Vec::new();
+    if count > 0 || standing.is_empty() {
+        told.push(format!("{} in step", counted(count, "target", "targets")));
+    }
+    told.extend(standing.iter().map(|sync| match sync.generation {
+        Some(n) => format!("{} is a standby at generation {n}", sync.name),
+        None => format!("{} is a standby", sync.name),
+    }));
+    told.join("; ")
+}
+
 /// Returns what is wrong with a target, the worst alone.
 fn judge(target: &TargetReport, lag_max_ms: u64) -> Option<(Grade, String)> {
     let warning = |why: String| Some((Grade::Warning, why));
@@ -83,6 +100,11 @@ fn judge(target: &TargetReport, lag_max_ms: u64) -> Option<(Grade, String)> {
         }
         "live" => {}
         "paused" => return warning("is paused".to_owned()),
+        // It sends nothing, as it should; what it waits for is told as an error.
+        "standby" => {
+            let error = target.error.as_deref()?;
+            return warning(format!("is not sent to: {error}"));
+        }
         // A target that was in step is compared again; its lag says how far it is behind.
         "first_pass" if target.known => {}
         "first_pass" => return warning("is in its first copy".to_owned()),
@@ -99,7 +121,7 @@ fn judge(target: &TargetReport, lag_max_ms: u64) -> Option<(Grade, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ProblemReport, SyncReport};
+    use super::super::ProblemReport;
     use super::*;
 
     fn report(targets: Vec<TargetReport>) -> Report {
@@ -149,6 +171,15 @@ mod tests {
         assert_eq!(check(&report(vec![again]), 10_000).0, Grade::Ok);
         let refused = Report { refused_reload: Some("no".into()), ..report(vec![target("a")]) };
         assert_eq!(check(&refused, 10_000).0, Grade::Warning);
+        // A standby sends nothing, which is as it should be while it waits for nothing.
+        let standby = TargetReport { state: "standby".into(), known: false, ..target("a") };
+        let mut standing = report(vec![standby.clone()]);
+        standing.syncs[0].generation = Some(3);
+        let (grade, line) = check(&standing, 10_000);
+        assert_eq!(grade, Grade::Ok);
+        assert!(line.starts_with("SPEIL OK - www is a standby at generation 3 | "), "{line}");
+        let waits = TargetReport { error: Some("it waits".into()), ..standby };
+        assert_eq!(check(&report(vec![waits]), 10_000).0, Grade::Warning);
         let mut idle = report(Vec::new());
         idle.syncs[0].running = false;
         assert_eq!(check(&idle, 10_000).0, Grade::Critical);

@@ -127,6 +127,10 @@ impl Explanation {
             .collect();
         let state = if self.source.is_some() { "mirrored" } else { "gone from the source" };
         match behind.as_slice() {
+            [] if self.targets.iter().any(|target| target.is_standby()) => {
+                let there = if self.source.is_some() { "held" } else { "of no file" };
+                format!("{there} on this host, which is a standby and sends nothing")
+            }
             [] => format!("{state}; nothing of it is due on any target"),
             names => format!("{state}; not in step on {}", names.join(", ")),
         }
@@ -134,12 +138,25 @@ impl Explanation {
 }
 
 impl Explained {
+    /// Whether this host is a standby: it owes nobody anything.
+    fn is_standby(&self) -> bool {
+        self.state == "standby"
+    }
+
     fn is_behind(&self) -> bool {
+        if self.is_standby() {
+            return false;
+        }
         self.problem.is_some() || self.waiting || self.held.is_some() || self.state != "live"
     }
 
     fn text(&self) -> String {
         let mut parts = Vec::new();
+        if self.is_standby() {
+            parts.push("nothing is sent to it".to_owned());
+            parts.extend(self.error.clone());
+            return parts.join("; ");
+        }
         if let Some(problem) = &self.problem {
             parts.push(format!(
                 "{} {} fails: {}; tried {} times, again in {} s",

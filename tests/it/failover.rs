@@ -267,6 +267,20 @@ fn a_planned_switch_and_back_loses_nothing_and_sets_nothing_aside() {
         }
     }
     hosts.verb(BERGEN, &["health", "--role=standby", "--max-lag=60s"]).succeeded();
+    // Who stands by as it should is well, is not waited for, and is no mirror that goes round.
+    let checked = hosts.environment.run(["status", "--check", &hosts.control(BERGEN)]).succeeded();
+    assert!(checked.stdout.contains("uploads is a standby at generation 3"), "{checked:?}");
+    let waited = hosts.environment.run(["wait", &hosts.control(BERGEN)]);
+    assert_eq!(waited.status.code(), Some(12), "{waited:?}");
+    assert!(waited.stderr.contains("is a standby at generation 3 and sends nothing"), "{waited:?}");
+    assert!(waited.stderr.contains(&hosts.tree(OSLO).display().to_string()), "who leads: {waited:?}");
+    let file = hosts.tree(BERGEN).join("oslo-1").display().to_string();
+    let explained = hosts.environment.run(["explain", &hosts.control(BERGEN), "uploads", &file]).succeeded();
+    assert!(explained.stdout.contains("held on this host, which is a standby"), "{explained:?}");
+    let config = hosts.config(BERGEN, &ALL).display().to_string();
+    let doctor = hosts.environment.run(["doctor", &config]);
+    assert!(doctor.stdout.contains("standby at generation 3"), "{doctor:?}");
+    assert!(!doctor.stdout.contains("circle"), "{doctor:?}");
     for daemon in [oslo, bergen, tromso] {
         daemon.terminate();
     }
@@ -323,6 +337,15 @@ fn a_host_that_boots_alone_is_promoted_once_another_one_has_answered() {
     for daemon in [oslo, bergen, tromso] {
         daemon.terminate();
     }
+    // As after a boot; a primary that boots alone is told what to type, and that helps.
+    fs::remove_file(hosts.tree(OSLO).join(".speil/confirmed")).unwrap();
+    let health = hosts.verb(OSLO, &["health"]);
+    assert_eq!(health.status.code(), Some(30), "{health:?}");
+    assert!(health.stderr.contains("`speil promote --force --root"), "{health:?}");
+    let already = hosts.verb(OSLO, &["promote"]).succeeded();
+    assert!(already.stderr.contains("`speil health` is 30"), "{already:?}");
+    hosts.verb(OSLO, &["promote", "--force"]).succeeded();
+    hosts.verb(OSLO, &["health"]).succeeded();
     // As after a boot.
     fs::remove_file(hosts.tree(BERGEN).join(".speil/confirmed")).unwrap();
     let refused = hosts.verb(BERGEN, &["promote"]);
@@ -396,6 +419,12 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
         tromso.stderr().iter().any(|line| line.contains("neither came out of the other"))
     });
     assert_eq!(hosts.read(BERGEN, "alone"), None);
+    // Both serve, and say that there are two.
+    for host in [BERGEN, TROMSO] {
+        let health = hosts.verb(host, &["health", "--role=primary"]).succeeded();
+        assert!(health.stderr.contains("is primary too, of generation 2"), "{health:?}");
+        assert!(health.stderr.contains("`speil rejoin --root"), "{health:?}");
+    }
     // What the hint names is typed as it is.
     let said = tromso.stderr().join("\n");
     let typed = said.split("`speil ").nth(1).and_then(|rest| rest.split('`').next()).unwrap().to_owned();
@@ -418,6 +447,8 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
         (&["of tromso".to_owned()][..], &["of tromso alone".to_owned()][..])
     );
     assert_eq!(hosts.read(TROMSO, "upload").as_deref(), Some("of bergen"));
+    let health = hosts.verb(BERGEN, &["health", "--role=primary"]).succeeded();
+    assert_eq!(health.stderr, "", "there is one again");
     // On the wrong host: nothing that makes a second primary is named.
     let there = hosts.tree(TROMSO).display().to_string();
     let refused = hosts.verb(BERGEN, &["rejoin", &agent, &there]);

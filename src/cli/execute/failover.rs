@@ -13,7 +13,7 @@ use crate::daemon::{mirror_id, transport_of};
 use crate::failover::{Done, FailoverError, Outcome, Tending};
 use crate::protocol::RoleTold;
 use crate::role::{
-    Answer, Answered, Around, Force, Generation, Here, HostName, Leader, Others, Record, Role,
+    Answer, Answered, Around, Command, Force, Generation, Here, HostName, Leader, Others, Record, Role,
 };
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
 
@@ -36,12 +36,23 @@ pub(super) fn promote(it: &Promote) -> u8 {
     let force = it.force.unwrap_or(Force::No);
     let done = Tending::of(&named.root).and_then(|tree| {
         let around = around(&tree, &named)?;
+        // Only what force gets past is told; the rest is a refusal all the same.
         if force != Force::No
+            && tree.plan_promotion(&around, force).is_ok()
             && let Err(FailoverError::Refused(told)) = tree.plan_promotion(&around, Force::No)
         {
             note(&format!("forced although {}", told.line));
         }
-        if it.which.dry_run { tree.plan_promotion(&around, force) } else { tree.promote(&around, force) }
+        let done = if it.which.dry_run { tree.plan_promotion(&around, force) } else { tree.promote(&around, force) };
+        let leads = matches!(&done, Ok(outcome) if outcome.role == Some(Role::Primary));
+        if leads && !it.which.dry_run && !tree.is_confirmed() {
+            let force = named.here.types(&Command::Promote(Force::Yes));
+            note(&format!(
+                "no other host has answered since the boot, and until one does `speil health` is 30; {force} makes it \
+                 0, if the others hold nothing younger"
+            ));
+        }
+        done
     });
     told(&named, &it.which, "promote", done)
 }
@@ -84,7 +95,7 @@ fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&Stri
     };
     // An address that was typed says nothing of hosts that it does not name.
     let chosen = chosen(&sync, &named.root, host, named.sync.is_some() || host.is_some())?;
-    named.here.there = Some(format!("--root {}", chosen.root));
+    named.here.there = Some(Here::root(&chosen.root).tree);
     let done = Tending::of(&named.root)
         .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), it.dry_run));
     Ok(told(&named, which, "rejoin", done))
@@ -171,7 +182,7 @@ fn named(which: &Which) -> Result<Named, u8> {
     let Some(name) = &which.sync else {
         let root = which.root.clone().unwrap_or_default();
         let root = std::path::absolute(&root).unwrap_or(root);
-        let here = Here::of(format!("--root {}", root.display()));
+        let here = Here::root(&root.display().to_string());
         return Ok(Named { root, here, sync: None });
     };
     let loaded = config::load(&which.config).map_err(|error| {

@@ -46,13 +46,22 @@ impl Standby {
     fn unfit(&self, standing: &Standing) -> Option<(String, Option<String>)> {
         let ranked = standing.ranked.as_ref();
         if let Some(told) = ranked.and_then(|ranked| ranked.unfit.as_ref()) {
-            let here = Here::of(format!("--root {}", self.0.root.display()));
-            return Some((told.line.clone(), told.hint(&here)));
+            return Some((told.line.clone(), told.hint(&self.here())));
         }
         let role = ranked.and_then(|ranked| ranked.role);
         let wanted = self.0.role.filter(|wanted| role != Some(*wanted))?;
         let is = role.map_or("without a role", Role::word);
         Some((format!("the tree is {is}, not {}", wanted.word()), None))
+    }
+
+    /// Returns what is said of another primary of the same tree, and what to type.
+    fn split(&self, standing: &Standing) -> Option<(String, Option<String>)> {
+        let told = standing.ranked.as_ref()?.split.as_ref()?;
+        Some((told.line.clone(), told.hint(&self.here())))
+    }
+
+    fn here(&self) -> Here {
+        Here::root(&self.0.root.display().to_string())
     }
 
     /// Whether the primary has been silent for longer than is allowed.
@@ -81,6 +90,9 @@ impl Site for Standby {
             }
             Ok(standing) if is_primary(&standing) => {
                 (target.known, target.state) = (true, "primary".to_owned());
+                if let Some((line, hint)) = self.split(&standing) {
+                    (target.error, target.hint) = (Some(line), hint);
+                }
                 ranked = standing.ranked;
             }
             Ok(standing) => {
@@ -196,6 +208,9 @@ fn once(standby: &Standby) -> u8 {
     let generation = standing.ranked.as_ref().map_or(0, |ranked| ranked.generation);
     if is_primary(&standing) {
         print(&format!("primary of generation {generation}\n"));
+        if let Some((line, hint)) = standby.split(&standing) {
+            complain_text(&format!("{}: {line}", standby.0.root.display()), hint.as_deref());
+        }
         return Exit::Success.code();
     }
     let rank = if generation > 0 { format!(", standby at generation {generation}") } else { String::new() };
