@@ -210,11 +210,15 @@ fn what_only_a_standby_holds_is_kept_aside_also_if_the_agent_wrote_it() {
     bergen.signal(Signal::KILL);
     drop(bergen);
     fs::remove_file(hosts.tree(BERGEN).join("cached")).unwrap();
-    let bergen = hosts.start(BERGEN);
+    let bergen = hosts.start_to(BERGEN, &[TROMSO]);
     eventually("the standby is as the primary", || hosts.equal(BERGEN, TROMSO));
     assert_eq!(hosts.kept(TROMSO)["cached"], ["cached"]);
     // One that ends in order has lost nothing: what it lacks later was deleted.
     eventually("the standby has seen this start", || hosts.has_seen(TROMSO, BERGEN));
+    // What was changed shortly before this start is the agent's own again once a comparison need not doubt it.
+    hosts.wait(BERGEN);
+    hosts.environment.run(["reconcile", &hosts.control(BERGEN)]).succeeded();
+    hosts.wait(BERGEN);
     bergen.terminate();
     fs::remove_file(hosts.tree(BERGEN).join("old")).unwrap();
     let bergen = hosts.start(BERGEN);
@@ -270,7 +274,10 @@ fn a_planned_switch_and_back_loses_nothing_and_sets_nothing_aside() {
     // Who stands by as it should is well, is not waited for, and is no mirror that goes round.
     let checked = hosts.environment.run(["status", "--check", &hosts.control(BERGEN)]).succeeded();
     assert!(checked.stdout.contains("uploads is a standby at generation 3"), "{checked:?}");
-    let waited = hosts.environment.run(["wait", &hosts.control(BERGEN)]);
+    // Who leads is known once its session is there.
+    let wait = || hosts.environment.run(["wait", &hosts.control(BERGEN)]);
+    eventually("the primary is there", || !wait().stderr.contains("is not connected"));
+    let waited = wait();
     assert_eq!(waited.status.code(), Some(12), "{waited:?}");
     assert!(waited.stderr.contains("is a standby at generation 3 and sends nothing"), "{waited:?}");
     assert!(waited.stderr.contains(&hosts.tree(OSLO).display().to_string()), "who leads: {waited:?}");
@@ -421,8 +428,10 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
     assert_eq!(hosts.read(BERGEN, "alone"), None);
     // Both serve, and say that there are two.
     for host in [BERGEN, TROMSO] {
-        let health = hosts.verb(host, &["health", "--role=primary"]).succeeded();
-        assert!(health.stderr.contains("is primary too, of generation 2"), "{health:?}");
+        let ask = || hosts.verb(host, &["health", "--role=primary"]);
+        // Each notes it after it was told.
+        eventually("both say so", || ask().stderr.contains("is primary too, of generation 2"));
+        let health = ask().succeeded();
         assert!(health.stderr.contains("`speil rejoin --root"), "{health:?}");
     }
     // What the hint names is typed as it is.
