@@ -92,6 +92,8 @@ struct Inner {
     heard: Option<Instant>,
     /// Everything that was changed before this moment has been, too; `None` where nobody can tell.
     told: Option<Moment>,
+    /// The first such moment: the watch was there from then on, and nothing was sent before.
+    first_told: Option<Moment>,
     wakes: u64,
     /// A connection is to be tried now, whatever its pause.
     retry: bool,
@@ -356,7 +358,14 @@ impl Mailbox {
 
     /// Says that everything has been handed over that was changed before a moment.
     pub fn told(&self, until: Moment) {
-        self.lock().told = Some(until);
+        let mut inner = self.lock();
+        inner.told = Some(until);
+        inner.first_told.get_or_insert(until);
+    }
+
+    /// Returns the first moment that was told; everything that is sent is read later.
+    pub fn first_told(&self) -> Option<Moment> {
+        self.lock().first_told
     }
 
     /// Returns up to when everything has been handed over. `None` where nobody can tell.

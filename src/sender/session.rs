@@ -245,10 +245,10 @@ impl Session {
     /// Works until the mailbox is closed, the first pass of a single session is done, or the
     /// connection breaks.
     pub fn run(mut self, reason: RescanReason) -> Outcome {
-        let begun = self.begin_marking();
+        self.begin_marking();
         self.shared.status.enter(TargetState::FirstPass, None);
         self.start_pass(RelPath::root(), reason, Age::believed(Instant::now()));
-        let ended = begun.and_then(|()| self.work());
+        let ended = self.work();
         let error = match ended {
             Ok(()) => self.leave().err(),
             Err(error) => Some(error),

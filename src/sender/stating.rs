@@ -45,6 +45,7 @@ impl Session {
         if self.shared.version < VERSION_STATE || !self.shared.options.live {
             return Ok(None);
         }
+        self.state_first()?;
         let since = self.shared.mailbox.pending().since.lag;
         let lag = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let known = self.live_told || self.shared.status.is_known();

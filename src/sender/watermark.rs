@@ -108,17 +108,19 @@ impl Session {
         }
     }
 
-    /// Begins before the first comparison. A target that remembers no moment is told one at once: files that changed
-    /// since then are not believed, should this daemon end before it is live.
-    pub(super) fn begin_marking(&mut self) -> Result<(), SessionError> {
-        let told = self.shared.mailbox.told_until();
-        self.marking.begin(told);
-        match told.filter(|_| self.marking.is_first && self.shared.version >= VERSION_MARKED) {
-            Some(moment) if self.shared.options.live && !self.shared.options.dry_run => {
-                self.send_watermark(moment)
-            }
-            _ => Ok(()),
-        }
+    /// Begins before the first comparison.
+    pub(super) fn begin_marking(&mut self) {
+        self.marking.begin(self.shared.mailbox.told_until());
+    }
+
+    /// Tells a target that remembers no moment the first one, as soon as it is known: files that changed since then
+    /// are not believed, should this daemon end before it is live.
+    pub(super) fn state_first(&mut self) -> Result<(), SessionError> {
+        let shared = &self.shared;
+        let tells = self.marking.is_first && shared.version >= VERSION_MARKED;
+        let Some(moment) = shared.mailbox.first_told().filter(|_| tells) else { return Ok(()) };
+        self.marking.is_first = false;
+        if shared.options.live && !shared.options.dry_run { self.send_watermark(moment) } else { Ok(()) }
     }
 
     fn send_watermark(&self, moment: Moment) -> Result<(), SessionError> {
