@@ -12,6 +12,7 @@
 mod attrs;
 mod clock;
 mod filesystem;
+mod host;
 mod lease;
 mod limits;
 mod listing;
@@ -25,7 +26,8 @@ pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
 };
 pub use clock::{mark, read_clock};
-pub use filesystem::stamps_changes;
+pub use filesystem::{filesystem, stamps_changes};
+pub use host::{boot_id, host_name};
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use names::{Names, names, names_of};

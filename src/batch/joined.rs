@@ -22,7 +22,7 @@ pub struct Joined {
     /// Subtrees in which equal sizes and times prove nothing, by the names that they have after all renames, and
     /// since when they are to be compared.
     whole: BTreeMap<RelPath, Instant>,
-    /// The directory that holds all files of which it is unknown when they were changed.
+    /// The lowest directory that holds every file whose time of change nobody knows, and since when the oldest waits.
     unknown: Option<(RelPath, Instant)>,
 }
 

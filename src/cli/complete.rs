@@ -171,7 +171,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Returns the option of which the value is the word after `word`.
+    /// Returns the option that takes the next word as its value, if `word` is one.
     fn awaited(&self, word: &str) -> Option<&'a Arg> {
         let needs = |arg: &&Arg| takes_value(arg) && !arg.is_require_equals_set();
         if word.starts_with("--") {
@@ -232,7 +232,7 @@ fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
         }
         "TARGET" if sync_first(line.command) => answer.add_all(known.targets(line.socket, sync)),
         "TARGET" | "CONFIG|TARGET" | "STANDBY" => places(&mut answer, known, typed),
-        // Below a target or a source, of which nothing is known here.
+        // A path on the target, which this host does not know.
         "PATH" if line.command.get_name() != "explain" => {}
         "PATH" => answer.files = Some(Files::Any),
         "all|any|N|NAME,..." => {

@@ -1,5 +1,6 @@
-//! Which filesystems set the change time of a file as local ones do.
+//! Which filesystem a directory is on, and which set the change time of a file as local ones do.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,17 @@ pub fn stamps_changes(fd: impl AsFd) -> bool {
             .is_some_and(|upper| kind(&upper).is_some_and(|kind| STAMPING.contains(&kind))),
         kind => kind.is_some_and(|kind| STAMPING.contains(&kind)),
     }
+}
+
+/// Returns which filesystem a directory is on: its device number, its type as statfs(2) numbers it, and its own
+/// identity as statvfs(3) tells, 0 where it has none.
+///
+/// # Errors
+/// What the system says.
+pub fn filesystem(dir: impl AsFd) -> io::Result<(u64, u64, u64)> {
+    let dir = dir.as_fd();
+    let kind = u64::try_from(rustix::fs::fstatfs(dir)?.f_type).unwrap_or(0);
+    Ok((super::id_of(dir)?.dev, kind, rustix::fs::fstatvfs(dir)?.f_fsid))
 }
 
 fn kind(fd: impl AsFd) -> Option<u64> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::host::boot_id;
 use crate::tree::{FileId, RelPath};
 
 /// Longest path handed to the kernel in one call, in bytes; `PATH_MAX` is 4,096 with the NUL.
@@ -161,7 +162,6 @@ pub(crate) fn id_of(fd: BorrowedFd<'_>) -> io::Result<FileId> {
 /// # Errors
 /// What opening the directory says.
 pub fn place(path: &Path) -> io::Result<(String, Vec<FileId>)> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut fd = rustix::fs::open(path, flags, Mode::empty())?;
     let mut lineage = vec![id_of(fd.as_fd())?];
@@ -173,7 +173,7 @@ pub fn place(path: &Path) -> io::Result<(String, Vec<FileId>)> {
         }
         lineage.push(id);
     }
-    Ok((boot_id.trim().to_owned(), lineage))
+    Ok((boot_id(), lineage))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! One message after the other.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::access::Access;
 use super::answers::Answers;
@@ -21,7 +21,7 @@ use super::remembering::Remembering;
 use super::reply::Reply;
 use super::roles::Led;
 use super::sign::Signing;
-use super::state::{Memory, State};
+use super::state::State;
 use super::streams::{Stream, Streams};
 use super::trash::Trash;
 use super::way::{Content, Way};
@@ -47,8 +47,7 @@ pub(super) struct Applier {
     pub(super) trash: Option<Trash>,
     errand: Errand,
     pub(super) partials: Option<Partials>,
-    pub(super) memory: Arc<Mutex<Memory>>,
-    remembering: Arc<Remembering>,
+    pub(super) remembering: Arc<Remembering>,
     pub(super) durable: Durable,
     pub(super) signing: Signing,
     pub(super) streams: Streams,
@@ -101,8 +100,7 @@ impl Applier {
         if let Some(partials) = &partials {
             reply.send(&ToSender::Partials(partials.marks()))?;
         }
-        let memory = Arc::new(Mutex::new(memory));
-        let remembering = Remembering::new(state.clone(), Arc::clone(&memory));
+        let remembering = Remembering::new(state.clone(), memory);
         let durable_now = Arc::clone(&remembering);
         let done = Box::new(move |batch| durable_now.durable(batch));
         let patient = hello.state == StateMode::Keep;
@@ -128,7 +126,6 @@ impl Applier {
             trash,
             errand: hello.terms.errand,
             partials,
-            memory,
             remembering,
             durable,
             signing,
@@ -172,7 +169,9 @@ impl Applier {
                     let _ = state.note(&stated);
                 }
             }
-            ToReceiver::Watermark(watermark) => self.remembering.mark(*watermark),
+            ToReceiver::Watermark(watermark) => {
+                self.remembering.remember(|memory| memory.watermark = Some(*watermark));
+            }
             ToReceiver::Upstream(trees) => {
                 if let Some(state) = &self.state {
                     // As above: what is unknown here is refused by the sender that knows it.
@@ -330,12 +329,11 @@ impl Applier {
                 }
             }
             ToReceiver::InStep => self.in_step()?,
-            ToReceiver::Adopt => self.remember(|memory| memory.strange = false),
-            ToReceiver::Mounts(mounts) => self.remember(|memory| memory.mounts = mounts),
+            ToReceiver::Adopt => self.remembering.remember(|memory| memory.strange = false),
+            ToReceiver::Mounts(mounts) => self.remembering.remember(|memory| memory.mounts = mounts),
             ToReceiver::Confirm(paths) => {
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
                 let paths: std::collections::HashSet<RelPath> = paths.into_iter().collect();
-                memory.provisional.retain(|path| !paths.contains(path));
+                self.remembering.change(|memory| memory.provisional.retain(|path| !paths.contains(path)));
             }
             operation => {
                 if let Some(path) = policy::own_path(&operation) {
@@ -359,16 +357,6 @@ impl Applier {
         let Err(error) = led.in_step() else { return Ok(()) };
         self.reply.send(&ToSender::Fatal(error.to_string().into()))?;
         Err(ReceiverError::Unexpected)
-    }
-
-    /// Changes what the next session will know.
-    fn remember(&self, change: impl FnOnce(&mut Memory)) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut memory);
-        if let Some(state) = &self.state {
-            // What cannot be written makes the next session more careful, not less.
-            let _ = state.remember(&memory);
-        }
     }
 
     /// Does one operation on one path; returns the path that it is answered for.

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 use super::outer::Above;
 use super::reply::Reply;
 use super::state::State;
-use crate::disk::{Root, id_of};
+use crate::disk::{Root, boot_id, filesystem};
 use crate::protocol::{Lost, Refusal, ToSender, VERSION_AGREED, Volume};
 use crate::tree::FileId;
 
@@ -177,13 +177,8 @@ fn wait(door: Option<&OwnedFd>, mounts: Option<&File>) {
 
 /// Returns the filesystem that a directory is on.
 pub(super) fn volume(dir: &Root) -> io::Result<Volume> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Ok(Volume {
-        boot_id: boot_id.trim().to_owned(),
-        dev: id_of(dir.as_fd())?.dev,
-        kind: u64::try_from(rustix::fs::fstatfs(dir)?.f_type).unwrap_or(0),
-        id: rustix::fs::fstatvfs(dir)?.f_fsid,
-    })
+    let (dev, kind, id) = filesystem(dir)?;
+    Ok(Volume { boot_id: boot_id(), dev, kind, id })
 }
 
 /// Refuses a path that led to a directory on the filesystem `before` and leads elsewhere now, unless this

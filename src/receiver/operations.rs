@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -190,11 +189,12 @@ impl Applier {
     }
 
     fn note_version(&self, path: &RelPath, provisional: bool) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.provisional.retain(|other| other != path);
-        if provisional && self.state.is_some() {
-            memory.provisional.push(path.clone());
-        }
+        self.remembering.change(|memory| {
+            memory.provisional.retain(|other| other != path);
+            if provisional && self.state.is_some() {
+                memory.provisional.push(path.clone());
+            }
+        });
     }
 
     /// Gives a finished temporary file its metadata and its name: directory, temporary name, path. The

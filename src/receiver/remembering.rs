@@ -4,56 +4,60 @@
 //! **Invariants:** provisional paths are on the disk before the commit is acknowledged that brought them. The sender
 //! states only what was acknowledged, so an older watermark holds as well as a newer one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::state::{Memory, State};
-use crate::protocol::{BatchId, Watermark};
+use crate::protocol::BatchId;
 use crate::tree::RelPath;
 
 /// Keeps the memory of a session, and its copy on the disk.
 pub(super) struct Remembering {
     state: Option<Arc<State>>,
-    memory: Arc<Mutex<Memory>>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    memory: Memory,
     /// The provisional paths, as they were written last.
-    written: Mutex<Option<Vec<RelPath>>>,
+    written: Option<Vec<RelPath>>,
+}
+
+impl Inner {
+    /// What cannot be written makes the next session more careful, not less.
+    fn write(&mut self, state: &State) {
+        if state.remember(&self.memory).is_ok() {
+            self.written = Some(self.memory.provisional.clone());
+        }
+    }
 }
 
 impl Remembering {
-    pub fn new(state: Option<Arc<State>>, memory: Arc<Mutex<Memory>>) -> Arc<Self> {
-        Arc::new(Self { state, memory, written: Mutex::default() })
+    pub fn new(state: Option<Arc<State>>, memory: Memory) -> Arc<Self> {
+        Arc::new(Self { state, inner: Mutex::new(Inner { memory, written: None }) })
+    }
+
+    /// Changes what the next session will know once something has it written.
+    pub fn change(&self, change: impl FnOnce(&mut Memory)) {
+        change(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).memory);
+    }
+
+    /// Changes what the next session will know, and writes it.
+    pub fn remember(&self, change: impl FnOnce(&mut Memory)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut inner.memory);
+        if let Some(state) = &self.state {
+            inner.write(state);
+        }
     }
 
     /// Takes in that everything up to a commit is durable.
     pub fn durable(&self, batch: BatchId) {
         let Some(state) = &self.state else { return };
-        let mut memory = self.memory();
-        memory.last_batch = (state.session, batch);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.memory.last_batch = (state.session, batch);
         // The list of provisional paths is what a restart must not lose; the number is a hint.
-        if self.written().as_ref() != Some(&memory.provisional) {
-            self.write(state, &memory);
+        if inner.written.as_ref() != Some(&inner.memory.provisional) {
+            inner.write(state);
         }
-    }
-
-    /// Takes in up to when the target has everything.
-    pub fn mark(&self, watermark: Watermark) {
-        let Some(state) = &self.state else { return };
-        let mut memory = self.memory();
-        memory.watermark = Some(watermark);
-        self.write(state, &memory);
-    }
-
-    /// What cannot be written is written the next time.
-    fn write(&self, state: &State, memory: &Memory) {
-        if state.remember(memory).is_ok() {
-            *self.written() = Some(memory.provisional.clone());
-        }
-    }
-
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn written(&self) -> MutexGuard<'_, Option<Vec<RelPath>>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

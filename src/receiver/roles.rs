@@ -263,5 +263,5 @@ fn tree<'a>(record: Option<&'a Record>, place: &Place, ours: bool) -> Tree<'a> {
 
 /// Returns what people call this host.
 fn host_name() -> HostName {
-    HostName::new(&rustix::system::uname().nodename().to_string_lossy())
+    HostName::new(&crate::disk::host_name())
 }

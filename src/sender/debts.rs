@@ -204,8 +204,8 @@ impl Session {
         for age in vanished.chain(&self.links_doubtful) {
             out.since = out.since.older(Since::of(age.since, false));
         }
-        if let Some(age) = self.shared.status.suspects.oldest() {
-            out.since = out.since.older(Since::of(age.since, false));
+        if let Some(since) = self.shared.status.suspects.oldest() {
+            out.since = out.since.older(Since::of(since, false));
         }
         let sent = self.shared.status.counters.totals().sent_bytes;
         let unacked_bytes = if self.unacked.is_empty() { 0 } else { sent.saturating_sub(self.acked_bytes) };

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::error::SessionError;
-use super::origin::{host_name, origin};
+use super::origin::origin;
 use super::session::SessionOptions;
 use super::source::Source;
+use crate::disk::host_name;
 use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.

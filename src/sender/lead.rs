@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::SessionError;
-use super::origin::{host_name, upstream};
-use crate::disk::Root;
+use super::origin::upstream;
+use crate::disk::{Root, host_name};
 use crate::protocol::{ReplyHello, RoleTold};
 use crate::role::{Generation, Here, HostName, Id, Record, Refusal, Role, Tree, fitness, hear, tells};
 use crate::role_file::{RoleFile, RoleFileError};

@@ -373,14 +373,6 @@ impl Mailbox {
         self.lock().told
     }
 
-    /// Returns since when files may have changed of which nothing was taken out of here: what waits, and what was
-    /// not handed over yet. `None` where nobody can tell.
-    pub fn change(&self) -> Option<Moment> {
-        let inner = self.lock();
-        let waiting = inner.live.change().min(inner.bulk.change());
-        inner.told.map(|told| told.min(waiting))
-    }
-
     /// Returns the moment of the last [`Mailbox::heard`].
     pub fn heard_until(&self) -> Option<Instant> {
         self.lock().heard

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use super::session::SessionOptions;
 use crate::config::spelling;
-use crate::disk::{is_locked, note};
+use crate::disk::{host_name, is_locked, note};
 use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Origin};
 use crate::scan::STATE_DIR;
@@ -32,11 +32,6 @@ pub(super) fn origin(options: &SessionOptions) -> Origin {
             Vec::new()
         },
     }
-}
-
-/// Returns this host's name.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Returns what is the same for every session of this process, and for no other process.

@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::Receiver;
 
 use agreed::Agreement;
 use moves::Moves;
 
 use super::mailbox::{Mailbox, is_of_events};
-use super::replies::{PassInbox, PassReply};
+use super::replies::PassReply;
 use super::shared::Shared;
 use super::source::is_absence;
 use super::status::Failure;
@@ -99,14 +99,11 @@ struct Pass {
 /// Starts a pass on a thread of its own.
 pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (RescanReason, Age)) {
     let (reason, age) = why;
-    let (sender, replies) = unbounded();
-    let waiting = Arc::new(AtomicU64::new(0));
-    let inbox = PassInbox { to: sender, waiting: Arc::clone(&waiting) };
-    shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, inbox);
+    let answers = shared.begin_pass(id);
     shared.passes_running.fetch_add(1, Ordering::AcqRel);
     Counters::add(&shared.status.counters.rescans, 1);
     shared.status.rescanned(reason);
-    let pass = Pass::new(shared, id, top, (reason, age), (replies, waiting));
+    let pass = Pass::new(shared, id, top, (reason, age), answers);
     let kept = Arc::clone(shared);
     let started = std::thread::Builder::new()
         .name("pass".to_owned())
@@ -114,7 +111,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         .stack_size(64 << 20)
         .spawn(move || pass.run(reason));
     if started.is_err() {
-        kept.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        kept.end_pass(id);
         kept.passes_running.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -171,7 +168,7 @@ impl Pass {
             self.shared.notice(&Notice::PassBegan { top: self.top.clone(), reason });
         }
         let done = self.work();
-        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.shared.end_pass(self.id);
         let _ = self.send(&ToReceiver::EndPass { pass: self.id });
         if done.is_ok() {
             self.summary.elapsed = self.began.elapsed();

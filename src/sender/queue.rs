@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::ages::Ages;
 use super::mailbox::{Lane, Parcel, Since};
 use crate::batch::{Change, ChangeKind, Scope};
-use crate::event::Moment;
 use crate::tree::RelPath;
 
 /// Empty slots that are not worth a compaction.
@@ -164,12 +163,6 @@ impl Queue {
     /// Returns how many renames wait.
     pub fn renames(&self) -> usize {
         self.renames
-    }
-
-    /// Returns since when what waits may have changed.
-    pub fn change(&self) -> Moment {
-        let changes = self.parcels.iter().flatten().map(|parcel| parcel.change.age.change);
-        changes.min().unwrap_or(Moment::NEVER)
     }
 
     /// Returns since when the oldest waits: of what counts as lag, and of everything.

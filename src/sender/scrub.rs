@@ -7,14 +7,14 @@
 //! that changed, nothing is sent. **Not here:** differences that size or time show (`pass`).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::Receiver;
 
 use super::changes::{Done, version_of};
-use super::replies::{PassInbox, PassReply, Reply};
+use super::replies::{PassReply, Reply};
 use super::scrubbed::{Mismatch, Suspect};
 use super::session::Session;
 use super::shared::Shared;
@@ -56,10 +56,7 @@ impl Session {
         };
         self.debts.passes_begun += 1;
         let id = self.debts.passes_begun;
-        let (sender, replies) = unbounded();
-        let waiting = Arc::new(AtomicU64::new(0));
-        let inbox = PassInbox { to: sender, waiting: Arc::clone(&waiting) };
-        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).insert(id, inbox);
+        let (replies, waiting) = self.shared.begin_pass(id);
         let reader = Reader { shared: Arc::clone(&self.shared), id, replies, waiting, scrub };
         let started = std::thread::Builder::new().name("scrub".to_owned()).spawn(move || reader.run(done));
         if started.is_err() {
@@ -116,7 +113,7 @@ struct Reader {
 impl Reader {
     fn run(self, done: Option<RelPath>) {
         let whole = self.work(done.as_ref()).is_ok();
-        self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.shared.end_pass(self.id);
         let _ = self.send(&ToReceiver::EndPass { pass: self.id });
         self.shared.status.scrubbed.end(whole, self.scrub.interval);
         self.shared.mailbox.wake();
@@ -128,8 +125,7 @@ impl Reader {
     }
 
     fn is_over(&self) -> bool {
-        self.shared.mailbox.is_closed()
-            || !self.shared.passes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&self.id)
+        self.shared.is_pass_over(self.id)
     }
 
     fn reply(&self) -> Result<PassReply, Moot> {

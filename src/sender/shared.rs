@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crossbeam_channel::{Receiver, unbounded};
+
 use super::Feedback;
 use super::error::SessionError;
 use super::gate::Gate;
@@ -16,7 +18,7 @@ use super::names::Names;
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
-use super::replies::{PassInbox, Reply};
+use super::replies::{PassInbox, PassReply, Reply};
 use super::room::Need;
 use super::session::SessionOptions;
 use super::source::Source;
@@ -98,6 +100,28 @@ impl Shared {
 
     pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passes(&self) -> MutexGuard<'_, HashMap<PassId, PassInbox>> {
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a pass: returns its answers as they come, and the bytes, about, that wait there.
+    pub fn begin_pass(&self, id: PassId) -> (Receiver<PassReply>, Arc<AtomicU64>) {
+        let (to, replies) = unbounded();
+        let waiting = Arc::new(AtomicU64::new(0));
+        self.passes().insert(id, PassInbox { to, waiting: Arc::clone(&waiting) });
+        (replies, waiting)
+    }
+
+    /// Ends a pass: what is still answered to it goes nowhere.
+    pub fn end_pass(&self, id: PassId) {
+        self.passes().remove(&id);
+    }
+
+    /// Whether a pass is to end, with its session.
+    pub fn is_pass_over(&self, id: PassId) -> bool {
+        self.mailbox.is_closed() || !self.passes().contains_key(&id)
     }
 
     /// Whether a path is part of what this target is offered. The target's own words are no reason to

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::ages::Ages;
-use crate::event::{Age, Moment};
+use crate::event::Age;
 use crate::tree::RelPath;
 
 /// Names that are kept one by one; of more, their directories.
@@ -55,9 +55,8 @@ struct Inner {
     numbers: u64,
     /// Of what is due.
     bytes: u64,
-    /// Of everything.
-    since: Ages<Instant>,
-    changes: Ages<Moment>,
+    /// Since when, of everything.
+    since: Ages,
     running: bool,
 }
 
@@ -70,27 +69,17 @@ impl Inner {
             (_, file) => file,
         };
         self.numbers += 1;
-        self.count(age);
+        self.since.add(age.since);
         let entry = Entry { what, age, number: self.numbers };
         self.bytes += entry.len();
         self.due.insert(path, entry);
-    }
-
-    fn count(&mut self, age: Age) {
-        self.since.add(age.since);
-        self.changes.add(age.change);
-    }
-
-    fn uncount(&mut self, age: Age) {
-        self.since.remove(age.since);
-        self.changes.remove(age.change);
     }
 
     fn take(&mut self, path: &RelPath) -> Option<Entry> {
         let due = self.due.remove(path);
         self.bytes = self.bytes.saturating_sub(due.map_or(0, |entry| entry.len()));
         let entry = due.or_else(|| self.done.remove(path).map(|(entry, _)| entry))?;
-        self.uncount(entry.age);
+        self.since.remove(entry.age.since);
         Some(entry)
     }
 
@@ -192,7 +181,7 @@ impl Suspects {
         if inner.due.get(&doubtful.path).is_some_and(|entry| entry.number == doubtful.number)
             && let Some(entry) = inner.take(&doubtful.path)
         {
-            inner.count(entry.age);
+            inner.since.add(entry.age.since);
             inner.done.insert(doubtful.path.clone(), (entry, Instant::now()));
         }
     }
@@ -200,27 +189,19 @@ impl Suspects {
     /// Forgets what was verified at a moment of which everything was heard.
     pub(super) fn forget(&self, heard: impl Fn(Instant) -> bool) {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let (since, changes) = (&mut inner.since, &mut inner.changes);
-        inner.done.retain(|_, (entry, at)| {
+        let Inner { done, since, .. } = &mut *inner;
+        done.retain(|_, (entry, at)| {
             let heard = heard(*at);
             if heard {
                 since.remove(entry.age.since);
-                changes.remove(entry.age.change);
             }
             !heard
         });
     }
 
-    /// Returns how old the oldest is, and since when any of it may have changed.
-    pub(super) fn oldest(&self) -> Option<Age> {
-        let inner = self.lock();
-        Some(Age::new(inner.since.oldest()?, inner.changes.oldest()?))
-    }
-
-    /// Returns since when what is to be verified may have changed.
-    pub fn change(&self) -> Moment {
-        self.oldest().map_or(Moment::NEVER, |age| age.change)
+    /// Returns since when the oldest waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.lock().since.oldest()
     }
 
     /// Returns how many files are to be verified, and how many bytes they have.
@@ -233,6 +214,7 @@ impl Suspects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Moment;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()

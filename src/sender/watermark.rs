@@ -74,11 +74,9 @@ impl Marking {
 /// Returns where a source is, and what its clock shows.
 fn ground(source: &Source) -> Option<Ground> {
     let root = source.root();
-    let (boot_id, _) = disk::place(source.path()).ok()?;
-    let id = root.id().ok()?;
-    let kind = u64::try_from(rustix::fs::fstatfs(root.as_fd()).ok()?.f_type).unwrap_or(0);
-    let volume = Volume { boot_id, dev: id.dev, kind, id: rustix::fs::fstatvfs(root.as_fd()).ok()?.f_fsid };
-    Some(Ground { root: id.ino, volume, offset: disk::read_clock().offset, now: Time::now() })
+    let (dev, kind, id) = disk::filesystem(root.as_fd()).ok()?;
+    let volume = Volume { boot_id: disk::boot_id(), dev, kind, id };
+    Some(Ground { root: root.id().ok()?.ino, volume, offset: disk::read_clock().offset, now: Time::now() })
 }
 
 /// Returns what a target's watermark says of a source.
@@ -100,8 +98,8 @@ impl Session {
         // In this order: what was sent back is held by the engine before it is on its way no more.
         let back = shared.feedback.change();
         let Some(told) = shared.mailbox.told_until().map(|told| told.min(back)) else { return Ok(()) };
-        let suspect = shared.status.suspects.oldest().map(|age| age.since);
-        let owed = shared.mailbox.pending().since.debt.into_iter().chain(suspect).min();
+        let suspects = shared.status.suspects.oldest();
+        let owed = shared.mailbox.pending().since.debt.into_iter().chain(suspects).min();
         match self.marking.at(now, told, owed, last) {
             Some(moment) => self.send_watermark(moment),
             None => Ok(()),

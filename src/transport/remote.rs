@@ -56,18 +56,7 @@ pub(super) fn mend(shell: &impl Shell, agent: &AgentSource, ended: &Ended) -> Re
 
 /// Joins words for a shell, quoting where a word needs it.
 fn join(words: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    words
-        .iter()
-        .map(|word| {
-            if !word.is_empty() && word.chars().all(plain) {
-                word.clone()
-            } else {
-                format!("'{}'", word.replace('\'', "'\\''"))
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.iter().map(|word| crate::tree::shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

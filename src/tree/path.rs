@@ -201,6 +201,16 @@ impl fmt::Debug for RelPath {
     }
 }
 
+/// Returns a word as a shell reads it: as it is, or in single quotes.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// Returns `bytes` in double quotes with quotes, backslashes, control characters and bytes that are
 /// no UTF-8 escaped, so that a name can forge neither a log line nor terminal output.
 pub fn quote(bytes: &[u8]) -> String {

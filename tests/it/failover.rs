@@ -411,13 +411,14 @@ fn a_mirror_with_targets_takes_up_roles_while_it_runs_and_keeps_what_differs() {
 #[test]
 fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_holds() {
     let hosts = Hosts::new();
-    let [oslo, bergen, tromso] = hosts.set_up();
-    for daemon in [oslo, tromso] {
+    for daemon in hosts.set_up() {
         daemon.terminate();
     }
     // The network is cut: both sides are written to, and somebody forces the standby.
     hosts.verb(BERGEN, &["promote"]).succeeded();
     hosts.verb(TROMSO, &["promote"]).succeeded();
+    // Not to Oslo: the hosts of a test have one name, and what a standby tells would end what its namesake told.
+    let bergen = hosts.start_to(BERGEN, &[TROMSO]);
     hosts.write(BERGEN, "upload", "of bergen");
     hosts.write(TROMSO, "upload", "of tromso");
     hosts.write(TROMSO, "alone", "of tromso alone");

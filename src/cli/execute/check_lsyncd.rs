@@ -139,13 +139,7 @@ fn command(planned: &Planned) -> Vec<String> {
 
 /// Returns a word as a shell would need it.
 fn quoted(word: &[u8]) -> String {
-    let text = shown(word);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    crate::tree::shell_word(&shown(word))
 }
 
 /// Returns what lsyncd would run beside what speil will do.

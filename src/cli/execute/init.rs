@@ -90,7 +90,7 @@ fn first_file(answers: &Answers, login: &Login, shell: Shell) -> Result<(), Stop
         return Ok(());
     }
     let mut look = answers.ssh_to_host();
-    look.arg(format!("ls -l -- {}", shell::quoted(&answers.path_of(&file))));
+    look.arg(format!("ls -l -- {}", crate::tree::shell_word(&answers.path_of(&file))));
     shell.run(&mut look)?.or_stop()
 }
 

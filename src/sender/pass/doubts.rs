@@ -6,10 +6,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, unbounded};
+use crossbeam_channel::RecvTimeoutError;
 
 use super::{Moot, Pass, PassReply};
 use crate::batch::{Change, ChangeKind, Scope};
@@ -19,7 +19,6 @@ use crate::monitor::Counters;
 use crate::protocol::{PassId, ScanOptions, Settled, ToReceiver, VERSION_KEPT};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, Doubt};
-use crate::sender::replies::PassInbox;
 use crate::sender::session::Session;
 use crate::sender::shared::Shared;
 use crate::sender::suspects::{Doubtful, Verifying};
@@ -126,13 +125,8 @@ impl Pass {
     }
 
     fn is_hurried(&self) -> bool {
-        !self.shared.options.live
-            || self
-                .shared
-                .status
-                .suspects
-                .oldest()
-                .is_some_and(|age| self.shared.mailbox.is_awaited(age.since))
+        let oldest = self.shared.status.suspects.oldest();
+        !self.shared.options.live || oldest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
     }
 
     fn rate(&self) -> u64 {
@@ -223,8 +217,7 @@ impl Pass {
     }
 
     fn is_over(&self) -> bool {
-        let passes = self.shared.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.shared.mailbox.is_closed() || !passes.contains_key(&self.id)
+        self.shared.is_pass_over(self.id)
     }
 
     /// Waits for an answer. Somebody who begins to wait meanwhile does not wait for the pace: it is asked anew.
@@ -271,24 +264,20 @@ impl Session {
 }
 
 fn start(shared: &Arc<Shared>, id: PassId) {
-    let (sender, replies) = unbounded();
-    let waiting = Arc::new(AtomicU64::new(0));
-    let inbox = PassInbox { to: sender, waiting: Arc::clone(&waiting) };
-    let passes = || shared.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    passes().insert(id, inbox);
+    let answers = shared.begin_pass(id);
     let age = Age::believed(Instant::now());
-    let mut pass = Pass::new(shared, id, RelPath::root(), (RescanReason::Mismatch, age), (replies, waiting));
+    let mut pass = Pass::new(shared, id, RelPath::root(), (RescanReason::Mismatch, age), answers);
     let verify = move || {
         let _ = pass.verify_all();
         let shared = Arc::clone(&pass.shared);
-        shared.passes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+        shared.end_pass(id);
         let _ = pass.send(&ToReceiver::EndPass { pass: id });
         let _ = pass.flush();
         shared.status.suspects.end();
         shared.mailbox.wake();
     };
     if std::thread::Builder::new().name("verify".to_owned()).spawn(verify).is_err() {
-        passes().remove(&id);
+        shared.end_pass(id);
         shared.status.suspects.end();
     }
 }

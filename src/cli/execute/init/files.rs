@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::answers::Answers;
-use super::shell::{Shell, Stop, quoted};
+use super::shell::{Shell, Stop};
 use crate::cli::exit::Exit;
+use crate::tree::shell_word;
 
 /// How far the first file is looked for.
 const ENTRIES_MAX: usize = 2000;
@@ -77,7 +78,7 @@ fn text(answers: &Answers) -> String {
         "-- Written by speil init. After a change: speil check {} && speil reload\n\
          -- Every key: speil help configuration\n\
          sync {{\n  default.mirror,\n  source = {},\n  target = {},\n  ssh = {{ {} }},\n}}\n",
-        quoted(&answers.config.to_string_lossy()),
+        shell_word(&answers.config.to_string_lossy()),
         lua(&answers.source_with_slash()),
         lua(&answers.shown()),
         ssh.join(", ")
@@ -108,7 +109,7 @@ pub(super) fn write(it: &Configuration, answers: &Answers, shell: Shell) -> Resu
 
 /// Writes a file, whole or not at all, and prints it as a shell would write it.
 pub(super) fn put(path: &Path, text: &str, shell: Shell) -> Result<(), Stop> {
-    shell.show(&format!("cat >{} <<'END'\n{text}END", quoted(&path.to_string_lossy())));
+    shell.show(&format!("cat >{} <<'END'\n{text}END", shell_word(&path.to_string_lossy())));
     if shell.dry_run {
         return Ok(());
     }
@@ -137,7 +138,7 @@ fn make_dir(file: &Path, shell: Shell) -> Result<(), Stop> {
 /// Makes the directory of a file that is ssh's, for its owner alone.
 pub(super) fn make_private_dir(file: &Path, shell: Shell) -> Result<(), Stop> {
     let Some(dir) = file.parent().filter(|dir| !dir.is_dir()) else { return Ok(()) };
-    shell.show(&format!("mkdir -m 700 {}", quoted(&dir.to_string_lossy())));
+    shell.show(&format!("mkdir -m 700 {}", shell_word(&dir.to_string_lossy())));
     if shell.dry_run {
         return Ok(());
     }
@@ -151,7 +152,7 @@ pub(super) fn make_key(answers: &Answers, shell: Shell) -> Result<(), Stop> {
     let exists = |path: &Path| path.try_exists().map_err(|error| Stop::file(path, &error));
     if !exists(key)? {
         make_dir(key, shell)?;
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = crate::disk::host_name();
         let mut make = Command::new("ssh-keygen");
         make.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("speil@{name}"), "-f"]).arg(key);
         return shell.run(&mut make)?.or_stop();
@@ -201,7 +202,7 @@ pub(super) fn first(source: &Path) -> Option<String> {
 
 /// Appends one line to a file.
 pub(super) fn append(path: &Path, line: &str, shell: Shell) -> Result<(), Stop> {
-    shell.show(&format!("echo {} >>{}", quoted(line), quoted(&path.to_string_lossy())));
+    shell.show(&format!("echo {} >>{}", shell_word(line), shell_word(&path.to_string_lossy())));
     if shell.dry_run {
         return Ok(());
     }

@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use super::answers::{Answers, Asker};
 use super::files;
-use super::shell::{Shell, Stop, line_of, quoted};
+use super::shell::{Shell, Stop, line_of};
 use crate::cli::exit::Exit;
+use crate::tree::shell_word;
 
 /// ssh's own failures end with this.
 const SSH_FAILED: i32 = 255;
@@ -105,7 +106,7 @@ fn meaning(uid: Option<u32>, answers: &Answers) -> String {
 
 /// Tries the login. Returns whether it works, and what the standby said.
 fn attempt(answers: &Answers, shell: Shell) -> Result<(bool, String), Stop> {
-    let path = quoted(&String::from_utf8_lossy(&answers.target.path));
+    let path = shell_word(&String::from_utf8_lossy(&answers.target.path));
     let mut look = answers.ssh_to_host();
     look.arg(format!("id -u; command -v speil || echo -; ls -A -- {path} 2>/dev/null | head -n {NAMES_MAX}"));
     look.stdin(Stdio::null());
@@ -145,15 +146,15 @@ pub(super) fn force_command(answers: &Answers, login: &Login, shell: Shell) -> R
     let public = std::fs::read_to_string(files::public(&answers.key)).unwrap_or_default();
     let public = if shell.dry_run && public.is_empty() { "ssh-ed25519 KEY" } else { public.trim() };
     let blob = public.split_whitespace().nth(1).unwrap_or_default();
-    let path = quoted(&String::from_utf8_lossy(&answers.target.path));
-    let command = format!("{} agent --root {path}", quoted(&program)).replace('"', "\\\"");
+    let path = shell_word(&String::from_utf8_lossy(&answers.target.path));
+    let command = format!("{} agent --root {path}", shell_word(&program)).replace('"', "\\\"");
     let line = format!("command=\"{command}\",restrict {public}");
     let script = format!(
         "f=$(readlink -f ~/.ssh/authorized_keys) && grep -qF {blob} \"$f\" && umask 077 && \
          {{ grep -vF {blob} \"$f\"; cat; }} >\"$f.speil\" && mv -f \"$f.speil\" \"$f\""
     );
     let mut write = answers.ssh_to_host();
-    write.arg(format!("exec sh -c {}", quoted(&script)));
+    write.arg(format!("exec sh -c {}", shell_word(&script)));
     if shell.run_with(&mut write, &line)?.succeeded() {
         return Ok(());
     }

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use super::answers::{Answers, Asker, SERVICE_CONFIG};
 use super::files;
-use super::shell::{Shell, Stop, look_up, quoted, speil};
+use super::shell::{Shell, Stop, look_up, speil};
+use crate::tree::shell_word;
 
 /// Where a unit goes that no package has brought.
 const UNIT: &str = "/etc/systemd/system/speil.service";
@@ -56,7 +57,7 @@ impl Service {
         asker: Asker,
         shell: Shell,
     ) -> Result<(), Stop> {
-        let config = quoted(&answers.config.to_string_lossy());
+        let config = shell_word(&answers.config.to_string_lossy());
         let (installed, running) = match self {
             Self::Unit { installed, running } => (*installed, *running),
             Self::No(reason) => {

@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::cli::exit::Exit;
 use crate::error::io_text;
+use crate::tree::shell_word;
 
 /// Why the set-up ends: the exit code, and what is still to be said with its hint.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Shell {
     fn go(self, command: &mut Command, input: Option<&str>, captured: bool) -> Result<Ran, Stop> {
         let line = line_of(command);
         match input {
-            Some(input) => self.show(&format!("echo {} | {line}", quoted(input))),
+            Some(input) => self.show(&format!("echo {} | {line}", shell_word(input))),
             None => self.show(&line),
         }
         if self.dry_run {
@@ -144,15 +145,5 @@ pub(super) fn line_of(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
     let words = std::iter::once(name).chain(command.get_args());
-    words.map(|word| quoted(&String::from_utf8_lossy(word.as_bytes()))).collect::<Vec<_>>().join(" ")
-}
-
-/// Returns a word as a shell reads it.
-pub(super) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    words.map(|word| shell_word(&String::from_utf8_lossy(word.as_bytes()))).collect::<Vec<_>>().join(" ")
 }
