@@ -224,7 +224,8 @@ fn copy_report(progress: &Progress) -> CopyReport {
         done_entries: progress.done_entries,
         total_entries: progress.total_entries,
         done_bytes: progress.done_bytes,
-        total_bytes: progress.total_bytes,
+        // What changes meanwhile is sent beside it.
+        total_bytes: progress.total_bytes.max(progress.done_bytes),
         complete: progress.complete,
         current: progress.current.as_ref().map(ToString::to_string),
     }

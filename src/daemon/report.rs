@@ -60,7 +60,9 @@ pub(super) fn report(running: &[Running]) -> Report {
 
 fn target_report(running: &RunningTarget) -> TargetReport {
     let (state, since) = running.status.state();
-    let state = if running.mailbox.is_paused() { TargetState::Paused } else { state };
+    let paused = running.mailbox.paused_since();
+    let paused = paused.map(|at| SystemTime::now().checked_sub(at.elapsed()).unwrap_or(since));
+    let (state, since) = paused.map_or((state, since), |since| (TargetState::Paused, since));
     let totals = running.status.counters.totals();
     let now = Instant::now();
     let pending = running.mailbox.pending();

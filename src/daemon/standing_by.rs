@@ -11,8 +11,9 @@ use super::link_options::LinkOptions;
 use crate::monitor::{Notice, Scope};
 use crate::sender::{Lead, Mailbox, SessionError, Stand, TargetState, ask};
 
-/// How often is looked whether the role of the source was changed.
+/// How often is looked whether the role of the source was changed, and how often where it has none.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_FOR_ONE_EVERY: Duration = Duration::from_secs(2);
 /// How often another host is asked while none has answered since the boot.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// How long nothing is looked at otherwise; a change of the role ends it.
@@ -74,7 +75,8 @@ impl Warden {
         let (ends, ended) = bounded::<()>(0);
         let look = move || {
             let mut known = lead.stamp();
-            while ended.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            let pause = |known: Option<_>| if known.is_some() { LOOK_EVERY } else { LOOK_FOR_ONE_EVERY };
+            while ended.recv_timeout(pause(known)) == Err(RecvTimeoutError::Timeout) {
                 let now = lead.stamp();
                 if now != known {
                     known = now;

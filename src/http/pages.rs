@@ -7,7 +7,7 @@
 //! | `/events` | server-sent events: `status` each second |
 //! | `/metrics` | Prometheus text |
 //! | `/healthz` | 200: the process answers |
-//! | `/readyz` | 200 if every target is in step (`?role=primary`: and each tree has that role) |
+//! | `/readyz` | 200 if every target is in step, or is a standby that stands by (`?role=primary`: and each tree has that role) |
 //! | `/target/NAME` | 200 if this target is (`?max_lag=10s`, `?sync=NAME`, `?role=primary`) |
 //! | POST `/act` | with the token: a [`Request`] as JSON |
 
@@ -179,7 +179,9 @@ impl Pages {
             }
             text.extend(of_another_role(asked, sync));
             for target in &sync.targets {
-                if judge(target, limits) != Judgement::Up {
+                // What a standby lacks, the primary says.
+                let stands_by = target.state == "standby" && target.error.is_none();
+                if !stands_by && judge(target, limits) != Judgement::Up {
                     text.push_str(&format!("{} → {}: {}\n", sync.name, target.name, state_of(target)));
                 }
                 if let Some(failure) = target.failure() {

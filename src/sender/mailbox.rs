@@ -98,7 +98,8 @@ struct Inner {
     /// A connection is to be tried now, whatever its pause.
     retry: bool,
     closed: bool,
-    paused: bool,
+    /// Since when.
+    paused: Option<Instant>,
 }
 
 impl Inner {
@@ -200,7 +201,7 @@ impl Mailbox {
     /// Takes up to `max` changes of one lane, in order.
     pub fn take(&self, lane: Lane, max: usize) -> Vec<Parcel> {
         let mut inner = self.lock();
-        if inner.paused {
+        if inner.paused.is_some() {
             return Vec::new();
         }
         let queue = if lane == Lane::Live { &mut inner.live } else { &mut inner.bulk };
@@ -227,7 +228,7 @@ impl Mailbox {
     /// Whether a live change waits.
     pub fn has_live(&self) -> bool {
         let inner = self.lock();
-        inner.live.len() > 0 && !inner.paused
+        inner.live.len() > 0 && inner.paused.is_none()
     }
 
     /// Wakes the session up: an answer came that it must look at.
@@ -242,7 +243,7 @@ impl Mailbox {
         let mut inner = self.lock();
         loop {
             let found = !only_live && inner.bulk.len() > 0;
-            let work = !inner.paused && (inner.live.len() > 0 || found);
+            let work = inner.paused.is_none() && (inner.live.len() > 0 || found);
             if work || inner.wakes != *seen || inner.closed {
                 break;
             }
@@ -316,12 +317,19 @@ impl Mailbox {
 
     /// Holds everything back, or lets it go again.
     pub fn pause(&self, on: bool) {
-        self.lock().paused = on;
+        let mut inner = self.lock();
+        inner.paused = on.then(|| inner.paused.unwrap_or_else(Instant::now));
+        drop(inner);
         self.wake();
     }
 
     /// Whether everything is held back.
     pub fn is_paused(&self) -> bool {
+        self.paused_since().is_some()
+    }
+
+    /// Returns since when everything is held back; `None` if nothing is.
+    pub fn paused_since(&self) -> Option<Instant> {
         self.lock().paused
     }
 

@@ -82,6 +82,34 @@ impl Site for Failing {
     }
 }
 
+/// A host that follows another one.
+struct Follower(Option<String>);
+
+impl Site for Follower {
+    fn report(&self) -> Report {
+        let target = TargetReport {
+            name: "t".into(),
+            state: "standby".into(),
+            error: self.0.clone(),
+            ..TargetReport::default()
+        };
+        let sync =
+            SyncReport { name: "up".into(), running: true, targets: vec![target], ..SyncReport::default() };
+        Report { syncs: vec![sync], ..Report::default() }
+    }
+}
+
+#[test]
+fn a_standby_that_stands_by_is_ready_and_one_that_waits_is_not() {
+    let limits = Limits { max_lag: Duration::from_secs(10), down_lag: None };
+    for (error, status) in [(None, 200), (Some("never in step".to_owned()), 503)] {
+        let options = ServeOptions { token: None, limits, page: true };
+        let pages = Pages::new(Arc::new(Follower(error)), options);
+        let asked = Asked { method: "GET".into(), path: "/readyz".into(), ..Asked::default() };
+        assert_eq!(ask(&pages, &asked, b"").status, status);
+    }
+}
+
 #[test]
 fn what_is_wrong_keeps_readiness_away_and_is_named_and_a_failing_path_drains_no_target() {
     let limits = Limits { max_lag: Duration::from_secs(10), down_lag: None };
