@@ -103,6 +103,8 @@ fn a_standby_says_by_an_exit_code_how_it_stands() {
     // Silence is no lag, unless somebody says so.
     daemon.terminate();
     eventually("silence, where it counts", || health(&["--max-silence=1s"]).code() == 30);
+    let silent = health(&["--max-silence=1s"]).stderr;
+    assert!(silent.contains("the primary has stated nothing for"), "{silent}");
     assert_eq!(health(&[]).code(), 0);
 }
 

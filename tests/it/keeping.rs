@@ -363,6 +363,12 @@ fn the_versions_of_one_path_are_listed_with_the_moment_that_brings_each_back() {
     let since = list(&["undo", &target, "edited", "--list", "--since", last]);
     assert!(since.contains("1 entry kept, 10 bytes"), "{since}");
     assert!(list(&["trash", &target, "dir"]).contains("  dir/one\n"));
+    // An absolute path is one on the target's host.
+    let absolute = stand.target("standby").join("dir").display().to_string();
+    assert!(list(&["trash", &target, &absolute]).contains("  dir/one\n"));
+    let elsewhere = stand.environment.run(["trash", &target, "/elsewhere/dir"]);
+    assert_eq!(elsewhere.code(), 1, "{elsewhere:?}");
+    assert!(elsewhere.stderr.contains("\"/elsewhere/dir\" is not below"), "{elsewhere:?}");
     for (entry, content) in entries.iter().zip(["edited, the first", "the second"]).rev() {
         undo(&stand, &["edited", "--since", entry["time"].as_str().unwrap()]).succeeded();
         assert_eq!(fs::read_to_string(stand.target("standby").join("edited")).unwrap(), content);

@@ -25,6 +25,8 @@ struct Named {
     root: PathBuf,
     here: Here,
     sync: Option<Sync>,
+    /// The primary that the tree is brought to.
+    leader: Option<HostName>,
 }
 
 /// Makes a tree primary.
@@ -96,6 +98,7 @@ fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&Stri
     // An address that was typed says nothing of hosts that it does not name.
     let chosen = chosen(&sync, &named.root, host, named.sync.is_some() || host.is_some())?;
     named.here.there = Some(Here::root(&chosen.root).tree);
+    named.leader = Some(chosen.host.clone());
     let done = Tending::of(&named.root)
         .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), it.dry_run));
     Ok(told(&named, which, "rejoin", done))
@@ -183,7 +186,7 @@ fn named(which: &Which) -> Result<Named, u8> {
         let root = which.root.clone().unwrap_or_default();
         let root = std::path::absolute(&root).unwrap_or(root);
         let here = Here::root(&root.display().to_string());
-        return Ok(Named { root, here, sync: None });
+        return Ok(Named { root, here, sync: None, leader: None });
     };
     let loaded = config::load(&which.config).map_err(|error| {
         super::complain(&error, error.hint().as_deref());
@@ -198,7 +201,8 @@ fn named(which: &Which) -> Result<Named, u8> {
         );
         return Err(Exit::Syntax.code());
     };
-    Ok(Named { root: sync.source.clone(), here: Here::of(name.clone()), sync: Some(sync.clone()) })
+    let here = Here::of(name.clone());
+    Ok(Named { root: sync.source.clone(), here, sync: Some(sync.clone()), leader: None })
 }
 
 /// Returns what is known besides the record. A tree without a role, or whose host has heard from nobody since the boot,
@@ -277,7 +281,7 @@ fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, Failover
                     "error": null, "type": [],
                 }));
             } else {
-                print(&format!("{root}: {}\n", said(&outcome, which.dry_run)));
+                print(&format!("{root}: {}\n", said(&outcome, which.dry_run, named.leader.as_ref())));
             }
             Exit::Success.code()
         }
@@ -326,7 +330,7 @@ fn word(done: Done) -> &'static str {
     }
 }
 
-fn said(outcome: &Outcome, plan: bool) -> String {
+fn said(outcome: &Outcome, plan: bool, leader: Option<&HostName>) -> String {
     let n = outcome.generation.as_ref().map_or(0, crate::role::Generation::n);
     let is = if plan { "would be" } else { "is" };
     match outcome.done {
@@ -340,9 +344,8 @@ fn said(outcome: &Outcome, plan: bool) -> String {
         Done::Made => format!("{is} primary of generation {n}, a new one"),
         Done::Stepped => format!("{is} a standby at generation {n}, and sends nothing any more"),
         Done::Chosen => {
-            format!(
-                "{is} a standby that waits for the primary that was chosen; then what only it holds is kept aside"
-            )
+            let leader = leader.map_or_else(|| "the primary that was chosen".to_owned(), ToString::to_string);
+            format!("{is} a standby that waits for {leader}; then what only it holds is kept aside")
         }
         Done::Joined => {
             format!("{is} a standby that was never in step: it waits for a primary, and sends nothing")

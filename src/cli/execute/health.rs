@@ -10,6 +10,7 @@ use crate::cli::commands::Health;
 use crate::cli::exit::Exit;
 use crate::error::io_text;
 use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
+use crate::monitor::spanned;
 use crate::receiver::{Ranked, Standing, standing};
 use crate::role::{Here, Role};
 use crate::status::{Report, SCHEMA, SyncReport, TargetReport};
@@ -64,6 +65,23 @@ impl Standby {
         Here::root(&self.0.root.display().to_string())
     }
 
+    /// Returns why a standby that its role allows to serve may not; `None` if it may.
+    fn short(&self, standing: &Standing) -> Option<String> {
+        let silence = standing.silence.map(|silence| spanned(silence.as_secs()));
+        match (standing.lag, &self.0.max_silence) {
+            (_, Some(max)) if self.is_silent(standing) => {
+                let since = silence
+                    .map_or("never stated anything".to_owned(), |it| format!("stated nothing for {it}"));
+                Some(format!("the primary has {since}, and --max-silence allows {}", spanned(max.as_secs())))
+            }
+            (None, _) => Some("the first copy is not complete".to_owned()),
+            (Some(lag), _) if lag > self.0.max_lag => {
+                Some(format!("the lag is more than --max-lag allows, {} s", self.0.max_lag.as_secs_f64()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the primary has been silent for longer than is allowed.
     fn is_silent(&self, standing: &Standing) -> bool {
         self.0.max_silence.is_some_and(|max| standing.silence.is_none_or(|silence| silence > max))
@@ -100,6 +118,7 @@ impl Site for Standby {
                 target.lag_ms = standing.lag.map_or(0, millis);
                 target.since = time.saturating_sub(standing.silence.map_or(0, |silence| silence.as_secs()));
                 target.state = state_of(&standing, self.is_silent(&standing)).to_owned();
+                target.error = self.short(&standing);
                 let label = crate::tree::quote(standing.label.as_bytes());
                 name = label.trim_matches('"').to_owned();
                 ranked = standing.ranked;
@@ -220,7 +239,13 @@ fn once(standby: &Standby) -> u8 {
     print(&format!("{lag}, stated {silence} s ago{rank}\n"));
     let report = standby.report();
     let judged = report.syncs.iter().flat_map(|sync| &sync.targets).map(|t| judge(t, standby.limits())).max();
-    if judged == Some(Judgement::Up) { 0 } else { Exit::Timeout.code() }
+    if judged == Some(Judgement::Up) {
+        return Exit::Success.code();
+    }
+    if let Some(short) = standby.short(&standing) {
+        complain_text(&format!("{}: {short}", standby.0.root.display()), None);
+    }
+    Exit::Timeout.code()
 }
 
 async fn serve(standby: Standby) -> Result<Exit, String> {

@@ -1,12 +1,13 @@
 //! `speil trash` and `speil undo`: what a target keeps, and putting it back.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::reach::{missing, one_target};
-use super::{complain, complain_text, exit_of, note, print};
+use super::{complain_text, exit_of, note, print};
 use crate::cli::commands::{Trash, Undo};
 use crate::cli::exit::Exit;
 use crate::config::Sync;
@@ -25,7 +26,7 @@ pub(super) fn trash(it: &Trash) -> u8 {
         Ok(sync) => sync,
         Err(code) => return code,
     };
-    let paths = match rel_paths(&it.paths) {
+    let paths = match rel_paths(&it.paths, &sync) {
         Ok(paths) => paths,
         Err(code) => return code,
     };
@@ -48,7 +49,7 @@ pub(super) fn undo(it: &Undo) -> u8 {
         Ok(sync) => sync,
         Err(code) => return code,
     };
-    let paths = match rel_paths(&it.paths) {
+    let paths = match rel_paths(&it.paths, &sync) {
         Ok(paths) => paths,
         Err(code) => return code,
     };
@@ -75,14 +76,22 @@ fn list(it: &Undo) -> u8 {
     })
 }
 
-/// Returns paths below the root.
+/// Returns paths below the root; an absolute one is a path on the target's host.
 ///
 /// # Errors
 /// The exit code, after it was said what is wrong.
-fn rel_paths(paths: &[PathBuf]) -> Result<Vec<RelPath>, u8> {
-    let all = paths.iter().map(|path| rel_path(path)).collect::<Result<_, _>>();
-    all.map_err(|error| {
-        complain(&error, Some("a path is relative to the target's root"));
+fn rel_paths(paths: &[PathBuf], sync: &Sync) -> Result<Vec<RelPath>, u8> {
+    let root = sync.targets.first().map_or(&b"/"[..], |target| &target.path);
+    let root = Path::new(OsStr::from_bytes(root));
+    let below = |path: &PathBuf| {
+        if path.is_relative() {
+            return rel_path(path).map_err(|error| error.to_string());
+        }
+        let below = path.strip_prefix(root).map_err(|_| format!("{path:?} is not below {root:?}"))?;
+        rel_path(below).map_err(|error| error.to_string())
+    };
+    paths.iter().map(below).collect::<Result<_, _>>().map_err(|error| {
+        complain_text(&error, Some("a path is relative to the target's root"));
         Exit::Syntax.code()
     })
 }
