@@ -16,6 +16,7 @@ mod init;
 mod keeper;
 mod live;
 mod manual;
+mod plan;
 mod reach;
 mod sync;
 mod verify;

@@ -40,6 +40,7 @@ does not end.";
 
 pub(super) const REJOIN_HELP: &str = "\
 Examples:
+  speil rejoin --plan uploads bergen          say what would be kept aside, change nothing
   speil rejoin uploads bergen                 a sync, and a host of it
   speil rejoin --root /srv/uploads bergen     a tree that is a sync's source, and a host of it
   speil rejoin --root /srv/uploads root@bergen:/srv/uploads
@@ -51,7 +52,8 @@ changes now. When the chosen primary connects, what only this tree holds is kept
 
 Exit codes: 0 done, also where the tree is there already; 1 wrong usage or configuration; 3
 refused, the hint says what to type; 10 the other host does not answer; 11 the role cannot be read
-or written; 30 another verb does not end.";
+or written; 23 --plan: something would be kept aside, or the comparison is not complete; 30 another
+verb does not end.";
 
 /// Which tree.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -112,6 +114,9 @@ pub struct Rejoin {
     /// Say what would be done, change nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Compare the two trees and say what would be kept aside, change nothing
+    #[arg(long)]
+    pub plan: bool,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

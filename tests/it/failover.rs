@@ -448,6 +448,13 @@ fn two_truths_are_told_and_the_one_that_is_chosen_keeps_aside_what_the_other_hol
     let config = format!("--config={}", hosts.config(TROMSO, &[BERGEN]).display());
     let planned = hosts.environment.run(["rejoin", "-n", "uploads", &config]).succeeded();
     assert!(planned.stdout.contains("would be a standby that waits"), "{planned:?}");
+    let planned = hosts.environment.run(["rejoin", "--plan", "uploads", &config]);
+    assert_eq!(planned.status.code(), Some(23), "{planned:?}");
+    for said in
+        ["2 entries would be kept aside, 31 bytes:", "\n  alone\n", "\n  upload\n", "1 entry would come"]
+    {
+        assert!(planned.stdout.contains(said), "{planned:?}");
+    }
     assert!(hosts.role(TROMSO).contains("role primary"));
     let (agent, there) = (format!("--agent={}", agent_command()), hosts.tree(BERGEN).display().to_string());
     hosts.verb(TROMSO, &["rejoin", &agent, &there]).succeeded();

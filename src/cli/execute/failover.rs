@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::plan::Plan;
 use super::reach::one_target;
 use super::{complain_text, note, print};
 use crate::cli::exit::Exit;
@@ -56,7 +57,7 @@ pub(super) fn promote(it: &Promote) -> u8 {
         }
         done
     });
-    told(&named, &it.which, "promote", done)
+    told(&named, &it.which, "promote", done, None)
 }
 
 /// Makes a tree a standby.
@@ -67,7 +68,7 @@ pub(super) fn demote(it: &Demote) -> u8 {
     };
     let done = Tending::of(&named.root)
         .and_then(|tree| if it.which.dry_run { tree.plan_demotion() } else { tree.demote() });
-    told(&named, &it.which, "demote", done)
+    told(&named, &it.which, "demote", done, None)
 }
 
 /// Brings a tree to what another host leads.
@@ -82,7 +83,7 @@ pub(super) fn rejoin(it: &Rejoin) -> u8 {
         }
     };
     let (root, config) = (it.root.clone(), it.config.clone());
-    let which = Which { sync, root, config, dry_run: it.dry_run, json: it.json };
+    let which = Which { sync, root, config, dry_run: it.dry_run || it.plan, json: it.json };
     match named(&which).and_then(|named| rejoin_named(it, &which, named, word)) {
         Ok(code) | Err(code) => code,
     }
@@ -100,8 +101,11 @@ fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&Stri
     named.here.there = Some(Here::root(&chosen.root).tree);
     named.leader = Some(chosen.host.clone());
     let done = Tending::of(&named.root)
-        .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), it.dry_run));
-    Ok(told(&named, which, "rejoin", done))
+        .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), which.dry_run));
+    // What is refused need not be compared.
+    let plan = (it.plan && done.is_ok())
+        .then(|| Plan::of(&Sync { source: named.root.clone(), ..sync.clone() }, &chosen.target));
+    Ok(told(&named, which, "rejoin", done, plan.as_ref()))
 }
 
 /// Returns the sync of the configuration that has this tree as its source, and of several the one that names the host.
@@ -138,6 +142,8 @@ struct Chosen {
     host: HostName,
     /// Its tree, on it.
     root: String,
+    /// How it is reached.
+    target: config::Target,
     /// What it leads, or who leads instead.
     led: Result<Generation, Leader>,
 }
@@ -153,7 +159,7 @@ fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<
         let Some(other) = told.as_ref().and_then(answered_by) else { continue };
         let is_meant = |name: &String| *name == target.name || *name == other.host.to_string();
         if name.is_none_or(is_meant) {
-            meant.push((other.clone(), String::from_utf8_lossy(&target.path).into_owned()));
+            meant.push((other.clone(), target.clone()));
         }
         found.push(other);
     }
@@ -162,7 +168,7 @@ fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<
         return Err(Exit::Syntax.code());
     }
     let best = meant.iter().position(|(other, _)| other.leads().is_some()).unwrap_or(0);
-    let Some((other, root)) = meant.get(best).cloned() else {
+    let Some((other, target)) = meant.get(best).cloned() else {
         let hint = "start it, or name another one: a target of the sync, or the host's own name";
         complain_text("no such host answers that has a role", Some(hint));
         return Err(Exit::Connection.code());
@@ -173,7 +179,8 @@ fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<
     };
     let instead = || Leader::instead_of(&other, own.as_ref(), &found, everybody);
     let led = other.leads().cloned().ok_or_else(instead);
-    Ok(Chosen { host: other.host, root, led })
+    let root = String::from_utf8_lossy(&target.path).into_owned();
+    Ok(Chosen { host: other.host, root, target, led })
 }
 
 fn answered_by(told: &RoleTold) -> Option<Answered> {
@@ -268,7 +275,13 @@ fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<Rol
     }
 }
 
-fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, FailoverError>) -> u8 {
+fn told(
+    named: &Named,
+    which: &Which,
+    verb: &str,
+    done: Result<Outcome, FailoverError>,
+    plan: Option<&Plan>,
+) -> u8 {
     let root = crate::tree::quote(named.root.as_os_str().as_encoded_bytes());
     let root = root.trim_matches('"');
     match done {
@@ -278,12 +291,18 @@ fn told(named: &Named, which: &Which, verb: &str, done: Result<Outcome, Failover
                     "schema": SCHEMA, "verb": verb, "root": root, "dry_run": which.dry_run,
                     "done": word(outcome.done), "role": outcome.role.map(Role::word),
                     "generation": outcome.generation.as_ref().map(crate::role::Generation::n),
-                    "error": null, "type": [],
+                    "error": null, "type": [], "plan": plan.map(Plan::json),
                 }));
             } else {
                 print(&format!("{root}: {}\n", said(&outcome, which.dry_run, named.leader.as_ref())));
+                if let Some(plan) = plan {
+                    let leader = named.leader.as_ref().map(ToString::to_string).unwrap_or_default();
+                    print(&plan.text(&leader));
+                }
             }
-            Exit::Success.code()
+            plan.map_or(&[][..], |plan| &plan.errors).iter().for_each(|error| note(error));
+            let whole = plan.is_none_or(|plan| plan.kept == 0 && plan.errors.is_empty());
+            if whole { Exit::Success.code() } else { Exit::Partial.code() }
         }
         Err(error) => {
             let (exit, ways) = match &error {

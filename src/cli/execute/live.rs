@@ -19,7 +19,7 @@ use crate::error::io_text;
 use crate::hooks::Hooked;
 use crate::monitor::{Level, counted, sized};
 use crate::protocol::Refusal;
-use crate::sender::SessionError;
+use crate::sender::{Lead, SessionError, Stand};
 use crate::status::Report;
 
 /// Time between two summary lines of a live mirror.
@@ -177,6 +177,9 @@ pub(super) fn run(run: &Run) -> u8 {
 fn say_first_pass(config: Config) -> u8 {
     let mut worst = 0;
     for sync in config.syncs {
+        if let Stand::Waits { line, .. } = Lead::of(&sync.source).stand() {
+            note(&format!("{}: {line}; if it led, its first pass would do this", sync.name));
+        }
         let output = Output { itemize: 1, ..Output::default() };
         let (lock, notes) = (Lock::default(), Vec::new());
         let transfer = Transfer { sync, output, dry_run: true, partial: false, lock, control: None, notes };
