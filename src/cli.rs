@@ -35,6 +35,7 @@ mod reach;
 mod refused;
 mod remote_program;
 mod report;
+mod rsync;
 mod summary;
 mod table;
 mod told;
@@ -63,6 +64,7 @@ pub use output::{Lock, Output, Progress};
 pub use parse::{Command, parse};
 pub use progress::{Meter, Passed};
 pub use report::{Style, render_error, render_note};
+pub use rsync::rsync;
 pub use summary::{Record, SCHEMA, Summary, TargetSummary};
 pub use values::ValueError;
 

@@ -6,24 +6,25 @@ use std::process::ExitCode;
 
 use speil::cli::AGENT_WORD;
 
-/// Whether this executable was called as lsyncd.
-fn is_lsyncd(called: &OsString) -> bool {
-    let name = std::path::Path::new(called).file_name();
-    name.is_some_and(|name| name.as_encoded_bytes().ends_with(b"lsyncd"))
+/// Whether this executable was called as `name`.
+fn is_called(called: &OsString, name: &str) -> bool {
+    let file = std::path::Path::new(called).file_name();
+    file.is_some_and(|file| file.as_encoded_bytes().ends_with(name.as_bytes()))
 }
 
-/// Returns the arguments for lsyncd's command line, if that is what was called.
-fn lsyncd_arguments(words: &[OsString]) -> Option<Vec<OsString>> {
-    let skipped = if is_lsyncd(words.first()?) { 1 } else { 2 };
-    let wanted = skipped == 1 || words.get(1)? == "lsyncd";
+/// Returns the arguments for the command line of another program, if that is what was called.
+fn arguments_of(name: &str, words: &[OsString]) -> Option<Vec<OsString>> {
+    let skipped = if is_called(words.first()?, name) { 1 } else { 2 };
+    let wanted = skipped == 1 || words.get(1)? == name;
     wanted.then(|| words.iter().skip(skipped).cloned().collect())
 }
 
-/// Returns the words of the command line; an executable called lsyncd is its own agent under another word.
+/// Returns the words of the command line; an executable with the name of another program is its own agent under
+/// another word.
 fn words() -> Vec<OsString> {
     let mut words: Vec<OsString> = std::env::args_os().collect();
-    let is_agent =
-        words.first().is_some_and(is_lsyncd) && words.get(1).is_some_and(|word| word == AGENT_WORD);
+    let is_agent = words.first().is_some_and(|word| is_called(word, "lsyncd") || is_called(word, "rsync"))
+        && words.get(1).is_some_and(|word| word == AGENT_WORD);
     if is_agent {
         words.splice(..2, ["speil", "agent"].map(OsString::from));
     }
@@ -49,8 +50,11 @@ fn share_the_heap() {}
 fn main() -> ExitCode {
     share_the_heap();
     let words = words();
-    if let Some(arguments) = lsyncd_arguments(&words) {
+    if let Some(arguments) = arguments_of("lsyncd", &words) {
         return speil::cli::lsyncd(arguments);
+    }
+    if let Some(arguments) = arguments_of("rsync", &words) {
+        return speil::cli::rsync(arguments);
     }
     let command = match speil::cli::parse(words) {
         Ok(command) => command,

@@ -97,12 +97,13 @@ fn commands(top: &Command, typed: &str) -> Answer {
     }
     // It has a command line of its own, lsyncd's.
     answer.add("lsyncd", "Run lsyncd's configuration, with lsyncd's arguments");
+    answer.add("rsync", "Do what rsync's arguments ask for; what speil does not take, the real rsync does");
     answer.beginning("", typed)
 }
 
 fn help(top: &Command, typed: &str) -> Answer {
     let mut answer = commands(top, typed);
-    answer.words.retain(|(word, _)| word != "help" && word != "lsyncd");
+    answer.words.retain(|(word, _)| !["help", "lsyncd", "rsync"].contains(&word.as_str()));
     super::topics::all().iter().for_each(|topic| answer.add(*topic, "A page of the documentation"));
     answer.beginning("", typed)
 }

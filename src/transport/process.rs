@@ -22,7 +22,7 @@ pub struct Local {
     cancel: Cancel,
 }
 
-/// The word that has an executable called `lsyncd` be the agent.
+/// The word that has an executable called `lsyncd` or `rsync` be the agent.
 pub const AGENT_WORD: &str = "--speil-agent";
 
 impl From<Vec<String>> for Local {
@@ -39,7 +39,10 @@ impl Local {
     pub fn this_program() -> Result<Self, TransportError> {
         let exe: PathBuf = std::env::current_exe()
             .map_err(|error| TransportError::Start { program: "speil".to_owned(), error })?;
-        let named = exe.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"lsyncd"));
+        let named = exe.file_name().is_some_and(|name| {
+            let name = name.as_encoded_bytes();
+            name.ends_with(b"lsyncd") || name.ends_with(b"rsync")
+        });
         let word = if named { AGENT_WORD } else { "agent" };
         Ok(vec![exe.to_string_lossy().into_owned(), word.to_owned()].into())
     }

@@ -26,6 +26,7 @@ mod haproxy;
 mod hooks;
 mod http;
 mod identity;
+mod in_rsyncs_place;
 mod init;
 mod judge;
 mod keeping;
