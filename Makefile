@@ -3,7 +3,7 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy
+TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived
 
 .PHONY: all demo recording test sim failover-model seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
 
@@ -98,9 +98,9 @@ packages:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy </dev/null; \
+	        openssh-server openssh-client iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived)" >&2; exit 1; \
 	fi
 	@# promtool alone, unpacked beside the build: its package would start a server.
 	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use speil::http::metrics;
 use speil::status::{ProblemReport, ReconcileReport, Report, SyncReport, TargetReport};
 
-use crate::support::command::{Environment, eventually};
+use crate::support::command::eventually;
 use crate::support::stand::Stand;
 
 fn contrib(name: &str) -> String {
@@ -106,12 +106,4 @@ fn a_standby_says_by_an_exit_code_how_it_stands() {
     let silent = health(&["--max-silence=1s"]).stderr;
     assert!(silent.contains("the primary has stated nothing for"), "{silent}");
     assert_eq!(health(&[]).code(), 0);
-}
-
-#[test]
-fn the_script_for_keepalived_is_a_command_that_speil_has() {
-    let text = contrib("keepalived.conf.example");
-    let script = text.lines().find_map(|line| line.trim().strip_prefix("script \"/usr/local/bin/speil "));
-    let words = script.unwrap().trim_end_matches('"').split(' ').chain(["--help"]);
-    let _ = Environment::new().run(words).succeeded();
 }

@@ -29,6 +29,7 @@ mod identity;
 mod in_rsyncs_place;
 mod init;
 mod judge;
+mod keepalived;
 mod keeping;
 mod layering;
 mod live;
