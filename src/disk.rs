@@ -9,6 +9,7 @@
 //! **Not here:** walking (`scan`), policy of any kind.
 //! **Sources:** openat2(2), xattr(7), fcntl(2) "Leases".
 
+mod aside;
 mod attrs;
 mod clock;
 mod filesystem;
@@ -22,6 +23,7 @@ mod read;
 mod root;
 mod trusted;
 
+pub use aside::kept_since;
 pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
 };

@@ -203,6 +203,9 @@ pub struct SyncReport {
     /// The number of its generation; null without a role, or if it was never in step.
     #[serde(default)]
     pub generation: Option<u64>,
+    /// Seconds since the epoch at which the oldest of what is kept aside in a tree with a role was put there.
+    #[serde(default)]
+    pub kept_aside_since: Option<u64>,
     /// The targets.
     pub targets: Vec<TargetReport>,
 }

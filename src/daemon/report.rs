@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
+use crate::disk::kept_since;
 use crate::monitor::PassSummary;
 use crate::sender::{Scrubbed, TargetProblem, TargetState};
 use crate::status::{
@@ -28,6 +29,10 @@ pub(super) fn report(running: &[Running]) -> Report {
             error: None,
             role: pipeline.role().map(|(role, _)| role.word().to_owned()),
             generation: pipeline.role().and_then(|(_, generation)| generation),
+            kept_aside_since: pipeline
+                .role()
+                .and_then(|_| kept_since(&pipeline.sync.source))
+                .map(|time| u64::try_from(time.secs).unwrap_or(0)),
             targets: pipeline
                 .targets
                 .iter()

@@ -149,6 +149,16 @@ fn roles(out: &mut Text, report: &Report) {
             out.sample("speil_generation", &[("sync", &sync.name)], generation as f64);
         }
     }
+    out.family(
+        "speil_kept_aside_timestamp_seconds",
+        GAUGE,
+        "When the oldest of what is kept aside in the source's tree was put there; nothing if there is nothing.",
+    );
+    for sync in &report.syncs {
+        if let Some(since) = sync.kept_aside_since {
+            out.sample("speil_kept_aside_timestamp_seconds", &[("sync", &sync.name)], since as f64);
+        }
+    }
 }
 
 fn by_word(out: &mut Text, report: &Report) {
@@ -226,6 +236,7 @@ mod tests {
         let sync =
             SyncReport { name: "www".into(), running: true, targets: vec![target], ..SyncReport::default() };
         let sync = SyncReport { role: Some("primary".into()), generation: Some(4), ..sync };
+        let sync = SyncReport { kept_aside_since: Some(1_700_000_000), ..sync };
         Report { version: "1.2".into(), syncs: vec![sync], ..Report::default() }
     }
 
@@ -239,6 +250,7 @@ mod tests {
             r#"speil_sync_up{sync="www"} 1"#.to_owned(),
             r#"speil_role{sync="www",role="primary"} 1"#.to_owned(),
             r#"speil_generation{sync="www"} 4"#.to_owned(),
+            r#"speil_kept_aside_timestamp_seconds{sync="www"} 1700000000"#.to_owned(),
             format!("speil_target_lag_seconds{{{labels}}} 1.5"),
             format!("speil_target_rescans_total{{{labels},reason=\"overflow\"}} 2"),
             format!("speil_target_problems{{{labels},errno=\"EACCES\"}} 2"),

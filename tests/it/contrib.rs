@@ -37,6 +37,8 @@ fn full_report() -> Report {
     };
     let sync =
         SyncReport { name: "www".into(), running: true, targets: vec![target], ..SyncReport::default() };
+    let sync = SyncReport { role: Some("primary".into()), generation: Some(2), ..sync };
+    let sync = SyncReport { kept_aside_since: Some(1), ..sync };
     Report { syncs: vec![sync], ..Report::default() }
 }
 
@@ -77,6 +79,12 @@ fn promtool_accepts_the_alert_rules_and_the_metrics() {
     let rules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("contrib/prometheus-alerts.yml");
     run(&["check", "rules", &rules.display().to_string()], "");
     run(&["check", "metrics"], &metrics(&full_report()));
+    // Who leads of several hosts: each alert is raised where it should be, and nowhere else.
+    let dir = tempfile::tempdir().unwrap();
+    let tests = include_str!("../data/failover/alerts.yml").replace("RULES", &rules.display().to_string());
+    let file = dir.path().join("alerts.yml");
+    fs::write(&file, tests).unwrap();
+    run(&["test", "rules", &file.display().to_string()], "");
 }
 
 #[test]

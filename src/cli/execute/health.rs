@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{complain_text, print};
 use crate::cli::commands::Health;
 use crate::cli::exit::Exit;
+use crate::disk::kept_since;
 use crate::error::io_text;
 use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
 use crate::monitor::spanned;
@@ -130,8 +131,11 @@ impl Site for Standby {
         }
         let role = ranked.as_ref().and_then(|ranked| ranked.role).map(|role| role.word().to_owned());
         let generation = ranked.map(|ranked| ranked.generation).filter(|n| *n > 0);
+        let kept = role.as_ref().and_then(|_| kept_since(&self.0.root));
+        let kept_aside_since = kept.map(|time| u64::try_from(time.secs).unwrap_or(0));
         let targets = vec![target];
-        let sync = SyncReport { name, running: true, role, generation, targets, ..SyncReport::default() };
+        let of_tree = SyncReport { name, running: true, role, generation, ..SyncReport::default() };
+        let sync = SyncReport { kept_aside_since, targets, ..of_tree };
         Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
