@@ -3,9 +3,9 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived
+TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived python3 curl
 
-.PHONY: all demo recording test sim failover-model seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo recording test sim failover-model failover seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -33,6 +33,15 @@ SECONDS ?= 60
 
 failover-model:
 	STATES=$(STATES) SECONDS=$(SECONDS) $(CARGO) test --release --locked --test failover -- --nocapture --test-threads=1
+
+# Three hosts in namespaces with sshd, keepalived and HAProxy, uploads all the time, and every way for a host to die;
+# prints the table of docs/failover.md. As root, with python3; one scenario: make failover SCENARIO=split. Some minutes.
+ROUNDS   ?= 3
+SCENARIO ?=
+
+failover: packages
+	$(CARGO) build --locked --bin speil
+	ROUNDS=$(ROUNDS) tests/data/failover/drill.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
 
 # Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
 # it on, with two targets that are cut off at random, with the daemon killed, and across filters. Quarter of
@@ -98,9 +107,9 @@ packages:
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    export DEBIAN_FRONTEND=noninteractive; \
 	    apt-get update -q && apt-get install -q -y --no-install-recommends \
-	        openssh-server openssh-client iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived </dev/null; \
+	        openssh-server openssh-client iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived python3 curl </dev/null; \
 	else \
-	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived)" >&2; exit 1; \
+	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived python3 curl)" >&2; exit 1; \
 	fi
 	@# promtool alone, unpacked beside the build: its package would start a server.
 	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \

@@ -143,6 +143,18 @@ fn the_commands_of_monitoring_work_as_they_stand() {
 }
 
 #[test]
+fn the_commands_of_the_example_of_failover_set_three_hosts_up() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Hosts in namespaces, with the real keepalived and HAProxy; `make failover` goes on from here.
+    let mut command = Environment::new().command(Path::new(ROOT).join("tests/data/failover/drill.py"));
+    let done = command.args([SPEIL, "nothing"]).output().expect("the tests need python3");
+    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success() && said.contains("set up by the 10 commands"), "{}\n{said}", done.status);
+}
+
+#[test]
 fn every_page_with_commands_is_run_above() {
     let this = include_str!("documents.rs");
     for page in pages() {
@@ -241,7 +253,7 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
-    for page in pages() {
+    for page in pages().into_iter().chain(["examples/failover/README.md".into()]) {
         let text = text_of(&page);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") {
@@ -280,7 +292,7 @@ fn the_package_holds_what_the_documents_point_to() {
     let patterns: Vec<&str> = assets.split("[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     // Where the packages leave their files is said in the documents; what only builders use stays behind.
     let elsewhere = |path: &str| path.starts_with("contrib/ansible") || path.starts_with("contrib/speil");
-    for page in pages() {
+    for page in pages().into_iter().chain(["examples/failover/README.md".into()]) {
         let text = text_of(&page);
         let words = text.split(|c: char| c.is_whitespace() || "()[]`,;".contains(c));
         for word in words.map(|word| word.trim_start_matches("../").trim_end_matches('.')) {

@@ -64,12 +64,17 @@ impl Host {
 
     /// Calls the script with a state, as keepalived does.
     fn notify(&self, trees: &[&str], state: &str) -> Output {
+        self.notifies(trees, state, "0").output().unwrap()
+    }
+
+    /// The same; the address has to stay for so many seconds.
+    fn notifies(&self, trees: &[&str], state: &str, settle: &str) -> Command {
         let mut command = self.environment.command(contrib().join("speil-notify"));
         command.args(trees.iter().map(|tree| self.tree(tree)));
         command.args(["INSTANCE", "uploads", state, "100"]);
         command.env("SPEIL", SPEIL).env("SPEIL_NOTIFY_RUN", self.path("run"));
-        command.env("SPEIL_NOTIFY_HOOKS", self.path("hooks"));
-        command.output().unwrap()
+        command.env("SPEIL_NOTIFY_HOOKS", self.path("hooks")).env("SPEIL_NOTIFY_SETTLE", settle);
+        command
     }
 
     /// What keepalived adds to the priority.
@@ -138,13 +143,13 @@ fn the_role_follows_each_state_and_the_service_never_runs_on_a_standby() {
         // The service is stopped while the tree still leads.
         assert_eq!(
             (host.done(), host.priority()),
-            (vec!["standby primary".into()], "2".to_owned()),
+            (vec!["standby primary".into()], "52".to_owned()),
             "{state}"
         );
         let output = host.notify(&both, "MASTER");
         assert!(output.status.success(), "{}", said(&output));
         assert!(both.iter().all(|tree| host.role(tree) == "primary"), "{state}");
-        assert_eq!((host.done(), host.priority()), (vec!["primary primary".into()], "2".to_owned()));
+        assert_eq!((host.done(), host.priority()), (vec!["primary primary".into()], "52".to_owned()));
     }
     // What is no change of the address changes nothing.
     assert!(host.notify(&both, "MASTER_RX_LOWER_PRI").status.success());
@@ -160,10 +165,25 @@ fn of_two_notifications_the_one_that_was_started_later_decides() {
     // One that was started later was faster.
     let last = host.path("run/speil-uploads.last");
     let began: u64 = fs::read_to_string(&last).unwrap().trim().parse().unwrap();
-    fs::write(&last, format!("{}\n", began + 1_000_000)).unwrap();
+    fs::write(&last, format!("{}\n", began + 1_000_000_000_000)).unwrap();
     let output = host.notify(&["uploads"], "BACKUP");
     assert!(output.status.success() && said(&output).contains("was followed"), "{}", said(&output));
     assert_eq!(host.role("uploads"), "primary");
+}
+
+#[test]
+fn an_address_that_comes_for_a_moment_promotes_nobody() {
+    let host = Host::new();
+    host.verb(&["promote", "--force"], "uploads");
+    host.verb(&["demote"], "uploads");
+    let last = || fs::read_to_string(host.path("run/speil-uploads.last")).unwrap_or_default();
+    let mut came = host.notifies(&["uploads"], "MASTER", "2").spawn().unwrap();
+    eventually("the address came", || !last().is_empty());
+    let first = last();
+    let mut went = host.notifies(&["uploads"], "BACKUP", "2").spawn().unwrap();
+    eventually("the address went", || last() != first);
+    assert!(came.wait().unwrap().success() && went.wait().unwrap().success());
+    assert_eq!((host.role("uploads"), host.done()), ("standby".to_owned(), vec!["standby standby".into()]));
 }
 
 #[test]

@@ -57,3 +57,4 @@ mod unseen;
 mod verify;
 mod version;
 mod wait;
+mod watchdog;

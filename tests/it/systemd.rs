@@ -91,7 +91,7 @@ fn systemd_reads_every_unit_without_a_word() {
     }
     let drop_in = dir.path().join("speil.service.d");
     fs::create_dir(&drop_in).unwrap();
-    for name in ["unprivileged.conf", "fanotify.conf"] {
+    for name in ["unprivileged.conf", "fanotify.conf", "failover.conf"] {
         fs::copy(contrib(name), drop_in.join(name)).unwrap();
     }
     let output = Command::new("systemd-analyze").arg("verify").arg("--man=no").args(&units).output();

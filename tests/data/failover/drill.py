@@ -1,0 +1,661 @@
+#!/usr/bin/env python3
+"""Three hosts, an address that moves, and uploads through it all the time, while the hosts die in every way.
+
+    drill.py SPEIL [SCENARIO...]        as root; ROUNDS=N; WORK=DIR for the disks, in memory if it is below /dev/shm
+
+Each host is a set of namespaces with an sshd, a daemon of speil, keepalived, HAProxy and a service that takes uploads,
+configured by the files of `contrib/keepalived/` and `examples/failover/` as they are. Everything that the service has
+acknowledged is looked for afterwards by its hash, in the trees and in what is kept aside. Ends with 1 if anything is
+lost, or the hosts do not agree again.
+"""
+
+import collections
+import hashlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+REPOSITORY = os.path.abspath(os.path.join(HERE, "../../.."))
+ADDRESS = "192.0.2.10"
+NAMES = {"oslo": "192.0.2.1", "bergen": "192.0.2.2", "tromso": "192.0.2.3"}
+
+
+def run(*words, **more):
+    return subprocess.run(words, check=True, **more)
+
+
+def until(what, seconds, holds):
+    """Waits until something holds; says after how many seconds it did."""
+    began = time.time()
+    while not holds():
+        if time.time() - began > seconds:
+            raise Failed(f"not after {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.05)
+    return time.time() - began
+
+
+class Failed(Exception):
+    pass
+
+
+class Moved(Exception):
+    """The address has moved before anything happened: the machine is too slow for keepalived's clocks."""
+
+
+# The client: a process in a network namespace of its own.
+
+
+def client(log):
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    lock = threading.Lock()
+    out = open(log, "a", buffering=1)
+
+    def upload(worker):
+        chance = random.Random(os.urandom(8))
+        count = 0
+        while not stop.is_set():
+            # Every fourth one replaces an earlier one.
+            number = chance.randrange(40) if chance.random() < 0.25 else 40 + count
+            path = f"/{os.getpid()}-{worker}-{number}"
+            count += 1
+            body = os.urandom(chance.randrange(100, 20000))
+            sha = hashlib.sha256(body).hexdigest()
+            began, status, host, via = time.time(), 0, None, None
+            try:
+                link = http.client.HTTPConnection(ADDRESS, 80, timeout=1)
+                link.connect()
+                link.sock.settimeout(3)
+                link.request("PUT", path, body)
+                answer = link.getresponse()
+                status, host, via = answer.status, answer.getheader("X-Host"), answer.getheader("X-Via")
+                if answer.getheader("X-Sha") not in (None, sha):
+                    status = -1
+                link.close()
+            except (OSError, http.client.HTTPException):
+                pass
+            line = dict(began=began, ended=time.time(), path=path, sha=sha, status=status, host=host, via=via)
+            with lock:
+                out.write(json.dumps(line) + "\n")
+            time.sleep(0.05)
+
+    workers = [threading.Thread(target=upload, args=(worker,)) for worker in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+class Wire:
+    """An end in a network namespace, on one of two switches."""
+
+    def __init__(self, name):
+        self.name, self.side = name, 0
+
+    def plug(self, pid):
+        own = os.readlink("/proc/self/ns/net")
+        until("a network of its own", 10, lambda: os.readlink(f"/proc/{pid}/ns/net") != own)
+        run("ip", "link", "add", f"v{self.name}", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        self.move(self.side)
+        run("ip", "link", "set", f"v{self.name}", "up")
+
+    def move(self, side):
+        self.side = side
+        if os.path.exists(f"/sys/class/net/v{self.name}"):
+            run("ip", "link", "set", f"v{self.name}", "master", f"switch{side}")
+
+
+class Client(Wire):
+    def __init__(self, work, at, name):
+        super().__init__(name)
+        self.log, self.address, self.process = f"{work}/{name}.log", f"192.0.2.{100 + at}", None
+
+    def start(self):
+        open(self.log, "w").close()
+        script = 'until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done; ip addr add "$1/24" dev eth0; ' \
+            'ip link set eth0 up; shift; exec "$@"'
+        words = ["unshare", "--net", "sh", "-c", script, "sh", self.address, sys.executable, __file__, "--client", self.log]
+        self.process = subprocess.Popen(words)
+        self.plug(self.process.pid)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def lines(self):
+        """What was tried since the client was started last."""
+        with open(self.log) as log:
+            return [json.loads(line) for line in log if line.endswith("\n")]
+
+
+class Host(Wire):
+    def __init__(self, work, name):
+        super().__init__(name)
+        self.dir, self.address, self.process, self.init = f"{work}/{name}", NAMES[name], None, None
+
+    @property
+    def tree(self):
+        return f"{self.dir}/srv/uploads"
+
+    def install(self, speil, key):
+        upper = f"{self.dir}/upper"
+        for part in ["work", "root", "srv/uploads", "srv/incoming"]:
+            os.makedirs(f"{self.dir}/{part}")
+        for part in ["etc/ssh", "etc/speil", "etc/keepalived/speil.d", "etc/haproxy", "usr/local/bin", "usr/bin", "root/.ssh"]:
+            os.makedirs(f"{upper}/{part}")
+        for part in ["", "usr", "usr/local", "etc", "etc/keepalived", "etc/keepalived/speil.d", "usr/local/bin", "usr/bin"]:
+            os.chmod(f"{upper}/{part}", 0o755)
+        os.chmod(f"{upper}/root", 0o700)
+        os.chmod(f"{upper}/root/.ssh", 0o700)
+
+        def write(path, text, mode=0o644):
+            with open(f"{upper}/{path}", "w") as file:
+                file.write(text)
+            os.chmod(f"{upper}/{path}", mode)
+
+        shutil.copy(speil, f"{upper}/usr/local/bin/speil")
+        os.symlink("/usr/local/bin/speil", f"{upper}/usr/bin/speil")
+        for name, path in [("uploads", "uploads.py"), ("systemctl", "systemctl.sh")]:
+            shutil.copy(f"{HERE}/{path}", f"{upper}/usr/local/bin/{name}")
+            os.chmod(f"{upper}/usr/local/bin/{name}", 0o755)
+        # What the commands of the example start from.
+        for part in ["contrib/keepalived", "examples/failover"]:
+            shutil.copytree(f"{REPOSITORY}/{part}", f"{upper}/root/speil/{part}")
+        shutil.copy(f"{REPOSITORY}/contrib/failover.conf", f"{upper}/root/speil/contrib/failover.conf")
+        # The service starts and stops with the role.
+        for name, path in [("primary", "start"), ("standby", "stop")]:
+            write(f"etc/keepalived/speil.d/{name}",
+                  f"#!/bin/sh\nexec curl -sf -m 5 -X POST http://127.0.0.1:8000/{path}\n", 0o755)
+        write("etc/hostname", f"{self.name}\n")
+        write("etc/machine-id", hashlib.md5(self.name.encode()).hexdigest() + "\n")
+        write("etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in NAMES.items()))
+        with open("/etc/shadow") as shadow:
+            lines = ["root:*:19000:0:99999:7:::\n" if line.startswith("root:") else line for line in shadow]
+        write("etc/shadow", "".join(lines), 0o600)
+        # The key of the host, and the one that root logs in with.
+        for path in ["etc/ssh/drill_key", "root/.ssh/id_ed25519"]:
+            shutil.copy(key, f"{upper}/{path}")
+            os.chmod(f"{upper}/{path}", 0o600)
+        shutil.copy(f"{key}.pub", f"{upper}/root/.ssh/id_ed25519.pub")
+        shutil.copy(f"{key}.pub", f"{upper}/root/.ssh/authorized_keys")
+
+    def boot(self):
+        words = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private",
+                 f"{HERE}/host.sh", self.dir, self.name, self.address, sys.executable]
+        with open(f"{self.dir}/srv/log.boot", "a") as log:
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        until("a first process", 10, lambda: open(children).read().split())
+        self.init = int(open(children).read().split()[0])
+        self.plug(self.init)
+        until(f"{self.name} is booted", 20, lambda: self.try_("test -e /run/booted"))
+
+    def power_cut(self):
+        # The first process of a namespace takes all others with it at once.
+        os.kill(self.init, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        # The kernel takes its time to clean the network up.
+        subprocess.run(["ip", "link", "del", f"v{self.name}"], stderr=subprocess.DEVNULL)
+
+    @property
+    def up(self):
+        return self.process is not None
+
+    def words(self, command):
+        return ["nsenter", "-t", str(self.init), "--net", "--mount", "--uts", "--pid", "chroot", f"{self.dir}/root",
+                "/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+                "LC_ALL=C.UTF-8", "sh", "-c", command]
+
+    def do(self, command, seconds=60):
+        done = subprocess.run(self.words(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=seconds, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout
+
+    def try_(self, command):
+        return self.do(command)[0] == 0
+
+    def role(self):
+        """The words of .speil/role: role, generation, and so on."""
+        try:
+            with open(f"{self.tree}/.speil/role") as file:
+                lines = [line.split(None, 1) + [""] for line in file if not line.startswith("#")]
+        except FileNotFoundError:
+            return {}
+        return {words[0]: words[1].strip() for words in lines if words}
+
+    def has_address(self):
+        return ADDRESS in self.do("ip -4 -o addr show dev eth0")[1]
+
+    def hashes(self, aside):
+        """The versions in the tree, or in what is kept aside, by path."""
+        found = collections.defaultdict(set)
+        top = f"{self.tree}/.speil" if aside else self.tree
+        for base, dirs, files in os.walk(top):
+            if base == self.tree:
+                dirs[:] = [name for name in dirs if name != ".speil"]
+            for name in files:
+                try:
+                    if not stat.S_ISREG(os.lstat(f"{base}/{name}").st_mode):
+                        continue
+                    with open(f"{base}/{name}", "rb") as file:
+                        found[os.path.relpath(f"{base}/{name}", top)].add(hashlib.sha256(file.read()).hexdigest())
+                except OSError:
+                    pass
+        return found
+
+
+class World:
+    def __init__(self, work, speil):
+        self.work, self.typed = work, []
+        key = f"{work}/key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+        for side in (0, 1):
+            run("ip", "link", "add", f"switch{side}", "type", "bridge", "mcast_snooping", "0", "forward_delay", "0")
+            run("ip", "link", "set", f"switch{side}", "up")
+        run("ip", "link", "add", "trunk0", "type", "veth", "peer", "name", "trunk1")
+        for side in (0, 1):
+            run("ip", "link", "set", f"trunk{side}", "master", f"switch{side}")
+            run("ip", "link", "set", f"trunk{side}", "up")
+        self.hosts = [Host(work, name) for name in NAMES]
+        self.clients = [Client(work, at, name) for at, name in enumerate(["near", "far"])]
+        for host in self.hosts:
+            host.install(speil, key)
+
+    def type(self, host, command):
+        code, said = host.do(command)
+        self.typed.append(f"{host.name}$ {command}")
+        note(f"{host.name}$ {command}  [{code}]" + "".join(f"\n      {line}" for line in said.splitlines()))
+        return code
+
+    def set_up(self):
+        for host in self.hosts:
+            host.boot()
+        # As somebody would type it who reads the example.
+        with open(f"{REPOSITORY}/examples/failover/README.md") as page:
+            commands = page.read().split("```sh\n")[1].split("```")[0].splitlines()
+        for command in commands:
+            if self.type(self.hosts[0], f"cd /root/speil && {command}") != 0:
+                raise Failed(command)
+        self.settle()
+        code, said = self.hosts[0].do("keepalived -t")
+        if code != 0 or said.strip():
+            raise Failed(f"keepalived -t: {said}")
+        return len(commands)
+
+    def primary(self):
+        leading = [host for host in self.hosts if host.up and host.role().get("role") == "primary"]
+        return leading[0] if len(leading) == 1 else None
+
+    def agrees(self):
+        """Whether one leads and the others hold what it holds, and the address is there."""
+        primary = self.primary()
+        if primary is None:
+            return False
+        for host in self.hosts:
+            role = host.role()
+            if host is not primary and (role.get("role") != "standby" or "adopting" in role):
+                return False
+            if role.get("generation") != primary.role().get("generation"):
+                return False
+        return [host for host in self.hosts if host.has_address()] == [primary]
+
+    def agree(self, seconds=90):
+        until(lambda: "the hosts agree" + self.told(), seconds, self.agrees)
+
+    def settle(self, seconds=90):
+        """Waits until the trees are equal as well; nothing is written meanwhile."""
+        def equal():
+            if not self.agrees():
+                return False
+            wanted = self.primary().hashes(False)
+            return all(host.hashes(False) == wanted for host in self.hosts)
+
+        until(lambda: "the hosts agree and the trees are equal" + self.told(), seconds, equal)
+
+    def told(self):
+        return "".join(f"\n  {host.name}: {host.role()}" for host in self.hosts)
+
+    def side(self, host):
+        """Puts a host, and the client that is far, on the second switch; everything else on the first one."""
+        for wire in self.hosts + self.clients:
+            wire.move(0)
+        for wire in (host, self.clients[1]):
+            wire.move(1)
+
+    def cut(self, is_cut):
+        run("ip", "link", "set", "trunk0", "down" if is_cut else "up")
+
+
+VERBOSE = "VERBOSE" in os.environ
+
+
+def note(text):
+    if VERBOSE:
+        print(f"    {time.strftime('%T')} {text}", file=sys.stderr, flush=True)
+
+
+class Round:
+    """What one scenario does, and when."""
+
+    def __init__(self, world):
+        self.world = world
+        self.old = world.primary()
+        self.standbys = [host for host in world.hosts if host is not self.old]
+        self.event, self.far = None, False
+        self.through = None
+
+    def happens(self, what, still=True):
+        """The moment from which on times are measured; the primary is still the one of the beginning."""
+        note(what)
+        if still and self.world.primary() is not self.old:
+            raise Moved
+        self.event = time.time()
+
+    def unseen(self):
+        """Uploads that no other host sees: the primary's daemon stands still."""
+        self.old.do("pkill -STOP -f '^speil run '")
+        pause(1.5)
+
+    def taken_over(self, by=None, seconds=60):
+        """Waits until uploads are accepted by another host than before; returns that host."""
+        since = self.event
+        names = {host.name: host for host in self.world.hosts}
+
+        def accepted():
+            for line in reversed(self.world.clients[0].lines()):
+                if line["ended"] < since:
+                    return False
+                if line["status"] == 201 and (by is None and line["host"] != self.old.name or by and line["host"] == by.name):
+                    self.through = names[line["host"]]
+                    return True
+            return False
+
+        until(lambda: "uploads are accepted by another host" + self.world.told(), seconds, accepted)
+        return self.through
+
+
+def pause(seconds):
+    """Uploads go on for so long."""
+    time.sleep(seconds)
+
+
+def power_cut(round):
+    round.unseen()
+    round.happens("the power fails on the primary")
+    round.old.power_cut()
+    round.taken_over()
+    pause(3)
+    round.old.boot()
+
+
+def switch_and_back(round):
+    world, first = round.world, round.old
+    pause(2)
+    for back in (False, True):
+        round.happens("a planned switch")
+        world.type(round.old, "speil wait --timeout 60s && systemctl stop keepalived")
+        new = round.taken_over()
+        pause(2)
+        world.type(round.old, "systemctl start keepalived")
+        world.agree()
+        # Where there are three hosts, the third one may be it.
+        round.old = new
+        if new is first:
+            break
+
+
+def split_brain(round):
+    world = round.world
+    world.side(round.old)
+    pause(2)
+    round.happens("the network is cut")
+    world.cut(True)
+    round.taken_over()
+    pause(6)
+    note("the network is mended")
+    world.cut(False)
+
+
+def keepalived_dies(round):
+    pause(1)
+    round.happens("keepalived dies on the primary")
+    round.old.do("pkill -KILL -x keepalived")
+    round.taken_over()
+    pause(6)
+    round.world.type(round.old, "systemctl start keepalived")
+
+
+def reboot(round):
+    pause(1)
+    round.happens("the primary is rebooted")
+    round.old.do("systemctl stop keepalived haproxy; systemctl stop speil speil-health")
+    round.old.power_cut()
+    round.taken_over()
+    pause(1)
+    round.old.boot()
+
+
+def refuses_alone(round, host, seconds):
+    """A host that has booted alone takes no uploads."""
+    since = time.time()
+    host.boot()
+    pause(seconds)
+    taken = [line for line in round.world.clients[0].lines() if line["status"] == 201 and line["began"] > since]
+    if taken:
+        raise Failed(f"{host.name} has booted alone and took {len(taken)} uploads")
+    code, said = host.do("speil health --root /srv/uploads")
+    if code != 30:
+        raise Failed(f"{host.name} has booted alone, and health ends with {code}: {said}")
+    note(said.strip())
+
+
+def old_primary_alone(round):
+    round.unseen()
+    round.old.power_cut()
+    round.event = time.time()
+    new = round.taken_over()
+    pause(3)
+    for host in round.standbys:
+        host.power_cut()
+    refuses_alone(round, round.old, 12)
+    round.happens("the others boot", still=False)
+    for host in round.standbys:
+        host.boot()
+    round.old = [host for host in round.standbys if host is not new][0]
+    round.taken_over(by=new)
+
+
+def stale_standby_alone(round):
+    stale, other = round.standbys
+    stale.power_cut()
+    pause(3)
+    for host in (other, round.old):
+        host.power_cut()
+    refuses_alone(round, stale, 12)
+    round.happens("the others boot", still=False)
+    for host in (round.old, other):
+        host.boot()
+    # Whichever it is.
+    round.old = round.world.clients[1]
+    round.taken_over()
+
+
+def all_at_once(round):
+    round.unseen()
+    for host in round.world.hosts:
+        host.power_cut()
+    pause(1)
+    round.happens("all boot", still=False)
+    for host in round.world.hosts:
+        host.boot()
+    # Whichever it is.
+    round.old = round.world.clients[1]
+    round.taken_over()
+
+
+SCENARIOS = {
+    "power cut of the primary, with writes that nobody saw": power_cut,
+    "reboot of the primary": reboot,
+    "planned switch, and back": switch_and_back,
+    "network cut, writes on both sides": split_brain,
+    "keepalived alone dies": keepalived_dies,
+    "power cut; the old primary boots alone": old_primary_alone,
+    "power cuts; a stale standby boots alone": stale_standby_alone,
+    "power cut of all three": all_at_once,
+}
+
+
+def one_round(world, scenario, title):
+    """Runs a scenario once; returns the figures of its line."""
+    for host in world.hosts:
+        if not host.up:
+            host.boot()
+    world.settle()
+    note(f"== {title}; primary is {world.primary().name}")
+    world.typed.clear()
+    round = Round(world)
+    for client in world.clients:
+        client.start()
+    try:
+        for client in world.clients:
+            until("uploads are accepted", 30, lambda: sum(line["status"] == 201 for line in client.lines()) > 20)
+        scenario(round)
+        pause(2)
+        world.agree()
+    finally:
+        # Both sides of a cut end it.
+        for client in world.clients:
+            client.stop()
+    world.settle()
+    figures = count(world)
+    figures["typed"] = list(world.typed)
+    figures.update(times(world, round))
+    return figures
+
+
+def times(world, round):
+    """Seconds until the address has moved, and until uploads were accepted again."""
+    lines = sorted(world.clients[0].lines(), key=lambda line: line["ended"])
+    after = [line for line in lines if line["began"] > round.event]
+    moved = [line["ended"] - round.event for line in after if line["via"] not in (None, round.old.name)]
+    acks = [round.event] + [line["ended"] for line in lines if line["status"] == 201 and line["ended"] > round.event]
+    # The longest pause after the event.
+    pauses = [b - a for a, b in zip(acks, acks[1:])]
+    return {"moved": min(moved, default=None), "accepted": max(pauses, default=None)}
+
+
+def count(world):
+    """Looks for everything that was acknowledged."""
+    acknowledged, replaced = {}, set()
+    for client in world.clients:
+        for line in client.lines():
+            if line["status"] == 201:
+                acknowledged[line["sha"]] = line
+            elif line["status"] == -1:
+                raise Failed(f"another version was acknowledged: {line}")
+    in_tree = set().union(*world.primary().hashes(False).values())
+    aside = set()
+    for host in world.hosts:
+        with open(f"{host.dir}/srv/journal") as journal:
+            replaced.update(json.loads(line)["old"] for line in journal)
+        for kept in host.hashes(True).values():
+            aside |= kept
+    lost = [line for sha, line in acknowledged.items() if sha not in in_tree | aside | replaced]
+    for line in lost[:5]:
+        print(f"LOST {line}", file=sys.stderr)
+    kept = [sha for sha in acknowledged if sha not in in_tree | replaced and sha in aside]
+    return {"acknowledged": len(acknowledged), "lost": len(lost), "aside": len(kept)}
+
+
+def main(speil, wanted):
+    work = os.environ["DRILL_WORK"]
+    run("ip", "link", "set", "lo", "up")
+    # Of this network namespace.
+    run("mount", "-t", "sysfs", "none", "/sys")
+    world = World(work, speil)
+    for host in world.hosts:
+        open(f"{host.dir}/srv/journal", "w").close()
+    rounds = int(os.environ.get("ROUNDS", "1"))
+    failed = 0
+    commands = world.set_up()
+    print(f"set up by the {commands} commands of examples/failover/README.md", file=sys.stderr, flush=True)
+    rows = []
+    for title, scenario in SCENARIOS.items():
+        if wanted and not any(word in scenario.__name__ for word in wanted):
+            continue
+        done = []
+        again = 0
+        while len(done) < rounds:
+            try:
+                done.append(one_round(world, scenario, title))
+                note(str(done[-1]))
+            except Moved:
+                again += 1
+                note("the address has moved before anything happened")
+                if again < 5:
+                    continue
+                failed += 1
+                print(f"FAILED {title}: the machine is too slow", file=sys.stderr)
+                break
+            except Failed as error:
+                failed += 1
+                print(f"FAILED {title}: {error}{world.told()}", file=sys.stderr, flush=True)
+                break
+        if done:
+            rows.append(line_of(title, done))
+            print(rows[-1], file=sys.stderr, flush=True)
+        if failed:
+            break
+        if any(figures["lost"] for figures in done):
+            failed += 1
+    print("| scenario | rounds | acknowledged | lost | set aside | address moved after | uploads accepted after | typed |")
+    print("|---|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+    if failed and "KEEP" in os.environ:
+        print(f"kept: {work}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def line_of(title, done):
+    def span(key):
+        values = [figures[key] for figures in done if figures[key] is not None]
+        if not values:
+            return "never"
+        low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+        return f"{low} s" if low == high else f"{low} to {high} s"
+
+    def total(key):
+        return sum(figures[key] for figures in done)
+
+    typed = max(len(figures["typed"]) for figures in done)
+    return (f"| {title} | {len(done)} | {total('acknowledged')} | {total('lost')} | {total('aside')} | {span('moved')} "
+            f"| {span('accepted')} | {typed} |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--client":
+        client(sys.argv[2])
+    elif "DRILL_WORK" not in os.environ:
+        work = os.environ.get("WORK", "/dev/shm")
+        work = os.path.join(work, f"speil-failover-{os.getpid()}")
+        os.makedirs(work)
+        words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+                 sys.executable, os.path.abspath(__file__), os.path.abspath(sys.argv[1]), *sys.argv[2:]]
+        code = subprocess.run(words, env={**os.environ, "DRILL_WORK": work}).returncode
+        if not (code and "KEEP" in os.environ):
+            shutil.rmtree(work, ignore_errors=True)
+        sys.exit(code)
+    else:
+        # What ends on this host's behalf is a child of the first process.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(main(sys.argv[1], sys.argv[2:]))
