@@ -39,6 +39,13 @@ settings {
     end
   end,
 
+  -- Where several hosts hold one tree: old and new are none, primary or standby.
+  onRole = function(sync, role)
+    if role.old ~= role.new then
+      mail(sync .. " is " .. role.new, "It was " .. role.old .. "; generation " .. role.generation .. ".")
+    end
+  end,
+
   onHeld = function(sync, target, held)
     mail(held.count .. " deletes held", held.reason .. "\nspeil approve " .. sync .. " " .. target)
   end,

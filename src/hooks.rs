@@ -1,7 +1,7 @@
 //! Functions of the configuration, told what happens.
 //!
-//! **Purpose:** a monitor that hands notices on, and calls `onState`, `onBatch`, `onProblem` and `onHeld`
-//! besides. **In → Out:** notices; calls on a thread of their own.
+//! **Purpose:** a monitor that hands notices on, and calls `onState`, `onRole`, `onBatch`, `onProblem`
+//! and `onHeld` besides. **In → Out:** notices; calls on a thread of their own.
 //! **Invariants:** never waits for a hook: what does not fit into the queue is counted and told; a hook
 //! that does not come back is told of and holds up nothing but hooks; a flood is thinned out before it
 //! is queued. **Not here:** Lua itself (`config`).
@@ -84,7 +84,10 @@ impl Hooked {
         let worker = lock(&self.worker);
         let Some(worker) = worker.as_ref().filter(|worker| worker.names.contains(&hook)) else { return };
         let text = |text: &str| HookValue::Text(text.as_bytes().to_vec());
-        let values = [text(&scope.sync), text(&scope.target)].into_iter().chain(rest).collect();
+        // What is said of a sync alone has no target.
+        let target = Some(&scope.target).filter(|target| !target.is_empty());
+        let names = [Some(&scope.sync), target].into_iter().flatten();
+        let values = names.map(|name| text(name)).chain(rest).collect();
         match worker.calls.try_send(Call { hook, values }) {
             Ok(()) => {
                 let lost = self.lost.swap(0, Ordering::Relaxed);
@@ -160,6 +163,11 @@ impl Monitor for Hooked {
                     ("errno", text(&errno_name(*errno))),
                     ("onTarget", HookField::Flag(*on_target)),
                 ],
+            ),
+            Notice::Role { old, new, generation } => self.call_thinned(
+                "onRole",
+                scope,
+                vec![("old", text(old)), ("new", text(new)), ("generation", HookField::Number(*generation))],
             ),
             Notice::Held { count, reason, .. } => self.call_thinned(
                 "onHeld",

@@ -17,6 +17,10 @@
 ---@field maxLag? speil.duration
 ---@field downLag? speil.duration
 
+---@class speil.role
+---@field old "none"|"primary"|"standby"
+---@field new "none"|"primary"|"standby"
+---@field generation integer 0 for none
 ---@class speil.batch
 ---@field batch integer
 ---@field changes integer
@@ -44,6 +48,7 @@
 ---@field http? string|speil.http
 ---@field agentCheck? speil.agentCheck|speil.agentCheck[]
 ---@field onState? fun(sync: string, target: string, old: string, new: string)
+---@field onRole? fun(sync: string, role: speil.role)
 ---@field onBatch? fun(sync: string, target: string, batch: speil.batch)
 ---@field onProblem? fun(sync: string, target: string, problem: speil.problem)
 ---@field onHeld? fun(sync: string, target: string, held: speil.held)

@@ -184,6 +184,13 @@ fn fields(notice: &Notice) -> Vec<(&'static str, String)> {
         Notice::Batch { batch, changes } => {
             vec![("batch", batch.to_string()), ("changes", changes.to_string())]
         }
+        Notice::Role { old, new, generation } => {
+            vec![
+                ("old", (*old).to_owned()),
+                ("new", (*new).to_owned()),
+                ("generation", generation.to_string()),
+            ]
+        }
         Notice::PassDone { reason, summary, .. } => vec![
             ("reason", reason.word().to_owned()),
             ("entries", summary.entries.to_string()),

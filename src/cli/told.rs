@@ -85,6 +85,10 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         )),
         Notice::Paused { on: true } => Told::News(format!("{scope}: paused")),
         Notice::Paused { on: false } => Told::News(format!("{scope}: resumed")),
+        Notice::Role { new: "none", .. } => Told::News(format!("{scope}: the tree has no role any more")),
+        Notice::Role { new, generation, .. } => {
+            Told::News(format!("{scope}: the tree is {new}, generation {generation}"))
+        }
         Notice::Message { text } => Told::News(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
 
 /// The hooks that there are.
-pub const HOOKS: [&str; 4] = ["onState", "onBatch", "onProblem", "onHeld"];
+pub const HOOKS: [&str; 5] = ["onState", "onRole", "onBatch", "onProblem", "onHeld"];
 
 /// Instructions between two looks at the clock.
 const STEP: u32 = 10_000;

@@ -10,7 +10,7 @@ use crate::config::hooks::HOOKS;
 use crate::config::raw::{Block, Raw, Section, lit, plain, word};
 use crate::config::{AgentCheck, Allowed, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "agentCheck",
     "allowTargets",
     "control",
@@ -28,6 +28,7 @@ const KEYS: [&str; 23] = [
     "onBatch",
     "onHeld",
     "onProblem",
+    "onRole",
     "onState",
     "onepass",
     "pidfile",

@@ -236,7 +236,7 @@ impl Pipeline {
             running.link = Some(link);
         }
         let mailboxes = self.targets.iter().map(|running| Arc::clone(&running.mailbox)).collect();
-        let warden = Warden::start(Arc::clone(&self.lead), mailboxes);
+        let warden = Warden::start(Arc::clone(&self.lead), mailboxes, Arc::clone(monitor), &self.sync.name);
         self.warden = Some(warden.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?);
         Ok(())
     }

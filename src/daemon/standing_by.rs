@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::link_options::LinkOptions;
-use crate::monitor::{Notice, Scope};
+use crate::monitor::{Monitor, Notice, Scope};
+use crate::role::Role;
 use crate::sender::{Lead, Mailbox, SessionError, Stand, TargetState, ask};
 
 /// How often is looked whether the role of the source was changed, and how often where it has none.
@@ -71,15 +72,23 @@ impl Warden {
     ///
     /// # Errors
     /// If there is no thread for it.
-    pub fn start(lead: Arc<Lead>, mailboxes: Vec<Arc<Mailbox>>) -> io::Result<Self> {
+    pub fn start(
+        lead: Arc<Lead>,
+        mailboxes: Vec<Arc<Mailbox>>,
+        monitor: Arc<dyn Monitor>,
+        sync: &str,
+    ) -> io::Result<Self> {
         let (ends, ended) = bounded::<()>(0);
+        let scope = Scope::new(sync, "");
         let look = move || {
             let mut known = lead.stamp();
+            let mut role = told_role(&lead, &*monitor, &scope, None);
             let pause = |known: Option<_>| if known.is_some() { LOOK_EVERY } else { LOOK_FOR_ONE_EVERY };
             while ended.recv_timeout(pause(known)) == Err(RecvTimeoutError::Timeout) {
                 let now = lead.stamp();
                 if now != known {
                     known = now;
+                    role = told_role(&lead, &*monitor, &scope, role);
                     mailboxes.iter().for_each(|mailbox| {
                         mailbox.retry();
                         mailbox.wake();
@@ -90,6 +99,22 @@ impl Warden {
         let thread = std::thread::Builder::new().name("role".to_owned()).spawn(look)?;
         Ok(Self { ends: Some(ends), thread: Some(thread) })
     }
+}
+
+/// Tells the role of the source and its generation, unless they are as they were; returns them.
+fn told_role(
+    lead: &Lead,
+    monitor: &dyn Monitor,
+    scope: &Scope,
+    old: Option<(Role, Option<u64>)>,
+) -> Option<(Role, Option<u64>)> {
+    let new = lead.role();
+    if new != old {
+        let word = |role: Option<(Role, _)>| role.map_or("none", |(role, _)| role.word());
+        let generation = new.and_then(|(_, generation)| generation).unwrap_or(0);
+        monitor.notice(scope, &Notice::Role { old: word(old), new: word(new), generation });
+    }
+    new
 }
 
 impl Drop for Warden {

@@ -151,6 +151,15 @@ pub enum Notice {
         /// Whether they are held back.
         on: bool,
     },
+    /// The source's tree has another role, or another generation, than it had.
+    Role {
+        /// What it was: `none`, `primary` or `standby`.
+        old: &'static str,
+        /// What it is.
+        new: &'static str,
+        /// The number of its generation; 0 for none.
+        generation: u64,
+    },
     /// Something in the course of life that an operator wants to see go by, in words.
     Message {
         /// One line, lower-case.
@@ -182,6 +191,7 @@ impl Notice {
             Self::Rescan { .. } => "rescan",
             Self::Batch { .. } => "batch",
             Self::Paused { .. } => "paused",
+            Self::Role { .. } => "role",
             Self::Message { .. } => "message",
             Self::Warning { .. } => "warning",
         }

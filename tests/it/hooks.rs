@@ -74,6 +74,26 @@ fn hooks_hear_states_batches_problems_and_held_deletes() {
 }
 
 #[test]
+fn a_hook_hears_of_the_role_at_the_start_and_of_each_change() {
+    let setup = Setup::new(
+        "settings { onRole = function(s, r) say('role', s, r.old, r.new, math.type(r.generation), r.generation) end }",
+    );
+    let daemon = setup.start();
+    let root = setup.path("source").display().to_string();
+    let said = |line: &str| eventually(line, || setup.said().lines().any(|said| said == line));
+    setup.env.run(["promote", "--force", "--root", &root]).succeeded();
+    said("role www none primary integer 1");
+    daemon.wait_for_error_line("www: the tree is primary, generation 1");
+    setup.env.run(["demote", "--root", &root]).succeeded();
+    said("role www primary standby integer 1");
+    daemon.terminate();
+    let daemon = setup.env.spawn(["run", &setup.control(), &setup.path("speil.lua").display().to_string()]);
+    said("role www none standby integer 1");
+    daemon.terminate();
+    assert_eq!(setup.said().lines().count(), 3, "{}", setup.said());
+}
+
+#[test]
 fn a_hook_that_hangs_is_told_of_and_the_mirror_goes_on() {
     let setup =
         Setup::new("settings { hookTimeout = 0.2, onBatch = function() os.execute('sleep 300') end }");

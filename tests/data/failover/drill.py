@@ -351,14 +351,14 @@ class Round:
         self.world = world
         self.old = world.primary()
         self.standbys = [host for host in world.hosts if host is not self.old]
-        self.event, self.far = None, False
-        self.through = None
+        self.event, self.was, self.through = None, None, None
 
     def happens(self, what, still=True):
         """The moment from which on times are measured; the primary is still the one of the beginning."""
         note(what)
         if still and self.world.primary() is not self.old:
             raise Moved
+        self.was = self.old.name if still else None
         self.event = time.time()
 
     def unseen(self):
@@ -547,7 +547,7 @@ def times(world, round):
     """Seconds until the address has moved, and until uploads were accepted again."""
     lines = sorted(world.clients[0].lines(), key=lambda line: line["ended"])
     after = [line for line in lines if line["began"] > round.event]
-    moved = [line["ended"] - round.event for line in after if line["via"] not in (None, round.old.name)]
+    moved = [line["ended"] - round.event for line in after if line["via"] not in (None, round.was)]
     acks = [round.event] + [line["ended"] for line in lines if line["status"] == 201 and line["ended"] > round.event]
     # The longest pause after the event.
     pauses = [b - a for a, b in zip(acks, acks[1:])]
