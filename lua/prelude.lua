@@ -16,7 +16,7 @@ local host = ...
 local DEPTH_MAX = 32
 
 -- Lists that are one value: an inherited one does not continue them.
-local whole = { agent = true, command = true }
+local whole = { agent = true, bwlimit = true, command = true }
 
 -- Keys that steer inheritance and are no part of the result.
 local steering = { _merge = true, _verbatim = true }

@@ -11,11 +11,14 @@ mod drop_in;
 mod error;
 mod explain;
 mod hooks;
+mod hours;
 mod keeping;
 mod lsyncd;
 mod lua;
 mod mirror;
 mod model;
+mod notify;
+mod program;
 mod raw;
 mod rules;
 mod settings;
@@ -39,6 +42,7 @@ pub use drop_in::{
 pub use error::{ConfigError, Fault, Place, Warning};
 pub use explain::{explain, risks};
 pub use hooks::{HookField, HookValue, Hooks};
+pub use hours::{Hours, rate_at};
 pub use keeping::parse_trash;
 pub use lua::Limits;
 pub use model::{
@@ -46,6 +50,8 @@ pub use model::{
     LogFormat, MaxDelete, Reconcile, Scrub, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash,
     Verify,
 };
+pub use notify::Notify;
+pub use program::Program;
 pub use rules::{Deciding, Origins, deciding};
 pub(crate) use suggest::nearest;
 pub use target::{TargetError, is_remote, name_targets, parse_target};

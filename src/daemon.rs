@@ -7,6 +7,7 @@
 //! broken new configuration leaves the old one in force.
 //! **Not here:** arguments and rendering (`cli`).
 
+mod chronicle;
 mod control;
 mod engine;
 mod error;
@@ -18,6 +19,7 @@ mod hosted;
 mod hub;
 mod identity;
 mod inlet;
+mod latencies;
 mod link;
 mod link_options;
 mod listeners;
@@ -25,6 +27,7 @@ mod lock;
 mod memory;
 mod notify;
 mod once;
+mod onlooker;
 mod pipeline;
 mod probe;
 mod report;
@@ -35,6 +38,7 @@ mod standing_by;
 mod target;
 mod waiting;
 
+pub use chronicle::read_history;
 pub use control::{NoSocket, ask, find_socket};
 pub use error::DaemonError;
 pub use explain::explain_rules;
@@ -42,7 +46,9 @@ pub use hint::{hint, hint_for};
 pub use hosted::Hosted;
 pub use identity::mirror_id;
 pub use lock::{Lock, LockError, LockOptions};
+pub use memory::history_dir;
 pub use once::{OnceOptions, OnceReport, TargetReport, once, unreadable};
+pub use onlooker::Onlooker;
 pub use pipeline::Pipeline;
 pub use probe::probe;
 pub use route::transport_of;

@@ -29,7 +29,7 @@ pub use attrs::{
 };
 pub use clock::{mark, read_clock};
 pub use filesystem::{filesystem, stamps_changes};
-pub use host::{boot_id, host_name};
+pub use host::{boot_id, host_name, local_minute};
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use names::{Names, names, names_of};

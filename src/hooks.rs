@@ -1,10 +1,17 @@
-//! Functions of the configuration, told what happens.
+//! Functions of the configuration, told what happens; and people, told what got worse ([`Notifier`]).
 //!
 //! **Purpose:** a monitor that hands notices on, and calls `onState`, `onRole`, `onBatch`, `onProblem`
 //! and `onHeld` besides. **In → Out:** notices; calls on a thread of their own.
 //! **Invariants:** never waits for a hook: what does not fit into the queue is counted and told; a hook
 //! that does not come back is told of and holds up nothing but hooks; a flood is thinned out before it
 //! is queued. **Not here:** Lua itself (`config`).
+
+mod alarm;
+mod message;
+mod notifier;
+mod way;
+
+pub use notifier::Notifier;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -13,6 +13,7 @@ mod judge;
 mod metrics;
 mod pages;
 mod places;
+mod process;
 mod server;
 
 use std::future::Future;

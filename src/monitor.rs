@@ -12,5 +12,5 @@ mod words;
 
 pub use counters::{Counters, Totals};
 pub use counts::Counts;
-pub use notice::{Itemized, Level, Monitor, Notice, PassSummary, Progress, Scope, Silent};
+pub use notice::{Arrived, Itemized, Level, Monitor, Notice, PassSummary, Progress, Scope, Silent};
 pub use words::{counted, sized, spanned};

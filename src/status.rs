@@ -6,11 +6,13 @@
 
 mod check;
 mod explanation;
+mod past;
 mod reloaded;
 mod text;
 
-pub use check::{Grade, check};
+pub use check::{Cause, Complaint, Grade, check, complaints};
 pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
+pub use past::{LogQuery, LogRecord, log_text};
 pub use reloaded::{Change, Names, ReloadedSync, ReloadedTarget, compare, reloaded_text};
 pub use text::{copy_text, text};
 
@@ -50,8 +52,12 @@ pub enum Request {
     },
     /// How did every target do?
     Series,
+    /// What arrived, when, and how long did it take?
+    Log(LogQuery),
     /// Read the configuration again.
     Reload,
+    /// Send a test to whom `notify` names.
+    Notify,
     /// Try again at once what fails, and connect to what is down.
     Retry {
         /// One sync only.
@@ -101,6 +107,13 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it only asks: nothing is changed, neither in the daemon nor on a target.
+    pub fn only_asks(&self) -> bool {
+        matches!(self, Self::Status | Self::Series | Self::Wait(_) | Self::Log(_) | Self::Explain { .. })
+    }
+}
+
 /// How many targets of a sync must be in step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,6 +156,18 @@ pub enum Answer {
         /// Those of the old one and of the new one.
         syncs: Vec<ReloadedSync>,
     },
+    /// What happened.
+    Log {
+        /// Oldest first.
+        records: Vec<LogRecord>,
+        /// How many are left out before them.
+        left_out: u64,
+    },
+    /// A test was sent.
+    Notified {
+        /// By every way that `notify` names.
+        tried: Vec<Tried>,
+    },
     /// What is known of a path.
     Explained(Box<Explanation>),
     /// It is done; to how many syncs or entries.
@@ -157,6 +182,15 @@ pub enum Answer {
         /// What `speil` ends with: 1 usage, 12 down, 30 timeout.
         code: u8,
     },
+}
+
+/// How the test of one way went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The way, in words; nothing that is secret.
+    pub way: String,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// How things are.
@@ -272,6 +306,10 @@ pub struct TargetReport {
     /// Seconds since the epoch at which the last batch was acknowledged.
     #[serde(default)]
     pub last_batch: Option<u64>,
+    /// How long changes took to arrive since the start: from when each was heard of until the target acknowledged
+    /// it; null until the first one. What a comparison found is not counted.
+    #[serde(default)]
+    pub arrival: Option<ArrivalReport>,
     /// Comparisons since the start, by reason.
     #[serde(default)]
     pub rescans: BTreeMap<String, u64>,
@@ -359,6 +397,26 @@ impl TargetReport {
             None => None,
         }
     }
+}
+
+/// How long changes took to arrive.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArrivalReport {
+    /// Changes that have arrived.
+    pub count: u64,
+    /// The sum of their times, in milliseconds.
+    pub sum_ms: u64,
+    /// How many took no longer than that; each holds those before it.
+    pub buckets: Vec<ArrivalBucket>,
+}
+
+/// Changes that took no longer than a bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrivalBucket {
+    /// The bound, in milliseconds.
+    pub le_ms: u64,
+    /// How many.
+    pub count: u64,
 }
 
 /// How far a first copy is.

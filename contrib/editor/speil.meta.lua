@@ -21,6 +21,14 @@
 ---@field old "none"|"primary"|"standby"
 ---@field new "none"|"primary"|"standby"
 ---@field generation integer 0 for none
+
+---@class speil.notify
+---@field mail? string|string[]
+---@field webhook? string "https://…"
+---@field command? string|string[] reads the message on standard input
+---@field after? speil.duration
+---@field maxLag? speil.duration
+
 ---@class speil.batch
 ---@field batch integer
 ---@field changes integer
@@ -44,7 +52,7 @@
 ---@field statusInterval? speil.duration
 ---@field statusIntervall? speil.duration lsyncd's old spelling
 ---@field allowTargets? string[]
----@field control? string
+---@field control? string|{ path: string, group: string }
 ---@field http? string|speil.http
 ---@field agentCheck? speil.agentCheck|speil.agentCheck[]
 ---@field onState? fun(sync: string, target: string, old: string, new: string)
@@ -52,6 +60,8 @@
 ---@field onBatch? fun(sync: string, target: string, batch: speil.batch)
 ---@field onProblem? fun(sync: string, target: string, problem: speil.problem)
 ---@field onHeld? fun(sync: string, target: string, held: speil.held)
+---@field history? speil.size|false
+---@field notify? speil.notify|false
 ---@field hookTimeout? speil.duration
 ---@field nodaemon? any lsyncd's
 ---@field insist? any lsyncd's
@@ -113,7 +123,7 @@
 ---@field pollInterval? speil.duration
 ---@field durability? "batch"|"file"|"none"
 ---@field compress? boolean|"auto"|"always"|"never"
----@field bwlimit? speil.size|false
+---@field bwlimit? speil.size|false|table<integer|string, speil.size|false> or by hours: { "50M", ["mon-fri 08:00-18:00"] = "5M" }
 ---@field connections? integer
 ---@field wholeFile? boolean
 ---@field sparse? boolean

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::examples::{
-    AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
-    VERIFY_HELP,
+    AGENT_HELP, DOCTOR_HELP, LOG_HELP, NOTIFY_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP,
+    TRASH_HELP, UNDO_HELP, VERIFY_HELP,
 };
 use super::init::INIT_HELP;
 pub use super::init::Init;
@@ -49,6 +49,9 @@ pub(super) enum Plain {
     Status(Status),
     /// Say why a path is, or is not, on the targets
     Explain(Explain),
+    /// List what arrived on the targets, when, and how long it took
+    #[command(after_help = LOG_HELP)]
+    Log(Past),
     /// Wait until every change made so far is on the targets
     Wait(Wait),
     /// Compare and repair the whole tree now
@@ -64,6 +67,9 @@ pub(super) enum Plain {
     /// Read the configuration again, and say what it changed
     #[command(after_help = RELOAD_HELP)]
     Reload(Reload),
+    /// Send a test to whom notify in the configuration names, and say whether it left
+    #[command(after_help = NOTIFY_HELP)]
+    Notify(Notify),
     /// Write more or less of a sync into the log, until the daemon ends
     LogLevel(LogLevel),
     /// Carry out held deletes, or accept the volume that a target is on now
@@ -270,6 +276,40 @@ pub struct Retry {
     /// This target of it only
     #[arg(value_name = "TARGET", requires = "sync")]
     pub target: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `speil log`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Past {
+    /// This sync only
+    #[arg(value_name = "SYNC")]
+    pub sync: Option<String>,
+    /// This path of it only, and what is below it: below the source, or absolute
+    #[arg(value_name = "PATH", requires = "sync")]
+    pub path: Option<PathBuf>,
+    /// Only what happened since then: 1h, 14:30, 2026-03-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
+    pub since: Option<Since>,
+    /// The newest N records, at most 100000
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub lines: u32,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// `speil notify`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Notify {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

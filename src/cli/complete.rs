@@ -234,7 +234,7 @@ fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
         "TARGET" if sync_first(line.command) => answer.add_all(known.targets(line.socket, sync)),
         "TARGET" | "CONFIG|TARGET" | "STANDBY" => places(&mut answer, known, typed),
         // A path on the target, which this host does not know.
-        "PATH" if line.command.get_name() != "explain" => {}
+        "PATH" if !matches!(line.command.get_name(), "explain" | "log") => {}
         "PATH" => answer.files = Some(Files::Any),
         "all|any|N|NAME,..." => {
             answer.add_all(["all", "any"]);

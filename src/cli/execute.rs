@@ -16,6 +16,7 @@ mod init;
 mod keeper;
 mod live;
 mod manual;
+mod past;
 mod plan;
 mod reach;
 mod sync;
@@ -80,6 +81,8 @@ pub fn execute(command: Command) -> u8 {
         Command::Pause(it) => control::pause(it),
         Command::Retry(it) => control::retry(it),
         Command::Reload(it) => control::reload(&it),
+        Command::Log(it) => past::run(&it),
+        Command::Notify(it) => control::notify(&it),
         Command::Resume(it) => control::resume(it),
         Command::LogLevel(it) => control::log_level(it),
         Command::Approve(it) => control::approve(it),

@@ -7,8 +7,8 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Approve, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held, Init, LogLevel,
-    Manual, Named, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash, Undo, Verify,
-    Wait, version,
+    Manual, Named, Notify, Past, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run, Status, Trash,
+    Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -60,6 +60,10 @@ pub enum Command {
     Retry(Retry),
     /// Read the configuration again.
     Reload(Reload),
+    /// `speil log`.
+    Log(Past),
+    /// `speil notify`.
+    Notify(Notify),
     /// Send again.
     Resume(Named),
     /// More or less in the log.
@@ -103,6 +107,8 @@ impl From<Plain> for Command {
             Plain::Pause(it) => Self::Pause(it),
             Plain::Retry(it) => Self::Retry(it),
             Plain::Reload(it) => Self::Reload(it),
+            Plain::Log(it) => Self::Log(it),
+            Plain::Notify(it) => Self::Notify(it),
             Plain::Resume(named) => Self::Resume(named),
             Plain::LogLevel(it) => Self::LogLevel(it),
             Plain::Approve(it) => Self::Approve(it),

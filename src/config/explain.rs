@@ -220,10 +220,14 @@ fn acknowledged(durability: Durability) -> String {
 }
 
 fn carried(sync: &Sync) -> String {
-    let rate = match sync.bwlimit {
+    let limit = |rate: Option<u64>| match rate {
         Some(rate) => format!("at most {}/s to each target", size(rate)),
         None => "as fast as the link allows".to_owned(),
     };
+    let mut rate = limit(sync.bwlimit);
+    for hours in &sync.bwlimit_hours {
+        rate.push_str(&format!("; {} {}", super::hours::shown(hours), limit(hours.rate)));
+    }
     let compress = match sync.compress {
         Compress::Never => "never compressed",
         Compress::Auto => "compressed where that is faster",

@@ -5,12 +5,11 @@
 //! after the same limit. **Not here:** when they are called, and on which thread (`hooks`).
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
+
+use super::program::Program;
 
 /// The hooks that there are.
 pub const HOOKS: [&str; 5] = ["onState", "onRole", "onBatch", "onProblem", "onHeld"];
@@ -120,7 +119,7 @@ fn offer_command(lua: &Lua, until: Instant) -> mlua::Result<()> {
     let command = lua.create_function(move |lua, (words, input): (Table, Option<mlua::LuaString>)| {
         let words: Vec<String> = words.sequence_values::<String>().collect::<mlua::Result<_>>()?;
         let input = input.map(|input| input.as_bytes().to_vec()).unwrap_or_default();
-        match run(&words, &input, until) {
+        match (Program { words: &words, variables: &[], input: &input }).run(until, None) {
             Ok(code) => Ok((Value::Integer(i64::from(code)), Value::Nil)),
             Err(error) => Ok((Value::Nil, Value::String(lua.create_string(error)?))),
         }
@@ -128,31 +127,4 @@ fn offer_command(lua: &Lua, until: Instant) -> mlua::Result<()> {
     let table = lua.create_table()?;
     table.raw_set("command", command)?;
     lua.globals().raw_set("speil", table)
-}
-
-fn run(words: &[String], input: &[u8], until: Instant) -> Result<i32, String> {
-    let (program, arguments) = words.split_first().ok_or("the command is empty")?;
-    let fail = |error: std::io::Error| format!("{program}: {}", crate::error::io_text(&error));
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.process_group(0).spawn().map_err(fail)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        let input = input.to_vec();
-        // A command that does not read must not hold the hook up.
-        std::thread::spawn(move || stdin.write_all(&input));
-    }
-    loop {
-        if let Some(status) = child.try_wait().map_err(fail)? {
-            return status.code().ok_or_else(|| format!("{program}: ended by a signal"));
-        }
-        if Instant::now() >= until {
-            let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            let _ =
-                group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
-            let _ = child.wait();
-            return Err(format!("{program}: it ran for too long and was killed"));
-        }
-        // There is nothing to wait on that has a time limit as well.
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -11,7 +11,7 @@ use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{clean, name_targets, parse_target};
-use crate::config::units::{parse_bwlimit, parse_connections, parse_max_delete, split_words};
+use crate::config::units::{parse_connections, parse_max_delete, split_words};
 use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
     Verify,
@@ -346,12 +346,7 @@ fn working(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
         sync.connections =
             count.ok_or_else(|| section.wrong("connections", given, "a number from 1 to 16"))?;
     }
-    if let Some(given) = section.get("bwlimit").filter(|&given| *given != Raw::Bool(false)) {
-        let rate = plain(given).and_then(|text| parse_bwlimit(&text).ok());
-        sync.bwlimit = rate.ok_or_else(|| {
-            section.wrong("bwlimit", given, "KiB a second (500) or a size a second (\"20M\")")
-        })?;
-    }
+    (sync.bwlimit, sync.bwlimit_hours) = super::hours::bwlimit(section)?;
     Ok(())
 }
 
@@ -404,7 +399,10 @@ pub(super) fn is_wrapper(command: &str) -> bool {
 }
 
 /// Returns the words under `key`: a list as it stands, a string split at its blanks.
-fn command(section: &Section, key: &str) -> Result<Vec<String>, ConfigError> {
+///
+/// # Errors
+/// [`ConfigError`] (die) for an empty list, or what is no word.
+pub(super) fn command(section: &Section, key: &str) -> Result<Vec<String>, ConfigError> {
     let Some(given) = section.get(key) else { return Ok(Vec::new()) };
     let words = match given {
         Raw::Table(_) => section.words(key, COMMAND)?,

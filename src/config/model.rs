@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Allowed, Origins};
+use crate::config::{Allowed, Hours, Notify, Origins};
 use crate::tree::{Mask, RelPath, quote};
 
 /// A whole configuration.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub status_interval: Duration,
     /// The control socket; `None` for the default in the runtime directory.
     pub control: Option<PathBuf>,
+    /// The group whose members may ask there, and change nothing.
+    pub control_group: Option<String>,
     /// Stay in the foreground (lsyncd's `nodaemon`).
     pub nodaemon: bool,
     /// Start although a target cannot be reached (lsyncd's `insist`).
@@ -48,6 +50,10 @@ pub struct Settings {
     pub http: Option<Http>,
     /// Where HAProxy's agent checks are answered.
     pub agent_checks: Vec<AgentCheck>,
+    /// Who is told when something gets worse, or well again.
+    pub notify: Option<Notify>,
+    /// Bytes that the history of what arrived on a target takes at most; 0 for none.
+    pub history: u64,
 }
 
 /// The HTTP listener.
@@ -95,6 +101,7 @@ impl Default for Settings {
             status_file: None,
             status_interval: Duration::from_secs(10),
             control: None,
+            control_group: None,
             nodaemon: false,
             insist: false,
             onepass: false,
@@ -104,6 +111,8 @@ impl Default for Settings {
             log_facility: None,
             http: None,
             agent_checks: Vec::new(),
+            notify: None,
+            history: 16 << 20,
             allowed: Allowed::default(),
         }
     }
@@ -165,6 +174,8 @@ pub struct Sync {
     pub durability: Durability,
     /// Most bytes a second to each target.
     pub bwlimit: Option<u64>,
+    /// Hours in which another limit holds.
+    pub bwlimit_hours: Vec<Hours>,
     /// Whether data is compressed on the way.
     pub compress: Compress,
     /// Connections to each target, 1 to 16: one channel of OpenSSH carries 2 MiB per round trip.
@@ -218,6 +229,7 @@ impl Sync {
             reconcile: Reconcile::default(),
             durability: Durability::Batch,
             bwlimit: None,
+            bwlimit_hours: Vec::new(),
             compress: Compress::Auto,
             connections: 1,
             watch: Backend::Auto,

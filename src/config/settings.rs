@@ -7,13 +7,15 @@ use std::path::PathBuf;
 
 use crate::config::error::{ConfigError, Warning};
 use crate::config::hooks::HOOKS;
+use crate::config::parse_size;
 use crate::config::raw::{Block, Raw, Section, lit, plain, word};
 use crate::config::{AgentCheck, Allowed, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "agentCheck",
     "allowTargets",
     "control",
+    "history",
     "hookTimeout",
     "http",
     "inotifyMode",
@@ -25,6 +27,7 @@ const KEYS: [&str; 24] = [
     "maxDelays",
     "maxProcesses",
     "nodaemon",
+    "notify",
     "onBatch",
     "onHeld",
     "onProblem",
@@ -51,13 +54,23 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     section.only(&KEYS, "settings{}")?;
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning { place: block.place.clone(), text });
-    for (key, into) in [
-        ("logfile", &mut settings.logfile),
-        ("pidfile", &mut settings.pidfile),
-        ("statusFile", &mut settings.status_file),
-        ("control", &mut settings.control),
+    let table = match section.get("control") {
+        Some(Raw::Table(_)) => section.section("control", CONTROL)?,
+        _ => None,
+    };
+    if let Some(table) = &table {
+        table.only(&["group", "path"], "control")?;
+        settings.control_group =
+            table.text("group", "the name of a group")?.or(settings.control_group.take());
+    }
+    let control = table.as_ref().map_or((&section, "control", CONTROL), |table| (table, "path", FILE));
+    for (key, (section, name, allowed), into) in [
+        ("logfile", (&section, "logfile", FILE), &mut settings.logfile),
+        ("pidfile", (&section, "pidfile", FILE), &mut settings.pidfile),
+        ("statusFile", (&section, "statusFile", FILE), &mut settings.status_file),
+        ("control", control, &mut settings.control),
     ] {
-        let Some(path) = section.path(key, "the path of a file")? else { continue };
+        let Some(path) = section.path(name, allowed)? else { continue };
         if path.is_relative() {
             warn(format!("\"{key}\" is relative: a daemon starts in \"/\""));
         }
@@ -92,6 +105,12 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     if let Some(given) = section.get("agentCheck") {
         settings.agent_checks = agent_checks(&section, given)?;
     }
+    if let Some(given) = section.get("history") {
+        settings.history = history(given).ok_or_else(|| section.wrong("history", given, HISTORY))?;
+    }
+    if section.get("notify").is_some() {
+        settings.notify = super::notify::notify(&section)?;
+    }
     for key in HOOKS {
         if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
             return Err(section.wrong(key, given, "a function"));
@@ -117,6 +136,19 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     Ok(warnings)
 }
 
+/// The smallest history that holds anything worth reading.
+const HISTORY_MIN: u64 = 64 << 10;
+const HISTORY: &str = "a size of 64K or more for each target (\"16M\"), or false";
+
+fn history(given: &Raw) -> Option<u64> {
+    if *given == Raw::Bool(false) {
+        return Some(0);
+    }
+    plain(given).and_then(|text| parse_size(&text).ok()).filter(|size| *size >= HISTORY_MIN)
+}
+
+const FILE: &str = "the path of a file";
+const CONTROL: &str = "the path of a file, or { path = …, group = \"adm\" }";
 const HTTP: &str = "\"HOST:PORT\", or { listen = \"HOST:PORT\", token = … or tokenFile = … }";
 const AGENT_CHECK: &str = "{ listen = \"HOST:PORT\", maxLag = … }, or a list of such tables";
 const TOKEN: &str = "a secret of at least 16 characters";

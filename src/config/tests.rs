@@ -72,9 +72,12 @@ fn a_sync_of_source_and_target_has_the_defaults_of_the_model() {
 }
 
 const EVERY_KEY: &str = r#"
-settings { logfile = "/l", pidfile = "/p", statusFile = "/s", statusInterval = 5, control = "/c",
+settings { logfile = "/l", pidfile = "/p", statusFile = "/s", statusInterval = 5, control = { path = "/c", group = "adm" },
            nodaemon = true, insist = 1, onepass = false, logident = "speil-www", logfacility = "daemon",
            http = "127.0.0.1:9130", agentCheck = { listen = "127.0.0.1:9131", target = "web2", maxLag = 5 },
+           notify = { mail = { "ops@example.org", "root" }, webhook = "https://h/x", command = "tell ops",
+                      after = "1m", maxLag = 5 },
+           history = "1M",
            allowTargets = { "10.8.0.0/24", "*.example.no" } }
 sync {
   default.mirror,
@@ -83,7 +86,7 @@ sync {
   delete = "startup", maxDelete = "25%", deleteGuard = false, deleteExcluded = true,
   filter = { "P lost+found/" }, include = "keep/", exclude = { "*.tmp", "/cache/" },
   reconcile = { interval = "1h30m", verify = "checksum" },
-  durability = "file", bwlimit = "20M", connections = 4, compress = false, watch = "poll", pollInterval = 7,
+  durability = "file", bwlimit = { "20M", ["mon-fri 08:00-18:00"] = "5M" }, connections = 4, compress = false, watch = "poll", pollInterval = 7,
   transport = "ssh2", agent = { "sudo", "speil" }, numericIds = true, oneFileSystem = true,
   perms = false, owner = false, group = false, times = false, dirTimes = false, linkTimes = false,
   xattrs = false, privilegedXattrs = false, acls = false, hardLinks = false, devices = false,
@@ -109,6 +112,8 @@ fn every_key_reaches_the_model() {
     sync.reconcile = Reconcile { interval: Some(Duration::from_secs(5400)), verify: Verify::Checksum };
     sync.durability = Durability::File;
     sync.bwlimit = Some(20 << 20);
+    let days = [false, true, true, true, true, true, false];
+    sync.bwlimit_hours = vec![Hours { days, from: 8 * 60, to: 18 * 60, rate: Some(5 << 20) }];
     sync.connections = 4;
     sync.compress = Compress::Never;
     sync.watch = Backend::Poll;
@@ -140,11 +145,20 @@ fn every_key_reaches_the_model() {
     sync.timeout = Duration::from_secs(30);
     sync.force_root = true;
     let settings = Settings {
+        history: 1 << 20,
+        notify: Some(Notify {
+            mail: vec!["ops@example.org".into(), "root".into()],
+            webhook: Some("https://h/x".into()),
+            command: vec!["tell".into(), "ops".into()],
+            after: Duration::from_secs(60),
+            max_lag: Duration::from_secs(5),
+        }),
         logfile: Some("/l".into()),
         pidfile: Some("/p".into()),
         status_file: Some("/s".into()),
         status_interval: Duration::from_secs(5),
         control: Some("/c".into()),
+        control_group: Some("adm".into()),
         nodaemon: true,
         insist: true,
         onepass: false,

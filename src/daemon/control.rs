@@ -1,5 +1,6 @@
 //! The control socket: one JSON line asks, one JSON line answers.
 
+use std::fs::Permissions;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 
 use super::error::DaemonError;
+use crate::error::io_text;
 use crate::status::{Answer, Request};
 
 /// Asks a running daemon.
@@ -103,10 +105,54 @@ impl Control {
             let _ = std::fs::remove_file(path);
         }
         let listener = UnixListener::bind(path).map_err(fail)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(fail)?;
         let meta = std::fs::symlink_metadata(path).map_err(fail)?;
         Ok(Self { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
     }
+}
+
+/// Lets the members of a group reach a control socket; in its directory they can do nothing else.
+///
+/// # Errors
+/// Why they cannot reach it, in one line, and what to do.
+pub(super) fn admit(path: &Path, group: &str) -> Result<(), (String, Option<String>)> {
+    let failed = |path: &Path, error: io::Error| {
+        let text = format!("control: group {group:?} cannot ask: {}: {}", path.display(), io_text(&error));
+        let hint = (error.kind() == io::ErrorKind::PermissionDenied).then(|| {
+            format!(
+                "the service needs to be in that group: SupplementaryGroups={group} in a drop-in of its unit"
+            )
+        });
+        (text, hint)
+    };
+    let gid = match nix::unistd::Group::from_name(group) {
+        Ok(Some(found)) => found.gid.as_raw(),
+        Ok(None) => {
+            return Err((
+                format!("control: there is no group {group:?}, so only root and this user can ask"),
+                None,
+            ));
+        }
+        Err(error) => return Err(failed(path, error.into())),
+    };
+    let give = |path: &Path, mode: u32| {
+        std::os::unix::fs::chown(path, None, Some(gid))?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode))
+    };
+    if let Some(dir) = path.parent() {
+        let meta = std::fs::metadata(dir).map_err(|error| failed(dir, error))?;
+        // What everybody may pass through is left alone, and so is what belongs to others.
+        if meta.mode() & 0o001 == 0 && meta.uid() == rustix::process::geteuid().as_raw() {
+            give(dir, meta.mode() & 0o7700 | 0o010).map_err(|error| failed(dir, error))?;
+        }
+    }
+    give(path, 0o660).map_err(|error| failed(path, error))
+}
+
+/// Whether whoever is at the other end may change something: root, or the user that this process is.
+pub(super) fn may_act(stream: &tokio::net::UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
 impl Drop for Control {

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::chronicle::Chronicle;
+use super::latencies::Latencies;
 use super::report::{clean, seconds};
-use crate::monitor::{Itemized, Level, Monitor, Notice, Progress, Scope};
+use crate::monitor::{Arrived, Itemized, Level, Monitor, Notice, Progress, Scope};
 use crate::status::{CopyReport, Happening, Report, Sample, Series};
 
 /// What is kept of each target: seconds that a sample stands for, and how many samples. Ten minutes, an hour,
@@ -125,6 +127,7 @@ pub(super) struct Activity {
     happened: Mutex<VecDeque<Happening>>,
     /// By sync and target.
     told: Mutex<BTreeMap<(String, String), Told>>,
+    latencies: Mutex<Latencies>,
 }
 
 impl Activity {
@@ -135,6 +138,7 @@ impl Activity {
 
     /// Adds to a report what was told last of each target.
     pub fn complete(&self, report: &mut Report) {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).complete(report);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = BTreeMap::new();
         for sync in &mut report.syncs {
@@ -171,6 +175,7 @@ impl Activity {
 /// A monitor that remembers what it hears, and hands everything on.
 pub(super) struct Recorder {
     pub activity: Arc<Activity>,
+    pub chronicle: Arc<Chronicle>,
     pub next: Arc<dyn Monitor>,
 }
 
@@ -190,11 +195,18 @@ impl Monitor for Recorder {
             }
             _ => {}
         }
+        self.chronicle.happened(scope, notice);
         // Batches are too many to be remembered, and the samples tell of them. What stays is told by each pass.
         if !matches!(notice, Notice::Batch { .. } | Notice::Stays { .. }) {
             self.activity.add(happening(scope, notice));
         }
         self.next.notice(scope, notice);
+    }
+
+    fn arrived(&self, scope: &Scope, changes: &[Arrived<'_>]) {
+        self.activity.latencies.lock().unwrap_or_else(PoisonError::into_inner).add(scope, changes);
+        self.chronicle.arrived(scope, changes);
+        self.next.arrived(scope, changes);
     }
 
     fn itemized(&self, scope: &Scope, entry: &Itemized) {

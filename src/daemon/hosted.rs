@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::chronicle::Chronicle;
 use super::control::{Control, default_socket};
 use super::error::DaemonError;
 use super::hub::Hub;
+use super::onlooker::Nobody;
 use super::pipeline::Pipeline;
 use super::service::converse;
 use super::slot::Running;
@@ -31,7 +33,8 @@ impl Hosted {
     /// # Errors
     /// [`DaemonError`] if there can be no control socket.
     pub fn start() -> Result<Self, DaemonError> {
-        let hub = Arc::new(Hub::new(Arc::new(Silent)));
+        let hub =
+            Arc::new(Hub::new(Arc::new(Silent), Arc::new(Nobody), Chronicle::new(None, 0, Arc::new(Silent))));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::chronicle::Chronicle;
 use super::history::{Activity, History, Recorder};
+use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
 use super::report::{clean, report, seconds};
 use super::slot::{Running, stop_all};
@@ -18,7 +20,7 @@ use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::{Mailbox, SessionError};
-use crate::status::{Answer, Happening, Report, Request, Series};
+use crate::status::{Answer, Happening, LogQuery, Report, Request, Series};
 
 /// A sync that is being started, which may take long, and whether any is to be.
 #[derive(Default)]
@@ -39,6 +41,8 @@ pub(super) struct Hub {
     refused_reload: Mutex<Option<String>>,
     pauses: Mutex<Pauses>,
     reloads: Mutex<Option<mpsc::UnboundedSender<Asker>>>,
+    onlooker: Arc<dyn Onlooker>,
+    chronicle: Arc<Chronicle>,
 }
 
 /// Who waits for the configuration to be read again.
@@ -53,18 +57,25 @@ struct Pauses {
 
 impl Hub {
     /// Everything told to [`Hub::monitor`] goes to `monitor` and is remembered.
-    pub fn new(monitor: Arc<dyn Monitor>) -> Self {
+    pub fn new(monitor: Arc<dyn Monitor>, onlooker: Arc<dyn Onlooker>, chronicle: Chronicle) -> Self {
+        let chronicle = Arc::new(chronicle);
         let activity: Arc<Activity> = Arc::default();
         Self {
             running: Mutex::default(),
             starting: Mutex::default(),
             history: Mutex::default(),
-            monitor: Arc::new(Recorder { activity: Arc::clone(&activity), next: monitor }),
+            monitor: Arc::new(Recorder {
+                activity: Arc::clone(&activity),
+                chronicle: Arc::clone(&chronicle),
+                next: monitor,
+            }),
             activity,
             started: SystemTime::now(),
             refused_reload: Mutex::default(),
             pauses: Mutex::default(),
             reloads: Mutex::default(),
+            onlooker,
+            chronicle,
         }
     }
 
@@ -92,7 +103,13 @@ impl Hub {
             }
             starting.mailboxes = mailboxes;
         };
+        self.chronicle.begin(&sync);
         Some(Pipeline::start_told(sync, &self.monitor, begins))
+    }
+
+    /// Returns the histories of what arrives.
+    pub fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
     }
 
     /// Has what is being started connect no more, and starts nothing else.
@@ -162,6 +179,8 @@ impl Hub {
             }
             Request::Series => Answer::Series { series: self.history().series() },
             Request::Reload => self.ask_reload().await,
+            Request::Log(query) => self.past(query).await,
+            Request::Notify => self.try_out().await,
             Request::Retry { sync, target } => self.retry(sync.as_deref(), target.as_deref()),
             Request::Resume { sync } => self.pause(sync.as_deref(), false),
             Request::Explain { sync, path } => self.explain(&sync, &path),
@@ -196,6 +215,35 @@ impl Hub {
         let (asker, answer) = oneshot::channel();
         let _ = asked.send(asker);
         answer.await.unwrap_or_else(|_| failed("the daemon is ending"))
+    }
+
+    /// Reads what arrived, which may take long.
+    async fn past(&self, query: LogQuery) -> Answer {
+        let failed = |error: String| Answer::Failed { error, code: 11 };
+        let Some((dir, names)) = self.chronicle.place() else {
+            return failed("no HOME: no history is kept".to_owned());
+        };
+        let shown = dir.display().to_string();
+        match tokio::task::spawn_blocking(move || super::chronicle::read_history(&dir, Some(&names), &query))
+            .await
+        {
+            Ok(Ok((records, left_out))) => Answer::Log { records, left_out },
+            Ok(Err(error)) => failed(format!("{shown}: {}", crate::error::io_text(&error))),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+
+    /// Sends a test to whoever is told when something gets worse. That takes its time.
+    async fn try_out(&self) -> Answer {
+        let onlooker = Arc::clone(&self.onlooker);
+        match tokio::task::spawn_blocking(move || onlooker.try_out()).await {
+            Ok(tried) if tried.is_empty() => {
+                let error = "the configuration in force has no notify".to_owned();
+                Answer::Failed { error, code: 1 }
+            }
+            Ok(tried) => Answer::Notified { tried },
+            Err(error) => Answer::Failed { error: error.to_string(), code: 12 },
+        }
     }
 
     fn retry(&self, sync: Option<&str>, target: Option<&str>) -> Answer {

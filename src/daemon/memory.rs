@@ -113,6 +113,11 @@ impl Memory {
     }
 }
 
+/// Returns where the histories of this user's daemons are kept.
+pub fn history_dir() -> Option<PathBuf> {
+    state_dir().map(|dir| dir.join("log"))
+}
+
 /// Returns where the state of this user's daemons is kept over restarts of the host.
 fn state_dir() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());

@@ -9,29 +9,38 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::{Control, default_socket};
+use super::chronicle::Chronicle;
+use super::control::{Control, admit, default_socket, may_act};
 use super::error::DaemonError;
 use super::hub::Hub;
 use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
+use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
 use super::slot::{LeftOut, Running, Waiting};
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope, counted};
 use crate::sender::SessionError;
-use crate::status::{Answer, Names, ReloadedSync, Report, Request, compare};
+use crate::status::{Answer, Names, ReloadedSync, Request, compare};
 
 /// Longest line that a client may send, in bytes.
 const REQUEST_LEN_MAX: u64 = 64 * 1024;
 /// A sync whose source cannot be opened is tried again this often.
 const START_RETRY: Duration = Duration::from_secs(10);
 
+/// What a member of the control socket's group is told.
+const NOT_ALLOWED: &str = "the daemon does that for its own user and for root alone; status, wait, explain and log \
+                           answer you as well";
+
 /// A stop waits so long for a sync that is being started.
 const START_STOP: Duration = Duration::from_secs(1);
 
 /// Reads the configuration anew, or says why the new one is broken.
 pub type Reload = Box<dyn Fn() -> Result<Config, String> + Send>;
+
+/// The state is looked at no less often than this, however seldom it is written.
+const BEAT_MAX: Duration = Duration::from_secs(10);
 
 /// A daemon.
 pub struct Daemon {
@@ -42,22 +51,26 @@ pub struct Daemon {
     status_file: Option<PathBuf>,
     status_interval: Duration,
     settings: Settings,
-    tick: Box<dyn Fn(&Report) + Send>,
+    onlooker: Arc<dyn Onlooker>,
+    /// Beats until the status is written again.
+    unwritten: u64,
     notifier: Notifier,
     strict: bool,
     left_out: Vec<LeftOut>,
 }
 
 impl Daemon {
-    /// Makes a daemon that speaks to `monitor`; `reload` is what SIGHUP does besides opening the log file anew, `tick` hears the state
-    /// once per `status_interval`.
+    /// Makes a daemon that speaks to `monitor`; `reload` is what SIGHUP does besides opening the log file anew; `onlooker`
+    /// hears the state once per `status_interval`, and every 10 s at least.
     pub fn new(
         config: &Config,
         monitor: Arc<dyn Monitor>,
         reload: Option<Reload>,
-        tick: Box<dyn Fn(&Report) + Send>,
+        onlooker: Arc<dyn Onlooker>,
     ) -> Self {
-        let hub = Arc::new(Hub::new(monitor));
+        let history = config.settings.history;
+        let chronicle = Chronicle::new(super::memory::history_dir(), history, Arc::clone(&monitor));
+        let hub = Arc::new(Hub::new(monitor, Arc::clone(&onlooker), chronicle));
         let monitor = hub.monitor();
         Self {
             hub,
@@ -67,7 +80,8 @@ impl Daemon {
             status_file: config.settings.status_file.clone(),
             status_interval: config.settings.status_interval.max(Duration::from_millis(100)),
             settings: config.settings.clone(),
-            tick,
+            onlooker,
+            unwritten: 0,
             notifier: Notifier::from_environment(),
             strict: false,
             left_out: Vec::new(),
@@ -99,6 +113,11 @@ impl Daemon {
             // Signals first: one that comes while the watches are added must not kill.
             let mut signals = Signals::new().map_err(DaemonError::Runtime)?;
             let control = Control::listen(&self.control)?;
+            if let Some(group) = &self.settings.control_group
+                && let Err((text, hint)) = admit(&self.control, group)
+            {
+                self.monitor.notice(&Scope::new("", ""), &Notice::Warning { text, hint });
+            }
             if let Some(number) = self.start_all(syncs, &mut signals).await? {
                 return Ok(number);
             }
@@ -108,6 +127,7 @@ impl Daemon {
         });
         self.notifier.stopping();
         self.hub.stop_all();
+        self.hub.chronicle().end();
         ended
     }
 
@@ -141,7 +161,7 @@ impl Daemon {
     }
 
     async fn serve(&mut self, mut signals: Signals, control: Control) -> i32 {
-        let mut beat = tokio::time::interval(self.status_interval);
+        let mut beat = tokio::time::interval(self.status_interval.min(BEAT_MAX));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut sample = tokio::time::interval(SAMPLE_EVERY);
         sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -197,12 +217,13 @@ impl Daemon {
         }
     }
 
-    fn beat(&self) {
+    fn beat(&mut self) {
         let mut running = self.hub.running();
         for slot in running.iter_mut() {
             if let Running::Waiting(waiting) = slot
                 && waiting.at <= Instant::now()
             {
+                self.hub.chronicle().begin(&waiting.sync);
                 match Pipeline::start(waiting.sync.clone(), &self.monitor) {
                     Ok(pipeline) => *slot = Running::Up(Box::new(pipeline)),
                     Err(error) => {
@@ -213,9 +234,12 @@ impl Daemon {
         }
         drop(running);
         let report = self.hub.report();
-        (self.tick)(&report);
+        self.onlooker.look(&report);
         self.notifier.status(&report);
-        if let Some(path) = &self.status_file {
+        self.unwritten = self.unwritten.saturating_sub(1);
+        if let Some(path) = self.status_file.as_ref().filter(|_| self.unwritten == 0) {
+            let beats = self.status_interval.as_millis() / self.status_interval.min(BEAT_MAX).as_millis();
+            self.unwritten = u64::try_from(beats).unwrap_or(u64::MAX);
             let temp = path.with_extension("new");
             let text = crate::status::text(&report);
             let written =
@@ -286,11 +310,13 @@ impl Daemon {
         drop(running);
         self.status_file.clone_from(&new.settings.status_file);
         self.settings = new.settings;
+        self.hub.chronicle().set_max(self.settings.history);
         let text = format!(
             "configuration read again: {} unchanged, {started} started, {stopped} stopped",
             counted(kept, "sync", "syncs")
         );
         self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
+        self.unwritten = 0;
         self.beat();
         Ok(compare(before, after))
     }
@@ -356,6 +382,7 @@ impl Signals {
 /// Answers one client, request by request.
 pub(super) async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()> {
     use tokio::io::AsyncReadExt;
+    let may_act = may_act(&stream);
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
@@ -364,7 +391,8 @@ pub(super) async fn converse(stream: UnixStream, hub: Arc<Hub>) -> io::Result<()
         let request = serde_json::from_slice::<Request>(&line);
         line.clear();
         let answer = match request {
-            Ok(request) => hub.answer(request).await,
+            Ok(request) if may_act || request.only_asks() => hub.answer(request).await,
+            Ok(_) => Answer::Failed { error: NOT_ALLOWED.to_owned(), code: 1 },
             Err(error) => Answer::Failed { error: format!("request does not parse: {error}"), code: 1 },
         };
         let mut bytes = serde_json::to_vec(&answer)?;

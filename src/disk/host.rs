@@ -10,3 +10,26 @@ pub fn boot_id() -> String {
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+/// Returns the day of the week here, 0 for Sunday, and the minute of the day.
+pub fn local_minute() -> (usize, u16) {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec;
+    // SAFETY: `parts` is plain data, which localtime_r fills.
+    let parts = unsafe {
+        let mut parts: libc::tm = std::mem::zeroed();
+        // Where it fails it is midnight of a Sunday.
+        libc::localtime_r(&now, &mut parts);
+        parts
+    };
+    let minute = parts.tm_hour * 60 + parts.tm_min;
+    (usize::try_from(parts.tm_wday).unwrap_or(0), u16::try_from(minute).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_local_time_lies_within_a_week() {
+        let (weekday, minute) = super::local_minute();
+        assert!(weekday < 7 && minute < 24 * 60);
+    }
+}

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::process::Process;
 use crate::status::{Report, TargetReport};
 
 /// Kinds of metrics.
@@ -132,7 +133,49 @@ pub fn metrics(report: &Report) -> String {
         });
     }
     by_word(&mut out, report);
+    arrivals(&mut out, report);
     out.0
+}
+
+/// Returns what the process uses up, in the same format.
+pub(super) fn process_metrics(process: &Process, started: u64) -> String {
+    let mut out = Text(String::new());
+    for (name, kind, help, value) in [
+        ("process_cpu_seconds_total", COUNTER, "CPU time of the daemon.", Some(process.cpu_seconds)),
+        ("process_resident_memory_bytes", GAUGE, "Memory of the daemon.", process.resident_bytes),
+        ("process_virtual_memory_bytes", GAUGE, "Address space of the daemon.", process.virtual_bytes),
+        ("process_threads", GAUGE, "Threads of the daemon.", process.threads),
+        ("process_open_fds", GAUGE, "Open file descriptors of the daemon.", process.open_fds),
+        ("process_max_fds", GAUGE, "Most file descriptors that the daemon may open.", process.max_fds),
+        ("process_start_time_seconds", GAUGE, "When the daemon started.", Some(started as f64)),
+    ] {
+        if let Some(value) = value {
+            out.family(name, kind, help);
+            out.sample(name, &[], value);
+        }
+    }
+    out.0
+}
+
+/// How long changes took to arrive.
+fn arrivals(out: &mut Text, report: &Report) {
+    let name = "speil_target_arrival_seconds";
+    out.family(
+        name,
+        "histogram",
+        "How long changes took, from when they were heard of until they were acknowledged.",
+    );
+    out.targets(report, |out, labels, target| {
+        let Some(arrival) = &target.arrival else { return };
+        let bucket = format!("{name}_bucket");
+        for one in &arrival.buckets {
+            let le = (one.le_ms as f64 / 1000.0).to_string();
+            out.sample(&bucket, &[labels, &[("le", le.as_str())]].concat(), one.count as f64);
+        }
+        out.sample(&bucket, &[labels, &[("le", "+Inf")]].concat(), arrival.count as f64);
+        out.sample(&format!("{name}_sum"), labels, arrival.sum_ms as f64 / 1000.0);
+        out.sample(&format!("{name}_count"), labels, arrival.count as f64);
+    });
 }
 
 /// What the roles of the sources say; nothing of those that have none.
@@ -219,7 +262,7 @@ fn escape(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{ProblemReport, SyncReport};
+    use crate::status::{ArrivalBucket, ArrivalReport, ProblemReport, SyncReport};
 
     fn report() -> Report {
         let problem = |errno: &str| ProblemReport { errno: errno.into(), ..ProblemReport::default() };
@@ -231,6 +274,11 @@ mod tests {
             rescans: [("overflow".to_owned(), 2)].into(),
             problems: vec![problem("EACCES"), problem("EACCES"), problem("ENOSPC")],
             more_problems: 7,
+            arrival: Some(ArrivalReport {
+                count: 3,
+                sum_ms: 1200,
+                buckets: vec![ArrivalBucket { le_ms: 5, count: 1 }, ArrivalBucket { le_ms: 1000, count: 2 }],
+            }),
             ..TargetReport::default()
         };
         let sync =
@@ -255,6 +303,10 @@ mod tests {
             format!("speil_target_rescans_total{{{labels},reason=\"overflow\"}} 2"),
             format!("speil_target_problems{{{labels},errno=\"EACCES\"}} 2"),
             format!("speil_target_problems{{{labels},errno=\"other\"}} 7"),
+            format!("speil_target_arrival_seconds_bucket{{{labels},le=\"0.005\"}} 1"),
+            format!("speil_target_arrival_seconds_bucket{{{labels},le=\"+Inf\"}} 3"),
+            format!("speil_target_arrival_seconds_sum{{{labels}}} 1.2"),
+            format!("speil_target_arrival_seconds_count{{{labels}}} 3"),
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in\n{text}");
         }
@@ -264,7 +316,7 @@ mod tests {
     fn every_family_is_declared_once_before_its_samples_and_a_lag_that_nobody_knows_is_not_told() {
         let mut report = report();
         report.syncs[0].targets[0].known = false;
-        let text = metrics(&report);
+        let text = metrics(&report) + &process_metrics(&Process::now(), 1);
         let mut declared = std::collections::BTreeSet::new();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
@@ -272,7 +324,9 @@ mod tests {
                 assert!(declared.insert(name), "{name} twice");
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap();
-                assert!(declared.contains(name), "{name} undeclared");
+                let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+                let known = declared.contains(name) || family.is_some_and(|family| declared.contains(family));
+                assert!(known, "{name} undeclared");
             }
         }
         assert!(!text.contains("\nspeil_target_lag_seconds{"), "{text}");

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use super::Site;
 use super::judge::{Judgement, Limits, judge};
+use super::metrics::process_metrics;
+use super::process::Process;
 use crate::config::parse_duration;
 use crate::status::{Answer, Report, Request, Sample, SyncReport, TargetReport};
 
@@ -115,7 +117,7 @@ impl Pages {
             }
             "/metrics" => Page {
                 kind: "text/plain; version=0.0.4; charset=utf-8",
-                ..Page::text(200, &self.site.metrics().unwrap_or_else(|| super::metrics(&self.site.report())))
+                ..Page::text(200, &self.site.metrics().unwrap_or_else(|| self.metrics()))
             },
             "/healthz" => Page::text(200, "ok\n"),
             "/readyz" => self.ready(asked),
@@ -164,6 +166,11 @@ impl Pages {
         *seen = news.last().map_or(*seen, |item| item.number);
         let event = serde_json::json!({ "report": self.site.report(), "last": last, "news": news });
         format!("event: status\ndata: {event}\n\n")
+    }
+
+    fn metrics(&self) -> String {
+        let report = self.site.report();
+        super::metrics(&report) + &process_metrics(&Process::now(), report.started)
     }
 
     fn ready(&self, asked: &Asked) -> Page {

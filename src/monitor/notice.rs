@@ -273,6 +273,19 @@ pub enum Itemized {
     },
 }
 
+/// A change that a target has acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived<'a> {
+    /// What was done, in a word or two.
+    pub what: &'static str,
+    /// The path; the new name of a rename.
+    pub path: &'a RelPath,
+    /// The old name of a rename.
+    pub from: Option<&'a RelPath>,
+    /// How long it took, from when the change was heard of; `None` where that is not known: a comparison found it.
+    pub took: Option<Duration>,
+}
+
 /// How far a pass is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -302,6 +315,8 @@ pub trait Monitor: Send + Sync {
     fn itemizes(&self) -> bool {
         false
     }
+    /// Hears what a target has acknowledged, batch by batch.
+    fn arrived(&self, _scope: &Scope, _changes: &[Arrived<'_>]) {}
     /// Hears how far a pass is, a few times a second at most.
     fn progress(&self, _scope: &Scope, _progress: &Progress) {}
     /// Writes more or less of one sync, or of all; `false` if that cannot be set here.

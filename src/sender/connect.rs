@@ -81,7 +81,7 @@ impl Session {
         let led = hello.role.is_some();
         let link = transport.connect()?;
         let control: Arc<dyn Control> = Arc::from(link.control);
-        let outbox = Outbox::new(link.writer, sync.compress, sync.bwlimit, Arc::clone(&around.status));
+        let outbox = Outbox::new(link.writer, sync, Arc::clone(&around.status));
         let (greeted, greeting) = bounded(1);
         let (handover, shared_in) = bounded(1);
         let reader = link.reader;

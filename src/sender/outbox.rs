@@ -9,12 +9,15 @@ use super::bundle::{Bundle, Way};
 use super::packer::Place;
 use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
-use crate::config::Compress;
+use crate::config::{Compress, Hours, Sync, rate_at};
+use crate::disk::local_minute;
 use crate::monitor::Counters;
 use crate::protocol::{FrameError, FrameWriter, ToReceiver};
 
 /// A debt to the bandwidth limit that is not worth a wait.
 const DEBT_MAX: Duration = Duration::from_millis(10);
+/// Where hours have limits of their own, the clock is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of data that are tried for whether they shrink.
 const SAMPLE_LEN: usize = 4096;
 
@@ -59,26 +62,54 @@ impl Write for Pipe {
 
 /// A bandwidth limit as a debt that the session waits off.
 struct Limit {
-    bytes_per_s: u64,
+    /// Where no hours say otherwise.
+    rate: Option<u64>,
+    hours: Vec<Hours>,
+    /// What holds now, and when the clock was looked at.
+    bytes_per_s: Option<u64>,
+    looked: Option<Instant>,
     paid: Instant,
     counted: u64,
 }
 
+impl Limit {
+    /// Returns the limit of a sync; `None` if nothing limits it at any time.
+    fn of(sync: &Sync) -> Option<Self> {
+        let rate = sync.bwlimit.filter(|&rate| rate > 0);
+        if rate.is_none() && sync.bwlimit_hours.is_empty() {
+            return None;
+        }
+        let hours = sync.bwlimit_hours.clone();
+        Some(Self { rate, hours, bytes_per_s: rate, looked: None, paid: Instant::now(), counted: 0 })
+    }
+
+    /// Takes in that so many bytes were sent in all.
+    fn owe(&mut self, sent: u64) {
+        let (new, now) = (sent - self.counted, Instant::now());
+        self.counted = sent;
+        if !self.hours.is_empty() && self.looked.is_none_or(|at| now.duration_since(at) > LOOK_EVERY) {
+            let (weekday, minute) = local_minute();
+            self.bytes_per_s = rate_at(self.rate, &self.hours, weekday, minute);
+            self.looked = Some(now);
+        }
+        // The past does not save up: a pause is no licence for a burst.
+        self.paid = match self.bytes_per_s {
+            Some(rate) => self.paid.max(now) + Duration::from_secs_f64(new as f64 / rate as f64),
+            None => now,
+        };
+    }
+}
+
 impl Outbox {
-    pub fn new(writer: Way, compress: Compress, bwlimit: Option<u64>, status: Arc<TargetStatus>) -> Self {
-        let limit = bwlimit.filter(|&limit| limit > 0).map(|bytes_per_s| Limit {
-            bytes_per_s,
-            paid: Instant::now(),
-            counted: 0,
-        });
+    pub fn new(writer: Way, sync: &Sync, status: Arc<TargetStatus>) -> Self {
         let inner = Inner {
             writer: FrameWriter::new(Pipe(Some(writer))),
-            limit,
+            limit: Limit::of(sync),
             bottleneck: Bottleneck::default(),
             sampler: None,
             place: Place::default(),
         };
-        Self { inner: Mutex::new(inner), compress, status }
+        Self { inner: Mutex::new(inner), compress: sync.compress, status }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -223,18 +254,34 @@ impl Inner {
 
     fn owe(&mut self) {
         let sent = self.writer.sent_bytes();
-        let Some(limit) = &mut self.limit else { return };
-        let new = sent - limit.counted;
-        limit.counted = sent;
-        // The past does not save up: a pause is no licence for a burst.
-        limit.paid =
-            limit.paid.max(Instant::now()) + Duration::from_secs_f64(new as f64 / limit.bytes_per_s as f64);
+        if let Some(limit) = &mut self.limit {
+            limit.owe(sent);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_of_hours_holds_in_them_alone() {
+        let mut sync = Sync::new("s", "/s", Vec::new());
+        assert!(Limit::of(&sync).is_none());
+        let always = Hours { days: [true; 7], from: 0, to: 24 * 60, rate: Some(1) };
+        let owes = |sync: &Sync| {
+            let mut limit = Limit::of(sync).unwrap();
+            limit.owe(1_000_000);
+            limit.paid > Instant::now() + Duration::from_secs(3600)
+        };
+        sync.bwlimit_hours = vec![always.clone()];
+        assert!(owes(&sync));
+        sync.bwlimit = Some(1);
+        sync.bwlimit_hours = vec![Hours { rate: None, ..always.clone() }];
+        assert!(!owes(&sync));
+        sync.bwlimit_hours = vec![Hours { days: [false; 7], ..always }];
+        assert!(owes(&sync));
+    }
 
     #[test]
     fn one_bit_anywhere_is_no_zeros() {

@@ -561,7 +561,8 @@ impl Session {
     /// Stops in order: the file in flight is finished, what was sent is acknowledged.
     fn leave(&mut self) -> Result<(), SessionError> {
         let deadline = Instant::now() + STOP_WAIT;
-        let limited = self.shared.options.sync.bwlimit.is_some();
+        let sync = &self.shared.options.sync;
+        let limited = sync.bwlimit.is_some() || !sync.bwlimit_hours.is_empty();
         while !limited && self.jobs.is_sending() && Instant::now() < deadline {
             self.step_job()?;
         }

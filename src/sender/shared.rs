@@ -22,10 +22,11 @@ use super::replies::{PassInbox, PassReply, Reply};
 use super::room::Need;
 use super::session::SessionOptions;
 use super::source::Source;
-use super::status::{Failure, TargetStatus};
+use super::status::{Failure, TargetStatus, deed_of};
 use super::window::Window;
+use crate::batch::ChangeKind;
 use crate::filter::Filter;
-use crate::monitor::{Counters, Monitor, Notice, Scope as About};
+use crate::monitor::{Arrived, Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
 use crate::tree::{Entry, Kind, Mask, RelPath};
@@ -160,6 +161,9 @@ impl Shared {
         Counters::add(&self.status.counters.batches, 1);
         let changes = parcels.iter().map(|parcel| &parcel.change.kind);
         self.status.delivered(batch, changes);
+        let now = Instant::now();
+        let arrived: Vec<Arrived<'_>> = parcels.iter().filter_map(|parcel| arrived(parcel, now)).collect();
+        self.monitor.arrived(&self.about, &arrived);
         self.notice(&Notice::Batch { batch, changes: parcels.len() as u64 });
     }
 
@@ -193,4 +197,15 @@ impl Shared {
             self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
         }
     }
+}
+
+/// Returns what a parcel did that is acknowledged now; `None` if it did nothing.
+fn arrived(parcel: &Parcel, now: Instant) -> Option<Arrived<'_>> {
+    let change = &parcel.change;
+    let from = match &change.kind {
+        ChangeKind::Rename { from, .. } => Some(from),
+        _ => None,
+    };
+    let took = parcel.counts.then(|| now.saturating_duration_since(change.age.since));
+    Some(Arrived { what: deed_of(&change.kind)?, path: change.kind.path(), from, took })
 }

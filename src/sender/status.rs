@@ -494,13 +494,7 @@ impl TargetStatus {
         let at = SystemTime::now();
         let mut deeds = self.deeds.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
-            let what = match change {
-                ChangeKind::Update { scope: Scope::Attributes, .. } => "metadata sent",
-                ChangeKind::Update { .. } => "sent",
-                ChangeKind::Rename { .. } => "renamed",
-                ChangeKind::Delete { .. } => "deleted",
-                ChangeKind::Name { .. } | ChangeKind::Rescan { .. } => continue,
-            };
+            let Some(what) = deed_of(change) else { continue };
             deeds.insert(change.path().clone(), Deed { batch, at, what });
         }
     }
@@ -570,6 +564,17 @@ impl TargetStatus {
     /// Returns when the target last acknowledged.
     pub fn last_ack(&self) -> Option<SystemTime> {
         self.lock().last_ack
+    }
+}
+
+/// Returns what an acknowledged change did to its path; `None` if it did nothing.
+pub(super) fn deed_of(change: &ChangeKind) -> Option<&'static str> {
+    match change {
+        ChangeKind::Update { scope: Scope::Attributes, .. } => Some("metadata sent"),
+        ChangeKind::Update { .. } => Some("sent"),
+        ChangeKind::Rename { .. } => Some("renamed"),
+        ChangeKind::Delete { .. } => Some("deleted"),
+        ChangeKind::Name { .. } | ChangeKind::Rescan { .. } => None,
     }
 }
 

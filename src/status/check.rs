@@ -1,9 +1,99 @@
-//! The report as a check of Nagios: one word, one line, one exit code.
+//! What is wrong in a report, and the report as a check of Nagios: one word, one line, one exit code.
 //!
-//! **In → Out:** a report → what `speil status --check` prints and ends with. Pure.
+//! **In → Out:** a report → complaints; what `speil status --check` prints and ends with. Pure.
 
 use super::{Report, SyncReport, TargetReport};
 use crate::monitor::counted;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// The configuration that was to be read again is refused.
+    Refused,
+    /// A sync does not run.
+    NotStarted,
+    /// There is no connection.
+    Down,
+    /// Somebody paused it.
+    Paused,
+    /// The source is a standby and waits for something.
+    Waiting,
+    /// It was not in step since the daemon started.
+    FirstCopy,
+    /// Nothing is known yet.
+    Connecting,
+    /// Deletes are held back.
+    Held,
+    /// Paths fail.
+    Failing,
+    /// It lags.
+    Behind,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// How bad it is.
+    pub grade: Grade,
+    /// Name of the sync; empty for the daemon.
+    pub sync: String,
+    /// Name of the target; empty for the sync as a whole.
+    pub target: String,
+    /// What.
+    pub cause: Cause,
+    /// What, in words that follow the names.
+    pub why: String,
+    /// What to do about it, if that is known.
+    pub hint: Option<String>,
+}
+
+impl Complaint {
+    /// Returns whom it is about.
+    pub fn subject(&self) -> String {
+        match (self.sync.as_str(), self.target.as_str()) {
+            ("", _) => "the new configuration".to_owned(),
+            (sync, "") => sync.to_owned(),
+            (sync, target) => format!("{sync} → {target}"),
+        }
+    }
+
+    /// Returns it as a sentence without its end.
+    pub fn text(&self) -> String {
+        format!("{} {}", self.subject(), self.why)
+    }
+}
+
+/// Returns all that is wrong; of each target the worst first. A target may lag by `lag_max_ms`.
+pub fn complaints(report: &Report, lag_max_ms: u64) -> Vec<Complaint> {
+    let mut all = Vec::new();
+    let mut complain = |grade, sync: &str, target: &str, cause, why, hint| {
+        let (sync, target) = (sync.to_owned(), target.to_owned());
+        all.push(Complaint { grade, sync, target, cause, why, hint });
+    };
+    if let Some(error) = &report.refused_reload {
+        let hint = "the old one stays in force; speil check CONFIG says more".to_owned();
+        complain(Grade::Warning, "", "", Cause::Refused, format!("is refused: {error}"), Some(hint));
+    }
+    for sync in &report.syncs {
+        if !sync.running {
+            let why = format!("not started: {}", sync.why_not());
+            complain(Grade::Critical, &sync.name, "", Cause::NotStarted, why, None);
+        }
+        for target in &sync.targets {
+            for (grade, cause, why) in judge(target, lag_max_ms) {
+                let names = format!("{} {}", sync.name, target.name);
+                let hint = match cause {
+                    Cause::Held => Some(format!(
+                        "speil approve {names} carries them out; speil discard {names} dismisses them"
+                    )),
+                    _ => target.hint.clone(),
+                };
+                complain(grade, &sync.name, &target.name, cause, why, hint);
+            }
+        }
+    }
+    all
+}
 
 /// How bad things are; ordered, as plugins of Nagios end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,26 +129,16 @@ impl Grade {
 
 /// Judges a report; a target may lag by `lag_max_ms`. Returns the line without its end.
 pub fn check(report: &Report, lag_max_ms: u64) -> (Grade, String) {
-    let mut wrong: Vec<(Grade, String)> = Vec::new();
-    if let Some(error) = &report.refused_reload {
-        wrong.push((Grade::Warning, format!("the new configuration is refused: {error}")));
-    }
-    for sync in &report.syncs {
-        if !sync.running {
-            wrong.push((Grade::Critical, format!("{} not started: {}", sync.name, sync.why_not())));
-        }
-        for target in &sync.targets {
-            let found = judge(target, lag_max_ms);
-            wrong.extend(found.map(|(grade, why)| (grade, format!("{} → {} {why}", sync.name, target.name))));
-        }
-    }
+    let mut wrong: Vec<Complaint> = complaints(report, lag_max_ms);
+    // One of each target.
+    wrong.dedup_by(|next, first| (&next.sync, &next.target) == (&first.sync, &first.target));
     // The worst first; of equals in the order of the configuration.
-    wrong.sort_by_key(|(grade, _)| std::cmp::Reverse(*grade));
+    wrong.sort_by_key(|complaint| std::cmp::Reverse(complaint.grade));
     let targets = || report.syncs.iter().flat_map(|sync| &sync.targets);
-    let grade = wrong.first().map_or(Grade::Ok, |(grade, _)| *grade);
+    let grade = wrong.first().map_or(Grade::Ok, |complaint| complaint.grade);
     let found = match wrong.is_empty() {
         true => well(report),
-        false => wrong.into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; "),
+        false => wrong.iter().map(Complaint::text).collect::<Vec<_>>().join("; "),
     };
     let lag = targets().map(|target| target.lag_ms).max().unwrap_or(0);
     let seconds = |ms: u64| std::time::Duration::from_millis(ms).as_secs_f64();
@@ -90,33 +170,38 @@ fn well(report: &Report) -> String {
     told.join("; ")
 }
 
-/// Returns what is wrong with a target, the worst alone.
-fn judge(target: &TargetReport, lag_max_ms: u64) -> Option<(Grade, String)> {
-    let warning = |why: String| Some((Grade::Warning, why));
+/// Returns what is wrong with a target, the worst first.
+fn judge(target: &TargetReport, lag_max_ms: u64) -> Vec<(Grade, Cause, String)> {
+    let warning = |cause: Cause, why: String| vec![(Grade::Warning, cause, why)];
     match target.state.as_str() {
         "down" => {
             let error = target.error.as_deref().unwrap_or("no connection");
-            return Some((Grade::Critical, format!("is down: {error}")));
+            return vec![(Grade::Critical, Cause::Down, format!("is down: {error}"))];
         }
         "live" => {}
-        "paused" => return warning("is paused".to_owned()),
+        "paused" => return warning(Cause::Paused, "is paused".to_owned()),
         // It sends nothing, as it should; what it waits for is told as an error.
         "standby" => {
-            let error = target.error.as_deref()?;
-            return warning(format!("is not sent to: {error}"));
+            let error = target.error.as_deref().map(|error| format!("is not sent to: {error}"));
+            return error.map_or_else(Vec::new, |why| warning(Cause::Waiting, why));
         }
         // A target that was in step is compared again; its lag says how far it is behind.
         "first_pass" if target.known => {}
-        "first_pass" => return warning("is in its first copy".to_owned()),
-        other => return warning(format!("is {}", other.replace('_', " "))),
+        "first_pass" => return warning(Cause::FirstCopy, "is in its first copy".to_owned()),
+        other => return warning(Cause::Connecting, format!("is {}", other.replace('_', " "))),
     }
+    let mut found = Vec::new();
     if target.held > 0 {
-        return warning(format!("holds {} back", counted(target.held as u64, "delete", "deletes")));
+        let held = counted(target.held as u64, "delete", "deletes");
+        found.extend(warning(Cause::Held, format!("holds {held} back")));
     }
     if let Some(failure) = target.failure() {
-        return warning(format!("fails: {failure}"));
+        found.extend(warning(Cause::Failing, format!("fails: {failure}")));
     }
-    (target.lag_ms > lag_max_ms).then(|| (Grade::Warning, format!("is behind: {}", target.lag())))
+    if target.lag_ms > lag_max_ms {
+        found.extend(warning(Cause::Behind, format!("is behind: {}", target.lag())));
+    }
+    found
 }
 
 #[cfg(test)]

@@ -69,6 +69,15 @@ fn a_daemon_serves_status_metrics_readiness_events_and_acts_with_the_token_alone
     eventually("the file is counted", || {
         get(port, "/metrics").1.contains("files_total{sync=\"stand\",target=\"standby\"} 1")
     });
+    let metrics = get(port, "/metrics").1;
+    for name in ["process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"] {
+        assert!(metrics.contains(&format!("\n{name} ")), "{name}: {metrics}");
+    }
+    eventually("it is counted how long that took", || {
+        get(port, "/metrics")
+            .1
+            .contains("speil_target_arrival_seconds_bucket{sync=\"stand\",target=\"standby\",le=\"+Inf\"} ")
+    });
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/target/standby", 200), ("/nothing", 404)] {
         assert_eq!(get(port, path).0, status, "{path}");
     }

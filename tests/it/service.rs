@@ -1,6 +1,8 @@
 //! The daemon for a Lua configuration: signals and control.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -246,4 +248,52 @@ fn a_retry_tries_at_once_what_fails_and_connects_to_what_is_down() {
     daemon.terminate();
     let (code, told) = ask(&environment, &control, &["status", "--check"]);
     assert!(code == 3 && told.starts_with("SPEIL UNKNOWN - no running speil was found"), "{told}");
+}
+
+#[test]
+fn members_of_the_group_of_the_control_socket_may_ask_and_change_nothing() {
+    // A directory that is made for the socket is private; those above it let everybody through.
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(path("source")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_speil"), path("speil")).unwrap();
+    fs::set_permissions(path("speil"), fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = path("run/control");
+    let configure = |group: &str| {
+        let settings = format!("settings {{ control = {{ path = {socket:?}, group = {group:?} }} }}\n");
+        fs::write(path("speil.lua"), settings + &block("www", &path("source"), &path("standby"))).unwrap();
+    };
+    let environment = Environment::new();
+    let config = path("speil.lua").display().to_string();
+    let ask = |gid: u32, arguments: &[&str]| {
+        let mut command = environment.command(path("speil"));
+        command.args(arguments).arg(format!("--control={}", socket.display())).uid(65_534).gid(gid);
+        Background::spawn(command).wait()
+    };
+    let adm = nix::unistd::Group::from_name("adm").unwrap().unwrap().gid.as_raw();
+    configure("adm");
+    let daemon = environment.spawn(["run", &config]);
+    daemon.wait_for_error_line(": live");
+    let _ = ask(adm, &["status"]).succeeded();
+    let _ = ask(adm, &["wait"]).succeeded();
+    for refused in [&["pause"][..], &["approve"], &["reload"], &["notify"], &["log-level", "--all", "debug"]]
+    {
+        let refused = ask(adm, refused);
+        assert!(
+            refused.code() == 1 && refused.stderr.contains("for its own user and for root alone"),
+            "{refused:?}"
+        );
+    }
+    let other = ask(65_534, &["status"]);
+    assert!(other.code() == 12 && other.stderr.contains("and to the group that control"), "{other:?}");
+    assert_eq!(fs::metadata(path("run")).unwrap().mode() & 0o7777, 0o710);
+    let _ = environment.run(["pause", &format!("--control={}", socket.display())]).succeeded();
+    daemon.terminate();
+
+    configure("no-such-group");
+    let daemon = environment.spawn(["run", &config]);
+    daemon.wait_for_error_line("there is no group \"no-such-group\", so only root");
+    daemon.wait_for_error_line(": live");
+    daemon.terminate();
 }

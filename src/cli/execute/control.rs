@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{complain, complain_text, print};
-use crate::cli::commands::{Approve, Control, Held, LogLevel, Named, Pause, Reconcile, Reload, Retry, Wait};
+use crate::cli::commands::{
+    Approve, Control, Held, LogLevel, Named, Notify, Pause, Reconcile, Reload, Retry, Wait,
+};
 use crate::cli::exit::Exit;
 use crate::daemon::{self, NoSocket};
 use crate::monitor::{counted, spanned};
@@ -64,6 +66,30 @@ pub(super) fn retry(it: Retry) -> u8 {
                 ),
             });
             0
+        }
+        other => unexpected(&socket, other),
+    }
+}
+
+/// Has a test sent to whom the configuration names.
+pub(super) fn notify(it: &Notify) -> u8 {
+    let Some(socket) = socket(&it.control) else { return Exit::Stream.code() };
+    // A way has its own limit, which is shorter than what three of them may need.
+    match daemon::ask(&socket, &Request::Notify, Some(ANSWER_MAX * 2)) {
+        Ok(Answer::Notified { tried }) => {
+            let failed = tried.iter().any(|tried| tried.error.is_some());
+            if it.json {
+                let object = serde_json::json!({ "schema": status::SCHEMA, "tried": tried });
+                print(&format!("{object}\n"));
+            } else {
+                for tried in &tried {
+                    match &tried.error {
+                        None => print(&format!("{}: sent\n", tried.way)),
+                        Some(error) => complain_text(&format!("{}: {error}", tried.way), None),
+                    }
+                }
+            }
+            if failed { Exit::Syntax.code() } else { 0 }
         }
         other => unexpected(&socket, other),
     }
@@ -228,9 +254,12 @@ fn silence(socket: &Path, error: &io::Error) -> (String, Option<&'static str>) {
             format!("no running speil was found at {at}: the one that made this socket has ended"),
             Some(START),
         ),
-        io::ErrorKind::PermissionDenied => {
-            (format!("{at}: {why}"), Some("the daemon answers only to its own user and to root"))
-        }
+        io::ErrorKind::PermissionDenied => (
+            format!("{at}: {why}"),
+            Some(
+                "the daemon answers only to its own user, to root, and to the group that control in its configuration names",
+            ),
+        ),
         _ => (format!("{at}: {why}"), None),
     }
 }

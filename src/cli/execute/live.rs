@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{complain, complain_text, exit_of, note, print};
 use crate::cli::commands::Run;
@@ -14,19 +14,34 @@ use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
 use crate::config::{self, Config, LogFormat, Settings, Sync, Target};
-use crate::daemon::{self, Daemon, DaemonError, LeftOut};
+use crate::daemon::{self, Daemon, DaemonError, LeftOut, Onlooker};
 use crate::error::io_text;
-use crate::hooks::Hooked;
+use crate::hooks::{Hooked, Notifier};
 use crate::monitor::{Level, counted, sized};
 use crate::protocol::Refusal;
 use crate::sender::{Lead, SessionError, Stand};
-use crate::status::Report;
+use crate::status::{Report, Tried};
 
 /// Time between two summary lines of a live mirror.
 const SUMMARY_EVERY: Duration = Duration::from_secs(60);
 
-/// What hears the state now and then.
-type Tick = Box<dyn Fn(&Report) + Send>;
+/// What hears the state of a daemon that has a configuration.
+struct Attendant {
+    log: Arc<Log>,
+    notifier: Arc<Notifier>,
+}
+
+impl Onlooker for Attendant {
+    fn look(&self, report: &Report) {
+        self.log.sweep();
+        self.notifier.look(report);
+    }
+
+    fn try_out(&self) -> Vec<Tried> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.notifier.try_out(time.as_secs())
+    }
+}
 
 /// Mirrors what the command line names.
 pub(super) fn mirror(transfer: Transfer) -> u8 {
@@ -62,7 +77,8 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
     let config = Config { settings, syncs: vec![transfer.sync] };
     let quiet = transfer.output.quiet;
-    let daemon = Daemon::new(&config, Arc::new(printer), None, summary_lines(quiet));
+    let summaries = Summaries { quiet, last: Mutex::new(Instant::now()) };
+    let daemon = Daemon::new(&config, Arc::new(printer), None, Arc::new(summaries));
     serve(daemon, config.syncs)
 }
 
@@ -93,12 +109,16 @@ fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
     }
 }
 
-/// Returns what prints one summary line a minute.
-fn summary_lines(quiet: bool) -> Tick {
-    let last = Mutex::new(Instant::now());
-    Box::new(move |report| {
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if quiet || last.elapsed() < SUMMARY_EVERY {
+/// Prints one summary line a minute.
+struct Summaries {
+    quiet: bool,
+    last: Mutex<Instant>,
+}
+
+impl Onlooker for Summaries {
+    fn look(&self, report: &Report) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.quiet || last.elapsed() < SUMMARY_EVERY {
             return;
         }
         *last = Instant::now();
@@ -116,7 +136,7 @@ fn summary_lines(quiet: bool) -> Tick {
                 ));
             }
         }
-    })
+    }
 }
 
 /// Runs the syncs of configurations.
@@ -156,15 +176,15 @@ pub(super) fn run(run: &Run) -> u8 {
         complain_text(&format!("pidfile {}: {}", path.display(), io_text(&error)), None);
         return Exit::File.code();
     }
-    let sweeping = Arc::clone(&log);
-    let tick: Tick = Box::new(move |_| sweeping.sweep());
+    let notifier = Arc::new(Notifier::new(Arc::clone(&log) as _, config.settings.notify.as_ref()));
+    let attendant = Arc::new(Attendant { log: Arc::clone(&log), notifier: Arc::clone(&notifier) });
     // What the command line says holds for ever.
     let follows = run.log_file.is_none().then(|| Arc::clone(&log));
     let hooked = Hooked::new(log, loaded.hooks, config.settings.hook_timeout);
-    let reload = reload(&run.configs, Arc::clone(&hooked), follows);
+    let reload = reload(&run.configs, Arc::clone(&hooked), notifier, follows);
     let left_out =
         loaded.broken.iter().map(|(name, error)| LeftOut { name: name.clone(), error: error.to_string() });
-    let daemon = Daemon::new(&config, hooked, Some(reload), tick).strict(run.strict);
+    let daemon = Daemon::new(&config, hooked, Some(reload), attendant).strict(run.strict);
     let daemon = daemon.left_out(left_out.collect());
     let code = serve(daemon, config.syncs);
     if let Some(path) = pidfile {
@@ -198,12 +218,18 @@ fn overrule(settings: &mut Settings, run: &Run) {
 
 /// Returns what reads the same files again, wherever the process stands by then. A file that is wrong
 /// anywhere is refused whole: left out now, its sync would stop. `log` follows the file's `logfile`.
-fn reload(configs: &[PathBuf], hooked: Arc<Hooked>, log: Option<Arc<Log>>) -> daemon::Reload {
+fn reload(
+    configs: &[PathBuf],
+    hooked: Arc<Hooked>,
+    notifier: Arc<Notifier>,
+    log: Option<Arc<Log>>,
+) -> daemon::Reload {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let paths: Vec<PathBuf> = configs.iter().map(absolute).collect();
     Box::new(move || {
         let loaded = config::load_all(&paths).map_err(|error| error.to_string())?;
         hooked.replace(loaded.hooks, loaded.config.settings.hook_timeout);
+        notifier.replace(loaded.config.settings.notify.as_ref());
         if let (Some(log), Some(path)) = (&log, &loaded.config.settings.logfile) {
             log.write_to(path);
         }

@@ -17,7 +17,10 @@ use crate::error::io_text;
 const FILES: [(&str, &str); 6] = [
     ("/etc/speil/speil.lua", "the configuration of the service: speil.lua(5)"),
     ("/run/speil/control", "the control socket of root's daemon"),
-    ("/var/lib/speil/", "which filesystem each target of root's daemon is on; else ~/.local/state/speil/"),
+    (
+        "/var/lib/speil/",
+        "of root's daemon: which filesystem each target is on, what arrived; else ~/.local/state/speil/",
+    ),
     ("~/.cache/speil/", "on a target: agents that were uploaded"),
     (".speil/", "in a target's root: the state of the mirror, never mirrored"),
     (".speil/refuse", "in a target's root, by hand: every mirror is refused, with its text as the reason"),
