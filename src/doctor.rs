@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::{Config, Sync};
+use crate::transport::Uploads;
 use source::Tree;
 
 /// Version of the JSON that `speil doctor --json` prints.
@@ -94,11 +95,13 @@ impl Finding {
 pub struct Options {
     /// Where the kernel tells of itself: `/proc`.
     pub proc: PathBuf,
+    /// What is asked before an agent is uploaded.
+    pub uploads: Uploads,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { proc: PathBuf::from("/proc") }
+        Self { proc: PathBuf::from("/proc"), uploads: Uploads::default() }
     }
 }
 
@@ -123,14 +126,14 @@ pub fn examine(config: &Config, options: &Options) -> Vec<Finding> {
             Some(Err(finding)) => vec![(**finding).clone()],
         };
         findings.extend(told.into_iter().map(|finding| finding.about(&sync.name, "")));
-        findings.extend(examine_targets(sync, tree));
+        findings.extend(examine_targets(sync, tree, &options.uploads));
     }
     findings
 }
 
-fn examine_targets(sync: &Sync, tree: Option<&Tree>) -> Vec<Finding> {
+fn examine_targets(sync: &Sync, tree: Option<&Tree>, uploads: &Uploads) -> Vec<Finding> {
     std::thread::scope(|scope| {
-        let look = |one| (one, scope.spawn(move || target::check(sync, one, tree)));
+        let look = |one| (one, scope.spawn(move || target::check(sync, one, tree, uploads)));
         let looks: Vec<_> = sync.targets.iter().map(look).collect();
         let mut told = Vec::new();
         for (one, look) in looks {

@@ -16,7 +16,7 @@ mod ssh;
 mod ssh2;
 mod tail;
 
-pub use deploy::own_hash;
+pub use deploy::{Uploads, own_hash};
 pub use process::{AGENT_WORD, Local};
 pub use ssh::Ssh;
 pub use ssh2::Ssh2;
@@ -111,6 +111,9 @@ pub enum TransportError {
     /// The agent could not be brought to the target. Consequence: again.
     #[error("deploy agent: {0}")]
     Deploy(String),
+    /// The agent is missing, and nobody allowed to upload it. Consequence: die.
+    #[error("speil is not installed on the target, and {0}")]
+    Unasked(&'static str),
     /// The in-process SSH could not log in. Consequence: again.
     #[error("connect: {0}")]
     Connect(String),
@@ -125,7 +128,7 @@ pub enum TransportError {
 impl Consequential for TransportError {
     fn consequence(&self) -> Consequence {
         match self {
-            Self::Host(_) | Self::Forbidden { .. } | Self::Setting(_) => Consequence::Die,
+            Self::Host(_) | Self::Forbidden { .. } | Self::Setting(_) | Self::Unasked(_) => Consequence::Die,
             _ => Consequence::Again,
         }
     }

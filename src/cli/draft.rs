@@ -26,6 +26,8 @@ pub struct Transfer {
     pub output: Output,
     /// Say what the pass would do, and change nothing.
     pub dry_run: bool,
+    /// Whether a dry run may upload the agent without a question: `--agent` says where it comes from.
+    pub uploads: bool,
     /// Keep what has arrived of an interrupted file for the next run.
     pub partial: bool,
     /// How another run on a target is treated; for `sync` only.
@@ -89,6 +91,8 @@ pub(super) struct Asked {
     pub skip_mounts: bool,
     /// `--no-relative`.
     pub no_relative: bool,
+    /// `--agent`.
+    pub agent: bool,
     archive: bool,
     recursive: Option<bool>,
 }
@@ -176,6 +180,7 @@ impl Draft {
             sync: self.sync,
             output: self.output,
             dry_run: self.dry_run,
+            uploads: self.asked.agent,
             partial: self.partial,
             lock: self.lock,
             control: self.control,

@@ -20,6 +20,7 @@ mod past;
 mod plan;
 mod reach;
 mod sync;
+mod uploads;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
@@ -162,7 +163,10 @@ fn exit_of(error: &SessionError) -> Exit {
         }) => Exit::Selection,
         SessionError::Refused(Refusal::Root { .. }) => Exit::File,
         SessionError::Refused(Refusal::Filter(_)) => Exit::Syntax,
-        SessionError::Refused(_) | SessionError::Source(_) | SessionError::Kept { .. } => Exit::Selection,
+        SessionError::Refused(_)
+        | SessionError::Source(_)
+        | SessionError::Kept { .. }
+        | SessionError::Transport(TransportError::Unasked(_)) => Exit::Selection,
         SessionError::Option(_) | SessionError::Owner(_) => Exit::Syntax,
         _ => Exit::Stream,
     }

@@ -175,6 +175,7 @@ fn fields(notice: &Notice) -> Vec<(&'static str, String)> {
             ("errno", crate::error::errno_name(*errno)),
             ("on_target", on_target.to_string()),
         ],
+        Notice::Uploads { len } => vec![("bytes", len.to_string())],
         Notice::Disconnected { error, retry, attempt, .. } => {
             let mut fields = vec![("error", error.clone()), ("attempt", attempt.to_string())];
             fields.extend(retry.map(|retry| ("retry_in_s", retry.as_secs().to_string())));

@@ -238,6 +238,12 @@ impl Monitor for Printer {
         match line(scope, notice, self.live) {
             Told::Trouble(text, None) => self.warn(&text),
             Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
+            // Not among the names of what is sent.
+            Told::News(text) if matches!(notice, Notice::Uploads { .. }) => {
+                if !quiet {
+                    self.warn(&text);
+                }
+            }
             // Of a single pass rsync says this one unasked.
             Told::News(text) if !quiet && (self.live || matches!(notice, Notice::Stays { .. })) => {
                 self.say(text.as_bytes());

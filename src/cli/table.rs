@@ -253,6 +253,7 @@ pub(super) const SENT: Group = Group {
             "The agent: auto (in PATH, else uploaded), path, deploy, or a command",
             |d, v| {
                 d.sync.agent = parse_agent(text(v)?)?;
+                d.asked.agent = true;
                 Ok(())
             },
         ),

@@ -3,7 +3,7 @@
 use super::format::escape_name;
 use crate::error::failure_text;
 use crate::event::RescanReason;
-use crate::monitor::{Notice, Scope, counted};
+use crate::monitor::{Notice, Scope, counted, sized};
 use crate::tree::RelPath;
 
 /// How much a notice matters.
@@ -18,6 +18,11 @@ pub(super) enum Told {
     Fine(String),
 }
 
+/// Says that the agent is uploaded.
+pub(super) fn uploading(len: u64) -> String {
+    format!("uploading the agent, {}", sized(len))
+}
+
 /// Returns a notice as one line.
 pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
     let trouble =
@@ -29,6 +34,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Connected { lacks, .. } => {
             Told::News(format!("{scope}: the target cannot hold {}; mirrored without", lacks.join(", ")))
         }
+        Notice::Uploads { len } => Told::News(format!("{scope}: {}", uploading(*len))),
         Notice::Disconnected { error, hint, retry, attempt } => {
             let next =
                 retry.map(|retry| format!("; retry {attempt} in {:.0} s", retry.as_secs_f64().max(1.0)));

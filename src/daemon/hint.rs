@@ -73,6 +73,9 @@ pub fn hint(error: &SessionError) -> Option<String> {
         SessionError::Transport(TransportError::Start { program, .. }) if program.ends_with("ssh") => {
             "install the ssh client (openssh-client), or use transport = \"ssh2\""
         }
+        SessionError::Transport(TransportError::Unasked(_)) => {
+            "--agent=auto allows the upload (for a configuration: speil doctor uploads it); or install speil there"
+        }
         SessionError::Owner(_) => {
             "correct the name, or make it there (getent passwd NAME, getent group NAME); a group follows a colon"
         }

@@ -246,6 +246,7 @@ fn copy_report(progress: &Progress) -> CopyReport {
 fn happening(scope: &Scope, notice: &Notice) -> Happening {
     let (about, count, bad) = match notice {
         Notice::Connected { program, .. } => (clean(program), 0, false),
+        Notice::Uploads { len } => (crate::monitor::sized(*len), 0, false),
         Notice::Disconnected { error, .. } => (clean(error), 0, true),
         Notice::Live => (String::new(), 0, false),
         Notice::PassBegan { top, reason } => (format!("{top} ({})", reason.word()), 0, false),

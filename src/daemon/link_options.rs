@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::route::transport_of;
+use super::route::{told, transport_of};
 use crate::config::{Sync, Target};
 use crate::sender::{SessionError, SessionOptions, Surroundings};
 use crate::transport::Transport;
@@ -17,7 +17,8 @@ pub(super) struct LinkOptions {
 impl LinkOptions {
     /// Returns the way to the target, which a stop cuts off.
     pub fn transport(&self) -> Result<Arc<dyn Transport>, SessionError> {
-        let transport: Arc<dyn Transport> = Arc::from(transport_of(&self.sync, &self.target)?);
+        let uploads = told(&self.around.monitor, &self.sync, &self.target);
+        let transport: Arc<dyn Transport> = Arc::from(transport_of(&self.sync, &self.target, uploads)?);
         let stopped = Arc::clone(&transport);
         self.around.mailbox.on_close(move || stopped.cancel());
         Ok(transport)

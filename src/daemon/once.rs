@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::route::transport_of;
+use super::route::{told, transport_of};
 use crate::config::Sync;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
@@ -12,14 +12,16 @@ use crate::sender::{
     Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
     TargetStatus,
 };
-use crate::transport::Transport;
+use crate::transport::{Transport, Uploads};
 use crate::tree::{Mask, RelPath};
 
 /// How a single pass is made.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OnceOptions {
     /// Changes nothing.
     pub dry_run: bool,
+    /// What is asked before an agent is uploaded; the monitor is told as well.
+    pub uploads: Uploads,
 }
 
 /// What came of one target.
@@ -77,6 +79,7 @@ pub fn once(
             .zip(&mailboxes)
             .map(|(target, mailbox)| {
                 let source = Arc::clone(&source);
+                let options = &options;
                 scope.spawn(move || {
                     one(sync, target, options, (source, Arc::clone(mailbox), Arc::clone(monitor)))
                 })
@@ -90,7 +93,7 @@ pub fn once(
 fn one(
     sync: &Sync,
     target: &crate::config::Target,
-    options: OnceOptions,
+    options: &OnceOptions,
     with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>),
 ) -> TargetReport {
     let began = Instant::now();
@@ -107,6 +110,7 @@ fn one(
         dry_run: options.dry_run,
         rehearsal: options.dry_run,
     };
+    let uploads = options.uploads.clone().then(told(&monitor, sync, target));
     let around = Surroundings {
         mailbox,
         status: Arc::clone(&status),
@@ -115,7 +119,7 @@ fn one(
         feedback: Arc::clone(&settling) as Arc<dyn Feedback>,
         ..Surroundings::of(source)
     };
-    let error = transport_of(sync, target)
+    let error = transport_of(sync, target, uploads)
         .map_err(SessionError::from)
         .and_then(|transport| {
             let transport: Arc<dyn Transport> = Arc::from(transport);

@@ -4,7 +4,7 @@ use super::route::transport_of;
 use crate::config::{Sync, Target};
 use crate::protocol::Refusal;
 use crate::sender::{Session, SessionError, SessionOptions, Source, Surroundings};
-use crate::transport::TransportError;
+use crate::transport::{TransportError, Uploads};
 
 /// Says whether an agent at `target` would serve `sync`. A target that an administrator has closed, or that
 /// another mirror holds, has one: nothing else may write there either.
@@ -21,7 +21,7 @@ pub fn probe(sync: &Sync, target: &Target) -> Result<(), String> {
         dry_run: true,
         rehearsal: false,
     };
-    let connected = transport_of(sync, target)
+    let connected = transport_of(sync, target, Uploads::default())
         .map_err(SessionError::from)
         .and_then(|transport| Session::connect(&*transport, options, Surroundings::of(source)));
     match connected {

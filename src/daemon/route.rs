@@ -1,14 +1,21 @@
 //! Which transport leads to a target.
 
+use std::sync::Arc;
+
 use crate::config::{AgentSource, Sync, Target, Transport as Kind};
-use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError};
+use crate::monitor::{Monitor, Notice, Scope};
+use crate::transport::{Local, Ssh, Ssh2, Transport, TransportError, Uploads};
 use crate::tree::quote;
 
-/// Returns the transport to a target.
+/// Returns the transport to a target; `uploads` is asked before an agent is uploaded there.
 ///
 /// # Errors
 /// [`TransportError`] if the agent's command cannot be found.
-pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, TransportError> {
+pub fn transport_of(
+    sync: &Sync,
+    target: &Target,
+    uploads: Uploads,
+) -> Result<Box<dyn Transport>, TransportError> {
     let Some(host) = &target.host else {
         return Ok(Box::new(match &sync.agent {
             // The tree of this host stays here; a command may lead anywhere.
@@ -27,16 +34,22 @@ pub fn transport_of(sync: &Sync, target: &Target) -> Result<Box<dyn Transport>, 
             AgentSource::Auto | AgentSource::Path | AgentSource::Deploy => Local::this_program()?,
         }));
     };
-    match sync.transport {
-        Kind::Ssh2 => {
-            Ok(Box::new(Ssh2::new(host.clone(), sync.ssh.clone(), sync.agent.clone(), sync.allowed.clone())))
+    let (host, options) = (host.clone(), sync.ssh.clone());
+    let (agent, allowed) = (sync.agent.clone(), sync.allowed.clone());
+    Ok(match sync.transport {
+        Kind::Ssh2 => Box::new(Ssh2::new(host, options, agent, allowed).asking(uploads)),
+        Kind::Ssh => {
+            let batch_mode = !std::io::IsTerminal::is_terminal(&std::io::stderr());
+            Box::new(Ssh::new(host, options, agent, allowed, batch_mode).asking(uploads))
         }
-        Kind::Ssh => Ok(Box::new(Ssh::new(
-            host.clone(),
-            sync.ssh.clone(),
-            sync.agent.clone(),
-            sync.allowed.clone(),
-            !std::io::IsTerminal::is_terminal(&std::io::stderr()),
-        ))),
-    }
+    })
+}
+
+/// Returns uploads of which `monitor` is told.
+pub(super) fn told(monitor: &Arc<dyn Monitor>, sync: &Sync, target: &Target) -> Uploads {
+    let (monitor, scope) = (Arc::clone(monitor), Scope::new(&sync.name, &target.name));
+    Uploads::new(move |len| {
+        monitor.notice(&scope, &Notice::Uploads { len });
+        Ok(())
+    })
 }

@@ -10,12 +10,13 @@ use crate::config::{Sync, Target, Transport};
 use crate::daemon::{hint, mirror_id, transport_of};
 use crate::protocol::{Identified, Place, Refusal, VERSION_ORIGIN};
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, Survey, survey};
+use crate::transport::Uploads;
 
 /// A silent target is given up after this, whatever the configuration says.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Looks at one target.
-pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>) -> Vec<Finding> {
+pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>, uploads: &Uploads) -> Vec<Finding> {
     let sync = prepared(sync);
     let mut findings = key_file(&sync, target);
     let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
@@ -24,7 +25,7 @@ pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>) -> Vec<Fi
     let stand = if is_named(&sync) { Lead::of(&sync.source).stand() } else { Stand::Plain };
     let waits = matches!(stand, Stand::Waits { .. });
     findings.extend(role(stand));
-    match reach(&sync, target, source, is_named(&sync) && !waits) {
+    match reach(&sync, target, source, is_named(&sync) && !waits, uploads) {
         Ok(survey) => {
             findings.extend(owner(&sync, &survey).filter(|_| !waits));
             findings.extend(judge(&sync, &survey, tree));
@@ -112,7 +113,13 @@ fn owner(sync: &Sync, survey: &Survey) -> Option<Finding> {
 }
 
 /// Asks as the daemon would if `as_daemon` says so: then a target that belongs to another mirror refuses.
-fn reach(sync: &Sync, target: &Target, source: Place, as_daemon: bool) -> Result<Survey, SessionError> {
+fn reach(
+    sync: &Sync,
+    target: &Target,
+    source: Place,
+    as_daemon: bool,
+    uploads: &Uploads,
+) -> Result<Survey, SessionError> {
     let options = SessionOptions {
         sync: sync.clone(),
         target: target.clone(),
@@ -121,7 +128,7 @@ fn reach(sync: &Sync, target: &Target, source: Place, as_daemon: bool) -> Result
         dry_run: true,
         rehearsal: false,
     };
-    survey(&*transport_of(sync, target)?, &options, source)
+    survey(&*transport_of(sync, target, uploads.clone())?, &options, source)
 }
 
 /// A directory that does not exist yet is made by the first run, if what is above it allows that.
@@ -134,7 +141,8 @@ fn missing(sync: &Sync, target: &Target, path: &str, nowhere: Place, tree: Optio
     let parent = Target { path: above, ..target.clone() };
     // Only looked at: what is dangerous to mirror into is not dangerous to look at.
     let open = Sync { force_root: true, ..sync.clone() };
-    match reach(&open, &parent, nowhere, false) {
+    // An agent has answered there by now.
+    match reach(&open, &parent, nowhere, false, &Uploads::default()) {
         Ok(mut survey) => {
             survey.greeting.identified = Identified::Empty;
             let mut findings = judge(sync, &survey, tree);

@@ -68,6 +68,11 @@ pub enum Notice {
         /// What the agent has taken away from itself, in words.
         confined: &'static str,
     },
+    /// The agent is missing on the target, and is uploaded now.
+    Uploads {
+        /// Its length in bytes.
+        len: u64,
+    },
     /// A connection could not be made or was lost.
     Disconnected {
         /// Why, in words.
@@ -179,6 +184,7 @@ impl Notice {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Connected { .. } => "connected",
+            Self::Uploads { .. } => "uploads",
             Self::Disconnected { .. } => "disconnected",
             Self::Live => "live",
             Self::PassBegan { .. } => "pass_began",

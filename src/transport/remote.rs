@@ -1,8 +1,9 @@
 //! What every way over SSH has in common: the line for the remote shell, and mending a target that
 //! has no agent.
 
+use super::deploy::{self, Host};
 use super::shell::Shell;
-use super::{Ended, TransportError, deploy};
+use super::{Ended, TransportError};
 use crate::config::AgentSource;
 
 /// Exit status of the remote line when no agent was found.
@@ -20,7 +21,7 @@ pub(super) fn checked_host(host: &str) -> Result<&str, TransportError> {
 
 /// Returns the command line for the remote shell.
 pub(super) fn line(agent: &AgentSource) -> String {
-    let missing = format!("echo {NO_AGENT_MARK} $(uname -sm) >&2; exit {NO_AGENT_STATUS}");
+    let missing = format!("echo {NO_AGENT_MARK} {} >&2; exit {NO_AGENT_STATUS}", Host::QUESTION);
     // Its name is the hash of this program, which is read for it: only where it is looked for.
     let deployed =
         || format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
@@ -39,13 +40,19 @@ pub(super) fn line(agent: &AgentSource) -> String {
     format!("exec sh -c '{}'", line.replace("PREFIX", &prefix).replace('\'', "'\\''"))
 }
 
-/// Brings the agent to a target that has none, if that is why the link ended and it is allowed.
-pub(super) fn mend(shell: &impl Shell, agent: &AgentSource, ended: &Ended) -> Result<bool, TransportError> {
-    let system = ended.stderr.iter().find_map(|line| line.strip_prefix(NO_AGENT_MARK));
-    let (Some(system), Some(NO_AGENT_STATUS)) = (system, ended.status) else { return Ok(false) };
+/// Brings the agent to a target that has none, if that is why the link ended and it is allowed. `begin` is asked
+/// before.
+pub(super) fn mend(
+    shell: &impl Shell,
+    agent: &AgentSource,
+    ended: &Ended,
+    begin: &dyn Fn(u64) -> Result<(), TransportError>,
+) -> Result<bool, TransportError> {
+    let said = ended.stderr.iter().find_map(|line| line.strip_prefix(NO_AGENT_MARK));
+    let (Some(said), Some(NO_AGENT_STATUS)) = (said, ended.status) else { return Ok(false) };
     match agent {
         AgentSource::Auto | AgentSource::Deploy | AgentSource::Prefixed(_) => {
-            deploy::upload(shell, system.trim())?;
+            deploy::upload(shell, &Host::parse(said), begin)?;
             Ok(true)
         }
         AgentSource::Path | AgentSource::PathPrefixed(_) | AgentSource::Command(_) => Err(
@@ -88,8 +95,11 @@ mod tests {
         }
         let mark = format!("{NO_AGENT_MARK} Linux x86_64");
         let other = Ended { status: Some(1), stderr: vec![mark.clone()] };
-        assert!(!mend(&Never, &AgentSource::Auto, &other).unwrap());
+        assert!(!mend(&Never, &AgentSource::Auto, &other, &|_| Ok(())).unwrap());
         let missing = Ended { status: Some(NO_AGENT_STATUS), stderr: vec![mark] };
-        assert!(matches!(mend(&Never, &AgentSource::Path, &missing), Err(TransportError::Deploy(_))));
+        assert!(matches!(
+            mend(&Never, &AgentSource::Path, &missing, &|_| Ok(())),
+            Err(TransportError::Deploy(_))
+        ));
     }
 }

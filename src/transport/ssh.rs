@@ -10,7 +10,7 @@ use super::cancel::Cancel;
 use super::process::spawn;
 use super::remote;
 use super::shell::Shell;
-use super::{Ended, Link, Transport, TransportError, allow};
+use super::{Ended, Link, Transport, TransportError, Uploads, allow};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 
 /// An agent behind the `ssh` command.
@@ -26,6 +26,7 @@ pub struct Ssh {
     pub batch_mode: bool,
     /// Where data may go.
     pub allowed: Allowed,
+    uploads: Uploads,
     cancel: Cancel,
 }
 
@@ -38,7 +39,13 @@ impl Ssh {
         allowed: Allowed,
         batch_mode: bool,
     ) -> Self {
-        Self { host, options, agent, batch_mode, allowed, cancel: Cancel::default() }
+        let (uploads, cancel) = (Uploads::default(), Cancel::default());
+        Self { host, options, agent, batch_mode, allowed, uploads, cancel }
+    }
+
+    /// Asks `uploads` before the agent is uploaded.
+    pub fn asking(self, uploads: Uploads) -> Self {
+        Self { uploads, ..self }
     }
 
     /// Returns the words of ssh up to the host, the host included.
@@ -137,7 +144,10 @@ impl Transport for Ssh {
     }
 
     fn mend(&self, ended: &Ended) -> Result<bool, TransportError> {
-        remote::mend(self, &self.agent, ended)
+        remote::mend(self, &self.agent, ended, &|len| {
+            let uploads = self.uploads.clone();
+            self.cancel.run(move || uploads.begin(len))
+        })
     }
 }
 

@@ -14,7 +14,7 @@ mod shuttle;
 use super::cancel::Cancel;
 use super::remote;
 use super::shell::Shell;
-use super::{Ended, Link, Transport, TransportError};
+use super::{Ended, Link, Transport, TransportError, Uploads};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 use crate::error::io_text;
 
@@ -36,13 +36,19 @@ pub struct Ssh2 {
     pub agent: AgentSource,
     /// Where data may go.
     pub allowed: Allowed,
+    uploads: Uploads,
     cancel: Cancel,
 }
 
 impl Ssh2 {
     /// Returns the transport to `[USER@]HOST`.
     pub fn new(host: String, options: Options, agent: AgentSource, allowed: Allowed) -> Self {
-        Self { host, options, agent, allowed, cancel: Cancel::default() }
+        Self { host, options, agent, allowed, uploads: Uploads::default(), cancel: Cancel::default() }
+    }
+
+    /// Asks `uploads` before the agent is uploaded.
+    pub fn asking(self, uploads: Uploads) -> Self {
+        Self { uploads, ..self }
     }
 }
 
@@ -77,6 +83,9 @@ impl Transport for Ssh2 {
     }
 
     fn mend(&self, ended: &Ended) -> Result<bool, TransportError> {
-        remote::mend(self, &self.agent, ended)
+        remote::mend(self, &self.agent, ended, &|len| {
+            let uploads = self.uploads.clone();
+            self.cancel.run(move || uploads.begin(len))
+        })
     }
 }

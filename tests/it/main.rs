@@ -9,6 +9,7 @@ mod completions;
 mod connections;
 mod contrib;
 mod cron;
+mod deploy;
 mod doctor;
 mod documents;
 mod doubtful;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{complain, note, print};
+use super::{complain, note, print, uploads};
 use crate::cli::commands::Doctor;
 use crate::cli::exit::Exit;
 use crate::config::{self, Config, Sync, is_remote, name_targets, parse_target};
@@ -27,7 +27,7 @@ pub(super) fn run(it: &Doctor) -> u8 {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let options = doctor::Options { proc: it.proc.clone() };
+    let options = doctor::Options { proc: it.proc.clone(), uploads: uploads::told() };
     let findings = doctor::examine(&config, &options);
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (problems, warnings) = (count(Verdict::Problem), count(Verdict::Warning));

@@ -17,6 +17,7 @@ use crate::role::{
     Answer, Answered, Around, Command, Force, Generation, Here, HostName, Leader, Others, Record, Role,
 };
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
+use crate::transport::Uploads;
 
 /// Version of the JSON that is printed.
 const SCHEMA: u32 = 1;
@@ -257,7 +258,7 @@ fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<Rol
         dry_run: true,
         rehearsal: false,
     };
-    let answer = transport_of(sync, target)
+    let answer = transport_of(sync, target, Uploads::default())
         .map_err(SessionError::from)
         .and_then(|transport| ask(&*transport, &options, &own));
     match answer {

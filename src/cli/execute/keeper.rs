@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::reach::{missing, one_target};
-use super::{complain_text, exit_of, note, print};
+use super::{complain_text, exit_of, note, print, uploads};
 use crate::cli::commands::{Trash, Undo};
 use crate::cli::exit::Exit;
 use crate::config::Sync;
@@ -15,6 +15,7 @@ use crate::daemon::{hint, mirror_id, transport_of};
 use crate::monitor::{counted, sized};
 use crate::protocol::{Keeping, KeptEntry, Order, Since};
 use crate::sender::{Ask, SessionError, SessionOptions, Word, keeper};
+use crate::transport::Uploads;
 use crate::tree::{Kind, RelPath, Time, quote};
 
 /// Version of the JSON that is printed.
@@ -33,7 +34,7 @@ pub(super) fn trash(it: &Trash) -> u8 {
     let since = it.since.unwrap_or(Since::At(Time { secs: i64::MIN, nanos: 0 }));
     let order = Order { place: place(it.strangers), since, paths };
     let mut told = Told::new(it.json, false);
-    match ask(&sync, Ask::List, &order, &mut told) {
+    match ask(&sync, uploads::told(), Ask::List, &order, &mut told) {
         Ok(exit) => {
             told.finish("kept");
             exit.code()
@@ -56,7 +57,9 @@ pub(super) fn undo(it: &Undo) -> u8 {
     let order = Order { place: place(it.strangers), since, paths };
     let what = if it.dry_run { Ask::Plan } else { Ask::Undo };
     let mut told = Told::new(it.json, true);
-    let exit = match ask(&sync, what, &order, &mut told) {
+    let unasked = it.dry_run && it.reach.agent.is_none();
+    let uploads = if unasked { uploads::asked().then(uploads::told()) } else { uploads::told() };
+    let exit = match ask(&sync, uploads, what, &order, &mut told) {
         Ok(exit) => exit,
         Err(code) => return code,
     };
@@ -108,7 +111,7 @@ fn rel_path(path: &Path) -> Result<RelPath, crate::tree::PathError> {
     RelPath::new(names.join(&b'/'))
 }
 
-fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u8> {
+fn ask(sync: &Sync, uploads: Uploads, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u8> {
     let Some(target) = sync.targets.first() else { return Ok(Exit::Success) };
     let options = SessionOptions {
         sync: sync.clone(),
@@ -118,7 +121,7 @@ fn ask(sync: &Sync, what: Ask, order: &Order, told: &mut Told) -> Result<Exit, u
         dry_run: what != Ask::Undo,
         rehearsal: false,
     };
-    let asked = transport_of(sync, target)
+    let asked = transport_of(sync, target, uploads)
         .map_err(SessionError::from)
         .and_then(|transport| keeper(&*transport, &options, (what, order), &mut |word| told.hear(word)));
     match asked {

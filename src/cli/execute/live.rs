@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::log::{Log, Sink, Style, is_journal, listen};
 use crate::cli::output::{Lock, Output};
 use crate::cli::printer::Printer;
-use crate::config::{self, Config, LogFormat, Settings, Sync, Target};
+use crate::config::{self, AgentSource, Config, LogFormat, Settings, Sync, Target};
 use crate::daemon::{self, Daemon, DaemonError, LeftOut, Onlooker};
 use crate::error::io_text;
 use crate::hooks::{Hooked, Notifier};
@@ -202,7 +202,9 @@ fn say_first_pass(config: Config) -> u8 {
         }
         let output = Output { itemize: 1, ..Output::default() };
         let (lock, notes) = (Lock::default(), Vec::new());
-        let transfer = Transfer { sync, output, dry_run: true, partial: false, lock, control: None, notes };
+        let uploads = sync.agent == AgentSource::Deploy;
+        let transfer =
+            Transfer { sync, output, dry_run: true, uploads, partial: false, lock, control: None, notes };
         worst = worst.max(super::sync::run(&transfer));
     }
     worst

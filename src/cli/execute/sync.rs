@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ending::{end, on_signal};
-use super::{complain, complain_text, exit_of, note, print};
+use super::{complain, complain_text, exit_of, note, print, uploads};
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -15,6 +15,7 @@ use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetRepor
 use crate::monitor::Monitor;
 use crate::protocol::Refusal;
 use crate::sender::{Mailbox, SessionError};
+use crate::transport::Uploads;
 use crate::tree::{Kind, quote};
 
 /// The queues of a pass under way, to be closed when it is to stop; none before it has begun.
@@ -31,7 +32,10 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
         Err(code) => return code,
     };
     let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
-    let options = OnceOptions { dry_run: transfer.dry_run };
+    let options = OnceOptions {
+        dry_run: transfer.dry_run,
+        uploads: if transfer.dry_run && !transfer.uploads { uploads::asked() } else { Uploads::default() },
+    };
     let report = once(&transfer.sync, options, &monitor, |mailboxes| {
         *queues.lock().unwrap_or_else(PoisonError::into_inner) = Some(mailboxes);
     });

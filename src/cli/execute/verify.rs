@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::reach::{missing, one_target};
-use super::{complain, complain_text, exit_of, print};
+use super::{complain, complain_text, exit_of, print, uploads};
 use crate::cli::commands::Verify;
 use crate::cli::draft::check_source;
 use crate::cli::exit::Exit;
@@ -37,10 +37,12 @@ pub(super) fn run(it: &Verify) -> u8 {
     let options =
         SessionOptions { sync, target: target.clone(), mirror, live: false, dry_run: true, rehearsal: false };
     let mut findings = Vec::new();
-    let verified = transport_of(&options.sync, &target).map_err(SessionError::from).and_then(|transport| {
-        let source = Source::open(&it.source, 1).map_err(|error| unreadable(&it.source, &error))?;
-        verify(&*transport, &options, &source, &mut |finding| findings.push(finding))
-    });
+    let verified = transport_of(&options.sync, &target, uploads::told())
+        .map_err(SessionError::from)
+        .and_then(|transport| {
+            let source = Source::open(&it.source, 1).map_err(|error| unreadable(&it.source, &error))?;
+            verify(&*transport, &options, &source, &mut |finding| findings.push(finding))
+        });
     match verified {
         Ok(verified) => {
             print(&if it.json { json(&findings, &verified) } else { text(it, &findings, &verified) });
