@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived python3 curl
 
-.PHONY: all demo recording test sim failover-model failover seeds faults soak attack deny fuzz drill judge page packages bench micro install deb test-deb test-ansible lint doc check clean
+.PHONY: all demo recording test sim failover-model failover seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -129,34 +129,63 @@ bench: packages
 micro:
 	$(CARGO) bench --locked --bench micro
 
+# Program, units, man pages, completions and documents below PREFIX.
 install: all
-	install -D -m 755 "$${CARGO_TARGET_DIR:-target}/release/speil" "$(DESTDIR)$(PREFIX)/bin/speil"
+	contrib/package/stage "$${CARGO_TARGET_DIR:-target}/release/speil" "$(PREFIX)" "$(DESTDIR)"
 
 # Debian packages into target/debian: speil, and speil-lsyncd, which is lsyncd's name for it.
 # DEB_PROFILE=dev builds one to try out.
 DEB_PROFILE ?= release
 DEB_TOOL    := 2.12.1
 DEB_BUILT    = $${CARGO_TARGET_DIR:-target}/$(if $(filter dev,$(DEB_PROFILE)),debug,$(DEB_PROFILE))/speil
+# Fills target/package, of which the packages are made, with an executable.
+STAGE        = rm -rf target/package && \
+    ZSH_DIR=vendor-completions contrib/package/stage $(1) /usr target/package/deb && \
+    contrib/package/stage $(1) /usr target/package/rpm && ln -s speil target/package/lsyncd
 
 deb:
 	$(CARGO) deb --version 2>/dev/null | grep -q '$(DEB_TOOL)$$' || $(CARGO) install cargo-deb --locked --version $(DEB_TOOL)
 	$(CARGO) build --locked --bin speil --profile $(DEB_PROFILE)
-	rm -rf target/package && mkdir -p target/package/systemd target/package/completions/bash target/package/completions/zsh target/package/completions/fish
-	for unit in speil.service speil@.service speil-sync@.service speil-sync@.timer; do \
-	    sed 's,/usr/local/bin/speil,/usr/bin/speil,g' "contrib/$$unit" >"target/package/systemd/$$unit" || exit 1; \
-	done
-	$(DEB_BUILT) manual target/package/man
-	$(DEB_BUILT) completions bash >target/package/completions/bash/speil
-	$(DEB_BUILT) completions zsh >target/package/completions/zsh/_speil
-	$(DEB_BUILT) completions fish >target/package/completions/fish/speil.fish
-	ln -s speil target/package/lsyncd
+	$(call STAGE,"$(DEB_BUILT)")
 	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE)
 	$(CARGO) deb --locked --no-build --quiet --profile $(DEB_PROFILE) --variant lsyncd
+
+# What is given away, into target/dist: a tar.gz to be unpacked in /usr/local, and packages for Debian and Red Hat. The
+# executable runs with glibc GLIBC and newer, whichever this host has: zig links it, in a Python environment of its own.
+GLIBC    ?= 2.17
+RPM_TOOL := 0.21.1
+ZIG_VENV ?= target/zig
+TRIPLE    = $(shell rustc -vV | sed -n 's/^host: //p')
+VERSION   = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ARCHIVE   = speil-$(VERSION)-$(firstword $(subst -, ,$(TRIPLE)))-linux
+DIST_BUILT = $${CARGO_TARGET_DIR:-target}/$(TRIPLE)/release/speil
+
+dist:
+	[ -x $(ZIG_VENV)/bin/cargo-zigbuild ] || { python3 -m venv $(ZIG_VENV) && $(ZIG_VENV)/bin/pip -q install cargo-zigbuild==0.24.1 ziglang==0.17.1; }
+	$(CARGO) deb --version 2>/dev/null | grep -q '$(DEB_TOOL)$$' || $(CARGO) install cargo-deb --locked --version $(DEB_TOOL)
+	$(CARGO) generate-rpm --version 2>/dev/null | grep -q '$(RPM_TOOL)$$' || $(CARGO) install cargo-generate-rpm --locked --version $(RPM_TOOL)
+	PATH="$(abspath $(ZIG_VENV))/bin:$$PATH" $(CARGO) zigbuild --release --locked --bin speil --target $(TRIPLE).$(GLIBC)
+	contrib/package/glibc "$(DIST_BUILT)" $(GLIBC)
+	$(call STAGE,"$(DIST_BUILT)")
+	rm -rf target/dist && mkdir -p target/dist
+	contrib/package/stage "$(DIST_BUILT)" /usr/local "target/package/tar"
+	mv target/package/tar/usr/local "target/package/$(ARCHIVE)"
+	tar -C target/package --owner=0 --group=0 --sort=name -czf "target/dist/$(ARCHIVE).tar.gz" "$(ARCHIVE)"
+	$(CARGO) deb --locked --no-build --no-strip --quiet --output target/dist/
+	$(CARGO) deb --locked --no-build --no-strip --quiet --output target/dist/ --variant lsyncd
+	$(CARGO) generate-rpm --output target/dist/
+	cd target/dist && sha256sum -- * >SHA256SUMS && ls -l
 
 # Installs the packages in a Debian made for it, tries them out, removes them, and looks for what is
 # left. As root, with debootstrap.
 test-deb: deb
 	contrib/deb/try target/debian
+
+# What `make dist` has built: the packages for Debian as above, the one for Red Hat and the tar.gz in a root of SUITE,
+# which is older than what builds them. As root, with debootstrap and rpm.
+test-dist:
+	contrib/deb/try target/dist
+	SUITE=bullseye contrib/package/try target/dist
 
 # The Ansible role: syntax, lint, and applied to this host below a temporary directory. The tools go into
 # a virtual environment of their own.

@@ -278,33 +278,101 @@ fn the_readme_is_short() {
     assert!(words <= 1200, "{words} words");
 }
 
-/// Whether a path is one that an asset of the Debian package names; `*` stands for a part of a name.
-fn matches(pattern: &str, path: &str) -> bool {
-    let Some((before, after)) = pattern.split_once('*') else { return pattern == path };
-    let middle = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-    middle.is_some_and(|middle| !middle.contains('/'))
+/// Lays out an installation as the packages do, with an executable that is a script: pages and scripts for shells are
+/// tested elsewhere.
+fn staged(prefix: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("program");
+    fs::write(
+        &program,
+        "#!/bin/sh\n[ \"$1\" != manual ] || { mkdir -p \"$2\" && touch \"$2/a.1\" \"$2/a.5\"; }\n",
+    )
+    .unwrap();
+    let stage = Path::new(ROOT).join("contrib/package/stage");
+    let root = dir.path().join("root");
+    let done = std::process::Command::new(stage).arg(&program).args([prefix]).arg(&root).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.is_empty(), "{said}");
+    dir
 }
 
 #[test]
-fn the_package_holds_what_the_documents_point_to() {
-    let manifest = text_of(Path::new("Cargo.toml"));
-    let (_, assets) = manifest.split_once("assets = [").unwrap();
-    let patterns: Vec<&str> = assets.split("[\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    // Where the packages leave their files is said in the documents; what only builders use stays behind.
-    let elsewhere = |path: &str| path.starts_with("contrib/ansible") || path.starts_with("contrib/speil");
+fn the_packages_hold_what_the_documents_point_to() {
+    let dir = staged("/usr");
+    let doc = dir.path().join("root/usr/share/doc/speil");
+    // What only builders use stays behind.
+    let elsewhere = ["contrib/fuzz", "contrib/container", "contrib/package", "contrib/recording"];
+    let mut count = 0;
     for page in pages().into_iter().chain(["examples/failover/README.md".into()]) {
-        let text = text_of(&page);
-        let words = text.split(|c: char| c.is_whitespace() || "()[]`,;".contains(c));
-        for word in words.map(|word| word.trim_start_matches("../").trim_end_matches('.')) {
-            let ours = ["contrib/", "examples/"].iter().any(|dir| word.starts_with(dir));
-            let path = word.trim_end_matches('/');
-            if !ours || elsewhere(path) || path.ends_with('*') || ["contrib", "examples"].contains(&path) {
+        let text = fs::read_to_string(doc.join(&page)).expect("the page itself");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.starts_with("http")) {
+            let file = doc.join(page.parent().unwrap()).join(link);
+            assert!(file.exists(), "{}: the packages lack {link}", page.display());
+            count += 1;
+        }
+        let words = text.split(|c: char| c.is_whitespace() || "()[]`,;:#".contains(c));
+        for word in words.map(|word| word.trim_end_matches(['.', '/'])) {
+            let ours = ["contrib/", "examples/", "docs/"].iter().any(|dir| word.starts_with(dir));
+            if !ours || word.ends_with('*') || elsewhere.iter().any(|dir| word.starts_with(dir)) {
                 continue;
             }
-            let held = patterns.iter().any(|pattern| {
-                matches(pattern, path) || pattern.rsplit_once('/').is_some_and(|(dir, _)| dir == path)
-            });
-            assert!(held, "{}: the Debian package lacks {path}", page.display());
+            assert!(doc.join(word).exists(), "{}: the packages lack {word}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} files");
+    assert!(dir.path().join("root/etc/speil/speil.lua").is_file());
+}
+
+#[test]
+fn every_package_takes_all_that_is_laid_out() {
+    let dir = staged("/usr");
+    let manifest = text_of(Path::new("Cargo.toml"));
+    let root = dir.path().join("root");
+    let mut files = vec![];
+    let mut dirs = vec![root.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() { dirs.push(entry) } else { files.push(entry) }
+        }
+    }
+    for package in ["deb", "rpm"] {
+        let start = format!("\"target/package/{package}/");
+        let patterns: Vec<&str> =
+            manifest.split(&start).skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        for file in &files {
+            let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
+            let taken = |pattern: &&str| match pattern.split_once("**/") {
+                Some((dir, _)) => path.starts_with(dir),
+                None => *pattern == path,
+            };
+            assert_eq!(patterns.iter().filter(|pattern| taken(pattern)).count(), 1, "{package}: {path}");
+        }
+    }
+}
+
+#[test]
+fn an_installation_names_the_program_that_it_brings() {
+    for prefix in ["/usr", "/usr/local", "/opt/speil"] {
+        let dir = staged(prefix);
+        let usr = dir.path().join("root").join(&prefix[1..]);
+        assert!(usr.join("bin/speil").is_file());
+        assert_eq!(dir.path().join("root/etc").exists(), prefix == "/usr");
+        for file in [
+            "lib/systemd/system/speil.service",
+            "lib/systemd/system/speil@.service",
+            "lib/systemd/system/speil-sync@.service",
+            "share/doc/speil/contrib/speil.service",
+            "share/doc/speil/contrib/keepalived/keepalived.conf",
+            "share/doc/speil/contrib/authorized_keys.example",
+        ] {
+            let text = fs::read_to_string(usr.join(file)).unwrap();
+            let paths: BTreeSet<&str> = text
+                .split(|c: char| c.is_whitespace() || "=\"".contains(c))
+                .filter(|word| word.ends_with("/bin/speil"))
+                .collect();
+            assert_eq!(paths, BTreeSet::from([format!("{prefix}/bin/speil").as_str()]), "{file}");
         }
     }
 }
