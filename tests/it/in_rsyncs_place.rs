@@ -62,7 +62,7 @@ fn what_speil_takes_it_does_and_what_it_does_not_the_real_rsync_does_and_is_name
     // An option, several sources, a file, a source that is missing.
     for (words, target, why) in [
         (&["-a", "--inplace", "s/", "inplace/"][..], "inplace", "--inplace"),
-        (&["-a", "s/file", "s", "several/"], "several", "one argument too many"),
+        (&["-a", "s/file", "s", "several/"], "several", "takes one SOURCE"),
         (&["-a", "s/file", "one/"], "one", "s/file"),
     ] {
         let done = stand.rsync(words);

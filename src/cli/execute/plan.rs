@@ -48,7 +48,7 @@ impl Plan {
         };
         let planner = Arc::new(Planner::default());
         let monitor: Arc<dyn Monitor> = Arc::clone(&planner) as Arc<dyn Monitor>;
-        let report = once(&sync, OnceOptions { dry_run: true }, &monitor, |_| {});
+        let report = once(&sync, OnceOptions { dry_run: true, ..OnceOptions::default() }, &monitor, |_| {});
         let mut plan = std::mem::take(&mut *planner.0.lock().unwrap_or_else(PoisonError::into_inner));
         match report {
             Err(error) => plan.errors.push(error.to_string()),
