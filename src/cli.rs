@@ -11,6 +11,7 @@
 mod carried;
 mod commands;
 mod complete;
+mod daily;
 mod describe;
 mod draft;
 mod error;

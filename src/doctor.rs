@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::config::{Config, Sync};
 use crate::transport::Uploads;
 use source::Tree;
+pub use target::prepared;
 
 /// Version of the JSON that `speil doctor --json` prints.
 pub const SCHEMA: u32 = 1;

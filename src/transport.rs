@@ -8,6 +8,7 @@
 
 mod allow;
 mod cancel;
+mod copies;
 mod deploy;
 mod process;
 mod remote;
@@ -16,6 +17,7 @@ mod ssh;
 mod ssh2;
 mod tail;
 
+pub use copies::{AgentCopy, Copies};
 pub use deploy::{Uploads, own_hash};
 pub use process::{AGENT_WORD, Local};
 pub use ssh::Ssh;
@@ -45,6 +47,12 @@ pub trait Transport: Send + Sync {
     /// [`TransportError::Deploy`] with what stopped it.
     fn mend(&self, _ended: &Ended) -> Result<bool, TransportError> {
         Ok(false)
+    }
+
+    /// Has the agents' copies on the target listed, or the others than this program's removed; `None` where
+    /// there is no shell to ask, and so no copy.
+    fn copies(&self, _remove: bool) -> Option<Result<Copies, TransportError>> {
+        None
     }
 }
 

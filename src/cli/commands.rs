@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::daily::{AGENTS_HELP, LOG_HELP, NOTIFY_HELP};
+pub use super::daily::{Agents, Notify, Past};
 use super::examples::{
-    AGENT_HELP, DOCTOR_HELP, LOG_HELP, NOTIFY_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP,
-    TRASH_HELP, UNDO_HELP, VERIFY_HELP,
+    AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
+    VERIFY_HELP,
 };
 use super::init::INIT_HELP;
 pub use super::init::Init;
-pub use super::reach::Reach;
+pub use super::reach::{Control, Reach};
 use super::verbs::{DEMOTE_HELP, PROMOTE_HELP, REJOIN_HELP};
 pub use super::verbs::{Demote, Promote, Rejoin};
 
@@ -67,6 +69,9 @@ pub(super) enum Plain {
     /// Read the configuration again, and say what it changed
     #[command(after_help = RELOAD_HELP)]
     Reload(Reload),
+    /// List which speil each host has, and the copies that were uploaded there
+    #[command(after_help = AGENTS_HELP)]
+    Agents(Agents),
     /// Send a test to whom notify in the configuration names, and say whether it left
     #[command(after_help = NOTIFY_HELP)]
     Notify(Notify),
@@ -248,14 +253,6 @@ pub struct Undo {
     pub reach: Reach,
 }
 
-/// How a running daemon is reached.
-#[derive(Debug, Clone, Default, PartialEq, Args)]
-pub struct Control {
-    /// The control socket [default: in the runtime directory]
-    #[arg(long, value_name = "SOCKET")]
-    pub control: Option<PathBuf>,
-}
-
 /// `speil pause`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Pause {
@@ -276,40 +273,6 @@ pub struct Retry {
     /// This target of it only
     #[arg(value_name = "TARGET", requires = "sync")]
     pub target: Option<String>,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// How the daemon is reached.
-    #[command(flatten)]
-    pub control: Control,
-}
-
-/// `speil log`.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub struct Past {
-    /// This sync only
-    #[arg(value_name = "SYNC")]
-    pub sync: Option<String>,
-    /// This path of it only, and what is below it: below the source, or absolute
-    #[arg(value_name = "PATH", requires = "sync")]
-    pub path: Option<PathBuf>,
-    /// Only what happened since then: 1h, 14:30, 2026-03-01T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = super::moment::since)]
-    pub since: Option<Since>,
-    /// The newest N records, at most 100000
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub lines: u32,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// How the daemon is reached.
-    #[command(flatten)]
-    pub control: Control,
-}
-
-/// `speil notify`.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub struct Notify {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,

@@ -89,28 +89,3 @@ Examples:
 It returns when the new configuration is in force. Syncs that did not change run on untouched. If
 anything in the new one is wrong it is refused as a whole, and the old one stays in force:
 exit code 1.";
-
-pub(super) const NOTIFY_HELP: &str = "\
-Examples:
-  speil notify                            # after notify = { mail = \"ops@example.org\" } and speil reload
-  speil notify --json
-
-The daemon itself sends the test, with its own user and rights. A line says of each way whether its
-program took the message; whether it arrived, only who gets it can say.
-
-Exit codes: 0 every way took it, 1 one did not, or the configuration has no notify; 12 no daemon
-answers.";
-
-pub(super) const LOG_HELP: &str = "\
-Examples:
-  speil log --since 1h
-  speil log uploads img/2026/a.jpg        # when did this file arrive, and how long did it take?
-  speil log uploads --since 14:30 --json | jq '.records[] | select(.took_ms > 1000)'
-
-Each line is a change, at the moment at which the target acknowledged it, and the time that it took from
-when speil heard of it; or something that explains a delay: a lost connection, held deletes, a pause.
-The daemon keeps this on its own disk, 16 MB for each target (history in the configuration), also over
-a restart. Without a daemon the history of this user's daemons is read.
-
-Exit codes: 0 done, also where nothing is found; 1 wrong usage; 11 the history cannot be read; 12 the
-daemon that --control names does not answer.";

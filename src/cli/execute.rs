@@ -3,6 +3,7 @@
 //! **In → out:** a parsed [`Command`] → what it prints, and the exit code. **Invariants:** every failure
 //! is one line on standard error, its hint apart; rsync's exit codes where rsync has one.
 
+mod agents;
 mod check;
 mod check_lsyncd;
 mod complete;
@@ -82,6 +83,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Pause(it) => control::pause(it),
         Command::Retry(it) => control::retry(it),
         Command::Reload(it) => control::reload(&it),
+        Command::Agents(it) => agents::run(&it),
         Command::Log(it) => past::run(&it),
         Command::Notify(it) => control::notify(&it),
         Command::Resume(it) => control::resume(it),

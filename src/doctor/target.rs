@@ -39,7 +39,7 @@ pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>, uploads: 
 }
 
 /// Returns the sync as a daemon would run it: no questions at the terminal, and no endless wait.
-fn prepared(sync: &Sync) -> Sync {
+pub fn prepared(sync: &Sync) -> Sync {
     let mut sync = sync.clone();
     sync.timeout = sync.timeout.clamp(Duration::from_secs(3), PATIENCE);
     let program = sync.ssh.command.as_ref().and_then(|words| words.first());

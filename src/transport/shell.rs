@@ -1,6 +1,6 @@
 //! The remote user's shell: what runs a line there.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use super::{Ended, Link, TransportError};
 
@@ -19,4 +19,18 @@ pub(super) fn run(shell: &impl Shell, line: &str, input: &[u8]) -> Result<Ended,
     let ended = control.ended();
     drop(reader);
     Ok(ended)
+}
+
+/// Runs `line` without input to its end; returns what it printed as well, at most `max` bytes of it.
+pub(super) fn output(shell: &impl Shell, line: &str, max: u64) -> Result<(Ended, Vec<u8>), TransportError> {
+    let Link { reader, writer, control } = shell.open(line)?;
+    drop(writer);
+    let (mut reader, mut printed) = (reader.take(max), Vec::new());
+    // What is cut off shows in the exit status.
+    let _ = reader.read_to_end(&mut printed);
+    // Whoever prints more is not waited for.
+    if reader.limit() == 0 {
+        control.kill();
+    }
+    Ok((control.ended(), printed))
 }

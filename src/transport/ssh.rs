@@ -10,7 +10,7 @@ use super::cancel::Cancel;
 use super::process::spawn;
 use super::remote;
 use super::shell::Shell;
-use super::{Ended, Link, Transport, TransportError, Uploads, allow};
+use super::{Copies, Ended, Link, Transport, TransportError, Uploads, allow, copies};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 
 /// An agent behind the `ssh` command.
@@ -148,6 +148,10 @@ impl Transport for Ssh {
             let uploads = self.uploads.clone();
             self.cancel.run(move || uploads.begin(len))
         })
+    }
+
+    fn copies(&self, remove: bool) -> Option<Result<Copies, TransportError>> {
+        Some(copies::ask(self, remove))
     }
 }
 

@@ -14,7 +14,7 @@ mod shuttle;
 use super::cancel::Cancel;
 use super::remote;
 use super::shell::Shell;
-use super::{Ended, Link, Transport, TransportError, Uploads};
+use super::{Copies, Ended, Link, Transport, TransportError, Uploads, copies};
 use crate::config::{AgentSource, Allowed, Ssh as Options};
 use crate::error::io_text;
 
@@ -87,5 +87,9 @@ impl Transport for Ssh2 {
             let uploads = self.uploads.clone();
             self.cancel.run(move || uploads.begin(len))
         })
+    }
+
+    fn copies(&self, remove: bool) -> Option<Result<Copies, TransportError>> {
+        Some(copies::ask(self, remove))
     }
 }

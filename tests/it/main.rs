@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module per behaviour.
 
+mod agents;
 mod allow;
 mod answers;
 mod attack;
