@@ -11,7 +11,7 @@ use crate::config::{self, Sync, Target};
 use crate::daemon::transport_of;
 use crate::monitor::sized;
 use crate::status;
-use crate::transport::{AgentCopy, Copies};
+use crate::transport::{AgentCopy, Copies, Uploads};
 
 /// What is read without an argument.
 const DEFAULT: &str = "/etc/speil/speil.lua";
@@ -59,7 +59,7 @@ pub(super) fn run(it: &Agents) -> u8 {
 
 fn ask(sync: &Sync, target: &Target, remove: bool) -> Result<Copies, String> {
     let sync = crate::doctor::prepared(sync);
-    let transport = transport_of(&sync, target).map_err(|error| error.to_string())?;
+    let transport = transport_of(&sync, target, Uploads::default()).map_err(|error| error.to_string())?;
     transport.copies(remove).unwrap_or_else(|| Ok(Copies::default())).map_err(|error| error.to_string())
 }
 
