@@ -11,16 +11,13 @@ lost, or the hosts do not agree again.
 
 import collections
 import hashlib
-import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -51,50 +48,6 @@ class Moved(Exception):
     """The address has moved before anything happened: the machine is too slow for keepalived's clocks."""
 
 
-# The client: a process in a network namespace of its own.
-
-
-def client(log):
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    lock = threading.Lock()
-    out = open(log, "a", buffering=1)
-
-    def upload(worker):
-        chance = random.Random(os.urandom(8))
-        count = 0
-        while not stop.is_set():
-            # Every fourth one replaces an earlier one.
-            number = chance.randrange(40) if chance.random() < 0.25 else 40 + count
-            path = f"/{os.getpid()}-{worker}-{number}"
-            count += 1
-            body = os.urandom(chance.randrange(100, 20000))
-            sha = hashlib.sha256(body).hexdigest()
-            began, status, host, via = time.time(), 0, None, None
-            try:
-                link = http.client.HTTPConnection(ADDRESS, 80, timeout=1)
-                link.connect()
-                link.sock.settimeout(3)
-                link.request("PUT", path, body)
-                answer = link.getresponse()
-                status, host, via = answer.status, answer.getheader("X-Host"), answer.getheader("X-Via")
-                if answer.getheader("X-Sha") not in (None, sha):
-                    status = -1
-                link.close()
-            except (OSError, http.client.HTTPException):
-                pass
-            line = dict(began=began, ended=time.time(), path=path, sha=sha, status=status, host=host, via=via)
-            with lock:
-                out.write(json.dumps(line) + "\n")
-            time.sleep(0.05)
-
-    workers = [threading.Thread(target=upload, args=(worker,)) for worker in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-
-
 class Wire:
     """An end in a network namespace, on one of two switches."""
 
@@ -123,7 +76,7 @@ class Client(Wire):
         open(self.log, "w").close()
         script = 'until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done; ip addr add "$1/24" dev eth0; ' \
             'ip link set eth0 up; shift; exec "$@"'
-        words = ["unshare", "--net", "sh", "-c", script, "sh", self.address, sys.executable, __file__, "--client", self.log]
+        words = ["unshare", "--net", "sh", "-c", script, "sh", self.address, sys.executable, f"{HERE}/client.py", self.log]
         self.process = subprocess.Popen(words)
         self.plug(self.process.pid)
 
@@ -643,9 +596,7 @@ def line_of(title, done):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--client":
-        client(sys.argv[2])
-    elif "DRILL_WORK" not in os.environ:
+    if "DRILL_WORK" not in os.environ:
         work = os.environ.get("WORK", "/dev/shm")
         work = os.path.join(work, f"speil-failover-{os.getpid()}")
         os.makedirs(work)
