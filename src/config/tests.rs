@@ -531,6 +531,7 @@ fn every_example_loads_without_a_warning() {
     };
     let expected = [
         ("config.d", "shop-uploads forum-uploads wiki-uploads shop-static forum-static"),
+        ("failover", "uploads"),
         ("hooks.lua", "uploads"),
         ("two-standbys.lua", "uploads"),
         ("uploads.lua", "uploads"),
