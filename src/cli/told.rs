@@ -89,14 +89,17 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
             "{scope}: batch {batch} acknowledged, {}",
             counted(*changes, "change", "changes")
         )),
-        Notice::Paused { on: true } => Told::News(format!("{scope}: paused")),
-        Notice::Paused { on: false } => Told::News(format!("{scope}: resumed")),
-        Notice::Role { new: "none", .. } => Told::News(format!("{scope}: the tree has no role any more")),
-        Notice::Role { new, generation, .. } => {
-            Told::News(format!("{scope}: the tree is {new}, generation {generation}"))
-        }
+        Notice::Paused { on } => Told::News(format!("{scope}: {}", if *on { "paused" } else { "resumed" })),
+        Notice::Role { new, generation, .. } => Told::News(format!("{scope}: {}", rank(new, *generation))),
         Notice::Message { text } => Told::News(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
+    }
+}
+
+fn rank(role: &str, generation: u64) -> String {
+    match role {
+        "none" => "the tree has no role any more".to_owned(),
+        _ => format!("the tree is {role}, generation {generation}"),
     }
 }
 

@@ -177,10 +177,10 @@ fn an_address_that_comes_for_a_moment_promotes_nobody() {
     host.verb(&["promote", "--force"], "uploads");
     host.verb(&["demote"], "uploads");
     let last = || fs::read_to_string(host.path("run/speil-uploads.last")).unwrap_or_default();
-    let mut came = host.notifies(&["uploads"], "MASTER", "2").spawn().unwrap();
+    let mut came = host.notifies(&["uploads"], "MASTER", "5").spawn().unwrap();
     eventually("the address came", || !last().is_empty());
     let first = last();
-    let mut went = host.notifies(&["uploads"], "BACKUP", "2").spawn().unwrap();
+    let mut went = host.notifies(&["uploads"], "BACKUP", "5").spawn().unwrap();
     eventually("the address went", || last() != first);
     assert!(came.wait().unwrap().success() && went.wait().unwrap().success());
     assert_eq!((host.role("uploads"), host.done()), ("standby".to_owned(), vec!["standby standby".into()]));
