@@ -144,7 +144,7 @@ mod tests {
         }
         let always = Hours { rate: Some(1), ..Hours::parse("00:00-24:00").unwrap() };
         assert!((0..7).all(|day| {
-            [0, 719, 1439].iter().all(|at| rate_at(None, &[always.clone()], day, *at) == Some(1))
+            [0, 719, 1439].iter().all(|at| rate_at(None, std::slice::from_ref(&always), day, *at) == Some(1))
         }));
         assert_eq!(shown(&Hours::parse("Fri-Sun 9:00-24:00").unwrap()), "sun,fri,sat 09:00-24:00");
     }

@@ -54,28 +54,7 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
     section.only(&KEYS, "settings{}")?;
     let mut warnings = Vec::new();
     let mut warn = |text: String| warnings.push(Warning { place: block.place.clone(), text });
-    let table = match section.get("control") {
-        Some(Raw::Table(_)) => section.section("control", CONTROL)?,
-        _ => None,
-    };
-    if let Some(table) = &table {
-        table.only(&["group", "path"], "control")?;
-        settings.control_group =
-            table.text("group", "the name of a group")?.or(settings.control_group.take());
-    }
-    let control = table.as_ref().map_or((&section, "control", CONTROL), |table| (table, "path", FILE));
-    for (key, (section, name, allowed), into) in [
-        ("logfile", (&section, "logfile", FILE), &mut settings.logfile),
-        ("pidfile", (&section, "pidfile", FILE), &mut settings.pidfile),
-        ("statusFile", (&section, "statusFile", FILE), &mut settings.status_file),
-        ("control", control, &mut settings.control),
-    ] {
-        let Some(path) = section.path(name, allowed)? else { continue };
-        if path.is_relative() {
-            warn(format!("\"{key}\" is relative: a daemon starts in \"/\""));
-        }
-        replace(into, path, || warn(format!("\"{key}\" was set before; this value holds")));
-    }
+    files(&section, settings, &mut warn)?;
     for key in ["statusIntervall", "statusInterval"] {
         if let Some(interval) = section.duration(key)? {
             settings.status_interval = interval;
@@ -99,18 +78,7 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
     }
-    if let Some(given) = section.get("http") {
-        settings.http = Some(http(&section, given)?);
-    }
-    if let Some(given) = section.get("agentCheck") {
-        settings.agent_checks = agent_checks(&section, given)?;
-    }
-    if let Some(given) = section.get("history") {
-        settings.history = history(given).ok_or_else(|| section.wrong("history", given, HISTORY))?;
-    }
-    if section.get("notify").is_some() {
-        settings.notify = super::notify::notify(&section)?;
-    }
+    served(&section, settings)?;
     for key in HOOKS {
         if let Some(given) = section.get(key).filter(|&given| *given != Raw::Other("function")) {
             return Err(section.wrong(key, given, "a function"));
@@ -145,6 +113,54 @@ fn history(given: &Raw) -> Option<u64> {
         return Some(0);
     }
     plain(given).and_then(|text| parse_size(&text).ok()).filter(|size| *size >= HISTORY_MIN)
+}
+
+/// Reads where the daemon writes and listens on this host.
+fn files(
+    section: &Section<'_>,
+    settings: &mut Settings,
+    mut warn: impl FnMut(String),
+) -> Result<(), ConfigError> {
+    let table = match section.get("control") {
+        Some(Raw::Table(_)) => section.section("control", CONTROL)?,
+        _ => None,
+    };
+    if let Some(table) = &table {
+        table.only(&["group", "path"], "control")?;
+        settings.control_group =
+            table.text("group", "the name of a group")?.or(settings.control_group.take());
+    }
+    let control = table.as_ref().map_or((section, "control", CONTROL), |table| (table, "path", FILE));
+    for (key, (section, name, allowed), into) in [
+        ("logfile", (section, "logfile", FILE), &mut settings.logfile),
+        ("pidfile", (section, "pidfile", FILE), &mut settings.pidfile),
+        ("statusFile", (section, "statusFile", FILE), &mut settings.status_file),
+        ("control", control, &mut settings.control),
+    ] {
+        let Some(path) = section.path(name, allowed)? else { continue };
+        if path.is_relative() {
+            warn(format!("\"{key}\" is relative: a daemon starts in \"/\""));
+        }
+        replace(into, path, || warn(format!("\"{key}\" was set before; this value holds")));
+    }
+    Ok(())
+}
+
+/// Reads who is served and told.
+fn served(section: &Section<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    if let Some(given) = section.get("http") {
+        settings.http = Some(http(section, given)?);
+    }
+    if let Some(given) = section.get("agentCheck") {
+        settings.agent_checks = agent_checks(section, given)?;
+    }
+    if let Some(given) = section.get("history") {
+        settings.history = history(given).ok_or_else(|| section.wrong("history", given, HISTORY))?;
+    }
+    if section.get("notify").is_some() {
+        settings.notify = super::notify::notify(section)?;
+    }
+    Ok(())
 }
 
 const FILE: &str = "the path of a file";

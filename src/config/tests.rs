@@ -97,6 +97,41 @@ sync {
           command = "ssh -F '/a b'", _extra = { "-4" } },
 }"#;
 
+/// Returns what [`EVERY_KEY`] sets.
+fn every_setting() -> Settings {
+    Settings {
+        history: 1 << 20,
+        notify: Some(Notify {
+            mail: vec!["ops@example.org".into(), "root".into()],
+            webhook: Some("https://h/x".into()),
+            command: vec!["tell".into(), "ops".into()],
+            after: Duration::from_secs(60),
+            max_lag: Duration::from_secs(5),
+        }),
+        logfile: Some("/l".into()),
+        pidfile: Some("/p".into()),
+        status_file: Some("/s".into()),
+        status_interval: Duration::from_secs(5),
+        control: Some("/c".into()),
+        control_group: Some("adm".into()),
+        nodaemon: true,
+        insist: true,
+        onepass: false,
+        hook_timeout: Duration::from_secs(10),
+        log_format: LogFormat::Human,
+        log_ident: Some("speil-www".into()),
+        log_facility: Some("daemon".into()),
+        http: Some(crate::config::Http { listen: "127.0.0.1:9130".into(), token: None }),
+        agent_checks: vec![crate::config::AgentCheck {
+            listen: "127.0.0.1:9131".into(),
+            target: Some("web2".into()),
+            max_lag: Duration::from_secs(5),
+            down_lag: None,
+        }],
+        allowed: Allowed::parse(&["10.8.0.0/24".into(), "*.example.no".into()]).unwrap(),
+    }
+}
+
 #[test]
 fn every_key_reaches_the_model() {
     let loaded = load_text(EVERY_KEY).unwrap();
@@ -144,37 +179,7 @@ fn every_key_reaches_the_model() {
     };
     sync.timeout = Duration::from_secs(30);
     sync.force_root = true;
-    let settings = Settings {
-        history: 1 << 20,
-        notify: Some(Notify {
-            mail: vec!["ops@example.org".into(), "root".into()],
-            webhook: Some("https://h/x".into()),
-            command: vec!["tell".into(), "ops".into()],
-            after: Duration::from_secs(60),
-            max_lag: Duration::from_secs(5),
-        }),
-        logfile: Some("/l".into()),
-        pidfile: Some("/p".into()),
-        status_file: Some("/s".into()),
-        status_interval: Duration::from_secs(5),
-        control: Some("/c".into()),
-        control_group: Some("adm".into()),
-        nodaemon: true,
-        insist: true,
-        onepass: false,
-        hook_timeout: Duration::from_secs(10),
-        log_format: LogFormat::Human,
-        log_ident: Some("speil-www".into()),
-        log_facility: Some("daemon".into()),
-        http: Some(crate::config::Http { listen: "127.0.0.1:9130".into(), token: None }),
-        agent_checks: vec![crate::config::AgentCheck {
-            listen: "127.0.0.1:9131".into(),
-            target: Some("web2".into()),
-            max_lag: Duration::from_secs(5),
-            down_lag: None,
-        }],
-        allowed: Allowed::parse(&["10.8.0.0/24".into(), "*.example.no".into()]).unwrap(),
-    };
+    let settings = every_setting();
     sync.allowed = settings.allowed.clone();
     assert_eq!(loaded.config.syncs, [sync]);
     assert_eq!(loaded.config.settings, settings);
