@@ -18,7 +18,7 @@ use super::log::not_reopened;
 use super::output::Output;
 use super::progress::{Meter, Passed};
 use super::summary::Record;
-use super::told::{Told, line};
+use super::told::{Told, line, uploading};
 use crate::config::{Sync, Verify};
 use crate::error::failure_text;
 use crate::monitor::{Counts, Itemized, Monitor, Notice, Progress, Scope};
@@ -231,6 +231,10 @@ impl Monitor for Printer {
                 first_pass.end();
             }
         }
+        // Not among what is sent, whichever form that has.
+        if let (Notice::Uploads { len }, false) = (notice, self.output.quiet) {
+            return self.warn(&format!("{}: {}", scope.target, uploading(*len)));
+        }
         if self.output.json {
             return self.notice_record(scope, notice);
         }
@@ -238,12 +242,6 @@ impl Monitor for Printer {
         match line(scope, notice, self.live) {
             Told::Trouble(text, None) => self.warn(&text),
             Told::Trouble(text, Some(hint)) => self.warn(&format!("{text}\nhint: {hint}")),
-            // Not among the names of what is sent.
-            Told::News(text) if matches!(notice, Notice::Uploads { .. }) => {
-                if !quiet {
-                    self.warn(&text);
-                }
-            }
             // Of a single pass rsync says this one unasked.
             Told::News(text) if !quiet && (self.live || matches!(notice, Notice::Stays { .. })) => {
                 self.say(text.as_bytes());

@@ -67,7 +67,8 @@ impl Scene {
 fn an_upload_is_told_on_standard_error_and_made_once() {
     let scene = Scene::new();
     let first = scene.sync(&["-i"]).succeeded();
-    assert!(first.stderr.contains("uploading the agent, ") && first.stderr.ends_with(" MB"), "{first:?}");
+    assert!(first.stderr.starts_with("127.0.0.1: uploading the agent, "), "{first:?}");
+    assert!(first.stderr.ends_with(" MB"), "{first:?}");
     assert!(!first.stdout.contains("uploading"), "{first:?}");
     assert_eq!(fs::read(scene.path("target/file")).unwrap(), b"content");
     assert_eq!(fs::read_dir(scene.agents()).unwrap().count(), 1);
