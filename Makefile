@@ -173,7 +173,7 @@ dist:
 	tar -C target/package --owner=0 --group=0 --sort=name -czf "target/dist/$(ARCHIVE).tar.gz" "$(ARCHIVE)"
 	$(CARGO) deb --locked --no-build --no-strip --quiet --output target/dist/
 	$(CARGO) deb --locked --no-build --no-strip --quiet --output target/dist/ --variant lsyncd
-	$(CARGO) generate-rpm --output target/dist/
+	$(CARGO) generate-rpm --payload-compress gzip --output target/dist/
 	cd target/dist && sha256sum -- * >SHA256SUMS && ls -l
 
 # Installs the packages in a Debian made for it, tries them out, removes them, and looks for what is
