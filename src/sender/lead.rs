@@ -153,7 +153,15 @@ impl Lead {
         match started() {
             Ok(record) => Ok(record.as_ref().map(telling)),
             Err(error) => {
-                let hint = "look at the filesystem of the source, and at who owns .speil in it".to_owned();
+                let hint = match &error {
+                    // The unit in the packages lets the daemon read the source alone.
+                    RoleFileError::Io { error, .. } if error.raw_os_error() == Some(libc::EROFS) => {
+                        "a daemon that systemd started needs the drop-in contrib/failover.conf: see speil help \
+                         failover"
+                    }
+                    _ => "look at the filesystem of the source, and at who owns .speil in it",
+                };
+                let hint = hint.to_owned();
                 Err(SessionError::Role { line: format!("nothing is sent: {error}"), hint })
             }
         }
