@@ -283,11 +283,15 @@ impl Portable {
             } else {
                 root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
             };
-            if full.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-                match watch_tree(watcher, &full) {
-                    Ok(()) => drop(self.refused.remove(path)),
-                    Err(error) => drop(self.refused.insert(path.clone(), error.to_string())),
-                }
+            let refused = match is_dir(&full) {
+                // What is gone, its parent tells.
+                Some(false) => None,
+                Some(true) => watch_tree(watcher, &full).err().filter(|_| is_dir(&full) != Some(false)),
+                None => return self.setup.out.rescan(path.clone(), reason),
+            };
+            match refused {
+                None => drop(self.refused.remove(path)),
+                Some(error) => drop(self.refused.insert(path.clone(), error.to_string())),
             }
         }
         self.setup.out.rescan(path.clone(), reason);
@@ -361,6 +365,15 @@ impl Listen for Portable {
                 self.check_root();
             }
         }
+    }
+}
+
+/// Whether a path is a directory now; `None` if nobody may look.
+fn is_dir(path: &Path) -> Option<bool> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match path.symlink_metadata() {
+        Ok(meta) => Some(meta.is_dir()),
+        Err(error) => matches!(error.kind(), NotFound | NotADirectory).then_some(false),
     }
 }
 

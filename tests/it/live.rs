@@ -180,6 +180,10 @@ fn edits_converge_over_poll_and_notify_without_the_periodic_pass() {
             churn.run(operations() / 10);
             assert_settles(&stand, "standby", &format!("{watch}, seed {seed}, round {round}"), &mirror);
         }
+        // What could not be watched since it was gone is not looked for for ever.
+        let status =
+            || stand.environment.run(["status", &format!("--control={}", stand.control().display())]).stdout;
+        eventually("no directory is told as unwatched", || !status().contains("watch: "));
         mirror.terminate();
     }
 }
