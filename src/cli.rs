@@ -36,7 +36,6 @@ mod reach;
 mod refused;
 mod remote_program;
 mod report;
-mod rsync;
 mod summary;
 mod table;
 mod told;
@@ -55,7 +54,7 @@ pub use commands::{
 };
 pub use draft::{Transfer, check_source};
 pub use error::CliError;
-pub use execute::execute;
+pub use execute::{execute, rsync};
 pub use exit::Exit;
 pub use format::{Format, FormatError, Line, Operation, escape_name};
 pub use itemize::{Changed, Item, ItemTime, Update};
@@ -65,7 +64,6 @@ pub use output::{Lock, Output, Progress};
 pub use parse::{Command, parse};
 pub use progress::{Meter, Passed};
 pub use report::{Style, render_error, render_note};
-pub use rsync::rsync;
 pub use summary::{Record, SCHEMA, Summary, TargetSummary};
 pub use values::ValueError;
 

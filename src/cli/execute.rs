@@ -20,11 +20,14 @@ mod manual;
 mod past;
 mod plan;
 mod reach;
+mod rsync;
 mod sync;
 mod uploads;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
+
+pub use rsync::rsync;
 
 use super::commands::Agent;
 use super::exit::Exit;

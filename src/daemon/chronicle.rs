@@ -84,14 +84,14 @@ enum Told {
         scope: Scope,
         text: Vec<u8>,
     },
-    /// Bytes that the history of a target takes at most; 0 for none.
-    Max(u64),
     End(Sender<()>),
 }
 
 /// The histories of a daemon.
 pub(super) struct Chronicle {
     dir: Option<PathBuf>,
+    /// Bytes that the history of a target takes at most; 0 for none.
+    max: Arc<AtomicU64>,
     told: Sender<Told>,
     /// Lines that were left out since the last that was not.
     lost: AtomicU64,
@@ -103,12 +103,14 @@ impl Chronicle {
     /// Writes below `dir`, of each target `max` bytes at most; tells `monitor` if that fails.
     pub fn new(dir: Option<PathBuf>, max: u64, monitor: Arc<dyn Monitor>) -> Self {
         let (told, heard) = bounded(WAITING_MAX);
+        let max = Arc::new(AtomicU64::new(max));
         if let Some(dir) = dir.clone() {
-            let mut writer = Writer { dir, max, files: HashMap::new(), failed: false, monitor };
+            let mut writer =
+                Writer { dir, max: Arc::clone(&max), files: HashMap::new(), failed: false, monitor };
             // Without a thread there is no history, and everything else goes on.
             let _ = std::thread::Builder::new().name("history".to_owned()).spawn(move || writer.run(&heard));
         }
-        Self { dir, told, lost: AtomicU64::new(0), names: Mutex::default() }
+        Self { dir, max, told, lost: AtomicU64::new(0), names: Mutex::default() }
     }
 
     /// Keeps a history of each target of a sync from now on.
@@ -127,7 +129,7 @@ impl Chronicle {
 
     /// Takes other bounds from now on.
     pub fn set_max(&self, max: u64) {
-        let _ = self.told.send(Told::Max(max));
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Writes what is still to be written.
@@ -144,8 +146,16 @@ impl Chronicle {
         Some((self.dir.clone()?, names))
     }
 
+    /// Whether anything is written down at all.
+    fn keeps(&self) -> bool {
+        self.dir.is_some() && self.max.load(Ordering::Relaxed) > 0
+    }
+
     /// Writes down what a target has acknowledged.
     pub fn arrived(&self, scope: &Scope, changes: &[Arrived<'_>]) {
+        if !self.keeps() {
+            return;
+        }
         let (now, mut text, mut found) = (now_ms(), Vec::new(), 0);
         for change in changes {
             found += usize::from(change.took.is_none());
@@ -172,6 +182,9 @@ impl Chronicle {
 
     /// Writes down what happened, if it is about a target and says why something arrived late or not at all.
     pub fn happened(&self, scope: &Scope, notice: &Notice) {
+        if scope.target.is_empty() || !self.keeps() {
+            return;
+        }
         let (about, path, count) = match notice {
             Notice::Connected { .. } | Notice::Live => (None, None, None),
             Notice::Disconnected { error, .. } => (Some(clean(error)), None, None),
@@ -187,9 +200,6 @@ impl Chronicle {
             }
             _ => return,
         };
-        if scope.target.is_empty() {
-            return;
-        }
         let (mut text, p) = (Vec::new(), path.map(ToString::to_string));
         put(
             &mut text,
@@ -199,7 +209,7 @@ impl Chronicle {
     }
 
     fn add(&self, scope: &Scope, mut text: Vec<u8>) {
-        if self.dir.is_none() || text.is_empty() {
+        if text.is_empty() {
             return;
         }
         let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -228,7 +238,7 @@ fn now_ms() -> u64 {
 /// The thread that writes.
 struct Writer {
     dir: PathBuf,
-    max: u64,
+    max: Arc<AtomicU64>,
     files: HashMap<Scope, Pages>,
     /// Whether it was told that nothing can be written.
     failed: bool,
@@ -250,15 +260,15 @@ impl Writer {
                 Told::Begin { scope, name, head } => {
                     self.files.insert(scope, Pages { name, head, file: None });
                 }
-                Told::Max(max) => self.max = max,
                 Told::End(done) => drop(done.send(())),
-                Told::Lines { scope, text } if self.max > 0 => {
-                    let (dir, max) = (&self.dir, self.max);
-                    let done =
-                        self.files.get_mut(&scope).map_or(Ok(()), |pages| pages.write(dir, max, &text));
-                    self.tell(done);
+                Told::Lines { scope, text } => {
+                    let (dir, max) = (&self.dir, self.max.load(Ordering::Relaxed));
+                    if max > 0 {
+                        let pages = self.files.get_mut(&scope);
+                        let done = pages.map_or(Ok(()), |pages| pages.write(dir, max, &text));
+                        self.tell(done);
+                    }
                 }
-                Told::Lines { .. } => {}
             }
         }
     }

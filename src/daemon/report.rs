@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::pipeline::Pipeline;
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
 use crate::disk::kept_since;
@@ -20,28 +21,7 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 
 pub(super) fn report(running: &[Running]) -> Report {
     let syncs = running.iter().map(|slot| match slot {
-        Running::Up(pipeline) => SyncReport {
-            name: shown(pipeline.sync.name.as_bytes()),
-            source: shown(pipeline.sync.source.as_os_str().as_bytes()),
-            watched: pipeline.watched().0,
-            watch_problems: pipeline.watched().1,
-            running: true,
-            error: None,
-            role: pipeline.role().map(|(role, _)| role.word().to_owned()),
-            generation: pipeline.role().and_then(|(_, generation)| generation),
-            kept_aside_since: pipeline
-                .role()
-                .and_then(|_| kept_since(&pipeline.sync.source))
-                .map(|time| u64::try_from(time.secs).unwrap_or(0)),
-            targets: pipeline
-                .targets
-                .iter()
-                .map(|running| TargetReport {
-                    scrub: pipeline.sync.scrub.map(|_| scrub_report(&running.status.scrubbed)),
-                    ..target_report(running)
-                })
-                .collect(),
-        },
+        Running::Up(pipeline) => sync_report(pipeline),
         Running::Waiting(waiting) => SyncReport {
             name: shown(waiting.sync.name.as_bytes()),
             source: shown(waiting.sync.source.as_os_str().as_bytes()),
@@ -60,6 +40,29 @@ pub(super) fn report(running: &[Running]) -> Report {
         started: 0,
         refused_reload: None,
         syncs: syncs.collect(),
+    }
+}
+
+fn sync_report(pipeline: &Pipeline) -> SyncReport {
+    let (watched, watch_problems) = pipeline.watched();
+    // Read from the disk each time it is asked for.
+    let role = pipeline.role();
+    let kept = role.and_then(|_| kept_since(&pipeline.sync.source));
+    let targets = pipeline.targets.iter().map(|running| TargetReport {
+        scrub: pipeline.sync.scrub.map(|_| scrub_report(&running.status.scrubbed)),
+        ..target_report(running)
+    });
+    SyncReport {
+        name: shown(pipeline.sync.name.as_bytes()),
+        source: shown(pipeline.sync.source.as_os_str().as_bytes()),
+        watched,
+        watch_problems,
+        running: true,
+        error: None,
+        role: role.map(|(role, _)| role.word().to_owned()),
+        generation: role.and_then(|(_, generation)| generation),
+        kept_aside_since: kept.map(|time| u64::try_from(time.secs).unwrap_or(0)),
+        targets: targets.collect(),
     }
 }
 

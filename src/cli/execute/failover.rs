@@ -99,7 +99,7 @@ fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&Stri
     };
     // An address that was typed says nothing of hosts that it does not name.
     let chosen = chosen(&sync, &named.root, host, named.sync.is_some() || host.is_some())?;
-    named.here.there = Some(Here::root(&chosen.root).tree);
+    named.here.there = Some(Here::root(&String::from_utf8_lossy(&chosen.target.path)).tree);
     named.leader = Some(chosen.host.clone());
     let done = Tending::of(&named.root)
         .and_then(|tree| tree.rejoin(&chosen.host, chosen.led.as_ref().map_err(Clone::clone), which.dry_run));
@@ -141,9 +141,7 @@ fn configured(it: &Rejoin, root: &Path, host: &str) -> Result<Sync, u8> {
 /// The host that `rejoin` means.
 struct Chosen {
     host: HostName,
-    /// Its tree, on it.
-    root: String,
-    /// How it is reached.
+    /// How its tree is reached.
     target: config::Target,
     /// What it leads, or who leads instead.
     led: Result<Generation, Leader>,
@@ -180,8 +178,7 @@ fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<
     };
     let instead = || Leader::instead_of(&other, own.as_ref(), &found, everybody);
     let led = other.leads().cloned().ok_or_else(instead);
-    let root = String::from_utf8_lossy(&target.path).into_owned();
-    Ok(Chosen { host: other.host, root, target, led })
+    Ok(Chosen { host: other.host, target, led })
 }
 
 fn answered_by(told: &RoleTold) -> Option<Answered> {

@@ -6,16 +6,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use super::draft::check_source;
-use super::exit::Exit;
-use super::report::{Style, render_error, render_note};
-use super::{parse, parse::Command as Parsed};
+use super::{complain_text, execute, note};
+use crate::cli::draft::check_source;
+use crate::cli::exit::Exit;
+use crate::cli::parse::{Command as Parsed, parse};
 
 /// Set for the real rsync: if speil is called in its place all the same, there is none.
 const PASSED_ON: &str = "SPEIL_PASSED_ON_TO_RSYNC";
@@ -34,10 +33,10 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
     let words = ["speil", "sync"].map(OsString::from).into_iter().chain(arguments.iter().cloned());
     let (error, hint, exit) = match parse(words) {
         Ok(Parsed::Sync(transfer)) => match check_source(&transfer.sync.source) {
-            Ok(()) => return super::execute(Parsed::Sync(transfer)).into(),
+            Ok(()) => return execute(Parsed::Sync(transfer)).into(),
             Err(error) => (error.to_string(), error.hint(), error.exit()),
         },
-        Ok(other) => return super::execute(other).into(),
+        Ok(other) => return execute(other).into(),
         Err(error) => (error.to_string(), error.hint(), error.exit()),
     };
     if alone {
@@ -57,7 +56,7 @@ fn pass_on(arguments: &[OsString], why: Option<(String, Option<String>, Exit)>) 
     };
     if let Some((error, ..)) = why {
         let text = format!("{error}; {} runs instead ({NO_FALLBACK} forbids it)", real.display());
-        let _ = io::stderr().lock().write_all(render_note(&text, style()).as_bytes());
+        note(&text);
     }
     let error = Command::new(&real).args(arguments).env(PASSED_ON, "1").exec();
     refuse(&format!("{}: {}", real.display(), crate::error::io_text(&error)), None, Exit::Stream)
@@ -77,11 +76,6 @@ fn real() -> Option<PathBuf> {
 }
 
 fn refuse(error: &str, hint: Option<&str>, exit: Exit) -> ExitCode {
-    let error = io::Error::other(error.to_owned());
-    let _ = io::stderr().lock().write_all(render_error(&error, hint, style()).as_bytes());
+    complain_text(error, hint);
     exit.code().into()
-}
-
-fn style() -> Style {
-    Style::detect(io::stderr().is_terminal())
 }
