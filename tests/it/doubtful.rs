@@ -160,7 +160,14 @@ fn neither_links_nor_owners_nor_a_restart_have_anything_hashed() {
 
 /// Waits until the target remembers a watermark after which none of the files has changed.
 fn let_settle(stand: &Stand, last: &Path) {
-    let changed = fs::metadata(last).unwrap().ctime();
+    // A watermark is of whole seconds, and of one less where the clock was read a little differently.
+    let changed = fs::metadata(last).unwrap().ctime() + 1;
+    eventually("a later second", || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(now.as_secs()).unwrap() > changed
+    });
+    // An event, after which the watch makes a mark; nothing changes.
+    drop(File::options().write(true).open(last).unwrap());
     eventually("the watermark", || {
         let memory = fs::read(stand.target("standby").join(".speil/memory")).unwrap();
         let memory: serde_json::Value = serde_json::from_slice(&memory).unwrap();
