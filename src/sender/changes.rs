@@ -191,6 +191,14 @@ impl Session {
         self.uncommitted = true;
     }
 
+    /// Whether what is at a path now is part of what the target is offered: a rename of a directory above may have
+    /// taken it to where a filter leaves it out, and a rule may leave out directories alone.
+    fn is_offered(&self, path: &RelPath, kind: Kind, lane: Lane) -> bool {
+        // What a list names, and the directories above it, a pass has chosen by itself.
+        let chosen = lane == Lane::Bulk && self.shared.options.sync.selection.files_from.is_some();
+        chosen || self.shared.offers(path, kind == Kind::Dir)
+    }
+
     fn send_update(&mut self, parcel: Parcel) -> Done {
         let ChangeKind::Update { path, scope } = parcel.change.kind.clone() else { return Ok(()) };
         let began = Instant::now();
@@ -208,9 +216,10 @@ impl Session {
         };
         self.look_who(&path, Some(entry.id), scope);
         let kind = entry.attrs.meta.kind;
-        // A rename of a directory above may have taken it to where a filter leaves it out.
-        let offered = parcel.lane == Lane::Bulk || self.shared.offers(&path, kind == Kind::Dir);
-        if !offered || !self.shared.mask.carries(kind) || self.shared.is_beyond(&path) {
+        if !self.is_offered(&path, kind, parcel.lane)
+            || !self.shared.mask.carries(kind)
+            || self.shared.is_beyond(&path)
+        {
             return Ok(());
         }
         let rules = &self.shared.rules;

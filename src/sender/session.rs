@@ -436,6 +436,8 @@ impl Session {
         self.adopt_approved()?;
         if self.shared.options.live {
             for (path, age, how) in self.shared.status.due(now) {
+                // What it met before its pause is over; else one more mismatch would be the next failure.
+                self.mismatches.remove(&path);
                 if let Some(reason) = how {
                     self.look_again(path, reason, age);
                 } else {

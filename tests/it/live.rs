@@ -229,6 +229,24 @@ fn edits_across_the_borders_of_filters_converge_without_the_periodic_pass() {
     }
 }
 
+/// What a pass found as a file may be a directory by the time that it is sent, and a rule may leave out that alone.
+#[test]
+fn what_became_something_that_is_left_out_behind_the_look_of_a_pass_is_not_sent() {
+    let stand = Stand::new();
+    let (source, target) = (stand.source(), stand.target("copy"));
+    // The limit is felt behind the first file.
+    std::fs::write(source.join("a"), vec![1; 200 << 10]).unwrap();
+    std::fs::write(source.join("b"), "a file").unwrap();
+    let paths = [format!("{}/", source.display()), format!("{}/", target.display())];
+    let options = ["sync", "-a", "--bwlimit=100k", "--exclude=b/"].map(String::from);
+    let sync = stand.environment.spawn(options.into_iter().chain(paths));
+    eventually("the first file", || target.join("a").exists());
+    std::fs::remove_file(source.join("b")).unwrap();
+    std::fs::create_dir(source.join("b")).unwrap();
+    assert_eq!(sync.wait().code(), 0);
+    assert!(!target.join("b").is_dir());
+}
+
 #[test]
 fn what_makes_way_for_something_that_is_left_out_goes_live_and_in_a_pass() {
     const RULES: [&str; 3] = ["--exclude=/d/", "--include=/e/", "--exclude=/e"];

@@ -168,11 +168,15 @@ pub fn differences(a: &Path, b: &Path) -> Vec<Difference> {
 pub fn assert_settles(stand: &Stand, name: &str, context: &str, mirror: &Background) {
     let (source, target) = (stand.source(), stand.target(name));
     let settled = holds_within(settled_within(), || differences(&source, &target).is_empty());
+    // What it says of itself by now tells why.
+    let status =
+        || stand.environment.run(["status", &format!("--control={}", stand.control().display())]).stdout;
     assert!(
         settled,
-        "{context}: {name} differs for good:\n{}\n\n{}",
+        "{context}: {name} differs for good:\n{}\n\n{}\n{}",
         told(&differences(&source, &target)),
-        mirror.stderr().join("\n")
+        mirror.stderr().join("\n"),
+        status()
     );
 }
 
