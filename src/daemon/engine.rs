@@ -7,14 +7,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::heard::Heard;
 use super::inlet::{Inlet, Input};
-use super::target::RunningTarget;
+use super::target::{Out, RunningTarget};
 use crate::batch::{Change, ChangeKind, Identity, Renames, name_after, names_after};
 use crate::config::Sync;
 use crate::debounce::{Debounce, Item, Options};
 use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::reconcile::{Count, Doubt, Facts, Verdict, judge};
-use crate::sender::{Held, Mailbox, Source, TargetStatus, first_of};
+use crate::sender::{Source, first_of};
 use crate::tree::{FileId, Mask, RelPath};
 
 /// Paths that are held dirty at most; more become a rescan.
@@ -29,13 +29,6 @@ const RENAMES_MAX: usize = 4096;
 const NAMES_MAX: usize = 16;
 /// A root that is gone is looked for this often.
 const ROOT_RETRY: Duration = Duration::from_secs(1);
-
-struct Out {
-    mailbox: Arc<Mailbox>,
-    status: Arc<TargetStatus>,
-    held: Arc<Held>,
-    scope: Scope,
-}
 
 /// The middle of one sync.
 pub(super) struct Engine {
@@ -78,17 +71,11 @@ impl Engine {
             few_deletes: FEW_DELETES,
             paths_max: PATHS_MAX,
         });
-        let outs = targets.iter().map(|running| Out {
-            mailbox: Arc::clone(&running.mailbox),
-            status: Arc::clone(&running.status),
-            held: Arc::clone(&running.held),
-            scope: Scope::new(&sync.name, &running.target.name),
-        });
         let next_pass = sync.reconcile.interval.map(|interval| Instant::now() + spread(interval));
         Self {
             sync: sync.clone(),
             source: Arc::clone(source),
-            outs: outs.collect(),
+            outs: Out::of_all(&sync.name, targets),
             monitor,
             inlet,
             debounce,
@@ -225,6 +212,12 @@ impl Engine {
                 let items = self.debounce.due(now);
                 self.hand_out(items);
                 self.publish();
+                let _ = done.send(());
+            }
+            Input::Targets(outs, done) => {
+                self.outs = outs;
+                // Who is new hears of the mark as well.
+                self.told = None;
                 let _ = done.send(());
             }
             Input::Stop => return true,

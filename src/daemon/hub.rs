@@ -248,13 +248,19 @@ impl Hub {
 
     fn retry(&self, sync: Option<&str>, target: Option<&str>) -> Answer {
         let mut waiting = 0;
+        let now = Instant::now();
         for slot in self.running().iter_mut() {
-            if let Running::Waiting(slot) = slot
-                && target.is_none()
-                && sync.is_none_or(|name| name == slot.sync.name)
-            {
-                slot.at = Instant::now();
-                waiting += 1;
+            match slot {
+                Running::Waiting(slot)
+                    if target.is_none() && sync.is_none_or(|name| name == slot.sync.name) =>
+                {
+                    slot.at = now;
+                    waiting += 1;
+                }
+                Running::Up(pipeline) if sync.is_none_or(|name| name == pipeline.sync.name) => {
+                    pipeline.start_now(now, |other| target.is_none_or(|name| name == other.name));
+                }
+                _ => {}
             }
         }
         let picked = AtomicUsize::new(0);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use super::target::Out;
 use crate::batch::{Change, Joined};
 use crate::event::{Age, Event, Moment, Reading, RescanReason};
 use crate::sender::{Ages, Feedback, Source};
@@ -32,6 +33,8 @@ pub(super) enum Input {
     Flush(Instant, Sender<()>),
     /// Answer when everything that came before is handed out or held.
     Echo(Sender<()>),
+    /// Hand out to these targets from now on, and answer.
+    Targets(Vec<Out>, Sender<()>),
     Stop,
 }
 

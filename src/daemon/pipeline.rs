@@ -16,13 +16,13 @@ use super::link;
 use super::link_options::LinkOptions;
 use super::lock::Lock;
 use super::standing_by::Warden;
-use super::target::RunningTarget;
+use super::target::{RunningTarget, leave};
 use crate::config::{Backend, Sync, Target};
 use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::role::{Id, Role};
-use crate::sender::{Gate, Held, Lead, Mailbox, SessionError, Source, Surroundings, TargetStatus};
+use crate::sender::{Gate, Lead, Mailbox, SessionError, Source, Surroundings};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
@@ -45,17 +45,23 @@ pub struct Pipeline {
     pub targets: Vec<RunningTarget>,
     /// The latest events.
     pub(super) heard: Arc<Heard>,
-    input: Sender<Input>,
-    inlet: Arc<Inlet>,
+    pub(super) input: Sender<Input>,
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,
-    gate: Arc<Gate>,
-    /// Whether the source may send, and who looks after that.
-    lead: Arc<Lead>,
-    warden: Option<Warden>,
+    pub(super) common: Common,
+    /// Looks after the role of the source.
+    pub(super) warden: Option<Warden>,
     _marks: Option<MarkDir>,
-    /// Keep a second daemon of this host away.
-    _locks: Vec<Lock>,
+}
+
+/// What the links of a sync share.
+pub(super) struct Common {
+    pub source: Arc<Source>,
+    gate: Arc<Gate>,
+    /// Whether the source may send.
+    lead: Arc<Lead>,
+    inlet: Arc<Inlet>,
+    pub monitor: Arc<dyn Monitor>,
 }
 
 /// A directory in the runtime directory in which a watcher leaves its marks; goes with it.
@@ -84,14 +90,13 @@ impl Drop for MarkDir {
     }
 }
 
-/// Takes the locks that make this the one daemon of this host for every mirror of a sync.
-fn keep(sync: &Sync) -> Result<Vec<Lock>, SessionError> {
-    let mut locks = Vec::new();
-    for target in &sync.targets {
-        let lock = Lock::take_live(&super::mirror_id(sync, target).id);
-        locks.extend(lock.map_err(|pid| SessionError::Kept { target: target.to_string(), pid })?);
-    }
-    Ok(locks)
+/// Takes the lock that makes this the one daemon of this host for a mirror.
+///
+/// # Errors
+/// [`SessionError::Kept`] by another.
+pub(super) fn keep(sync: &Sync, target: &Target) -> Result<Option<Lock>, SessionError> {
+    Lock::take_live(&super::mirror_id(sync, target).id)
+        .map_err(|pid| SessionError::Kept { target: target.to_string(), pid })
 }
 
 /// Brings everything that was written before a moment into the mailboxes of a sync.
@@ -155,7 +160,9 @@ impl Pipeline {
         monitor: &Arc<dyn Monitor>,
         begins: impl FnOnce(Vec<Arc<Mailbox>>),
     ) -> Result<Self, SessionError> {
-        let locks = keep(&sync)?;
+        let kept =
+            sync.targets.iter().map(|target| Ok(RunningTarget::new(target.clone(), keep(&sync, target)?)));
+        let targets = kept.collect::<Result<Vec<RunningTarget>, SessionError>>()?;
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
             .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
@@ -173,18 +180,6 @@ impl Pipeline {
             one_file_system: sync.selection.one_file_system,
             marks: marks.as_ref().map(|dir| dir.path.clone()),
         };
-        let targets: Vec<RunningTarget> = sync
-            .targets
-            .iter()
-            .map(|target| RunningTarget {
-                target: target.clone(),
-                mailbox: Mailbox::new(),
-                status: Arc::new(TargetStatus::default()),
-                held: Arc::new(Held::default()),
-                known: Arc::default(),
-                link: None,
-            })
-            .collect();
         begins(targets.iter().map(|running| Arc::clone(&running.mailbox)).collect());
         let engine = Engine::new(&sync, &source, &targets, Arc::clone(monitor), Arc::clone(&inlet));
         let heard = engine.heard();
@@ -195,68 +190,41 @@ impl Pipeline {
         let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
         let one_path = sync.selection.is_one_path();
         let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of(&sync.source) });
-        let mut this = Self {
-            sync,
-            targets,
-            heard,
-            input,
-            inlet,
-            engine,
-            watcher: None,
-            gate,
-            lead,
-            warden: None,
-            _marks: marks,
-            _locks: locks,
-        };
-        this.link_up(&source, monitor)?;
-        this.watch(options, skip, monitor)?;
+        let common = Common { source, gate, lead, inlet, monitor: Arc::clone(monitor) };
+        let (watcher, warden) = (None, None);
+        let mut this = Self { sync, targets, heard, input, engine, watcher, common, warden, _marks: marks };
+        this.link_up()?;
+        this.watch(options, skip)?;
         Ok(this)
     }
 
-    fn link_up(&mut self, source: &Arc<Source>, monitor: &Arc<dyn Monitor>) -> Result<(), SessionError> {
+    fn link_up(&mut self) -> Result<(), SessionError> {
         for running in &mut self.targets {
-            let options = LinkOptions {
-                sync: self.sync.clone(),
-                target: running.target.clone(),
-                around: Surroundings {
-                    source: Arc::clone(source),
-                    gate: Arc::clone(&self.gate),
-                    mailbox: Arc::clone(&running.mailbox),
-                    status: Arc::clone(&running.status),
-                    held: Arc::clone(&running.held),
-                    known: Arc::clone(&running.known),
-                    monitor: Arc::clone(monitor),
-                    feedback: Arc::clone(&self.inlet) as _,
-                    lead: Arc::clone(&self.lead),
-                },
-            };
-            let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
-            let link = link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
-            running.link = Some(link);
+            running.link = Some(start_link(&self.sync, &self.common, running)?);
         }
-        let mailboxes = self.targets.iter().map(|running| Arc::clone(&running.mailbox)).collect();
-        let warden = Warden::start(Arc::clone(&self.lead), mailboxes, Arc::clone(monitor), &self.sync.name);
+        let Common { lead, monitor, .. } = &self.common;
+        let warden = Warden::start(Arc::clone(lead), self.mailboxes(), Arc::clone(monitor), &self.sync.name);
         self.warden = Some(warden.map_err(|error| SessionError::Source(format!("start a thread: {error}")))?);
         Ok(())
     }
 
+    /// Returns the mailboxes of all targets.
+    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.targets.iter().map(|running| Arc::clone(&running.mailbox)).collect()
+    }
+
     /// Lets the links read the source as soon as it is watched.
-    fn watch(
-        &mut self,
-        options: watch::Options,
-        skip: watch::Skip,
-        monitor: &Arc<dyn Monitor>,
-    ) -> Result<(), SessionError> {
-        let sink = Arc::clone(&self.inlet) as Arc<dyn watch::Sink>;
+    fn watch(&mut self, options: watch::Options, skip: watch::Skip) -> Result<(), SessionError> {
+        let sink = Arc::clone(&self.common.inlet) as Arc<dyn watch::Sink>;
         let watcher = watch::start(&self.sync.source, options, skip, sink)
             .map_err(|error| SessionError::Source(error.to_string()))?;
         if let Some(note) = watcher.note() {
             let (text, hint) = (note.text.clone(), note.hint.clone());
-            monitor.notice(&Scope::new(&self.sync.name, ""), &Notice::Warning { text, hint });
+            let scope = Scope::new(&self.sync.name, "");
+            self.common.monitor.notice(&scope, &Notice::Warning { text, hint });
         }
         self.watcher = Some(watcher);
-        self.gate.open();
+        self.common.gate.open();
         self.targets.iter().for_each(|running| running.mailbox.wake());
         Ok(())
     }
@@ -330,31 +298,31 @@ impl Pipeline {
     /// Returns what brings everything that was written before a moment into the mailboxes.
     pub(super) fn settler(&self) -> Option<Settler> {
         let asker = self.watcher.as_ref()?.asker();
-        let mailboxes = self.targets.iter().map(|running| Arc::clone(&running.mailbox));
-        Some(Settler { input: self.input.clone(), asker, mailboxes: mailboxes.collect() })
+        Some(Settler { input: self.input.clone(), asker, mailboxes: self.mailboxes() })
     }
 
     /// Returns since when the oldest change waits that a target has not acknowledged, wherever it is now.
     pub(super) fn owed(&self, running: &RunningTarget) -> Owed {
-        let moves = self.inlet.moves();
-        let held = self.inlet.owed();
+        let inlet = &self.common.inlet;
+        let moves = inlet.moves();
+        let held = inlet.owed();
         let since = held.into_iter().chain(running.mailbox.pending().since.debt).min();
-        if moves == self.inlet.moves() { Owed::Since(since) } else { Owed::Moving }
+        if moves == inlet.moves() { Owed::Since(since) } else { Owed::Moving }
     }
 
     /// Returns the generation that the source leads, if it has a role and leads.
     pub(super) fn leads(&self) -> Option<Id> {
-        self.lead.leads()
+        self.common.lead.leads()
     }
 
     /// Returns what people call the tree whose changes come to the source now.
     pub(super) fn led_by(&self) -> Option<String> {
-        self.lead.led_by()
+        self.common.lead.led_by()
     }
 
     /// Returns the role of the source and the number of its generation, if it has a role.
     pub(super) fn role(&self) -> Option<(Role, Option<u64>)> {
-        self.lead.role()
+        self.common.lead.role()
     }
 
     /// Returns how many directories are watched, and what stands in the way of watching all.
@@ -375,7 +343,8 @@ impl Pipeline {
     pub fn is_whole(&self) -> bool {
         let runs =
             |thread: &Option<JoinHandle<()>>| thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        runs(&self.engine) && self.targets.iter().all(|running| runs(&running.link))
+        runs(&self.engine)
+            && self.targets.iter().all(|running| running.again.is_some() || runs(&running.link))
     }
 
     /// Returns what stands in the way of hearing about a path.
@@ -387,22 +356,43 @@ impl Pipeline {
     /// Stops in order: no more events, then the links finish what is in flight.
     pub fn stop(&mut self) {
         self.watcher = None;
-        self.gate.bar();
+        self.common.gate.bar();
         let _ = self.input.send(Input::Stop);
         if let Some(engine) = self.engine.take() {
             let _ = engine.join();
         }
-        for running in &self.targets {
-            running.mailbox.close();
-        }
-        for running in &mut self.targets {
-            if let Some(link) = running.link.take() {
-                let _ = link.join();
-            }
-        }
+        leave(&mut self.targets);
         self.warden = None;
-        self.lead.end();
+        self.common.lead.end();
     }
+}
+
+/// Starts the thread that keeps the connection to a target.
+///
+/// # Errors
+/// If there is none to be had.
+pub(super) fn start_link(
+    sync: &Sync,
+    common: &Common,
+    running: &RunningTarget,
+) -> Result<JoinHandle<()>, SessionError> {
+    let options = LinkOptions {
+        sync: sync.clone(),
+        target: running.target.clone(),
+        around: Surroundings {
+            source: Arc::clone(&common.source),
+            gate: Arc::clone(&common.gate),
+            mailbox: Arc::clone(&running.mailbox),
+            status: Arc::clone(&running.status),
+            held: Arc::clone(&running.held),
+            known: Arc::clone(&running.known),
+            monitor: Arc::clone(&common.monitor),
+            feedback: Arc::clone(&common.inlet) as _,
+            lead: Arc::clone(&common.lead),
+        },
+    };
+    let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
+    link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))
 }
 
 impl Drop for Pipeline {

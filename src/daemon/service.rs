@@ -17,17 +17,17 @@ use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
 use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
+use super::reconfigure::Next;
 use super::slot::{LeftOut, Running, Waiting};
+use super::target::START_RETRY;
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
-use crate::monitor::{Monitor, Notice, Scope, counted};
+use crate::monitor::{Monitor, Notice, Scope};
 use crate::sender::SessionError;
 use crate::status::{Answer, Names, ReloadedSync, Request, compare};
 
 /// Longest line that a client may send, in bytes.
 const REQUEST_LEN_MAX: u64 = 64 * 1024;
-/// A sync whose source cannot be opened is tried again this often.
-const START_RETRY: Duration = Duration::from_secs(10);
 
 /// What a member of the control socket's group is told.
 const NOT_ALLOWED: &str = "the daemon does that for its own user and for root alone; status, wait, explain and log \
@@ -220,6 +220,9 @@ impl Daemon {
     fn beat(&mut self) {
         let mut running = self.hub.running();
         for slot in running.iter_mut() {
+            if let Running::Up(pipeline) = slot {
+                pipeline.start_missing(Instant::now());
+            }
             if let Running::Waiting(waiting) = slot
                 && waiting.at <= Instant::now()
             {
@@ -285,37 +288,21 @@ impl Daemon {
             Running::LeftOut(_) => None,
         });
         let (before, mut after): (Vec<Names>, _) = (before.collect(), Vec::new());
-        let (mut kept, mut started) = (0_u64, 0);
-        let mut next = Vec::new();
+        let mut next = Next::default();
         for sync in new.syncs {
-            let same = running.iter().position(|slot| match slot {
-                Running::Up(pipeline) => pipeline.sync == sync,
-                Running::Waiting(waiting) => waiting.sync == sync,
-                Running::LeftOut(_) => false,
-            });
-            after.push((names_of(&sync), same.is_some()));
-            if let Some(at) = same {
-                kept += 1;
-                next.push(running.swap_remove(at));
-            } else {
-                started += 1;
-                let waiting = Waiting { sync, at: Instant::now(), error: String::new() };
-                next.push(Running::Waiting(Box::new(waiting)));
-            }
+            let stays = next.take(&mut running, sync.clone());
+            after.push((names_of(&sync), stays));
         }
         let stopped = running.len();
         // What goes must be gone before its targets are taken by what comes.
         super::slot::stop_all(std::mem::take(&mut *running));
-        running.extend(next);
+        let told = next.told(stopped);
+        *running = next.start(self.hub.chronicle());
         drop(running);
         self.status_file.clone_from(&new.settings.status_file);
         self.settings = new.settings;
         self.hub.chronicle().set_max(self.settings.history);
-        let text = format!(
-            "configuration read again: {} unchanged, {started} started, {stopped} stopped",
-            counted(kept, "sync", "syncs")
-        );
-        self.monitor.notice(&Scope::new("", ""), &Notice::Message { text });
+        self.monitor.notice(&Scope::new("", ""), &Notice::Message { text: told });
         self.unwritten = 0;
         self.beat();
         Ok(compare(before, after))

@@ -1,7 +1,7 @@
 //! A sync whose source has a role and does not lead: nothing is sent, and the others are asked what they know.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,8 @@ impl StandingBy {
 pub(super) struct Warden {
     ends: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// Of the links that are woken.
+    mailboxes: Arc<Mutex<Vec<Arc<Mailbox>>>>,
 }
 
 impl Warden {
@@ -80,6 +82,8 @@ impl Warden {
     ) -> io::Result<Self> {
         let (ends, ended) = bounded::<()>(0);
         let scope = Scope::new(sync, "");
+        let mailboxes = Arc::new(Mutex::new(mailboxes));
+        let woken = Arc::clone(&mailboxes);
         let look = move || {
             let mut known = lead.stamp();
             let mut role = told_role(&lead, &*monitor, &scope, None);
@@ -89,7 +93,7 @@ impl Warden {
                 if now != known {
                     known = now;
                     role = told_role(&lead, &*monitor, &scope, role);
-                    mailboxes.iter().for_each(|mailbox| {
+                    woken.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|mailbox| {
                         mailbox.retry();
                         mailbox.wake();
                     });
@@ -97,7 +101,12 @@ impl Warden {
             }
         };
         let thread = std::thread::Builder::new().name("role".to_owned()).spawn(look)?;
-        Ok(Self { ends: Some(ends), thread: Some(thread) })
+        Ok(Self { ends: Some(ends), thread: Some(thread), mailboxes })
+    }
+
+    /// Wakes these from now on.
+    pub fn wakes(&self, mailboxes: Vec<Arc<Mailbox>>) {
+        *self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner) = mailboxes;
     }
 }
 

@@ -6,7 +6,7 @@ mod kept;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -40,8 +40,10 @@ pub(super) struct Way {
 pub struct Source {
     path: PathBuf,
     root: RwLock<Arc<Root>>,
-    /// Several targets share what is read, and this packs it for them.
-    packer: Option<Packer>,
+    /// Several targets share what is read, or did.
+    shared: AtomicBool,
+    /// Packs it for them.
+    packer: Packer,
     kept: Mutex<Kept>,
     rooms: Arc<Rooms>,
     readers: AtomicUsize,
@@ -70,12 +72,21 @@ impl Source {
         Ok(Arc::new(Self {
             path: path.to_owned(),
             root: RwLock::new(root),
-            packer: (targets > 1).then(Packer::default),
+            shared: AtomicBool::new(targets > 1),
+            packer: Packer::default(),
             kept: Mutex::default(),
             rooms: Arc::new(Rooms::new(targets)),
             readers: AtomicUsize::new(0),
             clock: Mutex::default(),
         }))
+    }
+
+    /// Says how many targets there are from now on. What is shared once stays so: sessions are in the middle of it.
+    pub fn serve(&self, targets: usize) {
+        if targets > 1 {
+            self.rooms.serve(targets);
+            self.shared.store(true, Ordering::Release);
+        }
     }
 
     /// Takes in what the clock shows that files are stamped by.
@@ -125,12 +136,12 @@ impl Source {
 
     /// Returns what compresses for all targets, if there are several.
     pub(super) fn packer(&self) -> Option<&Packer> {
-        self.packer.as_ref()
+        self.is_shared().then_some(&self.packer)
     }
 
     /// Whether what is read is kept for other targets.
     pub(super) fn is_shared(&self) -> bool {
-        self.packer.is_some()
+        self.shared.load(Ordering::Acquire)
     }
 
     /// Returns the path that was opened.
@@ -258,7 +269,7 @@ impl Source {
         issued: Instant,
         open: impl FnOnce() -> io::Result<SourceFile>,
     ) -> io::Result<Arc<SourceFile>> {
-        if self.packer.is_none() {
+        if !self.is_shared() {
             return open().map(Arc::new);
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

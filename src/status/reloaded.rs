@@ -14,6 +14,8 @@ pub enum Change {
     Started,
     /// It is configured otherwise, and was stopped and started.
     Restarted,
+    /// It runs on, with other targets.
+    Retargeted,
     /// It is not there any more.
     Stopped,
 }
@@ -41,23 +43,39 @@ pub struct ReloadedTarget {
 /// A sync's name, and those of its targets.
 pub type Names = (String, Vec<String>);
 
-/// Compares two configurations, of which each sync of the new one is unchanged or not; those that are gone come
-/// last.
-pub fn compare(mut old: Vec<Names>, new: Vec<(Names, bool)>) -> Vec<ReloadedSync> {
+/// How much of a sync runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stays {
+    /// All of it.
+    Whole,
+    /// The sync, and of its targets those that are named.
+    But(Vec<String>),
+    /// Nothing.
+    Not,
+}
+
+/// Compares two configurations, of which each sync of the new one runs on or does not; those that are gone come last.
+pub fn compare(mut old: Vec<Names>, new: Vec<(Names, Stays)>) -> Vec<ReloadedSync> {
     let mut syncs: Vec<ReloadedSync> = Vec::new();
-    for ((name, targets), same) in new {
+    for ((name, targets), stays) in new {
         let at = old.iter().position(|(before, _)| *before == name);
         let before = at.map(|at| old.remove(at).1);
-        let change = match (&before, same) {
-            (_, true) => Change::Unchanged,
-            (Some(_), false) => Change::Restarted,
-            (None, false) => Change::Started,
+        let change = match (&before, &stays) {
+            (_, Stays::Whole) => Change::Unchanged,
+            (_, Stays::But(_)) => Change::Retargeted,
+            (Some(_), Stays::Not) => Change::Restarted,
+            (None, Stays::Not) => Change::Started,
         };
         let before = before.unwrap_or_default();
         let gone = before.iter().filter(|gone| !targets.contains(gone));
         let gone: Vec<String> = gone.cloned().collect();
         let there = targets.into_iter().map(|name| {
-            let change = if before.contains(&name) || same { change } else { Change::Started };
+            let change = match &stays {
+                Stays::Whole => Change::Unchanged,
+                Stays::But(same) if same.contains(&name) => Change::Unchanged,
+                _ if before.contains(&name) => Change::Restarted,
+                _ => Change::Started,
+            };
             ReloadedTarget { name, change }
         });
         let gone = gone.into_iter().map(|name| ReloadedTarget { name, change: Change::Stopped });
@@ -81,7 +99,7 @@ pub fn reloaded_text(syncs: &[ReloadedSync]) -> String {
             continue;
         }
         // Writing to a string cannot fail.
-        for target in &sync.targets {
+        for target in sync.targets.iter().filter(|target| target.change != Change::Unchanged) {
             let _ = writeln!(out, "{} → {}: {}", sync.name, target.name, words(target.change));
         }
         if sync.targets.is_empty() {
@@ -96,6 +114,7 @@ pub fn reloaded_text(syncs: &[ReloadedSync]) -> String {
 fn words(change: Change) -> &'static str {
     match change {
         Change::Unchanged => "unchanged",
+        Change::Retargeted => "runs on with other targets",
         Change::Started => "new, started",
         Change::Restarted => "changed, started anew",
         Change::Stopped => "removed, stopped",
@@ -112,17 +131,24 @@ mod tests {
 
     #[test]
     fn each_target_is_told_of_that_does_not_run_on() {
-        let old = vec![names("same", &["a"]), names("other", &["b", "c"]), names("gone", &["d"])];
+        let old = vec![
+            names("same", &["a"]),
+            names("other", &["b", "c"]),
+            names("gone", &["d"]),
+            names("more", &["g", "h", "j"]),
+        ];
         let new = vec![
-            (names("same", &["a"]), true),
-            (names("other", &["b", "e"]), false),
-            (names("new", &["f"]), false),
+            (names("same", &["a"]), Stays::Whole),
+            (names("other", &["b", "e"]), Stays::Not),
+            (names("new", &["f"]), Stays::Not),
+            (names("more", &["g", "h", "i"]), Stays::But(vec!["g".to_owned()])),
         ];
         let told = reloaded_text(&compare(old, new));
         assert_eq!(
             told,
             "other → b: changed, started anew\nother → e: new, started\nother → c: removed, stopped\n\
-             new → f: new, started\ngone → d: removed, stopped\n\
+             new → f: new, started\nmore → h: changed, started anew\nmore → i: new, started\n\
+             more → j: removed, stopped\ngone → d: removed, stopped\n\
              configuration read again: 1 sync runs on unchanged\n"
         );
     }

@@ -46,6 +46,7 @@ mod page;
 mod past;
 mod places;
 mod resume;
+mod retarget;
 mod rivals;
 mod role_file;
 mod roots;

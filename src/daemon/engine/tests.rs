@@ -1,6 +1,6 @@
 use super::*;
 use crate::monitor::Silent;
-use crate::sender::{Feedback, Lane};
+use crate::sender::{Feedback, Lane, Mailbox};
 use crate::watch::Sink;
 
 fn path(text: &str) -> RelPath {
@@ -25,15 +25,8 @@ impl Stage {
         let text = format!("sync {{ default.mirror, source = {source:?}, target = {target:?} }}");
         std::fs::write(&file, text).unwrap();
         let sync = crate::config::load_all(&[file]).unwrap().config.syncs.remove(0);
-        let mailbox = Mailbox::new();
-        let running = RunningTarget {
-            target: sync.targets[0].clone(),
-            mailbox: Arc::clone(&mailbox),
-            status: Arc::default(),
-            held: Arc::default(),
-            known: Arc::default(),
-            link: None,
-        };
+        let running = RunningTarget::new(sync.targets[0].clone(), None);
+        let mailbox = Arc::clone(&running.mailbox);
         let (input, inputs) = crossbeam_channel::bounded(16);
         let source = Source::open(&sync.source, 1).unwrap();
         let inlet = Arc::new(Inlet::new(input.clone(), false, Arc::clone(&source)));

@@ -1,6 +1,7 @@
 //! What was read of the source and is kept: for targets a little behind, and as room for more.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -78,14 +79,21 @@ impl Kept {
 /// Room for pieces that nobody holds any more: new memory would cost a page fault for each page.
 pub(super) struct Rooms {
     free: Mutex<Vec<Arc<Vec<u8>>>>,
-    max: usize,
+    max: AtomicUsize,
 }
 
 impl Rooms {
     /// Keeps as many as reading for `targets` targets takes.
     pub fn new(targets: usize) -> Self {
+        let this = Self { free: Mutex::default(), max: AtomicUsize::new(0) };
+        this.serve(targets);
+        this
+    }
+
+    /// The same, for another number of targets.
+    pub fn serve(&self, targets: usize) {
         let [one, several] = ROOMS_MAX;
-        Self { free: Mutex::default(), max: if targets > 1 { several } else { one } }
+        self.max.store(if targets > 1 { several } else { one }, Ordering::Relaxed);
     }
 
     /// Returns `last` if nobody else holds it, else another room.
@@ -100,7 +108,7 @@ impl Rooms {
     pub fn give(&self, mut room: Arc<Vec<u8>>) {
         if room.capacity() >= PIECE_LEN && Arc::get_mut(&mut room).is_some() {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            if free.len() < self.max {
+            if free.len() < self.max.load(Ordering::Relaxed) {
                 free.push(room);
             }
         }
