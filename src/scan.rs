@@ -29,6 +29,9 @@ use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, Mas
 
 pub use doubt::{Doubt, Doubts};
 
+/// The niceness of a thread that gives way, at least.
+const NICENESS: i32 = 10;
+
 /// Name of the directory in a target's root that holds the receiver's state.
 pub const STATE_DIR: &[u8] = b".speil";
 
@@ -148,6 +151,13 @@ pub fn is_temporary(name: &[u8]) -> bool {
 /// Whether a path is speil's own and no part of any mirror.
 pub fn is_own(path: &RelPath) -> bool {
     path.components().next() == Some(STATE_DIR) || path.components().any(is_temporary)
+}
+
+/// Has this thread give way to those that carry live changes: what is compared in the background can wait. A niceness
+/// is a thread's own on Linux (setpriority(2)), and the disk's scheduler goes by it as well.
+pub fn give_way() {
+    let _ = rustix::process::getpriority_process(None)
+        .and_then(|now| rustix::process::setpriority_process(None, now.max(NICENESS)));
 }
 
 /// Walks the subtree at `top`.

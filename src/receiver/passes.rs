@@ -57,6 +57,8 @@ pub(super) struct Passes {
     fresh: Arc<AtomicBool>,
     own: Option<Own>,
     orders: HashMap<PassId, Sender<Order>>,
+    /// The whole tree was walked before: the target is in use by now.
+    walked: bool,
 }
 
 impl Passes {
@@ -64,7 +66,8 @@ impl Passes {
         let filter = Arc::new(filter);
         let (fresh, orders) = (Arc::default(), HashMap::new());
         let (one_file_system, role, alone) = (false, Role::Target, true);
-        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own: None, orders }
+        let (own, walked) = (None, false);
+        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own, orders, walked }
     }
 
     /// Stays on the root's filesystem.
@@ -130,12 +133,18 @@ impl Passes {
             agreement: self.own.clone().map(|own| Agreement::new(own, top.is_root() && options.recursive)),
         };
         let refused = top.clone();
+        let gives_way = top.is_root() && std::mem::replace(&mut self.walked, true);
         let started = self.orders.len() < PASSES_MAX
             && std::thread::Builder::new()
                 .name("pass".to_owned())
                 // Walks recurse, a level of the tree each.
                 .stack_size(64 << 20)
-                .spawn(move || worker.run(&top, &inbox))
+                .spawn(move || {
+                    if gives_way {
+                        scan::give_way();
+                    }
+                    worker.run(&top, &inbox);
+                })
                 .is_ok();
         if started {
             self.orders.insert(pass, orders);

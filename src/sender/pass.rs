@@ -109,7 +109,12 @@ pub(super) fn start(shared: &Arc<Shared>, id: PassId, top: RelPath, why: (Rescan
         .name("pass".to_owned())
         // Walks recurse, a level of the tree each.
         .stack_size(64 << 20)
-        .spawn(move || pass.run(reason));
+        .spawn(move || {
+            if matches!(reason, RescanReason::Interval | RescanReason::Request) {
+                scan::give_way();
+            }
+            pass.run(reason);
+        });
     if started.is_err() {
         kept.end_pass(id);
         kept.passes_running.fetch_sub(1, Ordering::AcqRel);
