@@ -8,6 +8,7 @@
 
 mod host;
 mod judge;
+mod sandbox;
 mod source;
 mod target;
 
@@ -126,7 +127,8 @@ pub fn examine(config: &Config, options: &Options) -> Vec<Finding> {
             Some(Ok(tree)) => source::judge(sync, tree),
             Some(Err(finding)) => vec![(**finding).clone()],
         };
-        findings.extend(told.into_iter().map(|finding| finding.about(&sync.name, "")));
+        let kept_out = sandbox::check(&options.proc, sync);
+        findings.extend(told.into_iter().chain(kept_out).map(|finding| finding.about(&sync.name, "")));
         findings.extend(examine_targets(sync, tree, &options.uploads));
     }
     findings
