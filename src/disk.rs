@@ -23,7 +23,7 @@ mod read;
 mod root;
 mod trusted;
 
-pub use aside::kept_since;
+pub use aside::{FOREIGN, kept_since, slot_name, slot_time};
 pub use attrs::{
     Handle, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_entry, read_open, set_times,
 };

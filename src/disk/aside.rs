@@ -6,19 +6,26 @@ use std::path::Path;
 use super::{Root, names};
 use crate::tree::{RelPath, Time};
 
-/// Where what somebody else wrote is kept, below moments (`receiver/kept.rs` writes it).
-const PLACE: &[u8] = b".speil/strangers";
+/// Where what somebody else wrote is kept, below the directory of the receiver's state and below moments.
+pub const FOREIGN: &str = "strangers";
 
 /// Returns the oldest moment at which something in a tree was kept aside that is still there; from the names of the
 /// moments alone, however much there is. `None` if nothing is kept, or nobody may look.
 pub fn kept_since(root: &Path) -> Option<Time> {
-    let dir = Root::open(root).ok()?.dir(&RelPath::new(PLACE).ok()?).ok()?;
-    names(dir.as_fd()).ok()?.iter().filter_map(|name| moment(std::str::from_utf8(name).ok()?)).min()
+    let place = RelPath::new(format!(".speil/{FOREIGN}").as_bytes()).ok()?;
+    let dir = Root::open(root).ok()?.dir(&place).ok()?;
+    names(dir.as_fd()).ok()?.iter().filter_map(|name| slot_time(name)).min()
 }
 
-/// Returns the moment of a name: RFC 3339 without colons.
-fn moment(name: &str) -> Option<Time> {
-    let (hours, minutes, rest) = (name.get(..13)?, name.get(13..15)?, name.get(15..)?);
+/// Returns the name of a moment's directory: RFC 3339 without colons, which not every filesystem takes.
+pub fn slot_name(time: Time) -> String {
+    time.rfc3339().replace(':', "")
+}
+
+/// Returns the moment that a directory's name gives.
+pub fn slot_time(name: &[u8]) -> Option<Time> {
+    let text = std::str::from_utf8(name).ok()?;
+    let (hours, minutes, rest) = (text.get(..13)?, text.get(13..15)?, text.get(15..)?);
     Time::from_rfc3339(&format!("{hours}:{minutes}:{rest}"))
 }
 
@@ -38,5 +45,12 @@ mod tests {
         let oldest = Time::from_rfc3339("2026-11-29T01:02:03Z");
         assert!(oldest.is_some());
         assert_eq!(kept_since(dir.path()), oldest);
+    }
+
+    #[test]
+    fn a_moment_is_read_from_the_name_that_it_gives() {
+        let time = Time { secs: 1_700_000_000, nanos: 123_456_000 };
+        assert_eq!(slot_time(slot_name(time).as_bytes()), Some(time));
+        assert_eq!(slot_time(b"2026-03-01"), None);
     }
 }

@@ -8,14 +8,11 @@ use std::sync::Arc;
 
 use super::kept::Kept;
 use super::own::Own;
-use crate::disk::Root;
+use crate::disk::{FOREIGN, Root};
 use crate::tree::{Entry, RelPath, Time};
 
 /// How long it is kept, in seconds.
 pub(super) const KEPT_SECS: i64 = 30 * 86_400;
-/// Its place below the state directory.
-pub(super) const PLACE: &str = "strangers";
-
 /// Tells what others wrote from the agent's own, and keeps it.
 pub(super) struct Foreign {
     pub own: Own,
@@ -27,7 +24,7 @@ pub(super) struct Foreign {
 impl Foreign {
     /// Begins a session; what was kept long enough is deleted, if it `expires`.
     pub fn new(root: &Arc<Root>, expires: bool) -> io::Result<Self> {
-        let kept = Kept::existing(root, PLACE).ok().flatten();
+        let kept = Kept::existing(root, FOREIGN).ok().flatten();
         let now = Time::now();
         let count = kept.as_ref().map_or(0, |kept| {
             // What cannot be removed now is tried again by the next session.
@@ -67,7 +64,7 @@ impl Foreign {
     fn place(&mut self) -> io::Result<&mut Kept> {
         let kept = match self.kept.take() {
             Some(kept) => kept,
-            None => Kept::open(&self.root, PLACE)?,
+            None => Kept::open(&self.root, FOREIGN)?,
         };
         Ok(self.kept.insert(kept))
     }

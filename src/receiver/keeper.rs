@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::kept::{Kept, is_nothing, open_dir};
 use super::reply::Reply;
-use super::{foreign, trash};
+use super::trash;
 use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;
 use crate::protocol::{FrameError, Keeping, KeptEntry, Order, Since, ToSender};
@@ -31,7 +31,7 @@ pub(super) fn list(root: &Arc<Root>, order: &Order, reply: &Reply) -> Result<(),
 pub(super) fn name_of(place: Keeping) -> &'static str {
     match place {
         Keeping::Trash => trash::PLACE,
-        Keeping::Strangers => foreign::PLACE,
+        Keeping::Strangers => crate::disk::FOREIGN,
     }
 }
 

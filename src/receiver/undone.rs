@@ -16,8 +16,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::kept::{made_dir, moment, open_dir, slot_name};
-use crate::disk::{Root, names};
+use super::kept::{made_dir, open_dir};
+use crate::disk::{Root, names, slot_name, slot_time};
 use crate::protocol::Keeping;
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, Time};
@@ -82,7 +82,7 @@ pub(super) fn expire(root: &Root, before: Time) -> io::Result<()> {
     let Some(all) = existing(root)? else { return Ok(()) };
     for name in names(all.as_fd())? {
         let ended = rustix::fs::statat(&all, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)?.st_mtime;
-        if moment(&name).is_some() && ended < before.secs {
+        if slot_time(&name).is_some() && ended < before.secs {
             rustix::fs::unlinkat(&all, name.as_slice(), AtFlags::empty())?;
         }
     }
@@ -141,7 +141,7 @@ impl History {
     ) -> io::Result<Self> {
         let mut history = Self { since, ..Self::default() };
         let Some(all) = existing(root)? else { return Ok(history) };
-        for name in names(all.as_fd())?.iter().filter(|name| moment(name).is_some()) {
+        for name in names(all.as_fd())?.iter().filter(|name| slot_time(name).is_some()) {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&all, name.as_slice(), flags, Mode::empty())?;
             let mut file = BufReader::new(File::from(file));

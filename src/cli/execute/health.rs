@@ -241,14 +241,9 @@ fn once(standby: &Standby) -> u8 {
         standing.lag.map_or("lag not known".to_owned(), |lag| format!("lag {:.3} s", lag.as_secs_f64()));
     let silence = standing.silence.unwrap_or_default().as_secs();
     print(&format!("{lag}, stated {silence} s ago{rank}\n"));
-    let report = standby.report();
-    let judged = report.syncs.iter().flat_map(|sync| &sync.targets).map(|t| judge(t, standby.limits())).max();
-    if judged == Some(Judgement::Up) {
-        return Exit::Success.code();
-    }
-    if let Some(short) = standby.short(&standing) {
-        complain_text(&format!("{}: {short}", standby.0.root.display()), None);
-    }
+    // Judged by what was read above, as `judge` judges the report.
+    let Some(short) = standby.short(&standing) else { return Exit::Success.code() };
+    complain_text(&format!("{}: {short}", standby.0.root.display()), None);
     Exit::Timeout.code()
 }
 
