@@ -38,7 +38,7 @@ pub use message::{
 pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
-pub use roles::{RoleAnswer, RoleTold};
+pub use roles::{Cut, Held, RoleAnswer, RoleTold};
 pub use version::{
     VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MARKED, VERSION_MIN,
     VERSION_NUMBERED, VERSION_ORIGIN, VERSION_RESTORE, VERSION_ROLES, VERSION_STATE, VERSION_STAYS,

@@ -33,7 +33,8 @@ pub struct Rules {
     pub ignore_times: bool,
     /// Times this close are equal.
     pub modify_window: Duration,
-    /// Equal sizes and times say nothing: every directory is listed, and files that look alike are told.
+    /// Equal sizes and times say nothing: every directory is listed, and files that look alike are told. Of files that
+    /// the target doubts they are told anyway.
     pub whole: bool,
 }
 
@@ -69,8 +70,9 @@ pub enum Difference<'a> {
         /// How much differs.
         scope: Scope,
     },
-    /// Both have a file of this name, size and time, which may hold something else all the same.
-    Alike(&'a Entry),
+    /// Both have a file of this name, size and time, which may hold something else all the same: what the source has,
+    /// and what the target has.
+    Alike(&'a Entry, &'a Entry),
     /// Both have a directory of this name, and what is below differs or is not known to be equal.
     Below(&'a Entry, &'a Entry),
     /// The target has a directory where the source has something else: it must be emptied first.
@@ -94,7 +96,7 @@ impl<'a> Difference<'a> {
             Self::Missing(entry)
             | Self::Extra(entry)
             | Self::Spared(entry)
-            | Self::Alike(entry)
+            | Self::Alike(entry, _)
             | Self::Below(entry, _) => entry,
             Self::Changed { source, .. } | Self::Retyped { source, .. } => source,
         }
@@ -165,8 +167,8 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
             if attrs_differ(a, b, mask, rules) {
                 found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
             }
-            if rules.whole && !rules.size_only && a.hash.is_none() && m.size > 0 {
-                found.push(Difference::Alike(a));
+            if (rules.whole || b.is_doubted()) && !rules.size_only && a.hash.is_none() && m.size > 0 {
+                found.push(Difference::Alike(a, b));
             }
         }
         (kind, other) => {

@@ -14,6 +14,7 @@
 
 mod admit;
 mod command;
+mod cuts;
 mod fitness;
 mod generation;
 mod hear;
@@ -30,6 +31,7 @@ mod verbs;
 
 pub use admit::{Admission, Errand, Offer, Sender, Why, admit, begin, finish};
 pub use command::{Answer, Command, Force, Here, Told, Way};
+pub use cuts::{CUTS_LEN_MAX, Cut, Cuts, Shown};
 pub use fitness::{Unfit, fitness};
 pub use generation::{ANCESTORS_MAX, Generation, Id, Relation};
 pub use hear::{hear, superseded_by, tells};

@@ -7,8 +7,10 @@
 //! what is there and cannot be trusted or read is an error, and never a tree without a role.
 //! **Not here:** what a record means and what is made of it (`role`).
 //!
-//! Beside it are what was intended last (`turn`), and during which boot another host has answered (`host`).
+//! Beside it are what was intended last (`turn`), during which boot another host has answered (`host`), and up to where
+//! other trees held the same (`cuts`).
 
+mod cuts;
 mod host;
 mod rivals;
 mod turn;
@@ -24,6 +26,7 @@ use crate::error::{Consequence, Consequential, io_text};
 use crate::role::{BadRecord, Place, RECORD_LEN_MAX, Record};
 use crate::scan::STATE_DIR;
 
+pub use cuts::clock;
 pub use host::{boot, know_host};
 pub use turn::{Turn, TurnError};
 

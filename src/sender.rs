@@ -17,6 +17,7 @@ mod changes;
 mod connect;
 // The sessions will be driven by it; until then its only user is `tests/sim`.
 pub mod core;
+mod cuts;
 mod debts;
 mod deletes;
 mod duplicates;
@@ -54,6 +55,7 @@ mod session;
 mod shared;
 mod source;
 mod stating;
+mod stepping;
 mod status;
 mod stopping;
 mod stream;
@@ -115,6 +117,8 @@ pub trait Feedback: Send + Sync {
     fn change(&self) -> Moment {
         Moment::NEVER
     }
+    /// Has it told anew up to when everything was heard.
+    fn look(&self) {}
     /// Everything up to a moment is acknowledged.
     fn acknowledged(&self, _since: Instant) {}
 }

@@ -257,6 +257,12 @@ impl Asker {
     pub fn hear_all(&self, limit: Duration) -> Heard {
         self.0.ask(limit)
     }
+
+    /// Has the watcher look at its queue, though there may be nothing in it, and tell up to when everything was heard.
+    /// Waits for nothing.
+    pub fn look(&self) {
+        kernel::signal(self.0.ring());
+    }
 }
 
 impl Drop for Watcher {

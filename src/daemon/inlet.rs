@@ -4,7 +4,7 @@
 //! owed from here on, before the session forgets it, until the engine has said what it holds.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -14,7 +14,7 @@ use crate::batch::{Change, Joined};
 use crate::event::{Age, Event, Moment, Reading, RescanReason};
 use crate::sender::{Ages, Feedback, Source};
 use crate::tree::RelPath;
-use crate::watch::{Found, Sink};
+use crate::watch::{Asker, Found, Sink};
 
 /// What an engine is told.
 pub(super) enum Input {
@@ -78,13 +78,21 @@ pub(super) struct Inlet {
     found: Mutex<Found>,
     /// Hears how the clock was set.
     source: Arc<Source>,
+    /// Asks the watch, once that stands.
+    asker: OnceLock<Asker>,
 }
 
 impl Inlet {
     /// `deaf`: the source is watched by looking at stamps.
     pub fn new(input: Sender<Input>, deaf: bool, source: Arc<Source>) -> Self {
         let (moves, waiting) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { input, owed: Mutex::default(), moves, waiting, deaf, found: Mutex::default(), source }
+        let (owed, found, asker) = (Mutex::default(), Mutex::default(), OnceLock::new());
+        Self { input, owed, moves, waiting, deaf, found, source, asker }
+    }
+
+    /// Takes in that the source is watched.
+    pub fn asks(&self, asker: Asker) {
+        let _ = self.asker.set(asker);
     }
 
     fn lock(&self) -> MutexGuard<'_, Owed> {
@@ -202,6 +210,12 @@ impl Sink for Inlet {
 }
 
 impl Feedback for Inlet {
+    fn look(&self) {
+        if let Some(asker) = self.asker.get() {
+            asker.look();
+        }
+    }
+
     fn change(&self) -> Moment {
         self.change()
     }

@@ -106,6 +106,11 @@ impl Offsets {
         }
     }
 
+    /// Returns the last reading.
+    pub fn latest(&self) -> Option<Reading> {
+        self.0.last().copied()
+    }
+
     /// Returns the least change time, in nanoseconds since 1970, of a file that was changed at a moment or later;
     /// `None` if no clock was ever read.
     pub fn stamp(&self, since: Moment) -> Option<i64> {

@@ -9,6 +9,7 @@ use super::handshake::{Hello, Refusal, ReplyHello};
 use super::keeping::{KeptEntry, Order};
 use super::origin::Tree;
 use super::owners::{OwnerNames, Owners};
+use super::roles::Cut;
 use super::watermark::Watermark;
 
 use crate::tree::{Attrs, Digest, Entry, Kind, RelPath, Time};
@@ -338,6 +339,9 @@ pub enum ToReceiver<'a> {
     /// Up to when the target has everything of the source: of what was acknowledged. Since
     /// [`VERSION_MARKED`](super::VERSION_MARKED).
     Watermark(Box<Watermark>),
+    /// What primary and standby hold, should they ever go apart: of what was acknowledged, and behind
+    /// [`InStep`](Self::InStep) alone. Since [`VERSION_ROLES`](super::VERSION_ROLES).
+    Cut(Cut),
 }
 
 /// Why an operation was not done, where doing something else helps.

@@ -66,7 +66,8 @@ impl ToReceiver<'_> {
             | Self::Bundled
             | Self::Upstream(_)
             | Self::Agreed { .. }
-            | Self::Watermark(_) => [None, None],
+            | Self::Watermark(_)
+            | Self::Cut(_) => [None, None],
         }
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest name of a host, in bytes.
 const HOST_LEN_MAX: usize = 255;
+/// Most starts that are told.
+const HELD_MAX: usize = 64;
 
 /// What a side tells of its tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,22 @@ pub struct RoleTold {
     pub host: String,
     /// Its `.speil/role`.
     pub record: String,
+    /// By starts of primaries, up to which moment of each the tree has everything; the latest start last.
+    pub held: Vec<Held>,
+}
+
+/// A start of a primary's daemon, and a moment of it in nanoseconds since its host was booted.
+pub type Held = ([u8; 16], u64);
+
+/// A primary's statement on a standby that is in step: what both hold, should they ever go apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The start of the primary's daemon.
+    pub of: [u8; 16],
+    /// The standby has everything that was changed before this moment.
+    pub until: u64,
+    /// What it has was read before this moment.
+    pub read: u64,
 }
 
 /// What a receiver answers a sender that tells of a role.
@@ -24,6 +42,8 @@ pub struct RoleAnswer {
     pub told: Option<RoleTold>,
     /// Everything that the session removes or replaces is kept aside first.
     pub adopts: bool,
+    /// In an adoption: up to where both trees held the same; `None` if nothing is known to be.
+    pub cut: Option<Held>,
 }
 
 /// Reads what may be missing at the end of a hello.
@@ -43,6 +63,7 @@ fn bounded(mut told: RoleTold) -> RoleTold {
     while told.host.len() > HOST_LEN_MAX {
         told.host.pop();
     }
+    told.held.truncate(HELD_MAX);
     told
 }
 
@@ -59,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_hello_that_ends_before_its_role_tells_of_none_and_a_long_name_is_cut() {
-        let told = |host: &str| Some(RoleTold { host: host.to_owned(), record: "r".to_owned() });
+        let told = |host: &str| Some(RoleTold { host: host.to_owned(), record: "r".to_owned(), held: Vec::new() });
         let bytes = postcard::to_stdvec(&Hello { number: 7, role: told(&"é".repeat(999)) }).unwrap();
         let read: Hello = postcard::from_bytes(&bytes).unwrap();
         assert!(read.role.is_some_and(|told| told.host.len() <= HOST_LEN_MAX));

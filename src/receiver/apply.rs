@@ -112,7 +112,8 @@ impl Applier {
             .whole(greeting.version >= VERSION_STAYS)
             .fresh(Arc::clone(&fresh))
             .alone(!hello.dry_run)
-            .own(foreign.as_ref().map(|foreign| foreign.own.clone()));
+            .own(foreign.as_ref().map(|foreign| foreign.own.clone()))
+            .doubting(led.as_ref().and_then(Led::doubt));
         Ok(Self {
             root,
             ground,
@@ -171,6 +172,11 @@ impl Applier {
             }
             ToReceiver::Watermark(watermark) => {
                 self.remembering.remember(|memory| memory.watermark = Some(*watermark));
+            }
+            ToReceiver::Cut(cut) => {
+                if let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) {
+                    led.cut(cut);
+                }
             }
             ToReceiver::Upstream(trees) => {
                 if let Some(state) = &self.state {
@@ -354,7 +360,10 @@ impl Applier {
             return Err(ReceiverError::Unexpected);
         };
         self.save_own();
-        let Err(error) = led.in_step() else { return Ok(()) };
+        let Err(error) = led.in_step() else {
+            self.passes.believe();
+            return Ok(());
+        };
         self.reply.send(&ToSender::Fatal(error.to_string().into()))?;
         Err(ReceiverError::Unexpected)
     }

@@ -206,7 +206,10 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
-    let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
+    let Claim { state, memory, ours, sent_away, mut granted } = claim((&root, path), hello, empty, &fail)?;
+    if let Some((led, before)) = granted.led.as_mut().zip(before.as_ref()) {
+        led.root_was(before.ctime);
+    }
     let state = state.map(Arc::new);
     // What was kept when a generation changed stays until somebody removes it.
     let foreign = state.is_some().then(|| Foreign::new(&root, !has_role(&root))).transpose().map_err(fail)?;

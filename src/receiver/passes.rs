@@ -16,9 +16,11 @@ use crate::disk::{Root, read_entry, set_times};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{FrameError, Listing, PassId, ScanOptions, ToSender};
-use crate::scan::{self, Found, Options, Role, View};
+use crate::scan::{self, Doubt, Found, Options, Role, View};
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
+/// The pass with which a session begins.
+const FIRST_PASS: PassId = 1;
 /// Passes at once.
 const PASSES_MAX: usize = 8;
 /// Questions that wait within a pass; the sender waits with more.
@@ -56,9 +58,9 @@ pub(super) struct Passes {
     /// The root was made by this session and is still to be made like the source's.
     fresh: Arc<AtomicBool>,
     own: Option<Own>,
+    /// Which files the sender is to be told to doubt.
+    doubt: Option<Doubt>,
     orders: HashMap<PassId, Sender<Order>>,
-    /// The whole tree was walked before: the target is in use by now.
-    walked: bool,
 }
 
 impl Passes {
@@ -66,8 +68,8 @@ impl Passes {
         let filter = Arc::new(filter);
         let (fresh, orders) = (Arc::default(), HashMap::new());
         let (one_file_system, role, alone) = (false, Role::Target, true);
-        let (own, walked) = (None, false);
-        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own, orders, walked }
+        let (own, doubt) = (None, None);
+        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own, doubt, orders }
     }
 
     /// Stays on the root's filesystem.
@@ -112,6 +114,17 @@ impl Passes {
         self
     }
 
+    /// Doubts files, until told otherwise.
+    pub fn doubting(mut self, doubt: Option<Doubt>) -> Self {
+        self.doubt = doubt;
+        self
+    }
+
+    /// Doubts nothing from now on: the tree is as the sender's.
+    pub fn believe(&mut self) {
+        self.doubt = None;
+    }
+
     /// Starts a walk. One too many is answered as a subtree that cannot be read.
     pub fn start(&mut self, pass: PassId, top: RelPath, options: ScanOptions) -> Result<(), FrameError> {
         let (orders, inbox) = bounded(ORDERS_MAX);
@@ -130,10 +143,12 @@ impl Passes {
             tag: self.tag,
             alone: self.alone,
             fresh: Arc::clone(&self.fresh),
+            doubt: self.doubt,
             agreement: self.own.clone().map(|own| Agreement::new(own, top.is_root() && options.recursive)),
         };
         let refused = top.clone();
-        let gives_way = top.is_root() && std::mem::replace(&mut self.walked, true);
+        // After the first one the target is in use.
+        let gives_way = top.is_root() && pass > FIRST_PASS;
         let started = self.orders.len() < PASSES_MAX
             && std::thread::Builder::new()
                 .name("pass".to_owned())
@@ -202,6 +217,7 @@ struct Pass {
     tag: u32,
     alone: bool,
     fresh: Arc<AtomicBool>,
+    doubt: Option<Doubt>,
     agreement: Option<Agreement>,
 }
 
@@ -225,7 +241,11 @@ impl View for Pass {
 
 impl Pass {
     fn run(&self, top: &RelPath, orders: &Receiver<Order>) {
-        let mut scan = scan::walk(&self.root, top, &self.options, self);
+        let mut scan = scan::walk_doubting(&self.root, top, &self.options, (self, self.doubt));
+        if let Some(mut entry) = scan.top.take() {
+            scan.doubts.tell_top(top, &mut entry);
+            scan.top = Some(entry);
+        }
         if let Some(agreement) = self.agreement.as_ref().filter(|_| top.is_root() && self.options.recursive) {
             agreement.walked(&scan);
         }
@@ -283,6 +303,7 @@ impl Pass {
                 entry.digest = scan.digests.get(&dir.join(&entry.name)).copied();
             }
             foreign.extend(agreement.and_then(|agreement| agreement.waits(&dir, &entry, scan)));
+            scan.doubts.tell(&dir, &mut entry);
             entries.push(entry);
             if entries.len() >= PIECE_ENTRIES {
                 piece(std::mem::take(&mut entries), false, 0)?;

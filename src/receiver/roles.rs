@@ -8,6 +8,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -15,12 +16,15 @@ use rustix::io::Errno;
 use super::own::Own;
 use super::place::shown;
 use crate::disk::Root;
-use crate::protocol::{Errand, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
+use crate::config::Durability;
+use crate::protocol::{Cut, Errand, Held, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
 use crate::role::{
-    self, Admission, Command, Here, HostName, Offer, Place, Record, Sender, Tree, Way, admit, begin, finish,
+    self, Admission, Command, Cuts, Here, HostName, Id, Offer, Place, Record, Sender, Tree, Way, Why, admit, begin, finish,
     hear, tells,
 };
-use crate::role_file::{RoleFile, RoleFileError};
+use crate::role_file::{RoleFile, RoleFileError, clock};
+use crate::scan::Doubt;
+use crate::tree::Time;
 
 /// A root whose role is asked for.
 pub(super) struct Asked<'a> {
@@ -45,6 +49,11 @@ pub(super) struct Led {
     file: RoleFile,
     place: Place,
     offer: Offer,
+    /// What is doubted until the tree is in step.
+    doubt: Option<Doubt>,
+    in_step: AtomicBool,
+    /// What is acknowledged is on the disk.
+    durable: bool,
 }
 
 /// What a sender tells.
@@ -123,8 +132,12 @@ impl Asked<'_> {
             Some(Ok(admission)) => {
                 // A tree that had no record could not hear.
                 let _ = file.confirm();
-                granted.answer = Some(RoleAnswer { told, adopts: adopts(admission) });
-                granted.led = Some(Led { file, place, offer });
+                let adopts = adopts(admission);
+                let (cut, doubt) = if adopts { self.apart(&file, admission) } else { (None, None) };
+                granted.answer = Some(RoleAnswer { told, adopts, cut });
+                let durable = self.hello.durability != Durability::None;
+                let in_step = AtomicBool::new(false);
+                granted.led = Some(Led { file, place, offer, doubt, in_step, durable });
                 Ok(granted)
             }
             Some(Err(why)) => Err(self.refused(&why, told)),
@@ -159,6 +172,19 @@ impl Asked<'_> {
         heard
     }
 
+    /// Returns up to where this tree and the sender's held the same, and what may differ here since, by this host's
+    /// clock.
+    fn apart(&self, file: &RoleFile, admission: Admission) -> (Option<Held>, Option<Doubt>) {
+        let copied = admission == Admission::Adopt(Why::Transplanted);
+        let own = if copied { Cuts::default() } else { file.cuts() };
+        let told = self.hello.role.iter().flat_map(|told| &told.held);
+        let theirs: Vec<(Id, u64)> = told.map(|(of, until)| (Id::from_bytes(*of), *until)).collect();
+        let cut = own.common(&theirs);
+        let since = cut.and_then(|cut| own.doubtful(cut, clock()));
+        let doubt = Doubt::apart(since.map(|secs| Time { secs, nanos: 0 }));
+        (cut.map(|(of, until)| (of.to_bytes(), until)), Some(doubt))
+    }
+
     fn judge(
         &self,
         place: Option<&Place>,
@@ -178,7 +204,7 @@ impl Asked<'_> {
             (_, errand) => admit(tree, Sender::Plain(errand)),
         };
         admitted.map_err(|why| self.refused(&why, told.clone()))?;
-        let answer = teller.map(|_| RoleAnswer { told, adopts: false });
+        let answer = teller.map(|_| RoleAnswer { told, adopts: false, cut: None });
         Ok(Granted { led: None, answer })
     }
 
@@ -192,7 +218,7 @@ impl Asked<'_> {
     }
 
     fn telling(&self, record: &Record) -> RoleTold {
-        RoleTold { host: host_name().to_string(), record: record.to_text() }
+        RoleTold { host: host_name().to_string(), record: record.to_text(), held: Vec::new() }
     }
 
     fn refused(&self, why: &role::Refusal, told: Option<RoleTold>) -> Refusal {
@@ -238,7 +264,30 @@ impl Led {
     pub fn in_step(&self) -> Result<(), RoleFileError> {
         let standby = |old: &&Record| old.role == role::Role::Standby;
         let finished = |old: Option<&Record>| finish(Some(old.filter(standby)?), &self.place, &self.offer);
-        self.file.update(|old| finished(old.ok()?)).map(drop)
+        self.file.update(|old| finished(old.ok()?))?;
+        self.in_step.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes in when the root was changed last before this session has touched it.
+    pub fn root_was(&mut self, ctime: Time) {
+        if let Some(doubt) = &mut self.doubt {
+            doubt.root = Some(ctime);
+        }
+    }
+
+    /// Returns which files may differ from the sender's though they look alike.
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.doubt
+    }
+
+    /// Takes in what both trees hold.
+    pub fn cut(&self, cut: Cut) {
+        if self.durable && self.in_step.load(Ordering::Acquire) {
+            let cut = role::Cut { of: Id::from_bytes(cut.of), until: cut.until, read: cut.read };
+            // What is not noted makes a later adoption read more.
+            let _ = self.file.note_cut(cut, clock());
+        }
     }
 }
 

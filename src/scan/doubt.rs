@@ -20,11 +20,35 @@ pub struct Doubt {
     /// Nobody was watching: all below a directory that may have been renamed. A rename sets its change time, and
     /// that of the directory which it came to.
     pub unwatched: bool,
+    /// All on filesystems that are not relied on to set change times. They are believed otherwise.
+    pub strict: bool,
+    /// The change time of the root before who walks has touched it.
+    pub root: Option<Time>,
 }
 
 impl Doubt {
     /// Doubts every file.
-    pub const WHOLE: Self = Self { since: Time { secs: i64::MIN, nanos: 0 }, whole: true, unwatched: false };
+    pub const WHOLE: Self =
+        Self { since: Time { secs: i64::MIN, nanos: 0 }, whole: true, unwatched: false, strict: true, root: None };
+
+    /// Doubts what may differ between two trees that held the same: files with this change time or a later one, and
+    /// what came with a directory; all without one.
+    pub fn apart(since: Option<Time>) -> Self {
+        since.map_or(Self::WHOLE, |since| Self { since, whole: false, unwatched: true, strict: true, root: None })
+    }
+
+    /// Returns what doubts all that one of two doubts.
+    #[must_use]
+    pub fn or(self, other: Option<Self>) -> Self {
+        let other = other.unwrap_or(self);
+        Self {
+            since: self.since.min(other.since),
+            whole: self.whole || other.whole,
+            unwatched: self.unwatched || other.unwatched,
+            strict: self.strict || other.strict,
+            root: self.root.or(other.root),
+        }
+    }
 
     fn is_since(&self, entry: &Entry) -> bool {
         entry.ctime >= self.since
@@ -86,11 +110,33 @@ impl Doubts {
             }
     }
 
+    /// Makes an entry of a directory say in a listing that it is doubted: a directory by a digest that no other has.
+    pub fn tell(&self, dir: &RelPath, entry: &mut Entry) {
+        if entry.attrs.meta.kind != Kind::Dir {
+            if self.doubts(dir, entry) {
+                entry.ctime = Time::LATEST;
+            }
+        } else if self.is_doubted(&dir.join(&entry.name)) {
+            entry.digest.iter_mut().flatten().for_each(|byte| *byte = !*byte);
+        }
+    }
+
+    /// As [`tell`](Self::tell), of what a walk began with.
+    pub fn tell_top(&self, top: &RelPath, entry: &mut Entry) {
+        let is_dir = entry.attrs.meta.kind == Kind::Dir;
+        if is_dir && self.is_doubted(top) {
+            entry.digest.iter_mut().flatten().for_each(|byte| *byte = !*byte);
+        } else if !is_dir && top.parent().is_some_and(|dir| self.doubts(&dir, entry)) {
+            entry.ctime = Time::LATEST;
+        }
+    }
+
     /// Begins the directory at the top; `parent`: what holds it.
     pub(super) fn top(&mut self, parent: Option<&Entry>, entry: &Entry) {
         let Some(doubt) = self.doubt else { return };
         let moved = parent.is_some_and(|parent| doubt.unwatched && doubt.is_since(parent));
-        let changed = doubt.is_since(entry);
+        let ctime = doubt.root.filter(|_| parent.is_none()).unwrap_or(entry.ctime);
+        let changed = ctime >= doubt.since;
         self.above = vec![Level { changed, all: doubt.whole || moved && changed, noted: false }];
     }
 
@@ -111,11 +157,18 @@ impl Doubts {
     pub(super) fn meet(&mut self, fd: BorrowedFd<'_>, dir: &RelPath, entry: &Entry) {
         let (Some(doubt), Some(level)) = (self.doubt, self.above.last_mut()) else { return };
         let meta = &entry.attrs.meta;
-        let all = level.all;
-        if level.noted || meta.kind != Kind::File || meta.size == 0 || !(all || doubt.is_since(entry)) {
+        if level.noted || meta.kind != Kind::File || meta.size == 0 {
             return;
         }
-        if !all && !*self.relied.entry(entry.id.dev).or_insert_with(|| stamps_changes(fd)) {
+        let (mut all, since) = (level.all, doubt.is_since(entry));
+        if !all && (since || doubt.strict) {
+            let relied = *self.relied.entry(entry.id.dev).or_insert_with(|| stamps_changes(fd));
+            if !relied && !doubt.strict {
+                return;
+            }
+            all = !relied;
+        }
+        if !all && !since {
             return;
         }
         level.noted = true;

@@ -121,6 +121,7 @@ impl Session {
             return Ok(());
         }
         self.operations.add(message, self.batch);
+        self.cutting.sends();
         self.shared.outbox.send(message)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()
@@ -132,6 +133,7 @@ impl Session {
             return Ok(());
         }
         self.operations.add(head, self.batch);
+        self.cutting.sends();
         self.shared.outbox.send_content(head, content)?;
         self.uncommitted = true;
         self.wait_for_bandwidth()

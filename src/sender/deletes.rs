@@ -48,18 +48,6 @@ impl Session {
         Ok(())
     }
 
-    /// Tells a standby that it is as its primary, unless a delete is held. The acknowledgement of the commit behind it
-    /// says that it has written that down.
-    pub(super) fn tell_in_step(&mut self) -> Result<(), SessionError> {
-        if self.shared.leading.led.is_none() || self.shared.held.summary().is_some() {
-            return Ok(());
-        }
-        self.shared.leading.in_step();
-        self.shared.outbox.send(&ToReceiver::InStep)?;
-        (self.uncommitted, self.stepping) = (true, Some(self.batch));
-        self.commit()
-    }
-
     pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cuts::{Notes, held, look_at_clock};
 use super::error::SessionError;
 use super::origin::upstream;
 use crate::disk::{Root, host_name};
-use crate::protocol::{ReplyHello, RoleTold};
+use crate::protocol::{Held, ReplyHello, RoleTold};
 use crate::role::{Generation, Here, HostName, Id, Record, Refusal, Role, Tree, fitness, hear, tells};
-use crate::role_file::{RoleFile, RoleFileError};
+use crate::role_file::{RoleFile, RoleFileError, clock};
+use crate::scan::Doubt;
+use crate::tree::Time;
 
 /// Why a session ends that goes on at once in another way.
 const CHANGED: &str = "the role of the source has changed";
@@ -28,6 +31,8 @@ pub struct Lead {
     start: Id,
     /// Somebody has sent.
     begun: Mutex<bool>,
+    /// What is to be noted of what others hold.
+    pub(super) notes: Notes,
 }
 
 /// How a source stands.
@@ -59,12 +64,25 @@ impl Lead {
     pub fn of(source: &Path) -> Self {
         let mut start = [0; 16];
         let _ = rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::empty());
-        Self { source: Some(source.to_owned()), start: Id::from_bytes(start), begun: Mutex::new(false) }
+        look_at_clock(source);
+        let start = Id::from_bytes(start);
+        Self { source: Some(source.to_owned()), start, begun: Mutex::new(false), notes: Notes::default() }
     }
 
     /// Returns one for a session to which roles mean nothing.
     pub fn plain() -> Self {
-        Self { source: None, start: Id::from_bytes([0; 16]), begun: Mutex::new(false) }
+        let start = Id::from_bytes([0; 16]);
+        Self { source: None, start, begun: Mutex::new(false), notes: Notes::default() }
+    }
+
+    /// Returns the source, if roles count.
+    pub(super) fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
+    }
+
+    /// Returns which start this is.
+    pub(super) fn start(&self) -> Id {
+        self.start
     }
 
     /// Returns how the source stands now.
@@ -151,7 +169,7 @@ impl Lead {
         };
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = true;
         match started() {
-            Ok(record) => Ok(record.as_ref().map(telling)),
+            Ok(record) => Ok(record.as_ref().map(|record| RoleTold { held: self.held(), ..telling(record) })),
             Err(error) => {
                 let hint = match &error {
                     // The unit in the packages lets the daemon read the source alone.
@@ -205,10 +223,27 @@ impl Lead {
         }
         let Ok(Some(file)) = RoleFile::open(&root) else { return };
         // If it cannot be written, the next start is taken for one after a crash: what differs is kept aside.
+        if let Some((cut, shown)) = self.notes.take() {
+            let _ = file.note_cut(cut, shown);
+        }
         let _ = file.update(|old| {
             let old = old.ok()?.filter(|old| old.starts.running == Some(self.start))?;
             Some(Record { starts: old.starts.stopped(), ..old.clone() })
         });
+    }
+
+    fn held(&self) -> Vec<Held> {
+        self.file().ok().flatten().map(|file| held(&file)).unwrap_or_default()
+    }
+
+    /// Returns what may differ here from a tree that holds everything up to a cut, or is not known to hold anything.
+    fn apart(&self, cut: Option<Held>) -> Doubt {
+        let cut = cut.map(|(of, until)| (Id::from_bytes(of), until));
+        let cuts = self.file().ok().flatten().map(|file| file.cuts()).unwrap_or_default();
+        // What the target says it holds is no more than what is known here.
+        let cut = cut.and_then(|cut| cuts.common(&[cut]));
+        let since = cut.and_then(|cut| cuts.doubtful(cut, clock()));
+        Doubt::apart(since.map(|secs| Time { secs, nanos: 0 }))
     }
 
     /// Returns what changes when the record is written.
@@ -233,17 +268,19 @@ impl Lead {
 }
 
 fn telling(record: &Record) -> RoleTold {
-    RoleTold { host: HostName::new(&host_name()).to_string(), record: record.to_text() }
+    RoleTold { host: HostName::new(&host_name()).to_string(), record: record.to_text(), held: Vec::new() }
 }
 
 /// How one session sends.
 #[derive(Debug)]
 pub(super) struct Leading {
-    lead: Arc<Lead>,
+    pub lead: Arc<Lead>,
     /// As a primary of this generation.
     pub led: Option<Id>,
     /// The target keeps everything that it loses.
     adopts: AtomicBool,
+    /// What may differ from the target's though it looks alike, while it does.
+    pub apart: Doubt,
     stamp: Mutex<Option<(u64, i64, u32)>>,
 }
 
@@ -260,7 +297,9 @@ impl Leading {
             lead.hear(told)?;
         }
         let adopts = AtomicBool::new(answer.is_some_and(|answer| answer.adopts));
-        let this = Self { lead: Arc::clone(lead), led: lead.leads().filter(|_| led), adopts, stamp };
+        let apart = lead.apart(answer.and_then(|answer| answer.cut));
+        let led_now = lead.leads().filter(|_| led);
+        let this = Self { lead: Arc::clone(lead), led: led_now, adopts, apart, stamp };
         if this.led.is_none() && led {
             return Err(SessionError::Role { line: CHANGED.to_owned(), hint: String::new() });
         }

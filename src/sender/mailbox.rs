@@ -219,6 +219,14 @@ impl Mailbox {
         taken
     }
 
+    /// Drops everything that waits: a comparison that is yet to begin finds it.
+    pub fn forget(&self) {
+        let mut inner = self.lock();
+        (inner.live, inner.bulk) = (Queue::default(), Queue::default());
+        drop(inner);
+        self.room.notify_all();
+    }
+
     /// Whether a change of this very path waits.
     pub fn holds(&self, path: &RelPath) -> bool {
         let inner = self.lock();

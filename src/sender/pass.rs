@@ -41,6 +41,9 @@ use crate::tree::{Digest, Entry, FileId, Kind, LinkDigest, Mask, RelPath};
 const LISTS_AHEAD: usize = 64;
 const ENTRIES_AHEAD: usize = 8192;
 
+/// The pass that a session begins with.
+const FIRST: PassId = 1;
+
 /// The connection ended, or the session was told to stop: the pass is moot.
 struct Moot;
 
@@ -87,6 +90,9 @@ struct Pass {
     reads: bool,
     /// Which files are suspect although they look equal.
     doubt: Option<Doubt>,
+    /// The first comparison with a target that is adopted: afterwards the agent alone changes it, and what that comparison
+    /// doubted waits to be verified.
+    apart: bool,
     /// How many names the target lacks of files with several.
     new_links: HashMap<FileId, usize>,
     /// Names of files with several that were handed on with their content, where rules may spare others.
@@ -129,7 +135,8 @@ impl Pass {
         (reason, age): (RescanReason, Age),
         (replies, waiting): (Receiver<PassReply>, Arc<AtomicU64>),
     ) -> Self {
-        let doubt = doubts::doubt_of(shared, &top, (reason, age));
+        let apart = id == FIRST && shared.leading.adopts();
+        let doubt = doubts::doubt_of(shared, (&top, apart), (reason, age));
         let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
         Self {
             options: Options {
@@ -147,6 +154,7 @@ impl Pass {
             // What is found to differ where contents are compared shows in no change time.
             age: if reason.reads() { Age::unknown(age.since) } else { age },
             doubt,
+            apart,
             counts: is_of_events(reason),
             replies,
             waiting,
@@ -360,7 +368,7 @@ impl Pass {
                         self.missing_below(&path, source)?;
                     }
                 }
-                Difference::Alike(entry) => tasks.push((path, Task::Hash(Box::new(entry.clone())))),
+                Difference::Alike(entry, _) => tasks.push((path, Task::Hash(Box::new(entry.clone())))),
                 Difference::Below(source, target) => {
                     let enters = self.options.recursive || path == self.top;
                     if enters && !scan::stops_at(&self.shared.source.root(), &self.options, source) {

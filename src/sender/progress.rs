@@ -35,7 +35,7 @@ impl Session {
     /// Tells how far the first pass is, if it is time again.
     pub(super) fn tell_progress(&mut self, now: Instant) {
         let recent = self.told.last.is_some_and(|last| now.duration_since(last) < TELL_EVERY);
-        if !recent && !self.live_told && !self.shared.options.dry_run {
+        if !recent && !self.stepping.is_live() && !self.shared.options.dry_run {
             self.told.last = Some(now);
             self.shared.monitor.progress(&self.shared.about, &self.progress());
         }

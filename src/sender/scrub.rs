@@ -46,7 +46,7 @@ struct Moot;
 impl Session {
     /// Starts a scrub if it is time; returns when it will be.
     pub(super) fn scrub(&mut self, now: Instant) -> Option<Instant> {
-        let scrub = self.shared.options.sync.scrub.filter(|_| self.live_told)?;
+        let scrub = self.shared.options.sync.scrub.filter(|_| self.stepping.is_live())?;
         if self.shared.version < VERSION_KEPT {
             return None;
         }

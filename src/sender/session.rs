@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::cuts::Cutting;
 use super::debts::Debts;
 use super::duplicates::Contents;
 use super::error::SessionError;
@@ -21,6 +22,7 @@ use super::recent::Recent;
 use super::shared::Shared;
 use super::source::{Reader, Source, Way, is_absence};
 use super::stating::Stating;
+use super::stepping::Stepping;
 use super::status::{TargetState, TargetStatus};
 use super::stream::Jobs;
 use super::watermark::Marking;
@@ -29,7 +31,7 @@ use crate::batch::{Change, ChangeKind, Scope};
 use crate::config;
 use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
-use crate::monitor::{Monitor, Notice, Silent};
+use crate::monitor::{Monitor, Silent};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
 use crate::transport::Control;
 use crate::tree::{FileId, Mask, RelPath};
@@ -124,9 +126,8 @@ pub struct Session {
     pub(super) age: Age,
     pub(super) debts: Debts,
     pinged: Instant,
-    pub(super) live_told: bool,
-    /// The commit by which the target has written that it is in step.
-    pub(super) stepping: Option<BatchId>,
+    pub(super) stepping: Stepping,
+    pub(super) cutting: Cutting,
     pub(super) told: Told,
     pub(super) stating: Stating,
     pub(super) marking: Marking,
@@ -197,6 +198,11 @@ impl Session {
         let offered = reply.provisional.iter().chain(failed);
         let offered = offered.filter(|path| shared.offers(path, false) && shared.offers(path, true));
         let offered = offered.map(|path| Change::read(path.clone(), age)).collect();
+        if shared.leading.adopts() {
+            // Since the source has been a standby the most of it is what its primary sent it; the first comparison
+            // doubts all that was changed since both trees held the same.
+            shared.mailbox.forget();
+        }
         shared.mailbox.push_first(offered, |change| shared.status.counts(change));
         shared.status.retry_all();
         // What stands on the target is for this session to find out.
@@ -231,8 +237,8 @@ impl Session {
             age,
             debts: Debts::default(),
             pinged: Instant::now(),
-            live_told: false,
-            stepping: None,
+            stepping: Stepping::default(),
+            cutting: Cutting::default(),
             way: None,
             reader: None,
             gone: None,
@@ -282,6 +288,7 @@ impl Session {
             self.hand_soon();
             self.pump_passes();
             self.pump_suspects();
+            self.step(false)?;
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
@@ -336,7 +343,7 @@ impl Session {
                     self.shared.mailbox.push_live(again);
                     continue;
                 }
-                self.tell_live()?;
+                self.step(true)?;
             }
             if self.seek_links() {
                 continue;
@@ -397,19 +404,6 @@ impl Session {
             && (self.shared.options.live || self.shared.status.suspects.oldest().is_none())
             && self.unacked.is_empty()
             && self.shared.inbox().replies.is_empty()
-    }
-
-    fn tell_live(&mut self) -> Result<(), SessionError> {
-        if !self.live_told && self.shared.first_pass_done.load(Ordering::Acquire) {
-            self.tell_all_done();
-            self.live_told = true;
-            // Before anybody hears that it is live: whoever kills the daemon then has a moment to go on from.
-            self.state_watermark(Instant::now(), false)?;
-            self.shared.status.enter(TargetState::Live, None);
-            self.shared.notice(&Notice::Live);
-            self.tell_in_step()?;
-        }
-        Ok(())
     }
 
     /// Sends a sign of life when it is time, and returns when to look again.
@@ -550,7 +544,7 @@ impl Session {
             moved = true;
         }
         if moved {
-            if self.stepping.take_if(|batch| *batch <= acked).is_some() {
+            if self.stepping.acknowledged(acked) {
                 self.shared.known.is_in_step(self.shared.leading.led);
             }
             self.operations.acknowledged(acked);
@@ -583,6 +577,7 @@ impl Session {
         }
         // Nothing new is handed over any more: what was told is done if nothing is owed.
         self.state_watermark(Instant::now(), true)?;
+        self.state_cut(Instant::now())?;
         self.shared.outbox.send(&ToReceiver::Bye)?;
         Ok(self.shared.outbox.flush()?)
     }

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 pub use file::{End, Piece, SourceFile};
 use kept::{Kept, Rooms};
 
+use super::cuts::look_at_clock;
 use super::packer::Packer;
 use crate::disk::{Root, read_clock, read_entry};
 use crate::event::{Moment, Offsets, Reading};
@@ -91,7 +92,15 @@ impl Source {
 
     /// Takes in what the clock shows that files are stamped by.
     pub fn clock_was(&self, reading: Reading) {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).add(reading);
+        let back = {
+            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = clock.latest();
+            clock.add(reading);
+            before.is_some_and(|before| before.offset > reading.offset)
+        };
+        if back {
+            look_at_clock(&self.path);
+        }
     }
 
     /// Returns the least change time that a file may have which was changed at a moment or later, as the coarsest

@@ -48,7 +48,7 @@ impl Session {
         self.state_first()?;
         let since = self.shared.mailbox.pending().since.lag;
         let lag = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let known = self.live_told || self.shared.status.is_known();
+        let known = self.stepping.is_live() || self.shared.status.is_known();
         let stated = Stated {
             lag_ms: known.then(|| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
             paused: self.shared.mailbox.is_paused(),
@@ -61,6 +61,7 @@ impl Session {
         self.shared.outbox.send(&ToReceiver::State(stated))?;
         self.state_upstream()?;
         self.state_watermark(now, false)?;
+        self.state_cut(now)?;
         self.shared.outbox.flush()?;
         Ok(Some(now + if since.is_some() { STATE_EVERY } else { STATE_AT_LEAST }))
     }

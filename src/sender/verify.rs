@@ -267,7 +267,7 @@ impl Both<'_> {
                 ),
                 Difference::Below(ours, theirs) if ours_stops(ours) || theirs_stops(theirs) => continue,
                 // Of a comparison by contents nothing looks alike that differs.
-                Difference::Alike(_) => continue,
+                Difference::Alike(..) => continue,
                 Difference::Below(entry, _) => (entry, None, Some(Sides::Both)),
                 // Nothing is spared: verify compares without these rules.
                 Difference::Spared(_) => continue,

@@ -48,6 +48,11 @@ impl Marking {
         Self { is_first: reply.watermark.is_none(), ..Self::default() }
     }
 
+    /// Returns the moment that was stated last.
+    pub fn stated(&self) -> Moment {
+        self.stated
+    }
+
     /// Takes in, before the first comparison begins, that everything was handed over that was changed before a moment.
     /// That comparison finds what is owed for it, and nothing is stated before it is through.
     fn begin(&mut self, told: Option<Moment>) {
@@ -92,7 +97,7 @@ impl Session {
     /// States up to when the target has everything, if that is known and news; `last`: before a goodbye.
     pub(super) fn state_watermark(&mut self, now: Instant, last: bool) -> Result<(), SessionError> {
         let shared = &self.shared;
-        if shared.version < VERSION_MARKED || !shared.options.live || !self.live_told {
+        if shared.version < VERSION_MARKED || !shared.options.live || !self.stepping.is_live() {
             return Ok(());
         }
         // In this order: what was sent back is held by the engine before it is on its way no more.

@@ -74,6 +74,9 @@ pub struct Time {
 }
 
 impl Time {
+    /// The latest one that there is: no clock shows it.
+    pub const LATEST: Self = Self { secs: i64::MAX, nanos: 999_999_999 };
+
     /// Returns the time cut to a multiple of `granularity_ns` nanoseconds; 1 keeps it.
     #[must_use]
     pub fn truncated(self, granularity_ns: u64) -> Self {
@@ -199,7 +202,8 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// What the file is.
     pub attrs: Attrs,
-    /// Change time, on the clock of the host that reports it.
+    /// Change time, on the clock of the host that reports it; [`Time::LATEST`] in a listing if that host doubts the
+    /// file: it may hold something else than its size and time say.
     pub ctime: Time,
     /// Which inode.
     pub id: FileId,
@@ -212,6 +216,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether the host that reports it doubts it.
+    pub fn is_doubted(&self) -> bool {
+        self.ctime == Time::LATEST
+    }
+
     /// Returns what tells this version apart from another one.
     pub fn version(&self) -> Version {
         Version { id: self.id, size: self.attrs.meta.size, mtime: self.attrs.meta.mtime, ctime: self.ctime }

@@ -2,6 +2,7 @@
 //!
 //! The hosts are trees of this one, each with a daemon of its own whose configuration names the others.
 
+mod apart;
 mod kills;
 
 use std::collections::BTreeMap;

@@ -244,7 +244,8 @@ fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<Rol
         _ => {
             let place =
                 crate::role::Place { machine: crate::role::Id::from_bytes([0; 16]), inode: 0, born: None };
-            RoleTold { host: String::new(), record: Record::joined(place).to_text() }
+            let record = Record::joined(place).to_text();
+            RoleTold { host: String::new(), record, held: Vec::new() }
         }
     };
     let options = SessionOptions {

@@ -51,7 +51,7 @@ impl Agreement {
             Difference::Changed { target, .. } | Difference::Retyped { target, .. } => target,
             Difference::Below(_, entry)
             | Difference::Extra(entry)
-            | Difference::Alike(entry)
+            | Difference::Alike(entry, _)
             | Difference::Spared(entry) => entry,
         };
         if self.tells {

@@ -33,17 +33,28 @@ const AHEAD_BYTES: u64 = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Returns which files a comparison doubts; none where nothing was missed, or contents are compared anyway.
-pub(super) fn doubt_of(shared: &Shared, top: &RelPath, (reason, age): (RescanReason, Age)) -> Option<Doubt> {
+/// `apart`: the trees may differ since neither saw the other.
+pub(super) fn doubt_of(
+    shared: &Shared,
+    (top, apart): (&RelPath, bool),
+    (reason, age): (RescanReason, Age),
+) -> Option<Doubt> {
     let reads = reason.reads() || shared.options.sync.reconcile.verify != Verify::Quick;
     if reads || shared.mask.checksum || shared.rules.size_only {
         return None;
     }
+    let missed = missed(shared, top, (reason, age));
+    if apart { Some(shared.leading.apart.or(missed)) } else { missed }
+}
+
+/// Returns which files a comparison doubts because events were lost.
+fn missed(shared: &Shared, top: &RelPath, (reason, age): (RescanReason, Age)) -> Option<Doubt> {
     let settled = if top.is_root() { shared.known.settled() } else { Settled::Unknown };
     if age.change == Moment::NEVER {
         return match settled {
             Settled::Unknown => None,
             // Nobody was watching.
-            Settled::Until(since) => Some(Doubt { since, whole: false, unwatched: true }),
+            Settled::Until(since) => Some(Doubt { since, whole: false, unwatched: true, strict: false, root: None }),
             Settled::Never => Some(Doubt::WHOLE),
         };
     }
@@ -51,7 +62,8 @@ pub(super) fn doubt_of(shared: &Shared, top: &RelPath, (reason, age): (RescanRea
         return Some(Doubt::WHOLE);
     }
     let unwatched = matches!(reason, RescanReason::Start | RescanReason::Unwatched | RescanReason::Root);
-    let doubt = Doubt { since: shared.source.stamp(age.change), whole: false, unwatched };
+    let since = shared.source.stamp(age.change);
+    let doubt = Doubt { since, whole: false, unwatched, strict: false, root: None };
     Some(match settled {
         Settled::Unknown => doubt,
         Settled::Until(since) => Doubt { since: since.min(doubt.since), unwatched: true, ..doubt },
@@ -63,8 +75,9 @@ impl Pass {
     /// Whether a difference is none, and was asked for only because of what is doubted beside it.
     pub(super) fn is_none(&self, path: &RelPath, difference: &Difference<'_>) -> bool {
         match difference {
-            Difference::Alike(file) if !self.reads => {
-                !self.local.doubts.doubts(&path.parent().unwrap_or_default(), file)
+            Difference::Alike(file, theirs) if !self.reads => {
+                let doubted = self.apart && self.doubt.is_some() && theirs.is_doubted();
+                !doubted && !self.local.doubts.doubts(&path.parent().unwrap_or_default(), file)
             }
             Difference::Below(ours, theirs) if !self.reads => {
                 let same = ours.digest.is_some() && ours.digest == theirs.digest;
@@ -76,10 +89,10 @@ impl Pass {
 
     /// Whether a file looks equal and is doubted: it waits to be verified.
     pub(super) fn is_suspect(&self, path: &RelPath, difference: &Difference<'_>) -> bool {
-        let Difference::Alike(file) = difference else { return false };
+        let Difference::Alike(file, _) = difference else { return false };
         if !self.reads {
             // Where everything that is heard is believed, it was doubted for what happened before.
-            let heard = self.age.change != Moment::NEVER;
+            let heard = self.age.change != Moment::NEVER && !self.shared.leading.adopts();
             let age = if heard { self.age } else { self.shared.known.before_all() };
             self.shared.status.suspects.add(path.clone(), file.attrs.meta.size, age);
         }
@@ -126,7 +139,10 @@ impl Pass {
 
     fn is_hurried(&self) -> bool {
         let oldest = self.shared.status.suspects.oldest();
-        !self.shared.options.live || oldest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
+        // While a target is adopted it can not be promoted.
+        !self.shared.options.live
+            || self.shared.leading.adopts()
+            || oldest.is_some_and(|since| self.shared.mailbox.is_awaited(since))
     }
 
     fn rate(&self) -> u64 {
@@ -150,7 +166,7 @@ impl Pass {
         };
         let rules = Rules { whole: true, ..self.shared.rules };
         let alike = |difference: Difference<'_>| match difference {
-            Difference::Alike(file) if file.ctime >= since => {
+            Difference::Alike(file, _) if file.ctime >= since => {
                 Some(Doubtful::file(dir.join(&file.name), file.attrs.meta.size, suspect.age))
             }
             _ => None,

@@ -1,0 +1,97 @@
+//! When a target is live, and when a standby is in step.
+//!
+//! **Purpose:** that is so once everything is acknowledged that was owed when the first comparison was through,
+//! however much has come since: under uploads that never cease there is always something under way.
+//! **Invariants:** a target that is adopted is in step only when nothing is to be verified either.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::error::SessionError;
+use super::session::Session;
+use crate::event::{Age, RescanReason};
+use crate::monitor::Notice;
+use crate::protocol::{BatchId, ToReceiver};
+use crate::sender::status::TargetState;
+use crate::tree::RelPath;
+
+/// How far a session has come.
+#[derive(Debug, Default)]
+pub(super) struct Stepping {
+    /// When the first comparison was seen to be through.
+    compared: Option<Instant>,
+    live: bool,
+    /// Something was to be verified.
+    doubted: bool,
+    /// A standby was told that it is in step.
+    told: bool,
+    /// The commit by which it has written that.
+    writes: Option<BatchId>,
+}
+
+impl Stepping {
+    /// Whether the target was told of as live.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Whether a standby has written that it is in step.
+    pub fn is_done(&self) -> bool {
+        self.told && self.writes.is_none()
+    }
+
+    /// Takes in what is acknowledged; `true` if a standby has just written that it is in step.
+    pub fn acknowledged(&mut self, acked: BatchId) -> bool {
+        self.writes.take_if(|batch| *batch <= acked).is_some()
+    }
+}
+
+impl Session {
+    /// Tells that the target is live, and a standby that it is in step, as soon as they are. `quiet`: nothing is under
+    /// way, and nothing waits.
+    pub(super) fn step(&mut self, quiet: bool) -> Result<(), SessionError> {
+        let leads = self.shared.leading.led.is_some();
+        let done = self.stepping.live && (self.stepping.told || !leads);
+        if done || !self.shared.options.live || !self.shared.first_pass_done.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let compared = *self.stepping.compared.get_or_insert_with(Instant::now);
+        let suspects = &self.shared.status.suspects;
+        self.stepping.doubted |= suspects.totals().0 > 0;
+        let after = |since: Option<Instant>| since.is_none_or(|since| since > compared);
+        let passes = self.shared.passes_running.load(Ordering::Acquire) + self.debts.passes_waiting.len();
+        if !quiet && (passes > 0 || !after(self.shared.mailbox.pending().since.debt)) {
+            return Ok(());
+        }
+        if !self.stepping.live {
+            self.tell_all_done();
+            self.stepping.live = true;
+            // Before anybody hears that it is live: whoever kills the daemon then has a moment to go on from.
+            self.state_watermark(Instant::now(), false)?;
+            self.shared.status.enter(TargetState::Live, None);
+            self.shared.notice(&Notice::Live);
+        }
+        if self.stepping.told || self.shared.leading.adopts() && !after(self.shared.status.suspects.oldest()) {
+            return Ok(());
+        }
+        self.tell_in_step()
+    }
+
+    /// Tells a standby that it is as its primary, unless a delete is held. The acknowledgement of the commit behind it
+    /// says that it has written that down.
+    fn tell_in_step(&mut self) -> Result<(), SessionError> {
+        if self.shared.leading.led.is_none() || self.shared.held.summary().is_some() {
+            return Ok(());
+        }
+        let adopted = self.shared.leading.adopts();
+        self.shared.leading.in_step();
+        self.shared.outbox.send(&ToReceiver::InStep)?;
+        (self.uncommitted, self.stepping.writes) = (true, Some(self.batch));
+        self.stepping.told = true;
+        if adopted && self.stepping.doubted {
+            // What was verified is the agent's own once a comparison need not doubt it.
+            self.start_pass(RelPath::root(), RescanReason::Mismatch, Age::believed(Instant::now()));
+        }
+        self.commit()
+    }
+}
