@@ -54,7 +54,7 @@ pub use notify::Notify;
 pub use program::Program;
 pub use rules::{Deciding, Origins, deciding};
 pub(crate) use suggest::nearest;
-pub use target::{TargetError, is_remote, name_targets, parse_target};
+pub use target::{TargetError, is_remote, name_targets, parse_target, remote_path};
 pub use units::{
     CONNECTIONS_MAX, UnitError, parse_bwlimit, parse_connections, parse_duration, parse_interval,
     parse_max_delete, parse_size, seconds, split_words,

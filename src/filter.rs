@@ -4,7 +4,7 @@
 //! **In → Out:** rules as bytes; a relative path and whether it is a directory → hidden, protected, neither.
 //! **Invariants:** pure; the first rule that matches decides, nothing that matches means included; the
 //! root is never excluded; a verdict allocates nothing and takes O(rules × pattern × path) time at most;
-//! `Filter::new(&filter.rules()) == filter`.
+//! `Filter::new(&filter.rules()) == filter`, but for what [`Filter::beneath`] adds.
 //! **Not here:** reading rule files (merge rules are refused), `--files-from`, sizes, owners.
 //! **Sources:** rsync(1) "FILTER RULES", checked against rsync 3.5.0 by the tests.
 
@@ -104,6 +104,15 @@ impl Consequential for FilterError {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Filter {
     rules: Vec<Rule>,
+    above: Option<Box<Above>>,
+}
+
+/// The filter of a directory that the tree lies in, which the tree's own rules cannot lift.
+#[derive(Debug, Clone, PartialEq)]
+struct Above {
+    filter: Filter,
+    /// Where the tree lies there.
+    at: RelPath,
 }
 
 impl Filter {
@@ -191,12 +200,27 @@ impl Filter {
     /// sender's alone, so it protects nothing on the target. Rules added later are not covered.
     #[must_use]
     pub fn with_delete_excluded(self) -> Self {
-        Self { rules: self.rules.into_iter().map(Rule::for_sender_unless_said).collect() }
+        Self { rules: self.rules.into_iter().map(Rule::for_sender_unless_said).collect(), ..self }
+    }
+
+    /// Returns the filter of a tree that lies `at` a place in a directory with a `filter` of its own: what that hides
+    /// is hidden, whatever the rules here say.
+    #[must_use]
+    pub fn beneath(self, filter: &Self, at: &RelPath) -> Self {
+        let above = (!filter.is_empty()).then(|| Box::new(Above { filter: filter.clone(), at: at.clone() }));
+        Self { above, ..self }
+    }
+
+    fn is_hidden_above(&self, path: &RelPath, dir: bool) -> bool {
+        self.above.as_ref().is_some_and(|above| {
+            // A path that is too long for one is not looked at, and not sent.
+            !path.is_root() && above.path(path).is_none_or(|path| above.filter.excludes(&path, dir))
+        })
     }
 
     /// Whether there is no rule, so that everything is included.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.above.is_none()
     }
 
     /// Returns the rules in their canonical spelling, of which [`Self::new`] makes an equal filter.
@@ -206,13 +230,14 @@ impl Filter {
 
     /// Whether the sender hides `path` itself or a directory above it, as a recursion would find.
     pub fn excludes(&self, path: &RelPath, dir: bool) -> bool {
-        !self.rules.is_empty()
-            && descent(path, dir).any(|subject| self.verdict(&subject, Side::Sender) == Verdict::Exclude)
+        self.is_hidden_above(path, dir)
+            || !self.rules.is_empty()
+                && descent(path, dir).any(|subject| self.verdict(&subject, Side::Sender) == Verdict::Exclude)
     }
 
     /// Whether the sender hides the entry, given that it does not hide the directories above.
     pub fn excludes_entry(&self, path: &RelPath, dir: bool) -> bool {
-        self.entry_verdict(path, dir, Side::Sender) == Verdict::Exclude
+        self.is_hidden_above(path, dir) || self.entry_verdict(path, dir, Side::Sender) == Verdict::Exclude
     }
 
     /// Whether the target's entry, which the source lacks, is kept although its directory stays. A protected
@@ -236,6 +261,13 @@ impl Filter {
     /// Whether the rules say the same of whatever is below two directories. If not, what was below one may be
     /// left out once that has become the other, or the other way round.
     pub fn is_same_below(&self, one: &RelPath, other: &RelPath) -> bool {
+        let differs = |above: &Above| match (above.path(one), above.path(other)) {
+            (Some(one), Some(other)) => !above.filter.is_same_below(&one, &other),
+            _ => true,
+        };
+        if self.above.as_deref().is_some_and(differs) {
+            return false;
+        }
         let [one, other] = [one, other].map(|dir| [dir.as_bytes(), b"/"].concat());
         self.rules.iter().all(|rule| rule.is_same_below(&one, &other))
     }
@@ -283,6 +315,16 @@ impl Filter {
 
     fn first(&self, subject: &Subject<'_>, side: Side) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.applies(subject, side))
+    }
+}
+
+impl Above {
+    /// Returns a path of the tree as it is there.
+    fn path(&self, path: &RelPath) -> Option<RelPath> {
+        if self.at.is_root() || path.is_root() {
+            return Some(if path.is_root() { self.at.clone() } else { path.clone() });
+        }
+        RelPath::new([self.at.as_bytes(), b"/", path.as_bytes()].concat()).ok()
     }
 }
 

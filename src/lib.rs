@@ -6,6 +6,7 @@ pub mod action;
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod daemon;
 pub mod debounce;
 pub mod delta;

@@ -21,6 +21,7 @@ mod origin;
 mod owners;
 mod paths;
 mod place;
+mod pull;
 mod roles;
 mod version;
 mod volume;
@@ -38,6 +39,9 @@ pub use message::{
 pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
+pub use pull::{
+    Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar, Unsent, Word,
+};
 pub use roles::{Cut, Held, RoleAnswer, RoleTold};
 pub use version::{
     VERSION, VERSION_AGREED, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MARKED, VERSION_MIN,

@@ -13,7 +13,6 @@ mod answers;
 mod apply;
 mod bundle;
 mod cases;
-mod confine;
 mod durable;
 mod examine;
 mod foreign;
@@ -58,8 +57,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_bytes::ByteBuf;
 
+use crate::confine;
 use crate::error::io_text;
-use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, read_magic};
+use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, Unsent, read_magic};
 
 pub use seize::{Seized, seize};
 pub use standing::{Ranked, Standing, standing};
@@ -152,6 +152,10 @@ pub fn serve(input: OwnedFd, output: Box<dyn Write + Send>, options: &Options) -
     let hello = match reader.read::<ToReceiver<'_>>()? {
         ToReceiver::Hello(hello) => hello,
         ToReceiver::Join { root, place } => return join((&root, &place), reader.get_mut(), &reply, options),
+        ToReceiver::Wanted { .. } => {
+            reply.unsent(Unsent::Receives)?;
+            return Err(ReceiverError::Unexpected);
+        }
         _ => return Err(ReceiverError::Unexpected),
     };
     let mut session = match greeting::open(&hello, options) {

@@ -481,9 +481,18 @@ pub struct Agent {
     /// Print the hash of this program and end: how a deployed copy is verified
     #[arg(long, hide = true)]
     pub identify: bool,
-    /// Serve this directory, whatever the source asks for
+    /// Serve this directory, whatever the source asks for; with --send, read nothing outside of it
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Send to a target that pulls, and write nothing
+    #[arg(long, conflicts_with_all = ["min_free", "no_devices", "no_setid", "no_chown", "fold_case"])]
+    pub send: bool,
+    /// With --send: hide what this rule of rsync's says, whatever the target asks for
+    #[arg(short = 'f', long, value_name = "RULE", requires = "send")]
+    pub filter: Vec<String>,
+    /// With --send: hide what matches PATTERN, behind the rules of --filter
+    #[arg(long, value_name = "PATTERN", requires = "send")]
+    pub exclude: Vec<String>,
     /// Keep this much of the filesystem free: 5G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub min_free: Option<u64>,

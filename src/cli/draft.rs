@@ -12,7 +12,7 @@ use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
     AgentSource, Compress, DeleteMode, Listed, Sync, Target, Transport, is_remote, name_targets,
-    parse_target, spelling, split_words,
+    parse_target, remote_path, spelling, split_words,
 };
 use crate::tree::{Mask, RelPath, quote};
 
@@ -22,6 +22,8 @@ pub struct Transfer {
     /// The tree, its targets, and how they are kept. Paths are as they were given: relative ones to the
     /// working directory.
     pub sync: Sync,
+    /// Where the tree is, if that is another host; then the one target is on this host.
+    pub from: Option<Far>,
     /// How results are shown.
     pub output: Output,
     /// Say what the pass would do, and change nothing.
@@ -36,6 +38,15 @@ pub struct Transfer {
     pub control: Option<PathBuf>,
     /// What to tell about the options, one line each.
     pub notes: Vec<String>,
+}
+
+/// A source on another host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Far {
+    /// User and host as ssh takes them.
+    pub host: String,
+    /// Its path has no slash at its end.
+    pub is_named: bool,
 }
 
 /// A filter option, in the order of the command line.
@@ -60,6 +71,7 @@ pub(super) struct Draft {
     pub remote: Remote,
     pub lists: ListArgs,
     pub asked: Asked,
+    from: Option<Far>,
     live: bool,
 }
 
@@ -118,6 +130,7 @@ impl Draft {
             remote: Remote::default(),
             lists: ListArgs::default(),
             asked: Asked { archive: live, ..Asked::default() },
+            from: None,
             live,
         }
     }
@@ -161,11 +174,14 @@ impl Draft {
         targets: &[&OsStr],
         rsync_rsh: Option<&OsStr>,
     ) -> Result<Transfer, CliError> {
-        self.set_source(source)?;
-        let link = self.settle_link(source);
+        let written = self.set_source(source)?;
+        let link = self.from.is_none() && self.settle_link(source);
         self.settle_recursion()?;
         // With --files-from the paths count from the source itself, slash or not.
-        let carried = carried_name(source).filter(|_| self.lists.files_from.is_none() && !link);
+        let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !link);
+        if let Some(far) = &mut self.from {
+            far.is_named = carried.is_some();
+        }
         self.set_targets(targets, carried, link)?;
         self.read_lists(carried)?;
         self.settle_guard()?;
@@ -178,6 +194,7 @@ impl Draft {
         self.sync.partial = self.partial;
         Ok(Transfer {
             sync: self.sync,
+            from: self.from,
             output: self.output,
             dry_run: self.dry_run,
             uploads: self.asked.agent,
@@ -188,20 +205,29 @@ impl Draft {
         })
     }
 
-    fn set_source(&mut self, source: &OsStr) -> Result<(), CliError> {
+    /// Takes in where the source is. Returns its path as it was written.
+    fn set_source<'a>(&mut self, source: &'a OsStr) -> Result<&'a OsStr, CliError> {
         if source.is_empty() {
             return Err(CliError::EmptySource);
         }
+        let (mut written, mut path) = (source, PathBuf::from(source));
         if is_remote(source.as_bytes()) {
-            return Err(CliError::RemoteSource(quote(source.as_bytes())));
+            if self.live {
+                return Err(CliError::RemoteSource(quote(source.as_bytes())));
+            }
+            let there = parse_target(source.as_bytes())?;
+            path = PathBuf::from(OsStr::from_bytes(&there.path));
+            let is_home = there.path == b".";
+            written = remote_path(source.as_bytes()).filter(|_| !is_home).map_or(OsStr::new("."), OsStr::from_bytes);
+            self.from = there.host.map(|host| Far { host, is_named: false });
         }
-        self.sync.source = PathBuf::from(source);
-        self.sync.name = match Path::new(source).file_name() {
+        self.sync.name = match path.file_name() {
             Some(name) => shown(name.as_bytes()),
             None if self.live => "mirror".to_owned(),
             None => "sync".to_owned(),
         };
-        Ok(())
+        self.sync.source = path;
+        Ok(written)
     }
 
     /// Has a source that is a symlink sent as one, as rsync does: as the only path of its directory. A live
@@ -239,6 +265,17 @@ impl Draft {
         carried: Option<&[u8]>,
         link: bool,
     ) -> Result<(), CliError> {
+        if self.from.is_some()
+            && let [first, more @ ..] = targets
+        {
+            if !more.is_empty() {
+                return Err(CliError::SeveralSources(quote(first.as_bytes())));
+            }
+            if is_remote(first.as_bytes()) {
+                let source = quote(self.sync.source.as_os_str().as_bytes());
+                return Err(CliError::BothRemote(source, quote(first.as_bytes())));
+            }
+        }
         if let (false, [_, _, ..]) = (self.live, targets)
             && let Some(local) = targets.iter().find(|target| !is_remote(target.as_bytes()))
         {
@@ -296,6 +333,9 @@ impl Draft {
         if self.asked.no_relative && self.sync.selection.files_from.is_some() {
             let reason = "the paths of --files-from keep their directories on the target";
             return Err(CliError::Refused { option: "--no-relative".to_owned(), command: "sync", reason });
+        }
+        if self.from.is_some() && self.sync.connections > 1 {
+            return Err(CliError::Conflict("--connections", "a SOURCE on another host"));
         }
         if self.asked.max_delete && !self.sync.guard.enabled {
             return Err(CliError::Conflict("--max-delete", "--no-delete-guard"));

@@ -88,8 +88,24 @@ pub enum CliError {
     #[error("TARGET {0} is given twice")]
     TargetTwice(String),
     /// A source on another host.
-    #[error("SOURCE {0} is on another host: speil sends from the host it runs on")]
+    #[error("SOURCE {0} is on another host: a live mirror runs on the host of its source")]
     RemoteSource(String),
+    /// Source and target on other hosts.
+    #[error("SOURCE {0} and TARGET {1} are both on other hosts")]
+    BothRemote(String, String),
+    /// A source on another host that is a symlink.
+    #[error("SOURCE {0} is a symlink")]
+    SourceLink(String),
+    /// The host of the source sends nothing.
+    #[error("{text}")]
+    Unsent {
+        /// Why.
+        text: String,
+        /// What to do about it.
+        hint: &'static str,
+        /// What the process ends with.
+        exit: Exit,
+    },
     /// Nothing where the source should be.
     #[error("SOURCE is empty")]
     EmptySource,
@@ -130,8 +146,13 @@ impl CliError {
             Self::Syntax(_) => "speil --help shows the commands".to_owned(),
             Self::Target(error) => return error.hint().map(str::to_owned),
             Self::RemoteSource(_) => {
-                "run speil on that host; a local path with a colon is written ./NAME".to_owned()
+                "run speil mirror on that host; speil sync brings it here once; a local path with a colon is written \
+                 ./NAME"
+                    .to_owned()
             }
+            Self::BothRemote(..) => "run it on one of the two".to_owned(),
+            Self::SourceLink(_) => "with a slash at its end, what it leads to is sent".to_owned(),
+            Self::Unsent { hint, .. } => (*hint).to_owned(),
             Self::SeveralSources(_) => {
                 "run it once for each source; and once for each target that is on this host".to_owned()
             }
@@ -151,6 +172,7 @@ impl CliError {
             Self::List { option: "--files-from", .. } => Exit::Syntax,
             Self::List { .. } => Exit::File,
             Self::Source { .. } => Exit::Selection,
+            Self::Unsent { exit, .. } => *exit,
             _ => Exit::Syntax,
         }
     }

@@ -19,8 +19,10 @@ mod live;
 mod manual;
 mod past;
 mod plan;
+mod pull;
 mod reach;
 mod rsync;
+mod send;
 mod sync;
 mod uploads;
 mod verify;
@@ -129,6 +131,9 @@ fn run_agent(agent: &Agent) -> u8 {
                 Exit::Protocol.code()
             }
         };
+    }
+    if agent.send {
+        return send::run(agent);
     }
     crate::disk::raise_limits();
     let Ok(input) = rustix::io::dup(io::stdin()) else { return Exit::Stream.code() };

@@ -61,6 +61,8 @@ enum Field {
 pub enum Operation {
     /// Sent to the target.
     Send,
+    /// Sent to this host.
+    Receive,
     /// Removed from the target.
     Delete,
 }
@@ -216,6 +218,7 @@ impl Field {
             Self::Mtime => meta.map_or_else(Vec::new, |meta| stamp(meta.mtime, '-').into_bytes()),
             Self::Operation => match line.operation {
                 Operation::Send => b"send".to_vec(),
+                Operation::Receive => b"recv".to_vec(),
                 Operation::Delete => b"del.".to_vec(),
             },
             Self::Link => match line.link {

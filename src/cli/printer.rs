@@ -33,6 +33,7 @@ pub(super) struct Printer {
     source: PathBuf,
     describer: Describer,
     live: bool,
+    pulls: bool,
     log: Option<Mutex<File>>,
     counted: Mutex<HashMap<Arc<str>, Counted>>,
     targets: usize,
@@ -103,11 +104,17 @@ impl Printer {
                 checksum: sync.mask.checksum || sync.reconcile.verify == Verify::Checksum,
             },
             live,
+            pulls: false,
             log: log.transpose()?.map(Mutex::new),
             counted: Mutex::default(),
             targets: sync.targets.len(),
             first_pass: Mutex::new(first_pass),
         })
+    }
+
+    /// Has changes shown as those of a target that pulls.
+    pub fn that_pulls(self, pulls: bool) -> Self {
+        Self { pulls, ..self }
     }
 
     /// Returns what was made and removed on the target of this name.
@@ -199,6 +206,7 @@ impl Printer {
             item: change.item,
             operation: match change.item.update {
                 Update::Deleted => Operation::Delete,
+                _ if self.pulls => Operation::Receive,
                 _ => Operation::Send,
             },
             name: &change.name,

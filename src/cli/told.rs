@@ -92,6 +92,7 @@ pub(super) fn line(scope: &Scope, notice: &Notice, live: bool) -> Told {
         Notice::Paused { on } => Told::News(format!("{scope}: {}", if *on { "paused" } else { "resumed" })),
         Notice::Role { new, generation, .. } => Told::News(format!("{scope}: {}", rank(new, *generation))),
         Notice::Message { text } => Told::News(format!("{scope}: {text}")),
+        Notice::Detail { text } => Told::Detail(format!("{scope}: {text}")),
         Notice::Warning { text, hint } => trouble(text.clone(), hint.as_ref()),
     }
 }

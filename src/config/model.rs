@@ -267,7 +267,7 @@ impl Default for Scrub {
 }
 
 /// What a target keeps of what is removed and replaced there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Trash {
     /// For how long.
     pub keep: Duration,
@@ -310,7 +310,7 @@ impl std::fmt::Display for Target {
 }
 
 /// Which entries of a tree take part, as rsync's options of the same names.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "one flag per rsync option; the field's own vocabulary")]
 pub struct Selection {
     /// Descend into directories (`-r`).
@@ -344,7 +344,7 @@ pub struct Selection {
 }
 
 /// One line of `--files-from`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Listed {
     /// Below the source.
     pub path: RelPath,
@@ -408,7 +408,7 @@ impl Default for Selection {
 }
 
 /// When entries that the source lacks are removed from the targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DeleteMode {
     /// Never.
     Never,
@@ -433,7 +433,7 @@ impl DeleteMode {
 }
 
 /// Which deletes are held back until somebody approves them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Guard {
     /// Off lets every delete through.
     pub enabled: bool,
@@ -450,7 +450,7 @@ impl Default for Guard {
 }
 
 /// The most that one burst or pass may delete.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum MaxDelete {
     /// No less than half of the tree must stay, for trees of 100 entries or more.
     Half,
@@ -478,7 +478,7 @@ impl Default for Reconcile {
 }
 
 /// What a pass compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verify {
     /// Sizes, times and metadata: nothing else tells of a change.
     Stamps,
@@ -500,7 +500,7 @@ pub enum Durability {
 }
 
 /// Whether data is compressed on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Compress {
     /// Never.
     Never,

@@ -120,6 +120,11 @@ pub fn is_remote(spec: &[u8]) -> bool {
     !matches!(split_host(spec), Ok(None))
 }
 
+/// Returns the path of `spec` as it is written, where that names another host.
+pub fn remote_path(spec: &[u8]) -> Option<&[u8]> {
+    split_host(spec).ok().flatten().map(|(_, path)| path)
+}
+
 fn named(host: Option<String>, path: Vec<u8>) -> Target {
     let mut target = Target { host, path, name: String::new(), makes: 1 };
     target.name = label(&target, 0);

@@ -264,7 +264,7 @@ fn happening(scope: &Scope, notice: &Notice) -> Happening {
         Notice::Batch { changes, .. } => (String::new(), *changes, false),
         Notice::Paused { on } => (String::new(), u64::from(*on), false),
         Notice::Role { new, generation, .. } => ((*new).to_owned(), *generation, false),
-        Notice::Message { text } => (clean(text), 0, false),
+        Notice::Message { text } | Notice::Detail { text } => (clean(text), 0, false),
         Notice::Warning { text, .. } => (clean(text), 0, true),
     };
     Happening {

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::route::{told, transport_of};
-use crate::config::Sync;
+use crate::config::{Sync, Target};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
     Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
     TargetStatus,
 };
-use crate::transport::{Transport, Uploads};
+use crate::transport::{Transport, TransportError, Uploads};
 use crate::tree::{Mask, RelPath};
 
 /// How a single pass is made.
@@ -80,8 +80,10 @@ pub fn once(
             .map(|(target, mailbox)| {
                 let source = Arc::clone(&source);
                 let options = &options;
+                let uploads = options.uploads.clone().then(told(monitor, sync, target));
                 scope.spawn(move || {
-                    one(sync, target, options, (source, Arc::clone(mailbox), Arc::clone(monitor)))
+                    let transport = || transport_of(sync, target, uploads);
+                    one((sync, target, options.dry_run), (source, Arc::clone(mailbox), Arc::clone(monitor)), transport)
                 })
             })
             .collect();
@@ -90,11 +92,21 @@ pub fn once(
     Ok(OnceReport { targets })
 }
 
-fn one(
+/// Makes one pass of a sync with one target over a transport that is there.
+pub(super) fn once_over(
     sync: &Sync,
-    target: &crate::config::Target,
-    options: &OnceOptions,
+    dry_run: bool,
     with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>),
+    transport: Box<dyn Transport>,
+) -> Option<TargetReport> {
+    let target = sync.targets.first()?;
+    Some(one((sync, target, dry_run), with, || Ok(transport)))
+}
+
+fn one(
+    (sync, target, dry_run): (&Sync, &Target, bool),
+    with: (Arc<Source>, Arc<Mailbox>, Arc<dyn Monitor>),
+    transport: impl FnOnce() -> Result<Box<dyn Transport>, TransportError>,
 ) -> TargetReport {
     let began = Instant::now();
     let (source, mailbox, monitor) = with;
@@ -107,10 +119,9 @@ fn one(
         target: target.clone(),
         mirror: super::mirror_id(sync, target),
         live: false,
-        dry_run: options.dry_run,
-        rehearsal: options.dry_run,
+        dry_run,
+        rehearsal: dry_run,
     };
-    let uploads = options.uploads.clone().then(told(&monitor, sync, target));
     let around = Surroundings {
         mailbox,
         status: Arc::clone(&status),
@@ -119,7 +130,7 @@ fn one(
         feedback: Arc::clone(&settling) as Arc<dyn Feedback>,
         ..Surroundings::of(source)
     };
-    let error = transport_of(sync, target, uploads)
+    let error = transport()
         .map_err(SessionError::from)
         .and_then(|transport| {
             let transport: Arc<dyn Transport> = Arc::from(transport);

@@ -34,15 +34,25 @@ pub fn transport_of(
             AgentSource::Auto | AgentSource::Path | AgentSource::Deploy => Local::this_program()?,
         }));
     };
-    let (host, options) = (host.clone(), sync.ssh.clone());
+    Ok(to_host(sync, host, uploads, false))
+}
+
+/// Returns the transport to an agent on a host that sends to this one.
+pub(super) fn transport_from(sync: &Sync, host: &str, uploads: Uploads) -> Box<dyn Transport> {
+    to_host(sync, host, uploads, true)
+}
+
+fn to_host(sync: &Sync, host: &str, uploads: Uploads, sends: bool) -> Box<dyn Transport> {
+    let (host, options) = (host.to_owned(), sync.ssh.clone());
     let (agent, allowed) = (sync.agent.clone(), sync.allowed.clone());
-    Ok(match sync.transport {
-        Kind::Ssh2 => Box::new(Ssh2::new(host, options, agent, allowed).asking(uploads)),
+    match sync.transport {
+        Kind::Ssh2 => Box::new(Ssh2::new(host, options, agent, allowed).asking(uploads).that_sends(sends)),
         Kind::Ssh => {
             let batch_mode = !std::io::IsTerminal::is_terminal(&std::io::stderr());
-            Box::new(Ssh::new(host, options, agent, allowed, batch_mode).asking(uploads))
+            let ssh = Ssh::new(host, options, agent, allowed, batch_mode);
+            Box::new(ssh.asking(uploads).that_sends(sends))
         }
-    })
+    }
 }
 
 /// Returns uploads of which `monitor` is told.

@@ -2,8 +2,13 @@
 
 /// Returns which run of the kernel this is; empty where nobody tells.
 pub fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
+    // Read once: a process that confines itself has no way to it afterwards.
+    static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let read = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().to_owned()
+    };
+    ID.get_or_init(read).clone()
 }
 
 /// Returns what people call this host.

@@ -11,7 +11,7 @@ macro_rules! counters {
         }
 
         /// The values of [`Counters`] at one moment.
-        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+        #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub struct Totals {
             $($(#[$doc])* pub $name: u64,)*
         }

@@ -3,7 +3,7 @@
 use crate::tree::Kind;
 
 /// Entries by type.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Regular files.
     pub files: u64,

@@ -170,6 +170,11 @@ pub enum Notice {
         /// One line, lower-case.
         text: String,
     },
+    /// Something that only a close look needs, in words.
+    Detail {
+        /// One line, lower-case.
+        text: String,
+    },
     /// Anything else that an operator should know, in words.
     Warning {
         /// One line, lower-case.
@@ -199,6 +204,7 @@ impl Notice {
             Self::Paused { .. } => "paused",
             Self::Role { .. } => "role",
             Self::Message { .. } => "message",
+            Self::Detail { .. } => "detail",
             Self::Warning { .. } => "warning",
         }
     }
@@ -241,7 +247,7 @@ impl Level {
 }
 
 /// One entry that was sent, for `-v`, `-i` and `--out-format`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Itemized {
     /// Made or changed.
     Changed {
@@ -293,7 +299,7 @@ pub struct Arrived<'a> {
 }
 
 /// How far a pass is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Files whose content was sent so far.
     pub files: u64,

@@ -342,6 +342,14 @@ pub enum ToReceiver<'a> {
     /// What primary and standby hold, should they ever go apart: of what was acknowledged, and behind
     /// [`InStep`](Self::InStep) alone. Since [`VERSION_ROLES`](super::VERSION_ROLES).
     Cut(Cut),
+    /// First message of a target that pulls, to an agent that is to send. Both sides speak of other things from here
+    /// on: [`ToFar`](super::ToFar), of which the first ones hold the order, and [`FromFar`](super::FromFar).
+    Wanted {
+        /// The form of the order: [`PULL_EDITION`](super::PULL_EDITION).
+        edition: u32,
+        /// Bytes of the [`PullOrder`](super::PullOrder).
+        len: u64,
+    },
 }
 
 /// Why an operation was not done, where doing something else helps.

@@ -67,7 +67,8 @@ impl ToReceiver<'_> {
             | Self::Upstream(_)
             | Self::Agreed { .. }
             | Self::Watermark(_)
-            | Self::Cut(_) => [None, None],
+            | Self::Cut(_)
+            | Self::Wanted { .. } => [None, None],
         }
     }
 }

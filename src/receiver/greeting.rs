@@ -13,7 +13,6 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Options;
-use super::confine::confine;
 use super::foreign::Foreign;
 use super::ground::{Ground, may_enter, volume};
 use super::outer::Above;
@@ -24,6 +23,7 @@ use super::rivals::sends_away;
 use super::roles::{Asked, Granted, Led, has_role};
 use super::state::{Memory, State};
 use super::trash::Trash;
+use crate::confine::confine;
 use crate::disk::{Root, read_entry, set_times, umask};
 use crate::error::errno_of;
 use crate::filter::Filter;

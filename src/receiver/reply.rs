@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::protocol::{FrameError, FrameWriter, Refusal, ReplyHello, ToSender};
+use crate::protocol::{FrameError, FrameWriter, FromFar, Refusal, ReplyHello, ToSender, Unsent};
 use crate::tree::RelPath;
 
 /// Sends messages, each flushed at once: an answer that waits helps nobody.
@@ -39,6 +39,13 @@ impl Reply {
 
     pub fn refuse(&self, refusal: &Refusal) -> Result<(), FrameError> {
         self.send(&ToSender::Refused(refusal.clone()))
+    }
+
+    /// Tells a target that pulls that nothing is sent.
+    pub fn unsent(&self, why: Unsent) -> Result<(), FrameError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.send(&FromFar::Unsent(why))?;
+        writer.flush()
     }
 
     pub fn problem(&self, path: RelPath, operation: &'static str, errno: i32) -> Result<(), FrameError> {

@@ -75,6 +75,7 @@ impl Session {
         let sync = &options.sync;
         let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
         let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
+        let filter = around.source.narrowed(filter);
         let (chmod, chown) = changes_on_the_way(sync)?;
         let was_there = around.known.before().is_some();
         let hello = whole_hello(options, around)?;

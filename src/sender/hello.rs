@@ -10,7 +10,7 @@ use crate::disk::host_name;
 use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.
-pub(super) fn hello(options: &SessionOptions, source: Place) -> Hello {
+pub fn hello(options: &SessionOptions, source: Place) -> Hello {
     let sync = &options.sync;
     Hello {
         version: VERSION,

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::unistd::{Gid, Group, Uid, User};
-
 use super::error::SessionError;
+use super::own_names;
 use crate::protocol::{OwnerNames, Owners};
 use crate::scan::View;
 use crate::tree::{Attrs, Chmod, Chown, FileId, Kind, Mask, Owner, quote};
@@ -123,8 +122,7 @@ impl TargetView {
             Some(Owner::Number(number)) => *number,
             Some(Owner::Name(name)) => self.resolve(FIXED, true, || Some(name.clone())),
             None if self.numeric || !self.mask.owner => id,
-            None => self
-                .resolve(id, true, || User::from_uid(Uid::from_raw(id)).ok().flatten().map(|user| user.name)),
+            None => self.resolve(id, true, || own_names::user(id)),
         }
     }
 
@@ -133,9 +131,7 @@ impl TargetView {
             Some(Owner::Number(number)) => *number,
             Some(Owner::Name(name)) => self.resolve(FIXED, false, || Some(name.clone())),
             None if self.numeric || !self.mask.group => id,
-            None => self.resolve(id, false, || {
-                Group::from_gid(Gid::from_raw(id)).ok().flatten().map(|group| group.name)
-            }),
+            None => self.resolve(id, false, || own_names::group(id)),
         }
     }
 

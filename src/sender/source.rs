@@ -3,8 +3,10 @@
 mod file;
 mod kept;
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -19,6 +21,7 @@ use super::cuts::look_at_clock;
 use super::packer::Packer;
 use crate::disk::{Root, read_clock, read_entry};
 use crate::event::{Moment, Offsets, Reading};
+use crate::filter::Filter;
 use crate::tree::{Entry, Kind, Mask, RelPath, Time};
 
 /// Bytes of a file in one piece.
@@ -50,6 +53,8 @@ pub struct Source {
     readers: AtomicUsize,
     /// How the clock was set that its files are stamped by.
     clock: Mutex<Offsets>,
+    /// What is hidden of it, whatever a sync says.
+    hidden: Option<(Filter, RelPath)>,
 }
 
 /// A target that is being sent to: while there is one, what was read is kept.
@@ -69,17 +74,44 @@ impl Source {
     /// # Errors
     /// What opening the directory says.
     pub fn open(path: &Path, targets: usize) -> io::Result<Arc<Self>> {
-        let root = Arc::new(Root::open(path)?);
-        Ok(Arc::new(Self {
+        Ok(Self::held(Root::open(path)?, path, (targets, None)))
+    }
+
+    /// Opens the tree that lies `at` a place beneath the directory at `path`, held as `top`, for one target. What
+    /// `filter` hides of that directory stays hidden.
+    ///
+    /// # Errors
+    /// What opening the directory says; `ELOOP` or `EXDEV` where a symlink stands in the way.
+    pub fn open_beneath(
+        (top, path): (&Root, &Path),
+        at: &RelPath,
+        filter: Filter,
+    ) -> io::Result<Arc<Self>> {
+        let root = Root::from_fd(top.dir(at)?);
+        let path = if at.is_root() { path.to_owned() } else { path.join(OsStr::from_bytes(at.as_bytes())) };
+        Ok(Self::held(root, &path, (1, Some((filter, at.clone())))))
+    }
+
+    fn held(root: Root, path: &Path, (targets, hidden): (usize, Option<(Filter, RelPath)>)) -> Arc<Self> {
+        Arc::new(Self {
             path: path.to_owned(),
-            root: RwLock::new(root),
+            root: RwLock::new(Arc::new(root)),
             shared: AtomicBool::new(targets > 1),
             packer: Packer::default(),
             kept: Mutex::default(),
             rooms: Arc::new(Rooms::new(targets)),
             readers: AtomicUsize::new(0),
             clock: Mutex::default(),
-        }))
+            hidden,
+        })
+    }
+
+    /// Returns a sync's filter with what is hidden of this tree in any case.
+    pub(super) fn narrowed(&self, filter: Filter) -> Filter {
+        match &self.hidden {
+            Some((hidden, at)) => filter.beneath(hidden, at),
+            None => filter,
+        }
     }
 
     /// Says how many targets there are from now on. What is shared once stays so: sessions are in the middle of it.

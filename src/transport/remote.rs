@@ -19,14 +19,16 @@ pub(super) fn checked_host(host: &str) -> Result<&str, TransportError> {
     Ok(host)
 }
 
-/// Returns the command line for the remote shell.
-pub(super) fn line(agent: &AgentSource) -> String {
+/// Returns the command line for the remote shell; `sends`: for an agent that sends.
+pub(super) fn line(agent: &AgentSource, sends: bool) -> String {
+    let task = if sends { "agent --send" } else { "agent" };
     let missing = format!("echo {NO_AGENT_MARK} {} >&2; exit {NO_AGENT_STATUS}", Host::QUESTION);
     // Its name is the hash of this program, which is read for it: only where it is looked for.
     let deployed =
-        || format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" agent; ", deploy::remote_path());
-    let in_path = "command -v speil >/dev/null 2>&1 && exec PREFIXspeil agent; ";
+        || format!("f=\"$HOME/{}\"; test -x \"$f\" && exec PREFIX\"$f\" {task}; ", deploy::remote_path());
+    let in_path = format!("command -v speil >/dev/null 2>&1 && exec PREFIXspeil {task}; ");
     let (prefix, line) = match agent {
+        AgentSource::Command(words) if sends => return format!("{} --send", join(words)),
         AgentSource::Command(words) => return join(words),
         AgentSource::Auto => (String::new(), format!("{in_path}{}{missing}", deployed())),
         AgentSource::Path => (String::new(), format!("{in_path}{missing}")),
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_remote_line_survives_any_login_shell() {
-        let line = line(&AgentSource::Prefixed(vec!["sudo".into(), "-u".into(), "o'brien".into()]));
+        let line = line(&AgentSource::Prefixed(vec!["sudo".into(), "-u".into(), "o'brien".into()]), true);
         let shown = Command::new("sh")
             .arg("-c")
             .arg(format!("set -- {}; echo \"$#\"", line.strip_prefix("exec ").unwrap()))

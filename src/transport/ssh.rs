@@ -26,6 +26,7 @@ pub struct Ssh {
     pub batch_mode: bool,
     /// Where data may go.
     pub allowed: Allowed,
+    sends: bool,
     uploads: Uploads,
     cancel: Cancel,
 }
@@ -40,7 +41,12 @@ impl Ssh {
         batch_mode: bool,
     ) -> Self {
         let (uploads, cancel) = (Uploads::default(), Cancel::default());
-        Self { host, options, agent, batch_mode, allowed, uploads, cancel }
+        Self { host, options, agent, batch_mode, allowed, sends: false, uploads, cancel }
+    }
+
+    /// Has the agent send, if `sends`.
+    pub fn that_sends(self, sends: bool) -> Self {
+        Self { sends, ..self }
     }
 
     /// Asks `uploads` before the agent is uploaded.
@@ -169,7 +175,7 @@ impl Shell for Ssh {
 
 impl Transport for Ssh {
     fn connect(&self) -> Result<Link, TransportError> {
-        self.open(&remote::line(&self.agent))
+        self.open(&remote::line(&self.agent, self.sends))
     }
 
     fn cancel(&self) {

@@ -36,6 +36,7 @@ pub struct Ssh2 {
     pub agent: AgentSource,
     /// Where data may go.
     pub allowed: Allowed,
+    sends: bool,
     uploads: Uploads,
     cancel: Cancel,
 }
@@ -43,7 +44,13 @@ pub struct Ssh2 {
 impl Ssh2 {
     /// Returns the transport to `[USER@]HOST`.
     pub fn new(host: String, options: Options, agent: AgentSource, allowed: Allowed) -> Self {
-        Self { host, options, agent, allowed, uploads: Uploads::default(), cancel: Cancel::default() }
+        let (uploads, cancel) = (Uploads::default(), Cancel::default());
+        Self { host, options, agent, allowed, sends: false, uploads, cancel }
+    }
+
+    /// Has the agent send, if `sends`.
+    pub fn that_sends(self, sends: bool) -> Self {
+        Self { sends, ..self }
     }
 
     /// Asks `uploads` before the agent is uploaded.
@@ -75,7 +82,7 @@ impl Shell for Ssh2 {
 
 impl Transport for Ssh2 {
     fn connect(&self) -> Result<Link, TransportError> {
-        self.open(&remote::line(&self.agent))
+        self.open(&remote::line(&self.agent, self.sends))
     }
 
     fn cancel(&self) {

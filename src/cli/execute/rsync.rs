@@ -11,8 +11,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use super::{complain_text, execute, note};
-use crate::cli::draft::check_source;
+use super::{complain, complain_text, execute, note, pull};
+use crate::cli::draft::{Transfer, check_source};
+use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::parse::{Command as Parsed, parse};
 
@@ -32,6 +33,10 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
     let arguments: Vec<OsString> = kept.map(|(_, word)| word.clone()).collect();
     let words = ["speil", "sync"].map(OsString::from).into_iter().chain(arguments.iter().cloned());
     let (error, hint, exit) = match parse(words) {
+        Ok(Parsed::Sync(transfer)) if transfer.from.is_some() => match pulled(&transfer) {
+            Ok(code) => return code.into(),
+            Err(error) => (error.to_string(), error.hint(), error.exit()),
+        },
         Ok(Parsed::Sync(transfer)) => match check_source(&transfer.sync.source) {
             Ok(()) => return execute(Parsed::Sync(transfer)).into(),
             Err(error) => (error.to_string(), error.hint(), error.exit()),
@@ -43,6 +48,20 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
         return refuse(&error, hint.as_deref(), exit);
     }
     pass_on(&arguments, Some((error, hint, exit)))
+}
+
+/// Pulls. What the source's host says before anything is sent may be for the real rsync: a file, a symlink.
+fn pulled(transfer: &Transfer) -> Result<u8, CliError> {
+    crate::disk::outlive_file_limit();
+    crate::disk::raise_limits();
+    let Some(far) = &transfer.from else { return Ok(Exit::Syntax.code()) };
+    match pull::run(transfer, far) {
+        Err(error @ CliError::Unsent { .. }) => {
+            complain(&error, error.hint().as_deref());
+            Ok(error.exit().code())
+        }
+        other => other,
+    }
 }
 
 /// Becomes the real rsync. `why`: what speil itself does not take.

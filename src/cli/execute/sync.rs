@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::ending::{end, on_signal};
-use super::{complain, complain_text, exit_of, note, print, uploads};
+use super::{complain, complain_text, exit_of, note, print, pull, uploads};
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -12,11 +13,11 @@ use crate::cli::printer::Printer;
 use crate::cli::summary::{Record, Summary, TargetSummary};
 use crate::config::Target;
 use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
-use crate::monitor::Monitor;
+use crate::monitor::{Counts, Monitor, Totals};
 use crate::protocol::Refusal;
 use crate::sender::{Mailbox, SessionError};
 use crate::transport::Uploads;
-use crate::tree::{Kind, quote};
+use crate::tree::{Kind, RelPath, quote};
 
 /// The queues of a pass under way, to be closed when it is to stop; none before it has begun.
 type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
@@ -24,6 +25,12 @@ type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
 /// Makes one pass and returns the exit code.
 pub(super) fn run(transfer: &Transfer) -> u8 {
     crate::disk::raise_limits();
+    if let Some(far) = &transfer.from {
+        return pull::run(transfer, far).unwrap_or_else(|error| {
+            complain(&error, error.hint().as_deref());
+            error.exit().code()
+        });
+    }
     transfer.notes.iter().for_each(|text| note(text));
     let queues = Queues::default();
     let stop = stop_on_signals(Arc::clone(&queues));
@@ -32,10 +39,7 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
         Err(code) => return code,
     };
     let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
-    let options = OnceOptions {
-        dry_run: transfer.dry_run,
-        uploads: if transfer.dry_run && !transfer.uploads { uploads::asked() } else { Uploads::default() },
-    };
+    let options = OnceOptions { dry_run: transfer.dry_run, uploads: uploads_of(transfer) };
     let report = once(&transfer.sync, options, &monitor, |mailboxes| {
         *queues.lock().unwrap_or_else(PoisonError::into_inner) = Some(mailboxes);
     });
@@ -49,15 +53,14 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
     };
     let mut exit = Exit::Success;
     for target in &report.targets {
-        exit = exit.and(finish(transfer, &printer, target));
+        exit = exit.and(finish(transfer, &printer, &end_of(transfer, target)));
     }
-    if stop.load(Ordering::Acquire) {
-        exit = exit.and(Exit::Signal);
-    }
-    if transfer.output.json {
-        print(&Record::Exit { code: exit.code(), error: None }.line().unwrap_or_default());
-    }
-    exit.code()
+    close(transfer, exit, &stop)
+}
+
+/// Returns what is asked before an agent is uploaded.
+pub(super) fn uploads_of(transfer: &Transfer) -> Uploads {
+    if transfer.dry_run && !transfer.uploads { uploads::asked() } else { Uploads::default() }
 }
 
 /// Checks the source, takes the locks and opens the output.
@@ -67,13 +70,18 @@ fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
         let exit = if matches!(error, CliError::Source { .. }) { Exit::Partial } else { error.exit() };
         return Err(exit.code());
     }
+    open(transfer)
+}
+
+/// Takes the locks and opens the output.
+pub(super) fn open(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
     let locks = take_locks(transfer)?;
     let printer =
         Printer::new(&transfer.output, &transfer.sync, (false, transfer.dry_run)).map_err(|error| {
             complain_text(&unwritten(transfer, &error), None);
             Exit::File.code()
         })?;
-    Ok((Arc::new(printer), locks))
+    Ok((Arc::new(printer.that_pulls(transfer.from.is_some())), locks))
 }
 
 fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
@@ -120,9 +128,49 @@ fn stop_on_signals(queues: Queues) -> Arc<AtomicBool> {
     flag
 }
 
+/// How a pass over one target ended.
+pub(super) struct End {
+    /// The target's name.
+    pub name: String,
+    /// What was sent.
+    pub totals: Totals,
+    /// The entries of the source by their type, and the bytes in them, if they were counted.
+    pub source: Option<(Counts, u64)>,
+    /// Paths that failed.
+    pub problems: u64,
+    /// Files that went between the listing and the sending.
+    pub vanished: Vec<RelPath>,
+    /// Whether deletes were held back.
+    pub held: bool,
+    /// Why it ended early, with what to do about it.
+    pub failure: Option<(String, Option<String>, Exit)>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+fn end_of(transfer: &Transfer, target: &TargetReport) -> End {
+    let failure = target.error.as_ref().map(|error| {
+        let hint = unmade(transfer, target, error).or_else(|| match asked(transfer, target) {
+            Some(asked) => daemon::hint_for(error, asked),
+            None => daemon::hint(error),
+        });
+        (error.to_string(), hint, exit_of_source(error))
+    });
+    End {
+        name: target.name.clone(),
+        totals: target.totals,
+        source: target.source.as_ref().map(|summary| (summary.kinds, summary.bytes)),
+        problems: target.problems.len() as u64,
+        vanished: target.vanished.clone(),
+        held: target.held.is_some(),
+        failure,
+        elapsed: target.elapsed,
+    }
+}
+
 /// Prints the end of one target and returns its exit code.
-fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit {
-    let exit = exit_of_target(transfer, target);
+pub(super) fn finish(transfer: &Transfer, printer: &Printer, target: &End) -> Exit {
+    let exit = exit_of_end(target);
     let summary = summary(transfer, printer, target);
     let output = &transfer.output;
     printer.log_end(&format!(
@@ -136,7 +184,7 @@ fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit
             target: target.name.clone(),
             dry_run: transfer.dry_run,
             summary,
-            problems: target.problems.len() as u64,
+            problems: target.problems,
             exit_code: exit.code(),
         });
         text = record.line().unwrap_or_default();
@@ -154,33 +202,38 @@ fn finish(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Exit
     exit
 }
 
+/// Ends the run: what stopped it early, and the last object of `--json`.
+pub(super) fn close(transfer: &Transfer, exit: Exit, stop: &AtomicBool) -> u8 {
+    let exit = if stop.load(Ordering::Acquire) { exit.and(Exit::Signal) } else { exit };
+    if transfer.output.json {
+        print(&Record::Exit { code: exit.code(), error: None }.line().unwrap_or_default());
+    }
+    exit.code()
+}
+
 /// Returns what rsync ends with after this failure: where the source cannot be read, some of it is not there.
-fn exit_of_source(error: &SessionError) -> Exit {
+pub(super) fn exit_of_source(error: &SessionError) -> Exit {
     if matches!(error, SessionError::Source(_)) { Exit::Partial } else { exit_of(error) }
 }
 
 /// Says what went wrong with a target and returns its exit code.
-fn exit_of_target(transfer: &Transfer, target: &TargetReport) -> Exit {
+fn exit_of_end(target: &End) -> Exit {
     let mut exit = Exit::Success;
-    if let Some(error) = &target.error {
-        let hint = unmade(transfer, target, error).or_else(|| match asked(transfer, target) {
-            Some(asked) => daemon::hint_for(error, asked),
-            None => daemon::hint(error),
-        });
+    if let Some((error, hint, code)) = &target.failure {
         // A refusal may begin with the host, which is often what the target is called.
-        let (name, error_text) = (format!("{}: ", target.name), error.to_string());
-        let text = if error_text.starts_with(&name) { error_text } else { name + &error_text };
+        let name = format!("{}: ", target.name);
+        let text = if error.starts_with(&name) { error.clone() } else { name + error };
         complain_text(&text, hint.as_deref());
-        exit = exit.and(exit_of_source(error));
+        exit = exit.and(*code);
     }
     for path in &target.vanished {
         note(&format!("{path} vanished before it could be sent"));
         exit = exit.and(Exit::Vanished);
     }
-    if !target.problems.is_empty() {
+    if target.problems > 0 {
         exit = exit.and(Exit::Partial);
     }
-    if target.held.is_some() { exit.and(Exit::Held) } else { exit }
+    if target.held { exit.and(Exit::Held) } else { exit }
 }
 
 /// Returns the target that is reported of.
@@ -197,11 +250,10 @@ fn unmade(transfer: &Transfer, target: &TargetReport, error: &SessionError) -> O
     })
 }
 
-fn summary(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Summary {
+fn summary(transfer: &Transfer, printer: &Printer, target: &End) -> Summary {
     let counted = printer.counted(&target.name);
     let totals = &target.totals;
-    let source = target.source.clone().unwrap_or_default();
-    let mut entries = source.kinds;
+    let (mut entries, total_bytes) = target.source.unwrap_or_default();
     if target.source.is_some() && transfer.sync.selection.files_from.is_none() {
         // rsync counts the top itself.
         entries.add(Kind::Dir);
@@ -211,7 +263,7 @@ fn summary(transfer: &Transfer, printer: &Printer, target: &TargetReport) -> Sum
         created: counted.created,
         deleted: counted.deleted,
         transferred_files: totals.files,
-        total_bytes: source.bytes,
+        total_bytes,
         transferred_bytes: totals.file_bytes,
         literal_bytes: totals.literal_bytes,
         matched_bytes: totals.matched_bytes,

@@ -1,8 +1,8 @@
-//! What the agent's process takes away from itself.
+//! What a process at the other end of a connection takes away from itself.
 //!
 //! **Purpose:** after this, no file outside the root can be opened, made, moved or removed, no program
-//! started and no socket bound or connected, whatever an error in this program or a hostile sender
-//! asks for. **In → Out:** the open root; how far it worked.
+//! started and no socket bound or connected, whatever an error in this program or a hostile peer
+//! asks for; a process that only sends can change nothing inside either. **In → Out:** the open root; how far it worked.
 //! **Invariants:** called while one thread alone runs, for threads made later inherit it; what it says
 //! was tried: an open outside the root that worked before must fail afterwards.
 //! **Not here:** calls that Landlock does not know (chmod, utimensat, setxattr): they go through
@@ -11,7 +11,7 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::{Mode, OFlags};
@@ -22,15 +22,24 @@ use crate::protocol::Confinement;
 const NEWEST: ABI = ABI::V6;
 
 /// Gives up, for ever and for every program that is started, what set-id programs would give.
-pub(super) fn no_new_privileges() {
+pub fn no_new_privileges() {
     // It cannot fail but on kernels before 3.5, which have nothing of this.
     let _ = rustix::thread::set_no_new_privs(true);
 }
 
 /// Confines this thread and those that it starts to what lies beneath `root`.
-pub(super) fn confine(root: BorrowedFd<'_>) -> Confinement {
+pub fn confine(root: BorrowedFd<'_>) -> Confinement {
+    confine_to(root, AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::IoctlDev))
+}
+
+/// Confines this thread and those that it starts to reading what lies beneath `root`.
+pub fn confine_to_reading(root: BorrowedFd<'_>) -> Confinement {
+    confine_to(root, AccessFs::ReadFile | AccessFs::ReadDir)
+}
+
+fn confine_to(root: BorrowedFd<'_>, beneath: BitFlags<AccessFs>) -> Confinement {
     let open_before = opens_outside();
-    match restrict(root) {
+    match restrict(root, beneath) {
         Ok(RulesetStatus::NotEnforced) | Err(_) => Confinement::Missing,
         // The root is "/", or nothing outside it could be opened before: there is nothing to see.
         Ok(_) if is_top(root) || !open_before => Confinement::Landlock,
@@ -39,9 +48,8 @@ pub(super) fn confine(root: BorrowedFd<'_>) -> Confinement {
     }
 }
 
-fn restrict(root: BorrowedFd<'_>) -> Result<RulesetStatus, RulesetError> {
+fn restrict(root: BorrowedFd<'_>, beneath: BitFlags<AccessFs>) -> Result<RulesetStatus, RulesetError> {
     let everything = AccessFs::from_all(NEWEST);
-    let beneath = everything & !(AccessFs::Execute | AccessFs::IoctlDev);
     let status = Ruleset::default()
         // Without it (before 5.19) every rename and link between directories would fail.
         .set_compatibility(CompatLevel::HardRequirement)
@@ -114,6 +122,35 @@ mod tests {
                 assert_eq!(fs::read(&outside).unwrap(), b"mine");
             }
             // A kernel without it: the test says so and proves nothing more.
+            other => assert_eq!(other, Confinement::Missing),
+        }
+    }
+
+    #[test]
+    fn a_thread_that_only_sends_changes_nothing_inside_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(inside.join("a")).unwrap();
+        fs::write(inside.join("a/f"), "x").unwrap();
+        fs::write(&outside, "mine").unwrap();
+        let root = Root::open(&inside).unwrap();
+        let work = || {
+            assert_eq!(fs::read(inside.join("a/f")).unwrap(), b"x");
+            assert_eq!(fs::read_dir(inside.join("a")).unwrap().count(), 1);
+            let trials = [
+                fs::read(&outside).map(drop),
+                fs::write(inside.join("a/f"), "y"),
+                fs::write(inside.join("new"), "y"),
+                fs::remove_file(inside.join("a/f")),
+                fs::create_dir(inside.join("made")),
+                fs::hard_link(inside.join("a/f"), inside.join("link")),
+            ];
+            trials.iter().filter(|trial| trial.is_err()).count()
+        };
+        let (how, refused) =
+            std::thread::scope(|scope| scope.spawn(|| (confine_to_reading(root.as_fd()), work())).join().unwrap());
+        match how {
+            Confinement::Landlock => assert_eq!(refused, 6),
             other => assert_eq!(other, Confinement::Missing),
         }
     }

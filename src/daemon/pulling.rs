@@ -1,0 +1,448 @@
+//! The near side of a pull: the receiver here, and the sender at the far end of a connection.
+//!
+//! **Purpose:** [`pull`] starts `speil agent --send` on the source's host and an ordinary agent on this one, hands the
+//! bytes of the session on between the two, and has what the far side tells heard by the monitor here.
+//! **In → Out:** a sync whose source is on another host; how it went.
+//! **Invariants:** the far side decides what is sent, and nothing else: which directory is written, what is kept, with
+//! which filters, and whether anything is written at all is said by the hello that is made here; what it tells is shown
+//! in one line each, without control characters; its account counts only if it has come as a whole.
+//! **Not here:** what is checked of each message of the session (`receiver`), in a process of its own as for any target
+//! on this host.
+
+use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use serde_bytes::ByteBuf;
+
+use super::mirror_id;
+use super::route::{told, transport_from};
+use crate::config::{DeleteMode, Sync, Target};
+use crate::monitor::{Monitor, Notice, Scope};
+use crate::protocol::{
+    Account, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means, ORDER_LEN_MAX,
+    PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word, read_magic,
+};
+use crate::sender::{SessionError, SessionOptions, hello};
+use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads};
+use crate::tree::{RelPath, quote};
+
+/// Frames of the far side's that wait to be looked at.
+const FRAMES_MAX: usize = 4;
+/// How long the far side may take to end once it was asked to.
+const STOP_WAIT: Duration = Duration::from_secs(12);
+/// How long a carrier may take to end once its work is done.
+const END_WAIT: Duration = Duration::from_secs(5);
+/// Names of files that went which are kept.
+const VANISHED_MAX: usize = 10_000;
+/// Longest text of the far side's that is shown, in characters.
+const TEXT_LEN_MAX: usize = 400;
+
+/// How a pull is made.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// The source was written without a slash at its end.
+    pub is_named: bool,
+    /// Changes nothing.
+    pub dry_run: bool,
+    /// What is asked before an agent is uploaded.
+    pub uploads: Uploads,
+}
+
+/// How a pull ended.
+#[derive(Debug)]
+pub enum Pulled {
+    /// The far side sends nothing.
+    Unsent(Unsent),
+    /// It ended in order, also with a failure that the far side tells.
+    Done {
+        /// What the far side says of it.
+        account: Box<Account>,
+        /// Files that went before they were sent; the first of very many.
+        vanished: Vec<RelPath>,
+    },
+    /// It broke.
+    Broken(SessionError),
+}
+
+type FarWriter = FrameWriter<Box<dyn Write + Send>>;
+
+/// Ends a pull early.
+#[derive(Clone)]
+pub struct Stopper(Arc<Stopping>);
+
+struct Stopping {
+    transport: Arc<dyn Transport>,
+    writer: Mutex<Option<FarWriter>>,
+    /// The far side has answered.
+    answered: AtomicBool,
+}
+
+impl Stopper {
+    /// Asks the far side to end, and ends the connection if that does not come in time. Does not block.
+    pub fn stop(&self) {
+        let stopping = Arc::clone(&self.0);
+        if !stopping.answered.load(Ordering::Acquire) {
+            return stopping.transport.cancel();
+        }
+        let late = Arc::clone(&self.0);
+        std::thread::spawn(move || {
+            std::thread::sleep(STOP_WAIT);
+            late.transport.cancel();
+        });
+        std::thread::spawn(move || {
+            let _ = stopping.send(&ToFar::Stop);
+        });
+    }
+}
+
+impl Stopping {
+    fn send(&self, message: &ToFar<'_>) -> Result<(), FrameError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = writer.as_mut().ok_or(FrameError::Closed)?;
+        writer.send(message)?;
+        writer.flush()
+    }
+}
+
+/// Brings the first target of `sync`, which is on this host, up to what its source on `host` holds. `monitor` hears what
+/// the far side tells; `started` gets what ends it early.
+pub fn pull(
+    (sync, host): (&Sync, &str),
+    options: &PullOptions,
+    monitor: &Arc<dyn Monitor>,
+    started: impl FnOnce(Stopper),
+) -> Pulled {
+    let Some(target) = sync.targets.first() else { return Pulled::Broken(SessionError::Option("no target".to_owned())) };
+    let there = Target { host: Some(host.to_owned()), name: host.to_owned(), ..target.clone() };
+    let uploads = options.uploads.clone().then(told(monitor, sync, &there));
+    let transport: Arc<dyn Transport> = Arc::from(transport_from(sync, host, uploads));
+    let stopping = Arc::new(Stopping {
+        transport: Arc::clone(&transport),
+        writer: Mutex::default(),
+        answered: AtomicBool::new(false),
+    });
+    started(Stopper(Arc::clone(&stopping)));
+    let near = Near { sync, target, options, monitor, stopping, scope: Scope::new(&sync.name, &target.name) };
+    let ended = match near.attempt(&*transport) {
+        Err(SessionError::Ended(ended)) => match transport.mend(&ended) {
+            Ok(true) => near.attempt(&*transport),
+            Ok(false) => Err(SessionError::Ended(ended)),
+            Err(error) => Err(error.into()),
+        },
+        other => other,
+    };
+    ended.unwrap_or_else(Pulled::Broken)
+}
+
+/// The near side of one pull.
+struct Near<'a> {
+    sync: &'a Sync,
+    target: &'a Target,
+    options: &'a PullOptions,
+    monitor: &'a Arc<dyn Monitor>,
+    stopping: Arc<Stopping>,
+    scope: Scope,
+}
+
+/// A message of the far side's.
+enum Heard {
+    Unsent(Unsent),
+    Data(Vec<u8>),
+    Closed,
+    Told(Box<Word>),
+    Done(Box<Account>),
+}
+
+/// The agent on this host.
+struct Agent {
+    /// Until the far side says no more.
+    writer: Option<Box<dyn Write + Send>>,
+    control: Arc<dyn Control>,
+    answers: std::thread::JoinHandle<()>,
+}
+
+impl Near<'_> {
+    fn attempt(&self, transport: &dyn Transport) -> Result<Pulled, SessionError> {
+        let link = transport.connect()?;
+        let control: Arc<dyn Control> = Arc::from(link.control);
+        let (to, heard) = bounded(FRAMES_MAX);
+        let reader = link.reader;
+        let thread = std::thread::Builder::new().name("far".to_owned());
+        thread.spawn(move || hear(reader, &to)).map_err(|error| no_thread(&error))?;
+        let limit = self.sync.timeout.max(Duration::from_secs(10));
+        let mut agent = None;
+        let ended = self.order(link.writer).and_then(|()| self.relay(&heard, limit, &mut agent));
+        let answered = self.stopping.answered.load(Ordering::Acquire);
+        if matches!(ended, Err(SessionError::Silent(_))) {
+            control.kill();
+        }
+        if let Some(agent) = agent {
+            agent.end();
+        }
+        // Who waits there for more hears that there is none.
+        *self.stopping.writer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let carrier = ended_soon(&control);
+        match ended {
+            // What its carrier says tells more.
+            Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_))) if !answered => {
+                Err(SessionError::Ended(carrier))
+            }
+            other => other,
+        }
+    }
+
+    /// Tells the far side what is wanted.
+    fn order(&self, writer: Box<dyn Write + Send>) -> Result<(), SessionError> {
+        let order = postcard::to_stdvec(&self.wanted()).map_err(FrameError::from)?;
+        if order.len() > ORDER_LEN_MAX {
+            return Err(SessionError::Option(format!(
+                "filters and lists take {} MiB, and {} are allowed",
+                order.len() >> 20,
+                ORDER_LEN_MAX >> 20
+            )));
+        }
+        let mut writer = FrameWriter::new(writer);
+        writer.raw(&MAGIC)?;
+        writer.send(&ToReceiver::Wanted { edition: PULL_EDITION, len: order.len() as u64 })?;
+        for piece in order.chunks(PULL_PIECE_MAX) {
+            writer.send(&ToFar::Data(Cow::Borrowed(piece)))?;
+        }
+        writer.flush()?;
+        *self.stopping.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        Ok(())
+    }
+
+    fn wanted(&self) -> PullOrder {
+        let sync = self.sync;
+        PullOrder {
+            source: std::os::unix::ffi::OsStrExt::as_bytes(sync.source.as_os_str()).to_vec(),
+            is_named: self.options.is_named,
+            mask: sync.mask,
+            selection: sync.selection.clone(),
+            filters: sync.filters.iter().map(|rule| ByteBuf::from(rule.as_slice())).collect(),
+            deletes: sync.delete != DeleteMode::Never,
+            guard: sync.guard.clone(),
+            verify: sync.reconcile.verify,
+            means: Means {
+                compress: sync.compress,
+                bwlimit: sync.bwlimit,
+                timeout_ms: u64::try_from(sync.timeout.as_millis()).unwrap_or(u64::MAX),
+                durability: sync.durability,
+                trash: sync
+                    .trash
+                    .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
+                partial: sync.partial,
+                dry_run: self.options.dry_run,
+            },
+            itemizes: self.monitor.itemizes(),
+        }
+    }
+
+    /// Hands everything on until the far side is done.
+    fn relay(
+        &self,
+        heard: &Receiver<Result<Heard, FrameError>>,
+        limit: Duration,
+        agent: &mut Option<Agent>,
+    ) -> Result<Pulled, SessionError> {
+        let (mut head, mut vanished) = (Head::default(), Vec::new());
+        loop {
+            let message = match heard.recv_timeout(limit) {
+                Ok(message) => message?,
+                Err(RecvTimeoutError::Timeout) => return Err(SessionError::Silent(limit)),
+                Err(RecvTimeoutError::Disconnected) => return Err(FrameError::Closed.into()),
+            };
+            self.stopping.answered.store(true, Ordering::Release);
+            match message {
+                Heard::Unsent(why) => return Ok(Pulled::Unsent(why)),
+                Heard::Done(account) => return Ok(Pulled::Done { account, vanished }),
+                Heard::Told(word) => self.tell(*word, &mut vanished),
+                Heard::Closed => {
+                    if let Some(agent) = agent {
+                        agent.writer = None;
+                    }
+                }
+                Heard::Data(data) => match agent {
+                    Some(agent) => agent.take(&data),
+                    None => {
+                        let Some((theirs, rest)) = head.add(&data)? else { continue };
+                        let started = agent.insert(self.start()?);
+                        started.take(&greeting(&self.own_hello(*theirs))?);
+                        started.take(&rest);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Starts the agent on this host.
+    fn start(&self) -> Result<Agent, SessionError> {
+        let Link { mut reader, writer, control } = Local::this_program()?.connect()?;
+        let control: Arc<dyn Control> = Arc::from(control);
+        let (stopping, carrier) = (Arc::clone(&self.stopping), Arc::clone(&control));
+        let answer = move || {
+            let mut bytes = vec![0; PULL_PIECE_MAX];
+            while let Ok(len @ 1..) = reader.read(&mut bytes) {
+                let piece = bytes.get(..len).unwrap_or_default();
+                if stopping.send(&ToFar::Data(Cow::Borrowed(piece))).is_err() {
+                    break;
+                }
+            }
+            let Ended { status, stderr } = carrier.ended();
+            let _ = stopping.send(&ToFar::Ended { status, stderr });
+        };
+        let thread = std::thread::Builder::new().name("answers".to_owned());
+        let answers = thread.spawn(answer).map_err(|error| no_thread(&error))?;
+        Ok(Agent { writer: Some(writer), control, answers })
+    }
+
+    /// Returns what the agent here is told first: what is known of the source alone is the far side's word.
+    fn own_hello(&self, theirs: Hello) -> Hello {
+        let options = SessionOptions {
+            sync: self.sync.clone(),
+            target: self.target.clone(),
+            mirror: mirror_id(self.sync, self.target),
+            live: false,
+            dry_run: self.options.dry_run,
+            rehearsal: self.options.dry_run,
+        };
+        let Hello { version, version_min, program, label, source, origin, .. } = theirs;
+        Hello { version, version_min, program, label, origin, ..hello(&options, source) }
+    }
+
+    fn tell(&self, word: Word, vanished: &mut Vec<RelPath>) {
+        let notice = match word {
+            Word::Itemized(entry) => return self.monitor.itemized(&self.scope, &entry),
+            Word::Progress(progress) => return self.monitor.progress(&self.scope, &progress),
+            Word::Problem { path, operation, errno, on_target } => {
+                Notice::Problem { path, operation: shown(&operation), errno, on_target }
+            }
+            Word::Held { count, reason, first } => Notice::Held { count, reason: shown(&reason), first },
+            Word::Stays(path) => Notice::Stays { path },
+            Word::Vanished(path) => {
+                if vanished.len() < VANISHED_MAX {
+                    vanished.push(path);
+                }
+                return;
+            }
+            Word::Warning { text, hint } => {
+                Notice::Warning { text: shown(&text), hint: hint.as_deref().map(shown) }
+            }
+            Word::Detail(text) => Notice::Detail { text: shown(&text) },
+        };
+        self.monitor.notice(&self.scope, &notice);
+    }
+}
+
+impl Agent {
+    /// Hands bytes on. An agent that has ended takes none, and the far side is told that it has.
+    fn take(&mut self, bytes: &[u8]) {
+        let Some(writer) = &mut self.writer else { return };
+        if writer.write_all(bytes).and_then(|()| writer.flush()).is_err() {
+            self.writer = None;
+        }
+    }
+
+    /// Waits for its end.
+    fn end(self) {
+        drop(self.writer);
+        ended_soon(&self.control);
+        let _ = self.answers.join();
+    }
+}
+
+/// Reads what the far side says.
+fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<Heard, FrameError>>) {
+    let mut reader = reader;
+    if let Err(error) = read_magic(&mut reader) {
+        let _ = to.send(Err(error));
+        return;
+    }
+    let mut reader = FrameReader::new(reader);
+    loop {
+        let heard = reader.read::<FromFar<'_>>().map(|message| match message {
+            FromFar::Unsent(why) => Heard::Unsent(why),
+            FromFar::Data(data) => Heard::Data(data.into_owned()),
+            FromFar::Closed => Heard::Closed,
+            FromFar::Told(word) => Heard::Told(word),
+            FromFar::Done(account) => Heard::Done(account),
+        });
+        let is_over = heard.is_err();
+        if to.send(heard).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+/// The beginning of what the sender says, until its hello is whole.
+#[derive(Default)]
+struct Head(Vec<u8>);
+
+impl Head {
+    /// Takes in more. Returns the hello and what follows it, once it is there.
+    fn add(&mut self, bytes: &[u8]) -> Result<Option<(Box<Hello>, Vec<u8>)>, FrameError> {
+        self.0.extend_from_slice(bytes);
+        let mut rest = self.0.as_slice();
+        let Some((header, _)) = rest.get(MAGIC.len()..).and_then(<[u8]>::split_first_chunk::<4>) else {
+            return Ok(None);
+        };
+        // A packed one would begin a stream of which the agent here would not know.
+        let len = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
+        if len > FRAME_LEN_MAX {
+            return Err(FrameError::TooLong(len));
+        }
+        if rest.len() < MAGIC.len() + header.len() + len {
+            return Ok(None);
+        }
+        read_magic(&mut rest)?;
+        let mut reader = FrameReader::new(rest);
+        let hello = match reader.read::<ToReceiver<'_>>()? {
+            ToReceiver::Hello(hello) => hello,
+            _ => return Err(FrameError::Unpack),
+        };
+        let rest = reader.get_mut().to_vec();
+        self.0 = Vec::new();
+        Ok(Some((hello, rest)))
+    }
+}
+
+/// Returns the magic and a hello as they travel.
+fn greeting(hello: &Hello) -> Result<Vec<u8>, FrameError> {
+    let mut bytes = Vec::new();
+    let mut writer = FrameWriter::new(&mut bytes);
+    writer.raw(&MAGIC)?;
+    writer.send(&ToReceiver::Hello(Box::new(hello.clone())))?;
+    Ok(bytes)
+}
+
+/// Waits for the end of a carrier whose peer is done; one that stays is ended.
+fn ended_soon(control: &Arc<dyn Control>) -> Ended {
+    let (done, waiting) = bounded::<()>(0);
+    let carrier = Arc::clone(control);
+    let killer = std::thread::Builder::new().name("end".to_owned()).spawn(move || {
+        if waiting.recv_timeout(END_WAIT) == Err(RecvTimeoutError::Timeout) {
+            carrier.kill();
+        }
+    });
+    if killer.is_err() {
+        control.kill();
+    }
+    let ended = control.ended();
+    drop(done);
+    ended
+}
+
+fn no_thread(error: &std::io::Error) -> SessionError {
+    SessionError::Transport(TransportError::Connect(format!("start a thread: {error}")))
+}
+
+/// Returns a text of the far side's as it may be shown: one line, without control characters.
+fn shown(text: &str) -> String {
+    let quoted = quote(text.as_bytes());
+    let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+    inside.replace("\\\"", "\"").replace("\\\\", "\\").chars().take(TEXT_LEN_MAX).collect()
+}
