@@ -147,8 +147,9 @@ mod tests {
             ];
             trials.iter().filter(|trial| trial.is_err()).count()
         };
-        let (how, refused) =
-            std::thread::scope(|scope| scope.spawn(|| (confine_to_reading(root.as_fd()), work())).join().unwrap());
+        let (how, refused) = std::thread::scope(|scope| {
+            scope.spawn(|| (confine_to_reading(root.as_fd()), work())).join().unwrap()
+        });
         match how {
             Confinement::Landlock => assert_eq!(refused, 6),
             other => assert_eq!(other, Confinement::Missing),

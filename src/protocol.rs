@@ -40,7 +40,8 @@ pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circl
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use pull::{
-    Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar, Unsent, Word,
+    Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar,
+    Unsent, Word,
 };
 pub use roles::{Cut, Held, RoleAnswer, RoleTold};
 pub use version::{

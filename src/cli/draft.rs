@@ -218,7 +218,9 @@ impl Draft {
             let there = parse_target(source.as_bytes())?;
             path = PathBuf::from(OsStr::from_bytes(&there.path));
             let is_home = there.path == b".";
-            written = remote_path(source.as_bytes()).filter(|_| !is_home).map_or(OsStr::new("."), OsStr::from_bytes);
+            written = remote_path(source.as_bytes())
+                .filter(|_| !is_home)
+                .map_or(OsStr::new("."), OsStr::from_bytes);
             self.from = there.host.map(|host| Far { host, is_named: false });
         }
         self.sync.name = match path.file_name() {

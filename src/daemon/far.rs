@@ -203,14 +203,8 @@ impl Far {
         let (ear, pieces) = bounded(PIECES_MAX);
         let (kill, killed) = bounded(0);
         let inlet = Inlet { pieces, killed, piece: Vec::new(), at: 0 };
-        let carrier =
-            Carrier { kill: Mutex::new(Some(kill)), ended: Mutex::default(), bell: Condvar::new() };
-        Self {
-            wire,
-            inlet: Mutex::new(Some(inlet)),
-            carrier: Arc::new(carrier),
-            ear: Mutex::new(Some(ear)),
-        }
+        let carrier = Carrier { kill: Mutex::new(Some(kill)), ended: Mutex::default(), bell: Condvar::new() };
+        Self { wire, inlet: Mutex::new(Some(inlet)), carrier: Arc::new(carrier), ear: Mutex::new(Some(ear)) }
     }
 
     /// Returns what hears the side that pulls; one only.
@@ -251,7 +245,8 @@ impl Ear {
 impl Transport for Far {
     fn connect(&self) -> Result<Link, TransportError> {
         let inlet = self.inlet.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let inlet = inlet.ok_or_else(|| TransportError::Connect("there is one connection only".to_owned()))?;
+        let inlet =
+            inlet.ok_or_else(|| TransportError::Connect("there is one connection only".to_owned()))?;
         Ok(Link {
             reader: Box::new(inlet),
             writer: Box::new(BufWriter::with_capacity(PULL_PIECE_MAX, Outlet(Arc::clone(&self.wire)))),

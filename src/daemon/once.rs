@@ -83,7 +83,11 @@ pub fn once(
                 let uploads = options.uploads.clone().then(told(monitor, sync, target));
                 scope.spawn(move || {
                     let transport = || transport_of(sync, target, uploads);
-                    one((sync, target, options.dry_run), (source, Arc::clone(mailbox), Arc::clone(monitor)), transport)
+                    one(
+                        (sync, target, options.dry_run),
+                        (source, Arc::clone(mailbox), Arc::clone(monitor)),
+                        transport,
+                    )
                 })
             })
             .collect();

@@ -23,8 +23,9 @@ use super::route::{told, transport_from};
 use crate::config::{DeleteMode, Sync, Target};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::protocol::{
-    Account, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means, ORDER_LEN_MAX,
-    PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word, read_magic,
+    Account, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means,
+    ORDER_LEN_MAX, PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word,
+    read_magic,
 };
 use crate::sender::{SessionError, SessionOptions, hello};
 use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads};
@@ -116,7 +117,9 @@ pub fn pull(
     monitor: &Arc<dyn Monitor>,
     started: impl FnOnce(Stopper),
 ) -> Pulled {
-    let Some(target) = sync.targets.first() else { return Pulled::Broken(SessionError::Option("no target".to_owned())) };
+    let Some(target) = sync.targets.first() else {
+        return Pulled::Broken(SessionError::Option("no target".to_owned()));
+    };
     let there = Target { host: Some(host.to_owned()), name: host.to_owned(), ..target.clone() };
     let uploads = options.uploads.clone().then(told(monitor, sync, &there));
     let transport: Arc<dyn Transport> = Arc::from(transport_from(sync, host, uploads));

@@ -20,16 +20,16 @@ use super::far::{Far, Wire};
 use super::once::{TargetReport, once_over};
 use crate::config::{DeleteMode, Reconcile, Sync, Target, Trash};
 use crate::confine;
-use crate::disk::Root;
+use crate::disk::{Root, read_entry};
 use crate::error::{errno_of, io_text};
 use crate::filter::Filter;
 use crate::monitor::{Itemized, Monitor, Notice, Progress, Scope};
 use crate::protocol::{
-    Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder, Refusal, ToFar,
-    ToReceiver, ToSender, Unsent, Word, read_magic,
+    Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder,
+    Refusal, ToFar, ToReceiver, ToSender, Unsent, Word, read_magic,
 };
 use crate::sender::{Mailbox, SessionError, Source, look_up_apart};
-use crate::tree::RelPath;
+use crate::tree::{Kind, Mask, RelPath};
 
 /// Time for the order to come.
 const ORDER_LIMIT: Duration = Duration::from_secs(60);
@@ -194,9 +194,16 @@ fn open(order: &PullOrder, options: &SendOptions) -> Result<(Arc<Source>, Option
     let source = Source::open_beneath((&top, dir), &at, options.filter.clone());
     let source = source.map_err(|error| match errno_of(&error) {
         libc::ELOOP | libc::EXDEV => Unsent::Outside,
+        libc::ENOTDIR if is_symlink(&top, &at) => Unsent::Outside,
         _ => failed(error),
     })?;
     Ok((source, Some(top)))
+}
+
+fn is_symlink(top: &Root, at: &RelPath) -> bool {
+    let entry =
+        top.parent(at).and_then(|parent| read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing()));
+    entry.is_ok_and(|entry| entry.is_some_and(|entry| entry.attrs.meta.kind == Kind::Symlink))
 }
 
 /// Returns where an asked path lies below `dir`: relative ones count from there. `None` if it does not lie there.

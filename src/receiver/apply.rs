@@ -208,10 +208,7 @@ impl Applier {
                 super::undo::undo(&self.root, &order, answer, self.dry_run)?;
             }
             ToReceiver::Undo(_) | ToReceiver::Restore(_) => return Err(ReceiverError::Unexpected),
-            ToReceiver::Hello(_)
-            | ToReceiver::Bye
-            | ToReceiver::Widen { .. }
-            | ToReceiver::Wanted { .. } => {
+            ToReceiver::Hello(_) | ToReceiver::Bye | ToReceiver::Widen { .. } | ToReceiver::Wanted { .. } => {
                 return Err(ReceiverError::Unexpected);
             }
             _ if self.dry_run => return Err(ReceiverError::Unexpected),

@@ -82,11 +82,7 @@ impl Source {
     ///
     /// # Errors
     /// What opening the directory says; `ELOOP` or `EXDEV` where a symlink stands in the way.
-    pub fn open_beneath(
-        (top, path): (&Root, &Path),
-        at: &RelPath,
-        filter: Filter,
-    ) -> io::Result<Arc<Self>> {
+    pub fn open_beneath((top, path): (&Root, &Path), at: &RelPath, filter: Filter) -> io::Result<Arc<Self>> {
         let root = Root::from_fd(top.dir(at)?);
         let path = if at.is_root() { path.to_owned() } else { path.join(OsStr::from_bytes(at.as_bytes())) };
         Ok(Self::held(root, &path, (1, Some((filter, at.clone())))))

@@ -45,6 +45,7 @@ mod notify;
 mod page;
 mod past;
 mod places;
+mod pull;
 mod resume;
 mod retarget;
 mod rivals;

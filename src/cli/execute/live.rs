@@ -203,8 +203,17 @@ fn say_first_pass(config: Config) -> u8 {
         let output = Output { itemize: 1, ..Output::default() };
         let (lock, notes) = (Lock::default(), Vec::new());
         let uploads = sync.agent == AgentSource::Deploy;
-        let transfer =
-            Transfer { sync, output, dry_run: true, uploads, partial: false, lock, control: None, notes, from: None };
+        let transfer = Transfer {
+            sync,
+            output,
+            dry_run: true,
+            uploads,
+            partial: false,
+            lock,
+            control: None,
+            notes,
+            from: None,
+        };
         worst = worst.max(super::sync::run(&transfer));
     }
     worst

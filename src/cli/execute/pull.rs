@@ -113,12 +113,16 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
         Unsent::NotDirectory => CliError::SourceNotDirectory(source.to_owned()),
         Unsent::Link => CliError::SourceLink(source.to_owned()),
         Unsent::Outside => refused(
-            format!("SOURCE {source} is not below the directory that this login may read, or a symlink leads there"),
+            format!(
+                "SOURCE {source} is not below the directory that this login may read, or a symlink leads there"
+            ),
             "a relative path counts from that directory, the --root of the key's forced command",
             Exit::Selection,
         ),
         Unsent::Receives => refused(
-            format!("SOURCE {source}: this login only receives: its forced command is speil agent without --send"),
+            format!(
+                "SOURCE {source}: this login only receives: its forced command is speil agent without --send"
+            ),
             "a key of its own, whose forced command is speil agent --root DIR --send, may be pulled with",
             Exit::Selection,
         ),
@@ -132,9 +136,8 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
             Exit::Protocol,
         ),
         // Told with the exit code that rsync has for it.
-        Unsent::Source(errno) => CliError::Source {
-            path: source.to_owned(),
-            source: std::io::Error::from_raw_os_error(*errno),
-        },
+        Unsent::Source(errno) => {
+            CliError::Source { path: source.to_owned(), source: std::io::Error::from_raw_os_error(*errno) }
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 
-use super::sync::exit_of_source;
 use super::complain;
+use super::sync::exit_of_source;
 use crate::cli::commands::Agent;
 use crate::cli::exit::Exit;
 use crate::cli::told::{Told, line};
@@ -46,11 +46,7 @@ fn filter(agent: &Agent) -> Result<Filter, FilterError> {
 }
 
 fn failure(error: &SessionError) -> Failure {
-    Failure::Other {
-        text: error.to_string(),
-        hint: daemon::hint(error),
-        code: exit_of_source(error).code(),
-    }
+    Failure::Other { text: error.to_string(), hint: daemon::hint(error), code: exit_of_source(error).code() }
 }
 
 /// Returns what only a close look needs; whom it is about is said where it is shown.
