@@ -22,6 +22,7 @@ mod install;
 mod keeper;
 mod kept;
 mod knock;
+mod left_out;
 mod operations;
 mod outer;
 mod own;
@@ -82,6 +83,8 @@ pub struct Options {
     pub refused: Refused,
     /// Names that differ in case only are one, also where the filesystem keeps them apart.
     pub fold_case: bool,
+    /// What the filters leave out is not made or changed, whatever the sender says.
+    pub keep_to_filters: bool,
 }
 
 impl Options {

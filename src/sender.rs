@@ -81,6 +81,7 @@ pub use latest::Latest;
 pub use lead::{Lead, Stand};
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use own_names::look_up_apart;
+pub use replies::clean_refusal;
 pub use room::Need;
 pub use scrubbed::{Mismatch, Scrubbed, Suspect};
 pub use session::{Identity, Outcome, Session, SessionOptions, Surroundings};

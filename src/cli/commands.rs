@@ -487,6 +487,9 @@ pub struct Agent {
     /// Send to a target that pulls, and write nothing
     #[arg(long, conflicts_with_all = ["min_free", "no_devices", "no_setid", "no_chown", "fold_case"])]
     pub send: bool,
+    /// Make and change nothing that the filters leave out: for a target that pulls
+    #[arg(long, hide = true)]
+    pub keep_to_filters: bool,
     /// With --send: hide what this rule of rsync's says, whatever the target asks for
     #[arg(short = 'f', long, value_name = "RULE", requires = "send")]
     pub filter: Vec<String>,

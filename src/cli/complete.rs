@@ -222,6 +222,7 @@ fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
     let sync = line.plain.first().copied();
     match name {
         "CONFIG" | "FILE" | "SOCKET" | "WHERE" => answer.files = Some(Files::Any),
+        "SOURCE" if line.command.get_name() == "sync" => places(&mut answer, known, typed),
         "DIR" | "SOURCE" => answer.files = Some(Files::Directories),
         "LEVEL" => answer.add_all(LEVELS.split(", ")),
         "FORMAT" if line.command.get_name() == "run" => answer.add_all(FORMATS.split(", ")),
@@ -316,10 +317,10 @@ mod tests {
 
     #[test]
     fn files_follow_where_files_are_meant() {
-        for line in ["run ", "check /etc/", "run a b ", "sync --exclude-from ", "run --log-file="] {
+        for line in ["run ", "check /etc/", "run a b ", "sync --exclude-from ", "run --log-file=", "sync "] {
             assert_eq!(answer(line).files, Some(Files::Any), "{line}");
         }
-        for line in ["sync ", "mirror -az /s", "doctor --source ", "promote --root=", "sync -e ssh "] {
+        for line in ["mirror ", "mirror -az /s", "doctor --source ", "promote --root=", "mirror -e ssh "] {
             assert_eq!(answer(line).files, Some(Files::Directories), "{line}");
         }
         assert_eq!(answer("status "), Answer::default());

@@ -4,6 +4,9 @@ pub(super) const AGENT_HELP: &str = "\
 For a key that may do nothing else, in ~/.ssh/authorized_keys on the target:
   command=\"speil agent --root /srv/uploads\",restrict ssh-ed25519 AAAA… source
 
+For a key that may only be pulled with, from what is in one directory:
+  command=\"speil agent --root /srv/uploads --send --exclude=*.key\",restrict ssh-ed25519 AAAA… backup
+
 With --root the agent serves this directory alone, whatever the source asks for. More that a standby
 may set: --min-free=5G --no-devices --no-setid --no-chown. SECURITY.md says what each is good for.
 

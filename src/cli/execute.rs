@@ -147,6 +147,7 @@ fn run_agent(agent: &Agent) -> u8 {
             owners: agent.no_chown,
         },
         fold_case: agent.fold_case,
+        keep_to_filters: agent.keep_to_filters,
     };
     match receiver::serve(input, Box::new(io::stdout()), &options) {
         Ok(()) => 0,

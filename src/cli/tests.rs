@@ -317,7 +317,10 @@ fn targets_of_one_name_are_told_apart_and_equal_ones_refused() {
 fn sources_that_rsync_would_take_are_refused_clearly() {
     assert!(refused(&["sync", "-a", "a", "b", "host:/x"]).contains("takes one SOURCE, and \"b\""));
     assert!(refused(&["sync", "-a", "a", "b", "c"]).contains("one SOURCE"));
-    assert!(refused(&["sync", "-a", "h:/s/", "/t"]).contains("on another host"));
+    assert!(refused(&["mirror", "h:/s/", "/t"]).contains("on another host"));
+    assert!(refused(&["sync", "-a", "h:/s/", "i:/t"]).contains("both on other hosts"));
+    assert!(refused(&["sync", "-a", "h:/s/", "h:/r/", "/t"]).contains("one SOURCE"));
+    assert!(refused(&["sync", "-a", "--connections=2", "h:/s/", "/t"]).contains("--connections"));
     assert!(refused(&["sync", "-a", "/s/", "h::mod"]).contains("rsync daemon"));
     assert!(refused(&["sync", "-a", "--", "/s/", "-oProxyCommand=x:/t"]).contains("begins with \"-\""));
     assert!(refused(&["sync", "-a", "", "/t"]).contains("SOURCE is empty"));
@@ -538,6 +541,10 @@ fn source_that_is_no_directory_is_refused() {
 /// An agent without options.
 fn agent() -> Agent {
     Agent {
+        send: false,
+        filter: Vec::new(),
+        exclude: Vec::new(),
+        keep_to_filters: false,
         identify: false,
         root: None,
         min_free: None,
@@ -547,4 +554,26 @@ fn agent() -> Agent {
         fold_case: false,
         no_confine: false,
     }
+}
+
+#[test]
+fn a_source_on_another_host_is_pulled_and_its_name_carried_as_that_of_one_here() {
+    for (source, host, path, target, is_named) in [
+        ("h:/s/", "h", "/s", "t", false),
+        ("u@h:/s", "u@h", "/s", "t/s", true),
+        ("h:s", "h", "s", "t/s", true),
+        ("h:", "h", ".", "t", false),
+        ("h:~", "h", ".", "t", false),
+        ("[::1]:/s/d", "::1", "/s/d", "t/d", true),
+        ("h:/s/.", "h", "/s/.", "t", false),
+    ] {
+        let transfer = transfer(&["sync", "-a", source, "t"]);
+        let far = transfer.from.unwrap();
+        assert_eq!((far.host.as_str(), far.is_named), (host, is_named), "{source}");
+        assert_eq!(transfer.sync.source.as_os_str(), path, "{source}");
+        assert_eq!(transfer.sync.targets[0].path, target.as_bytes(), "{source}");
+    }
+    assert!(transfer(&["sync", "-a", "./h:s/", "t"]).from.is_none());
+    let listed = transfer(&["sync", "-a", "--files-from=/dev/null", "h:/s", "t"]);
+    assert_eq!(listed.sync.targets[0].path, b"t");
 }

@@ -18,8 +18,10 @@ Examples:
   speil sync -avz --delete -e 'ssh -i /root/.ssh/backup' /srv/up/ root@10.0.0.2:/srv/up/
   speil sync -aHAX --delete --dry-run -i /srv/www/ web2:/srv/www/
   speil sync -a --exclude='*.tmp' --bwlimit=10m --json /srv/www/ web2:/srv/www/
+  speil sync -az --delete root@web1:/srv/up/ /backup/up/
 
 SOURCE/ sends what the directory holds, SOURCE without the slash the directory itself.
+With SOURCE on another host and one TARGET on this one, it is pulled from there.
 What rsync has and speil lacks is refused by name, never ignored.
 
 Exit codes, as rsync's:
@@ -46,12 +48,11 @@ pub(super) fn command(live: bool) -> Command {
         .after_help(examples)
         .override_usage(format!("speil {name} [OPTIONS] SOURCE TARGET..."))
         .disable_help_flag(true)
-        .arg(
-            Arg::new("SOURCE")
-                .required(true)
-                .value_parser(value_parser!(OsString))
-                .help("A directory on this host"),
-        )
+        .arg(Arg::new("SOURCE").required(true).value_parser(value_parser!(OsString)).help(if live {
+            "A directory on this host"
+        } else {
+            "A directory on this host, or [USER@]HOST:PATH"
+        }))
         .arg(
             Arg::new("TARGET")
                 .required(true)

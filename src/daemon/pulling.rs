@@ -23,11 +23,11 @@ use super::route::{told, transport_from};
 use crate::config::{DeleteMode, Sync, Target};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::protocol::{
-    Account, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means,
+    Account, FRAME_LEN_MAX, Failure, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means,
     ORDER_LEN_MAX, PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word,
     read_magic,
 };
-use crate::sender::{SessionError, SessionOptions, hello};
+use crate::sender::{SessionError, SessionOptions, clean_refusal, hello};
 use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads};
 use crate::tree::{RelPath, quote};
 
@@ -262,7 +262,10 @@ impl Near<'_> {
             self.stopping.answered.store(true, Ordering::Release);
             match message {
                 Heard::Unsent(why) => return Ok(Pulled::Unsent(why)),
-                Heard::Done(account) => return Ok(Pulled::Done { account, vanished }),
+                Heard::Done(mut account) => {
+                    account.failure = account.failure.map(clean_failure);
+                    return Ok(Pulled::Done { account, vanished });
+                }
                 Heard::Told(word) => self.tell(*word, &mut vanished),
                 Heard::Closed => {
                     if let Some(agent) = agent {
@@ -284,7 +287,9 @@ impl Near<'_> {
 
     /// Starts the agent on this host.
     fn start(&self) -> Result<Agent, SessionError> {
-        let Link { mut reader, writer, control } = Local::this_program()?.connect()?;
+        let mut local = Local::this_program()?;
+        local.command.push("--keep-to-filters".to_owned());
+        let Link { mut reader, writer, control } = local.connect()?;
         let control: Arc<dyn Control> = Arc::from(control);
         let (stopping, carrier) = (Arc::clone(&self.stopping), Arc::clone(&control));
         let answer = move || {
@@ -441,6 +446,16 @@ fn ended_soon(control: &Arc<dyn Control>) -> Ended {
 
 fn no_thread(error: &std::io::Error) -> SessionError {
     SessionError::Transport(TransportError::Connect(format!("start a thread: {error}")))
+}
+
+/// Returns a failure whose texts may be shown.
+fn clean_failure(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(refusal) => Failure::Refused(clean_refusal(refusal)),
+        Failure::Other { text, hint, code } => {
+            Failure::Other { text: shown(&text), hint: hint.as_deref().map(shown), code }
+        }
+    }
 }
 
 /// Returns a text of the far side's as it may be shown: one line, without control characters.

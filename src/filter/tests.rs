@@ -617,7 +617,7 @@ fn rules_that_go_by_names_alone_say_the_same_below_every_directory() {
 
 #[test]
 fn what_a_filter_above_hides_no_rule_below_shows() {
-    let above = filter(&["- /sub/secret/", "- *.key", "H hidden"]);
+    let above = filter(&["- /sub/secret/", "- *.key", "H hidden", "- /sub/old/x"]);
     let own = filter(&["+ *", "- never"]).beneath(&above, &path("sub"));
     for (name, dir) in [("secret", true), ("secret/a", false), ("x/a.key", false), ("x/hidden/y", false)] {
         assert!(own.excludes(&path(name), dir), "{name}");
@@ -629,7 +629,7 @@ fn what_a_filter_above_hides_no_rule_below_shows() {
     }
     assert!(!own.excludes(&RelPath::root(), true) && !own.is_empty());
     assert!(Filter::default().beneath(&Filter::default(), &path("a")).is_empty());
-    assert!(!own.is_same_below(&path("secret"), &path("other")));
+    assert!(!own.is_same_below(&path("old"), &path("other")));
     let own = own.with_delete_excluded();
     assert!(own.excludes(&path("a.key"), false) && !own.protects_entry(&path("a.key"), false));
 }

@@ -13,6 +13,7 @@ use super::greeting::Session;
 use super::ground::{Ground, keep_watch};
 use super::install::Undone;
 use super::keeper::Answer;
+use super::left_out::left_out;
 use super::owners::Names;
 use super::partial::Partials;
 use super::passes::Passes;
@@ -27,6 +28,7 @@ use super::trash::Trash;
 use super::way::{Content, Way};
 use super::{ReceiverError, policy};
 use crate::disk::Root;
+use crate::filter::Filter;
 use crate::protocol::{
     Errand, FrameError, Hello, StateMode, StreamId, Subject, ToReceiver, ToSender, VERSION_KEPT,
     VERSION_STAYS,
@@ -53,6 +55,8 @@ pub(super) struct Applier {
     pub(super) streams: Streams,
     pub(super) passes: Passes,
     pub(super) policy: Policy,
+    /// What the sender is held to.
+    kept_to: Option<Filter>,
     pub(super) way: Option<Way>,
     /// This session has made the root, which has no attributes of the source's yet.
     pub(super) fresh: Arc<AtomicBool>,
@@ -79,6 +83,7 @@ impl Applier {
             trash,
             memory,
             filter,
+            keep_to_filter,
             tag,
             policy,
             reply: greeting,
@@ -88,6 +93,7 @@ impl Applier {
         } = session;
         let fresh = Arc::new(AtomicBool::new(fresh));
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
+        let kept_to = keep_to_filter.then(|| filter.clone());
         let mask = hello.mask.both(greeting.profile);
         if !hello.dry_run {
             let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));
@@ -134,6 +140,7 @@ impl Applier {
             passes,
             names,
             policy,
+            kept_to,
             way: None,
             fresh,
             boot_id: greeting.boot_id,
@@ -249,7 +256,7 @@ impl Applier {
         }
     }
 
-    /// What is the agent's own under the root is nobody else's to change.
+    /// What is the agent's own under the root is nobody else's to change, and what this side leaves out neither.
     fn refuse_own(&mut self, operation: &ToReceiver<'_>, path: RelPath) -> Result<(), ReceiverError> {
         self.refuse(operation, path, Undone::Os("change", libc::EPERM))
     }
@@ -302,6 +309,11 @@ impl Applier {
     fn change(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         if self.is_of_other_case(&message)? {
             return Ok(());
+        }
+        if let Some(filter) = &self.kept_to
+            && let Some(path) = left_out(filter, &self.root, &message)
+        {
+            return self.refuse_own(&message, path.clone());
         }
         let of = self.answers.subject(&message);
         match message {

@@ -138,7 +138,7 @@ pub(super) fn clean_greeting(mut reply: ReplyHello) -> ReplyHello {
 }
 
 /// Returns a refusal whose texts may be shown.
-pub(super) fn clean_refusal(refusal: Refusal) -> Refusal {
+pub fn clean_refusal(refusal: Refusal) -> Refusal {
     // Where the words of the refusal quote a text, it need only be short.
     let short = |text: String| text.chars().take(TEXT_LEN_MAX).collect::<String>();
     match refusal {

@@ -1,0 +1,71 @@
+//! What the filters leave out, where this side has said them and the sender is not trusted to keep to them: a pull.
+//!
+//! **Not here:** deletes, which the filters of the sender's side decide as well (`--delete-excluded`, perishable rules).
+
+use std::os::fd::AsFd;
+
+use crate::disk::{Root, read_entry};
+use crate::filter::Filter;
+use crate::protocol::ToReceiver;
+use crate::tree::{Kind, Mask, RelPath};
+
+/// Returns the path of an operation that would make, change or move what a filter leaves out.
+pub(super) fn left_out<'a>(filter: &Filter, root: &Root, message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
+    let is_left_out = |path: &RelPath, kind: Kind| filter.excludes(path, kind == Kind::Dir);
+    match message {
+        ToReceiver::Mkdir { path, .. } | ToReceiver::DirTime { path, .. } => {
+            Some(path).filter(|path| is_left_out(path, Kind::Dir))
+        }
+        ToReceiver::Node { path, attrs } | ToReceiver::Attrs { path, attrs, .. } => {
+            Some(path).filter(|path| is_left_out(path, attrs.meta.kind))
+        }
+        ToReceiver::Put { path, .. }
+        | ToReceiver::Open { path, .. }
+        | ToReceiver::OpenKept { path, .. }
+        | ToReceiver::Duplicate { path, .. }
+        | ToReceiver::Link { path, .. } => Some(path).filter(|path| is_left_out(path, Kind::File)),
+        ToReceiver::Rename { from, to, .. } => {
+            let kind = kind(root, from);
+            [from, to].into_iter().find(|path| is_left_out(path, kind))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what stands at a path; a file where nothing does.
+fn kind(root: &Root, path: &RelPath) -> Kind {
+    let parent = root.parent(path).ok();
+    let read =
+        |parent: crate::disk::Parent<'_>| read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing()).ok();
+    parent.and_then(read).flatten().map_or(Kind::File, |entry| entry.attrs.meta.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Expect;
+    use crate::tree::Time;
+
+    #[test]
+    fn an_operation_on_what_is_left_out_is_found_under_its_old_and_its_new_name() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("made")).unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let filter = Filter::new(&["- private/", "- *.key"]).unwrap();
+        let path = |text: &str| RelPath::try_from(text).unwrap();
+        let found = |message: ToReceiver<'_>| left_out(&filter, &root, &message).is_some();
+        let open = |name: &str| ToReceiver::Open { stream: 1, path: path(name), size: 1, basis: false };
+        assert!(
+            found(open("a.key")) && found(open("private/x")) && !found(open("private")) && !found(open("a"))
+        );
+        let rename =
+            |from: &str, to: &str| ToReceiver::Rename { from: path(from), to: path(to), expect: Expect::Any };
+        assert!(
+            found(rename("made", "private")) && found(rename("a.key", "b")) && found(rename("b", "a.key"))
+        );
+        assert!(!found(rename("file", "private")) && !found(rename("made", "other")));
+        let dated = |name: &str| ToReceiver::DirTime { path: path(name), mtime: Time::default() };
+        assert!(found(dated("private")) && !found(dated("made")));
+    }
+}
