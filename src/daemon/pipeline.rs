@@ -223,7 +223,7 @@ impl Pipeline {
             let scope = Scope::new(&self.sync.name, "");
             self.common.monitor.notice(&scope, &Notice::Warning { text, hint });
         }
-        self.inlet.asks(watcher.asker());
+        self.common.inlet.asks(watcher.asker());
         self.watcher = Some(watcher);
         self.common.gate.open();
         self.targets.iter().for_each(|running| running.mailbox.wake());
