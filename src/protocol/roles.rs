@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_hello_that_ends_before_its_role_tells_of_none_and_a_long_name_is_cut() {
-        let told = |host: &str| Some(RoleTold { host: host.to_owned(), record: "r".to_owned(), held: Vec::new() });
+        let told =
+            |host: &str| Some(RoleTold { host: host.to_owned(), record: "r".to_owned(), held: Vec::new() });
         let bytes = postcard::to_stdvec(&Hello { number: 7, role: told(&"é".repeat(999)) }).unwrap();
         let read: Hello = postcard::from_bytes(&bytes).unwrap();
         assert!(read.role.is_some_and(|told| told.host.len() <= HOST_LEN_MAX));

@@ -208,10 +208,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confinement =
         if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
-    let Claim { state, memory, ours, sent_away, mut granted } = claim((&root, path), hello, empty, &fail)?;
-    if let Some((led, before)) = granted.led.as_mut().zip(before.as_ref()) {
-        led.root_was(before.ctime);
-    }
+    let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
     let state = state.map(Arc::new);
     // What was kept when a generation changed stays until somebody removes it.
     let foreign = state.is_some().then(|| Foreign::new(&root, !has_role(&root))).transpose().map_err(fail)?;
@@ -220,7 +217,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let session = state.as_ref().map_or(0, |state| state.session);
     let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
     let (policy, profile) = narrowed(hello, options, &root, tag);
-    if let Some(before) = before.filter(|_| !hello.dry_run) {
+    if let Some(before) = before.as_ref().filter(|_| !hello.dry_run) {
         let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
     }
     let reply = ReplyHello {
@@ -245,7 +242,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         role: granted.answer,
     };
     Ok(Session {
-        led: granted.led,
+        led: granted.led.map(|led| led.root_was(before.as_ref())),
         root,
         ground,
         state,

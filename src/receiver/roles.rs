@@ -15,16 +15,16 @@ use rustix::io::Errno;
 
 use super::own::Own;
 use super::place::shown;
-use crate::disk::Root;
 use crate::config::Durability;
+use crate::disk::Root;
 use crate::protocol::{Cut, Errand, Held, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
 use crate::role::{
-    self, Admission, Command, Cuts, Here, HostName, Id, Offer, Place, Record, Sender, Tree, Way, Why, admit, begin, finish,
-    hear, tells,
+    self, Admission, Command, Cuts, Here, HostName, Id, Offer, Place, Record, Sender, Tree, Way, Why, admit,
+    begin, finish, hear, tells,
 };
 use crate::role_file::{RoleFile, RoleFileError, clock};
 use crate::scan::Doubt;
-use crate::tree::Time;
+use crate::tree::{Entry, Time};
 
 /// A root whose role is asked for.
 pub(super) struct Asked<'a> {
@@ -270,10 +270,11 @@ impl Led {
     }
 
     /// Takes in when the root was changed last before this session has touched it.
-    pub fn root_was(&mut self, ctime: Time) {
+    pub fn root_was(mut self, root: Option<&Entry>) -> Self {
         if let Some(doubt) = &mut self.doubt {
-            doubt.root = Some(ctime);
+            doubt.root = root.map(|root| root.ctime);
         }
+        self
     }
 
     /// Returns which files may differ from the sender's though they look alike.

@@ -107,8 +107,11 @@ impl Cuts {
         let is_of = |note: &Note| note.cut.is_some_and(|cut| cut.of == of);
         let last =
             self.0.iter().rposition(|note| note.cut.is_some_and(|cut| cut.of == of && cut.read <= until));
-        // What was noted before that start holds nothing of it.
-        let before = || self.0.iter().position(is_of).and_then(|first| first.checked_sub(1));
+        // What was noted of another start, before anything was of this one, holds nothing of it.
+        let before = || {
+            let first = self.0.iter().position(is_of)?;
+            self.0[..first].iter().rposition(|note| note.cut.is_some())
+        };
         let at = last.or_else(before)?;
         let mut secs = self.0[at].shown.secs;
         let later = self.0[at..].windows(2).map(|pair| (pair[0].shown, pair[1].shown));
@@ -132,12 +135,13 @@ impl Cuts {
             if left <= EACH_MAX {
                 continue;
             }
-            let mut drop = false;
+            let mut drop = true;
             self.thin(|note| {
-                let counts = of(note) == one && left > NEWEST;
-                left -= usize::from(of(note) == one);
-                drop = counts && !drop;
-                drop
+                if of(note) == one {
+                    drop = left > NEWEST && !drop;
+                    left -= 1;
+                }
+                of(note) == one && drop
             });
         }
     }

@@ -32,8 +32,9 @@ impl RoleFile {
         let Ok(file) = rustix::fs::openat(&self.dir, NAME, flags, Mode::empty()) else {
             return Cuts::default();
         };
-        let believed = stat(file.as_fd(), NAME)
-            .is_ok_and(|found| (found.st_uid == 0 || found.st_uid == self.owner.0) && found.st_mode & 0o022 == 0);
+        let believed = stat(file.as_fd(), NAME).is_ok_and(|found| {
+            (found.st_uid == 0 || found.st_uid == self.owner.0) && found.st_mode & 0o022 == 0
+        });
         let mut text = String::new();
         let read = File::from(file).take(CUTS_LEN_MAX as u64).read_to_string(&mut text);
         if believed && read.is_ok() { Cuts::from_text(&text, &place) } else { Cuts::default() }

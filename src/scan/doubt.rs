@@ -28,13 +28,24 @@ pub struct Doubt {
 
 impl Doubt {
     /// Doubts every file.
-    pub const WHOLE: Self =
-        Self { since: Time { secs: i64::MIN, nanos: 0 }, whole: true, unwatched: false, strict: true, root: None };
+    pub const WHOLE: Self = Self {
+        since: Time { secs: i64::MIN, nanos: 0 },
+        whole: true,
+        unwatched: false,
+        strict: true,
+        root: None,
+    };
 
     /// Doubts what may differ between two trees that held the same: files with this change time or a later one, and
     /// what came with a directory; all without one.
     pub fn apart(since: Option<Time>) -> Self {
-        since.map_or(Self::WHOLE, |since| Self { since, whole: false, unwatched: true, strict: true, root: None })
+        since.map_or(Self::WHOLE, |since| Self {
+            since,
+            whole: false,
+            unwatched: true,
+            strict: true,
+            root: None,
+        })
     }
 
     /// Returns what doubts all that one of two doubts.

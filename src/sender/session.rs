@@ -22,8 +22,8 @@ use super::recent::Recent;
 use super::shared::Shared;
 use super::source::{Reader, Source, Way, is_absence};
 use super::stating::Stating;
-use super::stepping::Stepping;
 use super::status::{TargetState, TargetStatus};
+use super::stepping::Stepping;
 use super::stream::Jobs;
 use super::watermark::Marking;
 use super::{Feedback, NoFeedback};
@@ -285,10 +285,7 @@ impl Session {
             self.state(Instant::now())?;
             self.shared.leading.still()?;
             self.look_at_answers()?;
-            self.hand_soon();
-            self.pump_passes();
-            self.pump_suspects();
-            self.step(false)?;
+            self.go_on()?;
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
@@ -451,7 +448,7 @@ impl Session {
     }
 
     /// Has what follows from answers and failures sent before all that waits.
-    fn hand_soon(&mut self) {
+    pub(super) fn hand_soon(&mut self) {
         if !self.soon.is_empty() {
             let counts = |change: &Change| self.shared.status.counts(change);
             self.shared.mailbox.push_first(std::mem::take(&mut self.soon), counts);

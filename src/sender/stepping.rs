@@ -47,6 +47,14 @@ impl Stepping {
 }
 
 impl Session {
+    /// Begins what can be begun, and tells how far the target has come.
+    pub(super) fn go_on(&mut self) -> Result<(), SessionError> {
+        self.hand_soon();
+        self.pump_passes();
+        self.pump_suspects();
+        self.step(false)
+    }
+
     /// Tells that the target is live, and a standby that it is in step, as soon as they are. `quiet`: nothing is under
     /// way, and nothing waits.
     pub(super) fn step(&mut self, quiet: bool) -> Result<(), SessionError> {
@@ -71,7 +79,8 @@ impl Session {
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
         }
-        if self.stepping.told || self.shared.leading.adopts() && !after(self.shared.status.suspects.oldest()) {
+        if self.stepping.told || self.shared.leading.adopts() && !after(self.shared.status.suspects.oldest())
+        {
             return Ok(());
         }
         self.tell_in_step()

@@ -7,6 +7,7 @@
 //!
 //! `make failover-model` searches as long as `SECONDS` says. A history that fails is printed.
 
+mod apart;
 mod events;
 mod judge;
 mod known;

@@ -54,7 +54,9 @@ fn missed(shared: &Shared, top: &RelPath, (reason, age): (RescanReason, Age)) ->
         return match settled {
             Settled::Unknown => None,
             // Nobody was watching.
-            Settled::Until(since) => Some(Doubt { since, whole: false, unwatched: true, strict: false, root: None }),
+            Settled::Until(since) => {
+                Some(Doubt { since, whole: false, unwatched: true, strict: false, root: None })
+            }
             Settled::Never => Some(Doubt::WHOLE),
         };
     }

@@ -72,7 +72,8 @@ fn hashed(hosts: &Hosts, host: &str, other: &str) -> u64 {
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let targets = report["syncs"][0]["targets"].as_array().unwrap().clone();
     let path = hosts.tree(other).display().to_string();
-    let target = targets.iter().find(|target| target["target"].as_str().is_some_and(|name| name.contains(&path)));
+    let target =
+        targets.iter().find(|target| target["target"].as_str().is_some_and(|name| name.contains(&path)));
     target.unwrap_or_else(|| panic!("{report}"))["hashed"].as_u64().unwrap()
 }
 
