@@ -66,7 +66,13 @@ pub fn execute(command: Command) -> u8 {
         Command::Completions(it) => complete::script(&it),
         Command::Complete(it) => complete::answer(&it),
         Command::Agent(agent) => run_agent(&agent),
-        Command::Sync(transfer) => sync::run(&transfer),
+        Command::Sync(transfer) => match &transfer.from {
+            Some(far) => pull::run(&transfer, far).unwrap_or_else(|error| {
+                complain(&error, error.hint().as_deref());
+                error.exit().code()
+            }),
+            None => sync::run(&transfer),
+        },
         Command::Mirror(transfer) => live::mirror(*transfer),
         Command::Init(it) => init::run(&it),
         Command::Run(run) => live::run(&run),

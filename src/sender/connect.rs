@@ -25,8 +25,8 @@ use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Hello, Holder, Identified, MAGIC, Place, Refusal, ReplyHello, ToReceiver, VERSION,
-    VERSION_BUNDLE, VERSION_KEPT, VERSION_MIN, circle,
+    FrameError, Hello, Holder, Identified, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE,
+    VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport};
@@ -90,8 +90,7 @@ impl Session {
             .name("replies".to_owned())
             .spawn(move || replies::run(reader, &greeted, &shared_in))
             .map_err(|error| SessionError::Source(format!("start a thread: {error}")))?;
-        let sent = outbox.raw(&MAGIC).and_then(|()| outbox.send(&ToReceiver::Hello(Box::new(hello))));
-        let sent = sent.and_then(|()| outbox.flush());
+        let sent = outbox.greet(hello);
         let limit = sync.timeout.max(Duration::from_secs(10));
         let reply = match greeting.recv_timeout(limit) {
             Ok(Ok(reply)) => reply,

@@ -12,7 +12,7 @@ use super::status::TargetStatus;
 use crate::config::{Compress, Hours, Sync, rate_at};
 use crate::disk::local_minute;
 use crate::monitor::Counters;
-use crate::protocol::{FrameError, FrameWriter, ToReceiver};
+use crate::protocol::{FrameError, FrameWriter, Hello, MAGIC, ToReceiver};
 
 /// A debt to the bandwidth limit that is not worth a wait.
 const DEBT_MAX: Duration = Duration::from_millis(10);
@@ -116,10 +116,13 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn raw(&self, bytes: &[u8]) -> Result<(), FrameError> {
+    /// Writes the first message, as it is: who hands a session on looks into it.
+    pub fn greet(&self, hello: Hello) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        inner.writer.raw(bytes)?;
-        inner.writer.flush()
+        inner.writer.raw(&MAGIC)?;
+        inner.writer.set_compress(false);
+        self.write(&mut inner, 0, |inner| inner.writer.send(&ToReceiver::Hello(Box::new(hello))))?;
+        Ok(inner.writer.flush()?)
     }
 
     /// Writes a message; it leaves with the next flush at the latest.

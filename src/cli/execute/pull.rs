@@ -23,6 +23,7 @@ use crate::tree::quote;
 /// # Errors
 /// What the source's host says where it sends nothing of this kind: nothing was changed then.
 pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
+    crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
     let stopper = Arc::new(Mutex::new(None));
     let stop = stop_on_signals(Arc::clone(&stopper));

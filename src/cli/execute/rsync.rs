@@ -53,7 +53,6 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
 /// Pulls. What the source's host says before anything is sent may be for the real rsync: a file, a symlink.
 fn pulled(transfer: &Transfer) -> Result<u8, CliError> {
     crate::disk::outlive_file_limit();
-    crate::disk::raise_limits();
     let Some(far) = &transfer.from else { return Ok(Exit::Syntax.code()) };
     match pull::run(transfer, far) {
         Err(error @ CliError::Unsent { .. }) => {

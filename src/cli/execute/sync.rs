@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::ending::{end, on_signal};
-use super::{complain, complain_text, exit_of, note, print, pull, uploads};
+use super::{complain, complain_text, exit_of, note, print, uploads};
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -25,12 +25,6 @@ type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
 /// Makes one pass and returns the exit code.
 pub(super) fn run(transfer: &Transfer) -> u8 {
     crate::disk::raise_limits();
-    if let Some(far) = &transfer.from {
-        return pull::run(transfer, far).unwrap_or_else(|error| {
-            complain(&error, error.hint().as_deref());
-            error.exit().code()
-        });
-    }
     transfer.notes.iter().for_each(|text| note(text));
     let queues = Queues::default();
     let stop = stop_on_signals(Arc::clone(&queues));
