@@ -386,13 +386,16 @@ fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<Heard, FrameError>>) {
     }
 }
 
+/// A hello, and what follows it.
+type Greeted = (Box<Hello>, Vec<u8>);
+
 /// The beginning of what the sender says, until its hello is whole.
 #[derive(Default)]
 struct Head(Vec<u8>);
 
 impl Head {
     /// Takes in more. Returns the hello and what follows it, once it is there.
-    fn add(&mut self, bytes: &[u8]) -> Result<Option<(Box<Hello>, Vec<u8>)>, FrameError> {
+    fn add(&mut self, bytes: &[u8]) -> Result<Option<Greeted>, FrameError> {
         self.0.extend_from_slice(bytes);
         let mut rest = self.0.as_slice();
         let Some((header, _)) = rest.get(MAGIC.len()..).and_then(<[u8]>::split_first_chunk::<4>) else {

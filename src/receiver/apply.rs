@@ -83,7 +83,6 @@ impl Applier {
             trash,
             memory,
             filter,
-            keep_to_filter,
             tag,
             policy,
             reply: greeting,
@@ -93,7 +92,7 @@ impl Applier {
         } = session;
         let fresh = Arc::new(AtomicBool::new(fresh));
         let filter = if hello.delete_excluded { filter.with_delete_excluded() } else { filter };
-        let kept_to = keep_to_filter.then(|| filter.clone());
+        let kept_to = policy.keeps_to_filter().then(|| filter.clone());
         let mask = hello.mask.both(greeting.profile);
         if !hello.dry_run {
             let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));

@@ -50,8 +50,6 @@ pub(super) struct Session {
     pub trash: Option<Trash>,
     pub memory: Memory,
     pub filter: Filter,
-    /// The sender is held to the filter.
-    pub keep_to_filter: bool,
     pub policy: Policy,
     /// Part of every temporary name of this session.
     pub tag: u32,
@@ -250,7 +248,6 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         trash,
         memory,
         filter,
-        keep_to_filter: options.keep_to_filters,
         policy,
         tag,
         reply,

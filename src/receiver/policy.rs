@@ -23,11 +23,22 @@ pub(super) struct Policy {
     refused: Refused,
     min_free: u64,
     folds_case: bool,
+    keeps_to_filter: bool,
 }
 
 impl Policy {
     pub fn new(options: &Options) -> Self {
-        Self { refused: options.refused, min_free: options.min_free, folds_case: options.fold_case }
+        Self {
+            refused: options.refused,
+            min_free: options.min_free,
+            folds_case: options.fold_case,
+            keeps_to_filter: options.keep_to_filters,
+        }
+    }
+
+    /// Whether the sender is held to the filters.
+    pub fn keeps_to_filter(&self) -> bool {
+        self.keeps_to_filter
     }
 
     /// Whether names that differ in case only are one.

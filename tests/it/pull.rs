@@ -346,6 +346,27 @@ fn a_host_without_speil_gets_this_one_and_a_dry_run_brings_nothing_there() {
 }
 
 #[test]
+fn a_speil_there_that_is_older_is_named_and_this_one_can_be_brought_along() {
+    let scene = Scene::with_files();
+    // As versions before this one answer.
+    let older = scene.sshd.dir().join("bin/speil");
+    let said = "speil: unknown option --send\nhint: speil agent --help lists the options";
+    fs::write(&older, format!("#!/bin/sh\nprintf '{said}\\n' >&2\nexit 1\n")).unwrap();
+    fs::set_permissions(&older, fs::Permissions::from_mode(0o755)).unwrap();
+    let source = format!("{}/", scene.far("s"));
+    let run = |agent: &str| {
+        let mut command = scene.env.speil(["sync", "-a", "-e", &scene.ssh, agent, &source, "t/"]);
+        command.current_dir(scene.dir.path());
+        Background::spawn(command).wait()
+    };
+    let refused = run("--agent=auto");
+    assert_eq!(refused.code(), 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("older than this one") && refused.stderr.contains("--agent=deploy"));
+    let _ = run("--agent=deploy").succeeded();
+    assert_eq!(listed(&scene.path("s")), listed(&scene.path("t")));
+}
+
+#[test]
 fn what_cannot_be_pulled_is_said_in_one_line_with_rsyncs_code() {
     let scene = Scene::with_files();
     symlink("s", scene.path("sl")).unwrap();

@@ -65,6 +65,7 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
             (ended.source, ended.problems, ended.held, ended.vanished) = (source, problems, held, vanished);
             ended.failure = failure.map(|failure| in_words(failure, target));
         }
+        Pulled::Broken(error) if is_older(&error) => return Err(older(&far.host)),
         Pulled::Broken(error) => {
             ended.name = far.host.clone();
             ended.failure = Some((error.to_string(), daemon::hint(&error), exit_of_source(&error)));
@@ -99,6 +100,23 @@ fn in_words(failure: Failure, target: &Target) -> (String, Option<String>, Exit)
             let exit = Exit::ALL.into_iter().find(|exit| exit.code() == code && *exit != Exit::Success);
             (text, hint, exit.unwrap_or(Exit::Stream))
         }
+    }
+}
+
+/// Whether the agent there knows no option that has it send.
+fn is_older(error: &SessionError) -> bool {
+    let SessionError::Ended(ended) = error else { return false };
+    ended.stderr.iter().any(|line| line.contains("unknown option --send"))
+}
+
+fn older(host: &str) -> CliError {
+    CliError::Unsent {
+        text: format!(
+            "the speil on {} is older than this one, and cannot be pulled from",
+            quote(host.as_bytes())
+        ),
+        hint: "install this version there as well, or bring it along with --agent=deploy",
+        exit: Exit::Protocol,
     }
 }
 
