@@ -34,6 +34,8 @@ pub struct Ranked {
     pub generation: u64,
     /// Why the host may not lead, nor have the address; `None` if it may.
     pub unfit: Option<Told>,
+    /// Whether it is a standby that led last: it holds whatever there is, and what was stated to it before says nothing.
+    pub led_last: bool,
     /// Of another primary of the same tree that was met; `None` if there is none.
     pub split: Option<Told>,
 }
@@ -47,13 +49,16 @@ pub fn standing(root: &Path) -> io::Result<Standing> {
     let root = Root::open(root)?;
     let state = State::read_only(&root)?;
     let stated = state.last_stated();
+    let ranked = if holds_none(&root) { None } else { ranked(&root) };
+    let led_last = ranked.as_ref().is_some_and(|ranked| ranked.led_last);
+    let lag = stated.and_then(|stated| stated.lag_ms).map(Duration::from_millis);
     let silence = state.stated_at().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
     Ok(Standing {
         label: state.memory().label,
-        lag: stated.and_then(|stated| stated.lag_ms).map(Duration::from_millis),
+        lag: if led_last { Some(Duration::ZERO) } else { lag },
         paused: stated.is_some_and(|stated| stated.paused),
         silence,
-        ranked: if holds_none(&root) { None } else { ranked(&root) },
+        ranked,
     })
 }
 
@@ -65,10 +70,11 @@ fn ranked(root: &Root) -> Option<Ranked> {
         let unfit = unfit.map(|unfit| Refusal::Unfit(unfit).told());
         let split = file.rivals(&record).first().map(|rival| rival.told(record.n()));
         let split = split.filter(|_| unfit.is_none() && record.role == Role::Primary);
-        Ok(Some(Ranked { role: Some(record.role), generation: record.n(), unfit, split }))
+        let led_last = record.role == Role::Standby && record.mine;
+        Ok(Some(Ranked { role: Some(record.role), generation: record.n(), led_last, unfit, split }))
     };
     look().unwrap_or_else(|_| {
         let unfit = Some(Refusal::Unfit(Unfit::Unreadable).told());
-        Some(Ranked { role: None, generation: 0, unfit, split: None })
+        Some(Ranked { role: None, generation: 0, led_last: false, unfit, split: None })
     })
 }

@@ -34,6 +34,10 @@ impl Stating {
     /// When something is to be stated again, `stated` being how things are.
     fn due(&self, stated: &Stated) -> Option<Instant> {
         let (at, before) = self.last.as_ref()?;
+        // Nobody may take the first copy for incomplete who has just been told by `speil wait` that it is whole.
+        if before.lag_ms.is_none() && stated.lag_ms.is_some() {
+            return None;
+        }
         Some(*at + if before == stated { STATE_AT_LEAST } else { STATE_EVERY })
     }
 }
@@ -102,5 +106,7 @@ mod tests {
         stating.last = Some((start, stated(0)));
         assert_eq!(stating.due(&stated(0)), Some(start + STATE_AT_LEAST));
         assert_eq!(stating.due(&stated(5)), Some(start + STATE_EVERY));
+        stating.last = Some((start, Stated { lag_ms: None, paused: false }));
+        assert_eq!(stating.due(&stated(0)), None, "the first copy is complete");
     }
 }

@@ -102,10 +102,10 @@ fn keepalived_takes_the_configuration_without_a_complaint() {
             [ -d $dir ] || { mount -t tmpfs none /etc; mkdir $dir; }
             mount -t tmpfs -o mode=755 none $dir
         done
-        cp \"$2\"/* /etc/keepalived/
+        cp \"$2\"/* \"$2\"/../mysql/speil-mysql /etc/keepalived/
         install -m 755 /bin/true /usr/local/bin/speil
         ip link add eth0 type veth peer name eth1
-        exec \"$1\" -t -f /etc/keepalived/keepalived.conf";
+        for dir in keepalived mysql; do \"$1\" -t -f \"$2\"/../$dir/keepalived.conf; done";
     let mut command = Environment::new().command("unshare");
     command.args(["-n", "-m", "--propagation", "private", "sh", "-eu", "-c", script, "sh"]);
     let output = command.arg(keepalived).arg(contrib()).output().expect("unshare");
@@ -155,6 +155,44 @@ fn the_role_follows_each_state_and_the_service_never_runs_on_a_standby() {
     assert!(host.notify(&both, "MASTER_RX_LOWER_PRI").status.success());
     assert_eq!((host.role("uploads"), host.done()), ("primary".to_owned(), vec![]));
     assert!(fs::read_to_string(host.path("uploads/.speil/role")).unwrap().contains("generation 1 "));
+}
+
+#[test]
+fn a_host_that_led_last_and_never_was_a_target_is_fit_for_the_address() {
+    let host = Host::new();
+    host.verb(&["promote", "--force"], "uploads");
+    assert!(host.notify(&["uploads"], "BACKUP").status.success());
+    let health = host.environment.run(["health", "--max-lag", "1m", "--root", &host.tree("uploads")]);
+    assert_eq!(health.code(), 0, "{health:?}");
+}
+
+#[test]
+fn a_tree_is_not_promoted_without_its_database_and_a_database_not_without_its_tree() {
+    let host = Host::new();
+    host.verb(&["promote", "--force"], "uploads");
+    host.verb(&["demote"], "uploads");
+    let database = |name: &str, code: u8| {
+        let text = format!(
+            "#!/bin/sh\necho {name} $(sed -n 's/^role //p' \"$1/.speil/role\") >>'{}'\nexit {code}\n",
+            host.path("done").display()
+        );
+        let hook = host.path("hooks").join(name);
+        fs::write(&hook, text).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    database("promote", 3);
+    database("demote", 0);
+    assert_eq!(host.notify(&["uploads"], "MASTER").status.code(), Some(1));
+    assert_eq!((host.role("uploads"), host.done()), ("standby".to_owned(), vec!["promote standby".into()]));
+    database("promote", 0);
+    assert!(host.notify(&["uploads"], "MASTER").status.success());
+    assert_eq!(host.done(), ["promote standby", "primary primary"]);
+    assert!(host.notify(&["uploads"], "BACKUP").status.success());
+    assert_eq!(host.done(), ["standby primary", "demote standby"]);
+    // The second tree may not lead: then neither it nor the database is touched.
+    host.verb(&["demote"], "avatars");
+    assert_eq!(host.notify(&["uploads", "avatars"], "MASTER").status.code(), Some(1));
+    assert_eq!((host.role("uploads"), host.done()), ("standby".to_owned(), vec![]));
 }
 
 #[test]
