@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived python3 curl
 
-.PHONY: all demo recording test sim failover-model failover seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
+.PHONY: all demo recording test sim failover-model failover failover-mysql failover-pacemaker failover-patroni seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -42,6 +42,12 @@ SCENARIO ?=
 failover: packages
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/drill.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
+
+# The same for two hosts that have a MariaDB beside the uploads, with `contrib/mysql/`. What is installed has no service.
+failover-mysql: packages
+	command -v mariadbd >/dev/null || apt-get install -q -y --no-install-recommends mariadb-server-core mariadb-client </dev/null
+	$(CARGO) build --locked --bin speil
+	ROUNDS=$(ROUNDS) tests/data/failover/mysql.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
 
 # Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
 # it on, with two targets that are cut off at random, with the daemon killed, and across filters. Quarter of

@@ -10,6 +10,7 @@ mod completions;
 mod connections;
 mod contrib;
 mod cron;
+mod databases;
 mod deploy;
 mod doctor;
 mod documents;

@@ -32,7 +32,7 @@ def client(log):
             count += 1
             body = os.urandom(chance.randrange(100, 20000))
             sha = hashlib.sha256(body).hexdigest()
-            began, status, host, via = time.time(), 0, None, None
+            began, status, host, via, alone = time.time(), 0, None, None, None
             try:
                 link = http.client.HTTPConnection(ADDRESS, 80, timeout=1)
                 link.connect()
@@ -40,12 +40,13 @@ def client(log):
                 link.request("PUT", path, body)
                 answer = link.getresponse()
                 status, host, via = answer.status, answer.getheader("X-Host"), answer.getheader("X-Via")
+                alone = answer.getheader("X-Alone")
                 if answer.getheader("X-Sha") not in (None, sha):
                     status = -1
                 link.close()
             except (OSError, http.client.HTTPException):
                 pass
-            line = dict(began=began, ended=time.time(), path=path, sha=sha, status=status, host=host, via=via)
+            line = dict(began=began, ended=time.time(), path=path, sha=sha, status=status, host=host, via=via, alone=alone)
             with lock:
                 out.write(json.dumps(line) + "\n")
             time.sleep(0.05)

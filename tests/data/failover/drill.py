@@ -28,7 +28,7 @@ class Moved(Exception):
 
 
 class World:
-    def __init__(self, work, speil):
+    def __init__(self, work, speil, names=tuple(NAMES), kind=Host):
         self.work, self.typed = work, []
         key = f"{work}/key"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
@@ -39,10 +39,10 @@ class World:
         for side in (0, 1):
             run("ip", "link", "set", f"trunk{side}", "master", f"switch{side}")
             run("ip", "link", "set", f"trunk{side}", "up")
-        self.hosts = [Host(work, name) for name in NAMES]
+        self.hosts = [kind(work, name) for name in names]
         self.clients = [Client(work, at, name) for at, name in enumerate(["near", "far"])]
         for host in self.hosts:
-            host.install(speil, key)
+            host.install(speil, key, names)
 
     def type(self, host, command):
         code, said = host.do(command)
@@ -53,17 +53,26 @@ class World:
     def set_up(self):
         for host in self.hosts:
             host.boot()
-        # As somebody would type it who reads the example.
-        with open(f"{REPOSITORY}/examples/failover/README.md") as page:
-            commands = page.read().split("```sh\n")[1].split("```")[0].splitlines()
-        for command in commands:
-            if self.type(self.hosts[0], f"cd /root/speil && {command}") != 0:
-                raise Failed(command)
+        count = self.type_page("examples/failover/README.md")
         self.settle()
         code, said = self.hosts[0].do("keepalived -t")
         if code != 0 or said.strip():
             raise Failed(f"keepalived -t: {said}")
-        return len(commands)
+        return count
+
+    def type_page(self, name, host=None):
+        """Types the first commands of a page, as somebody would who reads it, on a host."""
+        host = host or self.hosts[0]
+        with open(f"{REPOSITORY}/{name}") as page:
+            commands = page.read().split("```sh\n")[1].split("```")[0]
+        for name in set(NAMES) - {host.name for host in self.hosts}:
+            commands = commands.replace(f" {name}", "")
+        for command in commands.splitlines():
+            if host is not self.hosts[0]:
+                command = " ".join({"root@" + host.name: "root@" + self.hosts[0].name}.get(word, word) for word in command.split(" "))
+            if self.type(host, f"cd /root/speil && {command}") != 0:
+                raise Failed(command)
+        return len(commands.splitlines())
 
     def primary(self):
         leading = [host for host in self.hosts if host.up and host.role().get("role") == "primary"]
@@ -96,7 +105,10 @@ class World:
         until(lambda: "the hosts agree and the trees are equal" + self.told(), seconds, equal)
 
     def told(self):
-        return "".join(f"\n  {host.name}: {host.role()}" for host in self.hosts)
+        def health(host):
+            return host.do("speil health --root /srv/uploads 2>&1")[1].strip() if host.up else "off"
+
+        return "".join(f"\n  {host.name}: {host.role()}\n    {health(host)}" for host in self.hosts)
 
     def side(self, host):
         """Puts a host, and the client that is far, on the second switch; everything else on the first one."""
@@ -280,7 +292,35 @@ SCENARIOS = {
 }
 
 
-def one_round(world, scenario, title):
+def both_at_once(round):
+    """The power of the site fails, and both boot: whoever is younger leads, as soon as it has heard of the other one."""
+    all_at_once(round)
+
+
+def one_of_two_boots(round):
+    """The power of the site fails, and one host does not come back: what its disk has, nobody else can know."""
+    world, alone = round.world, round.standbys[0]
+    round.unseen()
+    for host in world.hosts:
+        host.power_cut()
+    pause(1)
+    refuses_alone(round, alone, 12)
+    round.happens("one command", still=False)
+    world.type(alone, "speil promote --force --root /srv/uploads")
+    round.taken_over(by=alone)
+    pause(3)
+    note("the other host boots")
+    round.old.boot()
+
+
+TWO = {
+    "two hosts: power cut of the primary": power_cut,
+    "two hosts: power cut of both": both_at_once,
+    "two hosts: power cut of both; the standby boots alone": one_of_two_boots,
+}
+
+
+def one_round(world, scenario, title, count):
     """Runs a scenario once; returns the figures of its line."""
     for host in world.hosts:
         if not host.up:
@@ -319,9 +359,18 @@ def times(world, round):
     return {"moved": min(moved, default=None), "accepted": max(pauses, default=None)}
 
 
+def replaced(world):
+    """Versions that a later upload has replaced."""
+    found = set()
+    for host in world.hosts:
+        with open(f"{host.dir}/srv/journal") as journal:
+            found.update(json.loads(line)["old"] for line in journal)
+    return found
+
+
 def count(world):
     """Looks for everything that was acknowledged."""
-    acknowledged, replaced = {}, set()
+    acknowledged = {}
     for client in world.clients:
         for line in client.lines():
             if line["status"] == 201:
@@ -329,69 +378,70 @@ def count(world):
             elif line["status"] == -1:
                 raise Failed(f"another version was acknowledged: {line}")
     in_tree = set().union(*world.primary().hashes(False).values())
-    aside = set()
-    for host in world.hosts:
-        with open(f"{host.dir}/srv/journal") as journal:
-            replaced.update(json.loads(line)["old"] for line in journal)
-        for kept in host.hashes(True).values():
-            aside |= kept
-    lost = [line for sha, line in acknowledged.items() if sha not in in_tree | aside | replaced]
+    aside = set().union(*(shas for host in world.hosts for shas in host.hashes(True).values()))
+    old = replaced(world)
+    lost = [line for sha, line in acknowledged.items() if sha not in in_tree | aside | old]
     for line in lost[:5]:
         print(f"LOST {line}", file=sys.stderr)
-    kept = [sha for sha in acknowledged if sha not in in_tree | replaced and sha in aside]
+    kept = [sha for sha in acknowledged if sha not in in_tree | old and sha in aside]
     return {"acknowledged": len(acknowledged), "lost": len(lost), "aside": len(kept)}
 
 
+COLUMNS = {"acknowledged": "acknowledged", "lost": "lost", "aside": "set aside"}
+
+
 def main(speil, wanted):
-    work = os.environ["DRILL_WORK"]
-    run("ip", "link", "set", "lo", "up")
-    # Of this network namespace.
-    run("mount", "-t", "sysfs", "none", "/sys")
-    world = World(work, speil)
+    return play(World(os.environ["DRILL_WORK"], speil), chosen(SCENARIOS, wanted))
+
+
+def main_of_two(speil, wanted):
+    return play(World(os.environ["DRILL_WORK"], speil, ("oslo", "bergen")), chosen(TWO, wanted))
+
+
+def play(world, scenarios, count=count, columns=COLUMNS, bad=("lost",)):
+    """Plays scenarios and prints their table; returns the exit code."""
     for host in world.hosts:
         open(f"{host.dir}/srv/journal", "w").close()
-    rounds = int(os.environ.get("ROUNDS", "1"))
-    failed = 0
     commands = world.set_up()
-    print(f"set up by the {commands} commands of examples/failover/README.md", file=sys.stderr, flush=True)
-    rows = []
-    for title, scenario in SCENARIOS.items():
-        if wanted and not any(word in scenario.__name__ for word in wanted):
-            continue
-        done = []
-        again = 0
-        while len(done) < rounds:
-            try:
-                done.append(one_round(world, scenario, title))
-                note(str(done[-1]))
-            except Moved:
-                again += 1
-                note("the address has moved before anything happened")
-                if again < 5:
-                    continue
-                failed += 1
-                print(f"FAILED {title}: the machine is too slow", file=sys.stderr)
-                break
-            except Failed as error:
-                failed += 1
-                print(f"FAILED {title}: {error}{world.told()}", file=sys.stderr, flush=True)
-                break
+    print(f"set up by the {commands} commands of the documents", file=sys.stderr, flush=True)
+    rows, failed = [], False
+    for title, scenario in scenarios.items():
+        done, why = rounds_of(world, scenario, title, count)
+        if why:
+            failed = True
+            print(f"FAILED {title}: {why}{world.told()}", file=sys.stderr, flush=True)
         if done:
-            rows.append(line_of(title, done))
+            rows.append(line_of(title, done, columns))
             print(rows[-1], file=sys.stderr, flush=True)
         if failed:
             break
-        if any(figures["lost"] for figures in done):
-            failed += 1
-    print("| scenario | rounds | acknowledged | lost | set aside | address moved after | uploads accepted after | typed |")
-    print("|---|---|---|---|---|---|---|---|")
+        failed = any(figures[key] for figures in done for key in bad)
+    titles = ["scenario", "rounds", *columns.values(), "address moved after", "uploads accepted after", "typed"]
+    print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     print("\n".join(rows))
     if failed and "KEEP" in os.environ:
-        print(f"kept: {work}", file=sys.stderr)
+        print(f"kept: {world.work}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def line_of(title, done):
+def rounds_of(world, scenario, title, count):
+    """The figures of each round, and what has failed."""
+    done, again = [], 0
+    while len(done) < int(os.environ.get("ROUNDS", "1")):
+        try:
+            done.append(one_round(world, scenario, title, count))
+            note(str(done[-1]))
+        except Moved:
+            again += 1
+            note("the address has moved before anything happened")
+            if again == 5:
+                return done, "the machine is too slow"
+        except Failed as error:
+            return done, str(error)
+    return done, None
+
+
+def line_of(title, done, columns):
     def span(key):
         values = [figures[key] for figures in done if figures[key] is not None]
         if not values:
@@ -399,26 +449,41 @@ def line_of(title, done):
         low, high = f"{min(values):.1f}", f"{max(values):.1f}"
         return f"{low} s" if low == high else f"{low} to {high} s"
 
-    def total(key):
-        return sum(figures[key] for figures in done)
-
+    total = " | ".join(str(sum(figures[key] for figures in done)) for key in columns)
     typed = max(len(figures["typed"]) for figures in done)
-    return (f"| {title} | {len(done)} | {total('acknowledged')} | {total('lost')} | {total('aside')} | {span('moved')} "
-            f"| {span('accepted')} | {typed} |")
+    return f"| {title} | {len(done)} | {total} | {span('moved')} | {span('accepted')} | {typed} |"
+
+
+def chosen(scenarios, wanted):
+    return {title: scenario for title, scenario in scenarios.items()
+            if not wanted or any(word in scenario.__name__ for word in wanted)}
+
+
+def start(program, parts):
+    """Runs each part in namespaces of its own that has one of the scenarios that are asked for; parts: (function, scenarios)."""
+    words = sys.argv[2:]
+    if "DRILL_WORK" in os.environ:
+        # What ends on this host's behalf is a child of the first process.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run("ip", "link", "set", "lo", "up")
+        # Of this network namespace.
+        run("mount", "-t", "sysfs", "none", "/sys")
+        sys.exit(parts[int(os.environ["DRILL_PART"])][0](sys.argv[1], words))
+    asked = [bool(chosen(scenarios, words)) for _, scenarios in parts]
+    for at in range(len(parts)):
+        # Where nothing is asked for, the first hosts are set up alone.
+        if not asked[at] and (at or any(asked)):
+            continue
+        work = os.path.join(os.environ.get("WORK", "/dev/shm"), f"speil-failover-{os.getpid()}-{at}")
+        os.makedirs(work)
+        again = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+                 sys.executable, os.path.abspath(program), os.path.abspath(sys.argv[1]), *words]
+        code = subprocess.run(again, env={**os.environ, "DRILL_WORK": work, "DRILL_PART": str(at)}).returncode
+        if not (code and "KEEP" in os.environ):
+            shutil.rmtree(work, ignore_errors=True)
+        if code:
+            sys.exit(code)
 
 
 if __name__ == "__main__":
-    if "DRILL_WORK" not in os.environ:
-        work = os.environ.get("WORK", "/dev/shm")
-        work = os.path.join(work, f"speil-failover-{os.getpid()}")
-        os.makedirs(work)
-        words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
-                 sys.executable, os.path.abspath(__file__), os.path.abspath(sys.argv[1]), *sys.argv[2:]]
-        code = subprocess.run(words, env={**os.environ, "DRILL_WORK": work}).returncode
-        if not (code and "KEEP" in os.environ):
-            shutil.rmtree(work, ignore_errors=True)
-        sys.exit(code)
-    else:
-        # What ends on this host's behalf is a child of the first process.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.exit(main(sys.argv[1], sys.argv[2:]))
+    start(__file__, [(main, SCENARIOS), (main_of_two, TWO)])

@@ -1,11 +1,13 @@
 #!/bin/bash
-# Boots one host of the drill: host.sh DIR NAME ADDRESS PYTHON, in namespaces of its own. DIR keeps its disk.
+# Boots one host of the drill: host.sh DIR NAME ADDRESS PYTHON, in namespaces of its own. DIR keeps its disk. LAYER names
+# what its disk has more than this machine's.
 set -eu
 dir=$1 name=$2 address=$3 python=$4
 root=$dir/root
-mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$root"
+mount -t overlay overlay -o "lowerdir=${LAYER:+$LAYER:}/,upperdir=$dir/upper,workdir=$dir/work" "$root"
 mount -t proc none "$root/proc"
 for tree in dev sys; do mount --rbind "/$tree" "$root/$tree"; done
+mount -t tmpfs -o mode=1777 none "$root/dev/shm"
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
 mount --bind "$dir/srv" "$root/srv"

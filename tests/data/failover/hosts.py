@@ -94,7 +94,7 @@ class Host(Wire):
     def tree(self):
         return f"{self.dir}/srv/uploads"
 
-    def install(self, speil, key):
+    def install(self, speil, key, names):
         upper = f"{self.dir}/upper"
         for part in ["work", "root", "srv/uploads", "srv/incoming"]:
             os.makedirs(f"{self.dir}/{part}")
@@ -116,16 +116,22 @@ class Host(Wire):
             shutil.copy(f"{HERE}/{path}", f"{upper}/usr/local/bin/{name}")
             os.chmod(f"{upper}/usr/local/bin/{name}", 0o755)
         # What the commands of the example start from.
-        for part in ["contrib/keepalived", "examples/failover"]:
+        for part in ["contrib/keepalived", "contrib/mysql", "contrib/pacemaker", "examples/failover"]:
             shutil.copytree(f"{REPOSITORY}/{part}", f"{upper}/root/speil/{part}")
         shutil.copy(f"{REPOSITORY}/contrib/failover.conf", f"{upper}/root/speil/contrib/failover.conf")
+        for part, line in [("speil.lua", ', "{}"'), ("haproxy.cfg", "    server {0} {0}:8000\n")]:
+            with open(f"{REPOSITORY}/examples/failover/{part}") as file:
+                text = file.read()
+            for name in set(NAMES) - set(names):
+                text = text.replace(line.format(name), "")
+            write(f"root/speil/examples/failover/{part}", text)
         # The service starts and stops with the role.
         for name, path in [("primary", "start"), ("standby", "stop")]:
             write(f"etc/keepalived/speil.d/{name}",
                   f"#!/bin/sh\nexec curl -sf -m 5 -X POST http://127.0.0.1:8000/{path}\n", 0o755)
         write("etc/hostname", f"{self.name}\n")
         write("etc/machine-id", hashlib.md5(self.name.encode()).hexdigest() + "\n")
-        write("etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{ip} {name}\n" for name, ip in NAMES.items()))
+        write("etc/hosts", "127.0.0.1 localhost\n" + "".join(f"{NAMES[name]} {name}\n" for name in names))
         with open("/etc/shadow") as shadow:
             lines = ["root:*:19000:0:99999:7:::\n" if line.startswith("root:") else line for line in shadow]
         write("etc/shadow", "".join(lines), 0o600)
