@@ -214,3 +214,6 @@ fn note(line: &str) -> Option<Note> {
     };
     Some(Note { cut, shown })
 }
+
+#[cfg(test)]
+mod tests;

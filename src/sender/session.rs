@@ -37,9 +37,9 @@ use crate::transport::Control;
 use crate::tree::{FileId, Mask, RelPath};
 
 /// Live changes in one batch.
-const LIVE_BATCH: usize = 2048;
+pub(super) const LIVE_BATCH: usize = 2048;
 /// Changes of a pass that are sent between two looks at the live lane.
-const BULK_BATCH: usize = 16;
+pub(super) const BULK_BATCH: usize = 16;
 /// Changes after which a batch of a pass is committed.
 const BULK_COMMIT: usize = 1024;
 /// Bytes after which it is as well.
@@ -298,10 +298,10 @@ impl Session {
             let heard = self.shared.mailbox.heard_until();
             let live = self.shared.mailbox.take(Lane::Live, LIVE_BATCH);
             if !live.is_empty() {
-                self.send_all(live)?;
-                self.commit()?;
+                self.send_live(live, heard)?;
                 continue;
             }
+            self.stepping.rests();
             self.settle(heard);
             if !self.has_room()? {
                 self.wait_for_room(&mut seen)?;

@@ -5,15 +5,21 @@
 //! **Invariants:** a target that is adopted is in step only when nothing is to be verified either.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::session::Session;
+use super::mailbox::{Lane, Parcel};
+use super::session::{BULK_BATCH, LIVE_BATCH, Session};
 use crate::event::{Age, RescanReason};
 use crate::monitor::Notice;
 use crate::protocol::{BatchId, ToReceiver};
 use crate::sender::status::TargetState;
 use crate::tree::RelPath;
+
+/// After so much time with live changes alone, a pass has a turn.
+const TURN: Duration = Duration::from_millis(200);
+/// It lasts that much shorter.
+const SHARE: u32 = 4;
 
 /// How far a session has come.
 #[derive(Debug, Default)]
@@ -27,6 +33,8 @@ pub(super) struct Stepping {
     told: bool,
     /// The commit by which it has written that.
     writes: Option<BatchId>,
+    /// Time that live changes took since there were none, or a pass had a turn.
+    busy: Duration,
 }
 
 impl Stepping {
@@ -40,6 +48,11 @@ impl Stepping {
         self.told && self.writes.is_none()
     }
 
+    /// Takes in that no live changes wait.
+    pub fn rests(&mut self) {
+        self.busy = Duration::ZERO;
+    }
+
     /// Takes in what is acknowledged; `true` if a standby has just written that it is in step.
     pub fn acknowledged(&mut self, acked: BatchId) -> bool {
         self.writes.take_if(|batch| *batch <= acked).is_some()
@@ -47,6 +60,32 @@ impl Stepping {
 }
 
 impl Session {
+    /// Sends live changes, and now and then something of what passes have found: where new changes come as fast as
+    /// they are sent, a comparison would not come to its end. `heard`: everything that happened before was handed over
+    /// when the lane was looked at.
+    pub(super) fn send_live(&mut self, live: Vec<Parcel>, heard: Option<Instant>) -> Result<(), SessionError> {
+        let (began, all) = (Instant::now(), live.len() < LIVE_BATCH);
+        self.send_all(live)?;
+        self.commit()?;
+        if all {
+            self.settle(heard);
+        }
+        self.stepping.busy += began.elapsed();
+        if self.stepping.busy < TURN {
+            return Ok(());
+        }
+        let until = Instant::now() + self.stepping.busy / SHARE;
+        self.stepping.rests();
+        while Instant::now() < until && self.jobs.has_room() {
+            let bulk = self.shared.mailbox.take(Lane::Bulk, BULK_BATCH);
+            if bulk.is_empty() {
+                break;
+            }
+            self.send_all(bulk)?;
+        }
+        self.commit()
+    }
+
     /// Begins what can be begun, and tells how far the target has come.
     pub(super) fn go_on(&mut self) -> Result<(), SessionError> {
         self.hand_soon();
