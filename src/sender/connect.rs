@@ -10,7 +10,7 @@ use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, stated_place};
 use super::known::Before;
-use super::lead::Leading;
+use super::lead::{Lead, Leading};
 use super::mailbox::Mailbox;
 use super::origin::{origin, start, upstream};
 use super::outbox::Outbox;
@@ -213,9 +213,28 @@ fn whole_hello(options: &SessionOptions, around: &Surroundings) -> Result<Hello,
         (hello.before, hello.noted) = (Some(before.volume), before.noted);
     }
     if options.live && !options.dry_run {
+        refuse_beside_roles(options, &around.lead)?;
         hello.role = around.lead.begin()?;
     }
     Ok(hello)
+}
+
+/// Refuses options by which a standby may rightly differ from its primary: it could not be promoted.
+fn refuse_beside_roles(options: &SessionOptions, lead: &Lead) -> Result<(), SessionError> {
+    let selection = &options.sync.selection;
+    let keys = [
+        ("update", selection.update),
+        ("existing", selection.existing),
+        ("ignoreExisting", selection.ignore_existing),
+        ("sizeOnly", selection.size_only),
+    ];
+    match keys.iter().find(|(_, on)| *on) {
+        Some((key, _)) if lead.leads().is_some() => Err(SessionError::Role {
+            line: format!("nothing is sent: with {key}, a standby may differ from its primary"),
+            hint: format!("remove {key} from the sync, or give its roles up: see speil help failover"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Takes in what a target tells of generations with its refusal.

@@ -63,7 +63,11 @@ impl Session {
     /// Sends live changes, and now and then something of what passes have found: where new changes come as fast as
     /// they are sent, a comparison would not come to its end. `heard`: everything that happened before was handed over
     /// when the lane was looked at.
-    pub(super) fn send_live(&mut self, live: Vec<Parcel>, heard: Option<Instant>) -> Result<(), SessionError> {
+    pub(super) fn send_live(
+        &mut self,
+        live: Vec<Parcel>,
+        heard: Option<Instant>,
+    ) -> Result<(), SessionError> {
         let (began, all) = (Instant::now(), live.len() < LIVE_BATCH);
         self.send_all(live)?;
         self.commit()?;

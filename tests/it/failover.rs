@@ -87,6 +87,14 @@ impl Hosts {
         self.start_to(host, &ALL)
     }
 
+    /// Starts a daemon with more keys in its configuration.
+    fn start_with(&self, host: &str, keys: &str) -> Background {
+        let config = self.config(host, &ALL);
+        let text = fs::read_to_string(&config).unwrap().replace("name = ", &format!("{keys}, name = "));
+        fs::write(&config, text).unwrap();
+        self.environment.spawn(["run", &self.control(host), &config.display().to_string()])
+    }
+
     fn start_to(&self, host: &str, others: &[&str]) -> Background {
         let config = self.config(host, others).display().to_string();
         self.environment.spawn(["run", &self.control(host), &config])

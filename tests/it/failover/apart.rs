@@ -4,13 +4,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Timespec;
 use rustix::process::Signal;
 
 use super::{ALL, BERGEN, Hosts, OSLO, TROMSO};
-use crate::support::command::eventually;
+use crate::support::command::{DEADLINE, eventually, holds_within};
 use crate::support::tree::set_times;
 
 /// Files that nobody touches.
@@ -139,4 +140,59 @@ fn a_tree_that_does_not_know_what_both_held_is_read_whole() {
     for daemon in [bergen, tromso] {
         daemon.terminate();
     }
+}
+
+#[test]
+fn a_tree_is_adopted_while_uploads_never_cease() {
+    let hosts = Hosts::new();
+    (0..1000).for_each(|at| hosts.write(OSLO, &at.to_string(), "one of many"));
+    let [oslo, bergen, tromso] = hosts.set_up();
+    oslo.signal(Signal::KILL);
+    drop(oslo);
+    (0..200).for_each(|at| hosts.write(OSLO, &format!("unseen {at}"), "unseen"));
+    hosts.verb(OSLO, &["demote"]).succeeded();
+    hosts.verb(BERGEN, &["promote"]).succeeded();
+    let over = AtomicBool::new(false);
+    let adopted = std::thread::scope(|scope| {
+        // Faster than they are sent: a few names, so that the tree does not grow.
+        scope.spawn(|| {
+            for at in (0_u64..).take_while(|_| !over.load(Ordering::Relaxed)) {
+                hosts.write(BERGEN, &format!("upload {}", at % 500), &at.to_string());
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+        });
+        bergen.signal(Signal::USR1);
+        let adopted = holds_within(DEADLINE, || hosts.follows(OSLO, 2));
+        over.store(true, Ordering::Relaxed);
+        adopted
+    });
+    assert!(adopted, "{}", bergen.stderr().join("\n"));
+    hosts.wait(BERGEN);
+    hosts.assert_equal(BERGEN, OSLO);
+    assert_eq!(hosts.kept(OSLO).keys().filter(|path| path.starts_with("unseen")).count(), 200);
+    for daemon in [bergen, tromso] {
+        daemon.terminate();
+    }
+}
+
+#[test]
+fn options_by_which_a_standby_may_differ_are_refused_beside_roles() {
+    let hosts = Hosts::new();
+    hosts.write(OSLO, "upload", "an upload");
+    hosts.verb(BERGEN, &["demote"]).succeeded();
+    hosts.verb(OSLO, &["promote", "--force"]).succeeded();
+    for key in ["update", "existing", "ignoreExisting", "sizeOnly"] {
+        let oslo = hosts.start_with(OSLO, &format!("{key} = true"));
+        let said = format!("nothing is sent: with {key}, a standby may differ from its primary");
+        eventually("the refusal", || oslo.stderr().iter().any(|line| line.contains(&said)));
+        assert_eq!(hosts.read(BERGEN, "upload"), None);
+        oslo.terminate();
+    }
+    // Without a role they are as they were.
+    for host in [OSLO, BERGEN] {
+        fs::remove_file(hosts.tree(host).join(".speil/role")).unwrap();
+    }
+    let oslo = hosts.start_with(OSLO, "update = true");
+    eventually("an upload", || hosts.read(BERGEN, "upload").is_some());
+    oslo.terminate();
 }
