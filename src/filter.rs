@@ -247,6 +247,18 @@ impl Filter {
         self.entry_verdict(path, dir, Side::Receiver) == Verdict::Exclude
     }
 
+    /// Whether the target's entry stays whatever the source holds: itself or a directory above it is hidden there, so that
+    /// nobody knows what the source has, and protected here, by rules that hold in a removed directory too.
+    pub fn withholds(&self, path: &RelPath, dir: bool) -> bool {
+        let protects = |subject: &Subject<'_>| {
+            let mut rules = self.rules.iter().filter(|rule| !rule.perishable());
+            let first = rules.find(|rule| rule.applies(subject, Side::Receiver));
+            first.is_some_and(|rule| rule.verdict() == Verdict::Exclude)
+        };
+        let hides = |subject: &Subject<'_>| self.verdict(subject, Side::Sender) == Verdict::Exclude;
+        descent(path, dir).any(|subject| hides(&subject) && protects(&subject))
+    }
+
     /// As [`Self::protects_entry`] for an entry of a directory that is itself being removed, where
     /// perishable rules (modifier `p`) are ignored.
     pub fn protects_entry_of_removed(&self, path: &RelPath, dir: bool) -> bool {

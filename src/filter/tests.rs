@@ -634,6 +634,19 @@ fn what_a_filter_above_hides_no_rule_below_shows() {
     assert!(own.excludes(&path("a.key"), false) && !own.protects_entry(&path("a.key"), false));
 }
 
+#[test]
+fn what_the_target_keeps_in_any_case_is_hidden_on_the_source_and_protected_here() {
+    let rules = filter(&["- /cache/", "P kept/", "H hidden", "-p *.tmp", "- *.key"]);
+    for (name, dir) in [("cache", true), ("cache/a", false), ("x.key", false), ("d/x.key/y", false)] {
+        assert!(rules.withholds(&path(name), dir), "{name}");
+    }
+    for (name, dir) in [("kept", true), ("kept/a", false), ("hidden", false), ("x.tmp", false), ("a", false)]
+    {
+        assert!(!rules.withholds(&path(name), dir), "{name}");
+    }
+    assert!(!rules.with_delete_excluded().withholds(&path("x.key"), false));
+}
+
 fn any_text(alphabet: &'static [&'static str]) -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(alphabet), 1..7).prop_map(|parts| parts.concat())
 }

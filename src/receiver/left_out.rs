@@ -1,6 +1,6 @@
 //! What the filters leave out, where this side has said them and the sender is not trusted to keep to them: a pull.
 //!
-//! **Not here:** deletes, which the filters of the sender's side decide as well (`--delete-excluded`, perishable rules).
+//! **Invariants:** what an honest sender asks for is never refused: a delete only of what the filters keep in any case.
 
 use std::os::fd::AsFd;
 
@@ -24,6 +24,9 @@ pub(super) fn left_out<'a>(filter: &Filter, root: &Root, message: &'a ToReceiver
         | ToReceiver::OpenKept { path, .. }
         | ToReceiver::Duplicate { path, .. }
         | ToReceiver::Link { path, .. } => Some(path).filter(|path| is_left_out(path, Kind::File)),
+        ToReceiver::Delete { path, .. } => {
+            Some(path).filter(|path| filter.withholds(path, kind(root, path) == Kind::Dir))
+        }
         ToReceiver::Rename { from, to, .. } => {
             let kind = kind(root, from);
             [from, to].into_iter().find(|path| is_left_out(path, kind))
@@ -65,6 +68,11 @@ mod tests {
             found(rename("made", "private")) && found(rename("a.key", "b")) && found(rename("b", "a.key"))
         );
         assert!(!found(rename("file", "private")) && !found(rename("made", "other")));
+        let delete =
+            |name: &str| ToReceiver::Delete { path: path(name), expect: Expect::Any, keep_strangers: false };
+        assert!(found(delete("a.key")) && found(delete("private/x")) && !found(delete("file")));
+        let excluded = filter.clone().with_delete_excluded();
+        assert!(left_out(&excluded, &root, &delete("a.key")).is_none());
         let dated = |name: &str| ToReceiver::DirTime { path: path(name), mtime: Time::default() };
         assert!(found(dated("private")) && !found(dated("made")));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use speil::protocol::{
-    Account, Confinement, Failure, FrameWriter, FromFar, Hello, MAGIC, StateMode, ToReceiver, Unsent, Word,
+    Account, Expect, Failure, FrameWriter, FromFar, Hello, MAGIC, StateMode, ToReceiver, Unsent, Word,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
 
@@ -109,6 +109,13 @@ fn what_the_far_side_says_of_the_target_is_not_heeded() {
     };
     assert_eq!(there("t"), ["a"], "below the target, and nothing that is left out");
     assert_eq!(there("other"), [""; 0]);
+    // Nor is what is left out removed.
+    fs::write(scene.path("t/mine.key"), "mine").unwrap();
+    let delete = ToReceiver::Delete { path: path("mine.key"), expect: Expect::Any, keep_strangers: false };
+    let said_delete = [data(session(hello(), &[delete, ToReceiver::Bye])), FromFar::Closed, done()];
+    let _ = pull(&scene, &["--exclude=*.key", "--delete"], &said_delete);
+    assert!(scene.path("t/mine.key").exists());
+    fs::remove_file(scene.path("t/mine.key")).unwrap();
     // An existing target is not written either.
     let said = [data(session(hello(), &[put("a", b"changed"), ToReceiver::Bye])), FromFar::Closed, done()];
     let _ = pull(&scene, &["-n"], &said);
@@ -162,5 +169,4 @@ fn no_byte_of_the_far_side_drives_the_terminal_and_no_word_hides_how_it_ended() 
         plain(&outcome);
         assert!(matches!(outcome.code(), 12 | 30), "{}: {}", outcome.code(), outcome.stderr);
     }
-    let _ = Confinement::Off;
 }
