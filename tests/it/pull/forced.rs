@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::{Scene, listed};
-use crate::support::command::SPEIL;
+use crate::support::command::{Background, SPEIL};
 
 /// A scene whose key runs one command.
 fn scene(options: &str) -> Scene {
@@ -32,6 +32,19 @@ fn a_key_that_sends_serves_what_is_below_its_root_under_every_name_of_it() {
         scene.pull(&["-a"], source, &target).succeeded();
         assert_eq!(listed(&scene.path("s/d")), listed(&scene.path(&target)));
     }
+    // In rsync's place too; what the path names here, if anything, is of no account.
+    let mut command = scene.env.command(SPEIL);
+    command
+        .args(["rsync", "-a", "-e", &scene.ssh, &format!("{login}:d/"), "r/"])
+        .current_dir(scene.dir.path());
+    let done = Background::spawn(command).wait().succeeded();
+    assert_eq!(done.stderr, "");
+    assert_eq!(listed(&scene.path("s/d")), listed(&scene.path("r")));
+    let mut command = scene.env.command(SPEIL);
+    command.args(["rsync", "--no-fallback", "-a", "-e", &scene.ssh, &format!("{login}:a"), "f/"]);
+    let refused = Background::spawn(command).wait();
+    assert_eq!(refused.code(), 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("is not a directory"), "{}", refused.stderr);
 }
 
 #[test]
