@@ -85,6 +85,8 @@ pub struct Options {
     pub fold_case: bool,
     /// What the filters leave out is not made or changed, whatever the sender says.
     pub keep_to_filters: bool,
+    /// Nothing is removed or renamed, whatever the sender says.
+    pub keep_entries: bool,
 }
 
 impl Options {

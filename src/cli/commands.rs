@@ -490,6 +490,9 @@ pub struct Agent {
     /// Make and change nothing that the filters leave out: for a target that pulls
     #[arg(long, hide = true)]
     pub keep_to_filters: bool,
+    /// Remove and rename nothing: for a target that pulls without --delete
+    #[arg(long, hide = true)]
+    pub keep_entries: bool,
     /// With --send: hide what this rule of rsync's says, whatever the target asks for
     #[arg(short = 'f', long, value_name = "RULE", requires = "send")]
     pub filter: Vec<String>,

@@ -154,6 +154,7 @@ fn run_agent(agent: &Agent) -> u8 {
         },
         fold_case: agent.fold_case,
         keep_to_filters: agent.keep_to_filters,
+        keep_entries: agent.keep_entries,
     };
     match receiver::serve(input, Box::new(io::stdout()), &options) {
         Ok(()) => 0,

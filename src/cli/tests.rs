@@ -545,6 +545,7 @@ fn agent() -> Agent {
         filter: Vec::new(),
         exclude: Vec::new(),
         keep_to_filters: false,
+        keep_entries: false,
         identify: false,
         root: None,
         min_free: None,

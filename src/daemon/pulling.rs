@@ -289,6 +289,9 @@ impl Near<'_> {
     fn start(&self) -> Result<Agent, SessionError> {
         let mut local = Local::this_program()?;
         local.command.push("--keep-to-filters".to_owned());
+        if self.sync.delete == DeleteMode::Never {
+            local.command.push("--keep-entries".to_owned());
+        }
         let Link { mut reader, writer, control } = local.connect()?;
         let control: Arc<dyn Control> = Arc::from(control);
         let (stopping, carrier) = (Arc::clone(&self.stopping), Arc::clone(&control));

@@ -309,6 +309,9 @@ impl Applier {
         if self.is_of_other_case(&message)? {
             return Ok(());
         }
+        if let Some(path) = self.policy.kept(&message) {
+            return self.refuse_own(&message, path.clone());
+        }
         if let Some(filter) = &self.kept_to
             && let Some(path) = left_out(filter, &self.root, &message)
         {

@@ -24,6 +24,7 @@ pub(super) struct Policy {
     min_free: u64,
     folds_case: bool,
     keeps_to_filter: bool,
+    keeps_entries: bool,
 }
 
 impl Policy {
@@ -33,12 +34,23 @@ impl Policy {
             min_free: options.min_free,
             folds_case: options.fold_case,
             keeps_to_filter: options.keep_to_filters,
+            keeps_entries: options.keep_entries,
         }
     }
 
     /// Whether the sender is held to the filters.
     pub fn keeps_to_filter(&self) -> bool {
         self.keeps_to_filter
+    }
+
+    /// Returns the path of an operation that would remove or rename something, where nothing is.
+    pub fn kept<'a>(&self, message: &'a ToReceiver<'_>) -> Option<&'a RelPath> {
+        match message {
+            ToReceiver::Delete { path, .. } | ToReceiver::Rename { from: path, .. } if self.keeps_entries => {
+                Some(path)
+            }
+            _ => None,
+        }
     }
 
     /// Whether names that differ in case only are one.

@@ -111,10 +111,20 @@ fn what_the_far_side_says_of_the_target_is_not_heeded() {
     assert_eq!(there("other"), [""; 0]);
     // Nor is what is left out removed.
     fs::write(scene.path("t/mine.key"), "mine").unwrap();
-    let delete = ToReceiver::Delete { path: path("mine.key"), expect: Expect::Any, keep_strangers: false };
-    let said_delete = [data(session(hello(), &[delete, ToReceiver::Bye])), FromFar::Closed, done()];
+    let delete =
+        |name: &str| ToReceiver::Delete { path: path(name), expect: Expect::Any, keep_strangers: false };
+    let rename = || ToReceiver::Rename { from: path("a"), to: path("b"), expect: Expect::Any };
+    let said_delete = [
+        data(session(hello(), &[delete("mine.key"), delete("a"), rename(), ToReceiver::Bye])),
+        FromFar::Closed,
+        done(),
+    ];
+    let _ = pull(&scene, &[], &said_delete);
+    assert_eq!(there("t").len(), 2, "without --delete nothing goes");
+    assert_eq!(fs::read(scene.path("t/a")).unwrap(), b"x");
     let _ = pull(&scene, &["--exclude=*.key", "--delete"], &said_delete);
-    assert!(scene.path("t/mine.key").exists());
+    assert_eq!(there("t"), ["mine.key"]);
+    fs::write(scene.path("t/a"), b"x").unwrap();
     fs::remove_file(scene.path("t/mine.key")).unwrap();
     // An existing target is not written either.
     let said = [data(session(hello(), &[put("a", b"changed"), ToReceiver::Bye])), FromFar::Closed, done()];
