@@ -40,6 +40,9 @@ ROUNDS   ?= 3
 SCENARIO ?=
 
 failover: packages
+	@# A library that sets clocks wrong; without it, one scenario is left out.
+	@ls target/tools/usr/lib/*/faketime/*.so.1 >/dev/null 2>&1 || ! command -v apt-get >/dev/null || \
+	    { mkdir -p target/tools && cd target/tools && apt-get download -q libfaketime && dpkg-deb -x libfaketime_*.deb . && rm libfaketime_*.deb; }
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/drill.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
 
@@ -48,6 +51,20 @@ failover-mysql: packages
 	command -v mariadbd >/dev/null || apt-get install -q -y --no-install-recommends mariadb-server-core mariadb-client </dev/null
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/mysql.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
+
+# The same under Pacemaker with `contrib/pacemaker/`, and under Patroni with `contrib/patroni/`. Debian's packages are
+# unpacked below the disks of the hosts, not installed.
+UNPACKED = mkdir -p target/tools/$(1)/partial && apt-get install -d -y -q --no-install-recommends -o Dir::Cache::archives=$(CURDIR)/target/tools/$(1) $(2) </dev/null
+
+failover-pacemaker: packages
+	$(call UNPACKED,pacemaker,pacemaker pacemaker-cli-utils corosync resource-agents pcs)
+	$(CARGO) build --locked --bin speil
+	ROUNDS=$(ROUNDS) tests/data/failover/pacemaker.py "$${CARGO_TARGET_DIR:-target}/debug/speil" target/tools/pacemaker $(SCENARIO)
+
+failover-patroni: packages
+	$(call UNPACKED,patroni,patroni etcd-server python3-etcd python3-psycopg2 postgresql-15 sudo)
+	$(CARGO) build --locked --bin speil
+	ROUNDS=$(ROUNDS) tests/data/failover/patroni.py "$${CARGO_TARGET_DIR:-target}/debug/speil" target/tools/patroni $(SCENARIO)
 
 # Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
 # it on, with two targets that are cut off at random, with the daemon killed, and across filters. Quarter of

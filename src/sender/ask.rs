@@ -1,11 +1,17 @@
 //! Asking another host what it knows of generations, and telling it what this one knows.
 
+use std::time::Duration;
+
 use super::error::SessionError;
 use super::hello::hello;
 use super::session::SessionOptions;
 use super::talk::Talk;
 use crate::protocol::{Errand, Place, RoleTold, ToReceiver, VERSION_ROLES};
 use crate::transport::Transport;
+
+/// Whoever is asked says one thing. A host that dies during the log-in is silent, and the link that asks it cannot send
+/// until then, should its own host be promoted.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Exchanges what two hosts know. Changes nothing on the other one but what it remembers of generations, and takes no
 /// lock there. Returns what it tells; `None` if its tree has no role.
@@ -17,7 +23,7 @@ pub fn ask(
     options: &SessionOptions,
     told: &RoleTold,
 ) -> Result<Option<RoleTold>, SessionError> {
-    Talk::hold(transport, options.sync.timeout, |talk| {
+    Talk::hold(transport, options.sync.timeout.min(LONGEST), |talk| {
         let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
         let mut hello = hello(options, nowhere);
         hello.terms.errand = Errand::Keeper;

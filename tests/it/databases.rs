@@ -1,4 +1,4 @@
-//! `contrib/mysql/` and `contrib/patroni/`: the database and the tree change their roles together, in whatever moment
+//! `contrib/mysql/`, `contrib/pacemaker/` and `contrib/patroni/`: the database and the tree change their roles together, in whatever moment
 //! a step is killed. The client of the database is a script that keeps a server's state in files and knows its words;
 //! `make failover-mysql` has the real MariaDB.
 
@@ -198,37 +198,34 @@ fn the_database_follows_the_role_in_the_words_of_each_server() {
 
 #[test]
 fn a_promotion_or_demotion_that_is_killed_at_any_statement_is_made_whole_by_the_next_run() {
-    for version in [MARIADB, NEW] {
-        let host = Host::new(version);
-        let mut steps = 0;
-        for verb in ["promote", "demote"] {
-            host.verb(if verb == "promote" { &["promote"] } else { &["demote"] });
-            for moment in ["before", "after"] {
-                for step in 1.. {
-                    host.write("read_only", if verb == "promote" { "1\n" } else { "0\n" });
-                    host.write(
-                        "state",
-                        &if verb == "promote" { replica(version, 1000) } else { String::new() },
-                    );
-                    host.write("count", "0");
-                    host.write("peer", "0\n");
-                    host.write("kill", &format!("{step}/{moment}\n"));
-                    let (code, said) = host.mysql(verb);
-                    let whole = (verb == "promote", verb == "demote");
-                    if code != -1 {
-                        assert_eq!((code, host.database()), (0, whole), "{verb} {step}: {said}");
-                        break;
-                    }
-                    steps += 1;
-                    fs::remove_file(host.path("kill")).unwrap();
-                    let (code, said) = host.mysql(verb);
-                    assert_eq!((code, host.database()), (0, whole), "{verb} {moment} {step}: {said}");
+    let host = Host::new(MARIADB);
+    // The tree has never led: the database alone knows that its promotion had begun.
+    fs::remove_dir_all(host.path("uploads/.speil")).unwrap();
+    host.verb(&["demote"]);
+    let mut steps = 0;
+    for verb in ["promote", "demote"] {
+        for moment in ["before", "after"] {
+            for step in 1.. {
+                host.write("read_only", if verb == "promote" { "1\n" } else { "0\n" });
+                host.write("state", &if verb == "promote" { replica(MARIADB, 1000) } else { String::new() });
+                host.write("count", "0");
+                host.write("peer", "0\n");
+                host.write("kill", &format!("{step}/{moment}\n"));
+                let (code, said) = host.mysql(verb);
+                let whole = (verb == "promote", verb == "demote");
+                if code != -1 {
+                    assert_eq!((code, host.database()), (0, whole), "{verb} {step}: {said}");
+                    break;
                 }
+                steps += 1;
+                fs::remove_file(host.path("kill")).unwrap();
+                let (code, said) = host.mysql(verb);
+                assert_eq!((code, host.database()), (0, whole), "{verb} {moment} {step}: {said}");
             }
         }
-        assert!(steps > 20, "{steps}");
-        assert_eq!(host.read("wrong"), "");
     }
+    assert!(steps > 20, "{steps}");
+    assert_eq!(host.read("wrong"), "");
 }
 
 #[test]
@@ -298,6 +295,67 @@ fn a_database_takes_no_writes_where_the_tree_does_not_lead() {
     host.write("state", "");
     let (code, said) = host.mysql("check");
     assert_eq!((code, host.database()), (0, (true, false)), "{said}");
+}
+
+/// What Pacemaker's own functions give to an agent.
+const FUNCTIONS: &str =
+    "OCF_SUCCESS=0 OCF_ERR_GENERIC=1 OCF_ERR_UNIMPLEMENTED=3 OCF_ERR_INSTALLED=5 OCF_ERR_CONFIGURED=6
+OCF_NOT_RUNNING=7 OCF_RUNNING_PROMOTED=8 OCF_FAILED_PROMOTED=9 HA_RSCTMP=$RUN HA_SBIN_DIR=/nowhere
+ocf_log() { :; }
+ocf_exit_reason() { echo \"$*\" >&2; }
+ocf_promotion_score() { echo \"$*\" >>\"$RUN/score\"; }
+";
+
+#[test]
+fn the_resource_agent_ends_as_pacemaker_expects_and_scores_only_a_tree_that_may_lead() {
+    let host = Host::new(MARIADB);
+    host.write("ocf-shellfuncs", FUNCTIONS);
+    let root = host.path("uploads").display().to_string();
+    let agent = |action: &str| {
+        let mut command = host.environment.command(contrib("pacemaker/speil"));
+        command.arg(action).env("OCF_FUNCTIONS_DIR", host.dir.path()).env("RUN", host.path("run"));
+        command
+            .env("OCF_RESKEY_root", &root)
+            .env("OCF_RESKEY_speil", SPEIL)
+            .env("OCF_RESOURCE_INSTANCE", "uploads:0");
+        command.env("OCF_RESKEY_drain", "1s");
+        command.output().unwrap().status.code().unwrap_or(-1)
+    };
+    let score = || host.read("run/score").lines().last().unwrap_or_default().to_owned();
+    let all: &[(&str, i32, &str)] = &[
+        ("meta-data", 0, "standby"),
+        ("validate-all", 0, "standby"),
+        ("monitor", 7, "standby"),
+        ("promote", 7, "standby"),
+        ("stop", 0, "standby"),
+        ("start", 0, "standby"),
+        ("monitor", 0, "standby"),
+        ("promote", 0, "primary"),
+        ("promote", 0, "primary"),
+        ("start", 0, "primary"),
+        ("monitor", 8, "primary"),
+        ("demote", 0, "standby"),
+        ("monitor", 0, "standby"),
+        ("promote", 0, "primary"),
+        ("stop", 0, "standby"),
+        ("stop", 0, "standby"),
+        ("monitor", 7, "standby"),
+        ("unknown", 3, "standby"),
+    ];
+    for (at, (action, code, role)) in all.iter().enumerate() {
+        assert_eq!((agent(action), host.role().as_str()), (*code, *role), "{at} {action}");
+    }
+    assert_eq!(agent("start"), 0);
+    assert_eq!(score(), "-v 100", "it led last");
+    // Nobody has answered since the boot.
+    fs::remove_file(host.path("uploads/.speil/confirmed")).unwrap();
+    assert_eq!((agent("monitor"), score().as_str()), (0, "-D"));
+    assert_eq!((agent("promote"), host.role().as_str()), (1, "standby"));
+    // The volume is away.
+    assert_eq!(agent("stop"), 0);
+    fs::remove_dir_all(host.path("uploads/.speil")).unwrap();
+    assert_eq!((agent("start"), agent("monitor"), agent("stop")), (5, 7, 0));
+    assert!(!host.path("uploads/.speil").exists());
 }
 
 #[test]

@@ -20,7 +20,7 @@ import time
 # No traces beside the sources.
 sys.dont_write_bytecode = True
 
-from hosts import NAMES, REPOSITORY, Client, Failed, Host, note, run, until  # noqa: E402
+from hosts import FAKETIME, NAMES, REPOSITORY, Client, Failed, Host, note, run, until  # noqa: E402
 
 
 class Moved(Exception):
@@ -280,6 +280,26 @@ def all_at_once(round):
     round.taken_over()
 
 
+def clocks(round):
+    """One standby is an hour behind, the other one an hour ahead: no two hosts' clocks are compared."""
+    for host, offset in zip(round.standbys, ("-1h", "+1h")):
+        host.power_cut()
+        host.clock(offset)
+        host.boot()
+    round.world.agree()
+    for host in round.standbys:
+        note(host.do("date -R; speil health --root /srv/uploads; tail -1 /srv/log.speil")[1].strip())
+    power_cut(round)
+    round.world.agree()
+    # A host that dies while it is being logged in to is given up after a minute only.
+    pause(5)
+    note("the clocks are set right")
+    for host in round.standbys:
+        host.power_cut()
+        host.clock(None)
+        host.boot()
+
+
 SCENARIOS = {
     "power cut of the primary, with writes that nobody saw": power_cut,
     "reboot of the primary": reboot,
@@ -290,6 +310,8 @@ SCENARIOS = {
     "power cuts; a stale standby boots alone": stale_standby_alone,
     "power cut of all three": all_at_once,
 }
+if FAKETIME:
+    SCENARIOS["power cut of the primary; the others' clocks are an hour off"] = clocks
 
 
 def both_at_once(round):

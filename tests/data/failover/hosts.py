@@ -1,6 +1,7 @@
 """What the drill is made of: hosts and clients in namespaces, with wires to two switches."""
 
 import collections
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.abspath(os.path.join(HERE, "../../.."))
 ADDRESS = "192.0.2.10"
+# libfaketime, where it is installed or unpacked beside the build.
+FAKETIME = [path for top in ("/", f"{REPOSITORY}/target/tools/") for path in
+            glob.glob(f"{top}usr/lib/*/faketime/libfaketimeMT.so.1")]
 NAMES = {"oslo": "192.0.2.1", "bergen": "192.0.2.2", "tromso": "192.0.2.3"}
 
 
@@ -141,6 +145,20 @@ class Host(Wire):
             os.chmod(f"{upper}/{path}", 0o600)
         shutil.copy(f"{key}.pub", f"{upper}/root/.ssh/id_ed25519.pub")
         shutil.copy(f"{key}.pub", f"{upper}/root/.ssh/authorized_keys")
+
+    def clock(self, offset):
+        """Sets the clock of every process of speil on this host, from its next start on: "-1h", or None for the true one."""
+        program, real = f"{self.dir}/upper/usr/local/bin/speil", f"{self.dir}/upper/usr/local/bin/speil.real"
+        if os.path.exists(real):
+            os.rename(real, program)
+        if offset:
+            shutil.copy(FAKETIME[0], f"{self.dir}/upper/usr/local/bin/faketime.so")
+            os.rename(program, real)
+            # File times stay those of the kernel, as the library cannot set those that it gives.
+            with open(program, "w") as file:
+                file.write(f"#!/bin/bash\nexport LD_PRELOAD=/usr/local/bin/faketime.so FAKETIME={offset} NO_FAKE_STAT=1 "
+                           "FAKETIME_DONT_FAKE_MONOTONIC=1\nexec -a speil /usr/local/bin/speil.real \"$@\"\n")
+            os.chmod(program, 0o755)
 
     def boot(self):
         words = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private",

@@ -12,14 +12,13 @@ import glob
 import os
 import subprocess
 import sys
-import time
 
 # No traces beside the sources.
 sys.dont_write_bytecode = True
 
 import drill  # noqa: E402
 from drill import World, pause  # noqa: E402
-from hosts import NAMES, REPOSITORY, Failed, Host, note, run, until  # noqa: E402
+from hosts import NAMES, REPOSITORY, Failed, Host, run, until  # noqa: E402
 
 PAIR = ("oslo", "bergen")
 NODES = "".join(f"  node {{\n    ring0_addr: {NAMES[name]}\n    name: {name}\n    nodeid: {at + 1}\n  }}\n"
@@ -133,6 +132,7 @@ def lost_node(round):
 SCENARIOS = {
     "Pacemaker: a node on standby": move,
     "Pacemaker: power cut of the promoted node": lost_node,
+    "Pacemaker: network cut, both nodes promoted": drill.split_brain,
 }
 
 

@@ -30,6 +30,7 @@ postgresql:
   listen: "{address}:5432"
   connect_address: "{address}:5432"
   data_dir: /srv/postgres
+  pgpass: /tmp/pgpass
   bin_dir: /usr/lib/postgresql/15/bin
   authentication:
     superuser: {{username: postgres, password: secret}}
@@ -37,7 +38,7 @@ postgresql:
     rewind: {{username: postgres, password: secret}}
   parameters: {{unix_socket_directories: /tmp}}
 {callbacks}"""
-UNIT = "[Service]\nExecStart=setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/srv LC_ALL=C patroni /etc/patroni.yml\n"
+UNIT = "[Service]\nExecStart=setpriv --reuid=postgres --regid=postgres --init-groups env HOME=/tmp LC_ALL=C patroni /etc/patroni.yml\n"
 
 
 class Member(Host):
@@ -93,7 +94,7 @@ class Cluster(World):
         self.type(tromso, f"ip addr add {ADDRESS}/24 dev eth0 && systemctl enable --now etcd")
         until("etcd answers", 30, lambda: tromso.try_(f"curl -sf http://{tromso.address}:2379/health"))
         self.type(oslo, "speil wait --timeout 60s; systemctl enable --now patroni")
-        until("PostgreSQL leads" + self.told(), 60, oslo.leads)
+        until(lambda: "PostgreSQL leads" + self.told(), 60, oslo.leads)
         self.type(bergen, "systemctl enable --now patroni")
         self.settle()
         return len(commands) - 1
@@ -107,7 +108,7 @@ class Cluster(World):
             host is primary or (host.role().get("role") == "standby" and "adopting" not in host.role()) for host in self.hosts)
 
     def told(self):
-        return super().told() + "".join(f"\n{host.name}: {host.do('tail -5 /srv/log.patroni')[1]}" for host in self.hosts if host.up)
+        return super().told() + "".join(f"\n{host.name}: {host.do('tail -12 /srv/log.patroni 2>/dev/null')[1]}" for host in self.hosts if host.up)
 
 
 def lost_host(round):
@@ -140,6 +141,8 @@ def refused(round):
     pause(40)
     if other.leads() or other.role()["role"] != "standby":
         raise Failed("PostgreSQL leads, and its tree would be refused")
+    if not other.try_("grep -q 'pre_promote script .* exited with 3' /srv/log.patroni"):
+        raise Failed("nobody has asked before")
     round.old.boot()
     round.taken_over(by=round.old, seconds=90)
     other.do("systemctl start speil")
