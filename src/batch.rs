@@ -25,7 +25,7 @@ pub struct Change {
 impl Change {
     /// Returns the change that has the content of a path read, whatever its stamps say.
     pub fn read(path: RelPath, age: Age) -> Self {
-        Self { age, kind: ChangeKind::Update { path, scope: Scope::Content } }
+        Self { age, kind: ChangeKind::Update { path, scope: Extent::Content } }
     }
 
     /// Returns the change that compares a subtree.
@@ -43,7 +43,7 @@ pub enum ChangeKind {
         /// The path.
         path: RelPath,
         /// How much is known to be different.
-        scope: Scope,
+        scope: Extent,
     },
     /// Move what the target holds.
     Rename {
@@ -85,14 +85,14 @@ pub enum Naming {
     Of(FileId),
     /// Its file bears it no more: it is gone, or another file's by now. What was changed under it and not
     /// handed on is to be read under the other names.
-    Lost(Option<Scope>),
+    Lost(Option<Extent>),
     /// It has become another, and nothing that the target holds is to be renamed.
     Became(RelPath),
 }
 
 /// How much of a path an [`ChangeKind::Update`] must send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum Extent {
     /// Metadata alone: type, size and time on the target are as on the source.
     Attributes,
     /// Everything; what the target holds is unknown.

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::batch::{Change, ChangeKind, Identity, Joined, Naming, Scope};
+use crate::batch::{Change, ChangeKind, Extent, Identity, Joined, Naming};
 use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::tree::{FileId, RelPath};
 
@@ -149,7 +149,7 @@ impl Debounce {
         dirt.first = dirt.first.min(first);
         dirt.change = dirt.change.min(age.change);
         dirt.round = true;
-        dirt.scope = Scope::Content;
+        dirt.scope = Extent::Content;
         // An edge that came meanwhile may be the close that is waited for.
         dirt.open = dirt.edge.is_none();
         self.put(path.clone(), dirt);
@@ -167,7 +167,7 @@ impl Debounce {
             self.dirty.take(path).unwrap_or_else(|| Dirt { round: false, ..Dirt::new(now, now, true) });
         dirt.change = dirt.change.min(age.change);
         dirt.owe(owed.then_some(age));
-        dirt.scope = Scope::Content;
+        dirt.scope = Extent::Content;
         dirt.again = Some(dirt.again.map_or(at, |known| known.min(at)));
         self.put(path.clone(), dirt);
         self.bound();
@@ -209,7 +209,7 @@ impl Debounce {
         let cancelled = self.cancel_delete(&path, age);
         let mut dirt = self.take_round(&path, age);
         dirt.owe(cancelled.map(|pending| pending.age));
-        dirt.scope = Scope::Content;
+        dirt.scope = Extent::Content;
         if closed {
             dirt.open = false;
             dirt.edge = Some(age.since);
@@ -219,9 +219,9 @@ impl Debounce {
 
     fn touched(&mut self, path: RelPath, dir: bool, age: Age) {
         let (content, writing) =
-            self.dirty.get(&path).map_or((false, false), |dirt| (dirt.scope == Scope::Content, dirt.round));
+            self.dirty.get(&path).map_or((false, false), |dirt| (dirt.scope == Extent::Content, dirt.round));
         let mut dirt = self.take_round(&path, age);
-        dirt.scope = if content { Scope::Content } else { Scope::Attributes };
+        dirt.scope = if content { Extent::Content } else { Extent::Attributes };
         if !(content && writing) {
             dirt.dir = dir;
             dirt.edge = Some(age.since);
@@ -244,7 +244,7 @@ impl Debounce {
         }
         let clean = self.dirty.get(&path).is_none();
         let mut dirt = self.take_round(&path, age);
-        dirt.scope = Scope::Content;
+        dirt.scope = Extent::Content;
         dirt.dir = dir;
         dirt.new |= clean && cancelled.is_none();
         dirt.owe(cancelled.map(|pending| pending.age));
@@ -342,7 +342,7 @@ impl Debounce {
         let mut since = age.since;
         for (below, dirt) in self.dirty.take_within(&path) {
             // A rescan compares stamps, and an equal stamp never cancels a read that an event asks for.
-            if dirt.again.is_some() || dirt.scope == Scope::Content {
+            if dirt.again.is_some() || dirt.scope == Extent::Content {
                 self.put(below, dirt);
             } else {
                 since = since.min(dirt.since());
@@ -364,7 +364,7 @@ impl Debounce {
         let (ready, dirty) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.dirty));
         ready.iter().for_each(|change| joined.add(change));
         for (path, dirt) in dirty.iter() {
-            if dirt.dir || dirt.scope == Scope::Attributes {
+            if dirt.dir || dirt.scope == Extent::Attributes {
                 joined.join(dirt.age());
             } else {
                 joined.content(path, dirt.age());

@@ -14,7 +14,7 @@ pub use order::in_rsyncs_order;
 
 use std::time::Duration;
 
-use crate::batch::Scope;
+use crate::batch::Extent;
 use crate::tree::{Entry, Kind, Mask};
 
 /// How entries are compared: rsync's options of the same names.
@@ -68,7 +68,7 @@ pub enum Difference<'a> {
         /// What the target holds.
         target: &'a Entry,
         /// How much differs.
-        scope: Scope,
+        scope: Extent,
     },
     /// Both have a file of this name, size and time, which may hold something else all the same: what the source has,
     /// and what the target has.
@@ -147,7 +147,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
     match (m.kind, n.kind) {
         (Kind::Dir, Kind::Dir) => {
             if attrs_differ(a, b, mask, rules) {
-                found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
+                found.push(Difference::Changed { source: a, target: b, scope: Extent::Attributes });
             }
             if rules.may_differ() || rules.whole || a.digest != b.digest || a.digest.is_none() {
                 found.push(Difference::Below(a, b));
@@ -161,11 +161,11 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
         (_, Kind::Dir) => found.push(Difference::Retyped { source: a, target: b }),
         (Kind::File, Kind::File) => {
             if content_differs(a, b, mask, rules) {
-                found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
+                found.push(Difference::Changed { source: a, target: b, scope: Extent::Content });
                 return;
             }
             if attrs_differ(a, b, mask, rules) {
-                found.push(Difference::Changed { source: a, target: b, scope: Scope::Attributes });
+                found.push(Difference::Changed { source: a, target: b, scope: Extent::Attributes });
             }
             if (rules.whole || b.is_doubted()) && !rules.size_only && a.hash.is_none() && m.size > 0 {
                 found.push(Difference::Alike(a, b));
@@ -173,7 +173,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
         }
         (kind, other) => {
             if kind != other || attrs_differ(a, b, mask, rules) {
-                found.push(Difference::Changed { source: a, target: b, scope: Scope::Content });
+                found.push(Difference::Changed { source: a, target: b, scope: Extent::Content });
             }
         }
     }

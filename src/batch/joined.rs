@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Change, ChangeKind, Scope};
+use super::{Change, ChangeKind, Extent};
 use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::tree::RelPath;
 
@@ -31,7 +31,7 @@ impl Joined {
     pub fn add(&mut self, change: &Change) {
         let age = change.age;
         match &change.kind {
-            ChangeKind::Update { path, scope: Scope::Content | Scope::Absent } => self.content(path, age),
+            ChangeKind::Update { path, scope: Extent::Content | Extent::Absent } => self.content(path, age),
             ChangeKind::Update { .. } | ChangeKind::Name { .. } => self.join(age),
             ChangeKind::Delete { .. } => self.deleted(age),
             ChangeKind::Rename { from, to, dir } => self.renamed(from, to, *dir, age),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn content(text: &str) -> ChangeKind {
-        ChangeKind::Update { path: path(text), scope: Scope::Content }
+        ChangeKind::Update { path: path(text), scope: Extent::Content }
     }
 
     fn rename(from: &str, to: &str) -> ChangeKind {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::heard::Heard;
 use super::inlet::{Inlet, Input};
+use super::recent_events::RecentEvents;
 use super::target::{Out, RunningTarget};
 use crate::batch::{Change, ChangeKind, Identity, Renames, name_after, names_after};
 use crate::config::Sync;
@@ -49,7 +49,7 @@ pub(super) struct Engine {
     told: Option<Moment>,
     /// Somebody waits for everything up to this moment.
     awaited: Option<Instant>,
-    heard: Arc<Heard>,
+    heard: Arc<RecentEvents>,
     /// What sessions send back may come under a name that is old by now.
     renames: Renames,
 }
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Returns what remembers the latest events.
-    pub fn heard(&self) -> Arc<Heard> {
+    pub fn heard(&self) -> Arc<RecentEvents> {
         Arc::clone(&self.heard)
     }
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use super::engine::Engine;
-use super::heard::Heard;
 use super::inlet::{Inlet, Input};
 use super::link;
 use super::link_options::LinkOptions;
 use super::lock::Lock;
+use super::recent_events::RecentEvents;
 use super::standing_by::Warden;
 use super::target::{RunningTarget, leave};
 use crate::config::{Backend, Sync, Target};
@@ -44,7 +44,7 @@ pub struct Pipeline {
     /// Its targets.
     pub targets: Vec<RunningTarget>,
     /// The latest events.
-    pub(super) heard: Arc<Heard>,
+    pub(super) heard: Arc<RecentEvents>,
     pub(super) input: Sender<Input>,
     engine: Option<JoinHandle<()>>,
     watcher: Option<Watcher>,

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::time::Instant;
 
 use super::{Options, later};
-use crate::batch::Scope;
+use crate::batch::Extent;
 use crate::event::{Age, Moment};
 use crate::tree::RelPath;
 
@@ -23,7 +23,7 @@ pub(super) struct Dirt {
     /// When the path was last left in a state that its writer may have meant.
     pub edge: Option<Instant>,
     /// How much differs.
-    pub scope: Scope,
+    pub scope: Extent,
     /// Whether it is a directory.
     pub dir: bool,
     /// Whether the name is new, so that nothing was sent under it.
@@ -47,7 +47,7 @@ impl Dirt {
             round: true,
             quiet,
             edge: None,
-            scope: Scope::Content,
+            scope: Extent::Content,
             dir: false,
             new: false,
             open: false,
@@ -80,11 +80,11 @@ impl Dirt {
 
     /// Whether sending this makes a directory that others need.
     pub fn makes_dir(&self) -> bool {
-        self.dir && self.scope == Scope::Content
+        self.dir && self.scope == Extent::Content
     }
 
     /// Returns what is lost of a file if this is dropped.
-    pub fn unread(&self) -> Option<Scope> {
+    pub fn unread(&self) -> Option<Extent> {
         (!self.dir).then_some(self.scope)
     }
 

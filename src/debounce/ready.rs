@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Item;
 use super::dirt::within;
-use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
+use crate::batch::{Change, ChangeKind, Extent, Identity, Naming};
 use crate::event::{Age, RescanReason};
 use crate::tree::RelPath;
 
@@ -32,7 +32,7 @@ impl Ready {
         std::mem::take(self).items.into_iter().flatten().collect()
     }
 
-    pub fn update(&mut self, path: RelPath, scope: Scope, age: Age) {
+    pub fn update(&mut self, path: RelPath, scope: Extent, age: Age) {
         self.change(ChangeKind::Update { path, scope }, age);
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Debounce, Item, Options};
-use crate::batch::{Change, ChangeKind, Identity, Naming, Scope};
+use crate::batch::{Change, ChangeKind, Extent, Identity, Naming};
 use crate::event::{Age, Event, EventKind, Moment, RescanReason};
 use crate::tree::{FileId, RelPath};
 
@@ -136,9 +136,9 @@ fn shown(item: &Item, since: impl Fn(Instant) -> String + Copy) -> String {
         let what = match &change.kind {
             ChangeKind::Update { path, scope } => {
                 let scope = match scope {
-                    Scope::Attributes => "attributes",
-                    Scope::Content => "content",
-                    Scope::Absent => "absent",
+                    Extent::Attributes => "attributes",
+                    Extent::Content => "content",
+                    Extent::Absent => "absent",
                 };
                 format!("update {} {scope}", name(path))
             }
@@ -156,7 +156,7 @@ fn shown(item: &Item, since: impl Fn(Instant) -> String + Copy) -> String {
                 Naming::Of(file) => format!("name {} of {}", name(path), file.ino),
                 Naming::Became(to) => format!("name {} became {}", name(path), name(to)),
                 Naming::Lost(None) => format!("name {} lost", name(path)),
-                Naming::Lost(Some(Scope::Attributes)) => format!("name {} lost with attributes", name(path)),
+                Naming::Lost(Some(Extent::Attributes)) => format!("name {} lost with attributes", name(path)),
                 Naming::Lost(Some(_)) => format!("name {} lost with content", name(path)),
             },
             ChangeKind::Rescan { path, reason } => format!("rescan {} {}", name(path), reason.word()),

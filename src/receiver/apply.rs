@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 use super::access::Access;
 use super::answers::Answers;
 use super::cases::{self, Instead};
+use super::dir_cache::{Content, DirCache};
 use super::durable::Durable;
 use super::foreign::Foreign;
 use super::greeting::Session;
 use super::ground::{Ground, keep_watch};
 use super::install::Undone;
-use super::keeper::Answer;
 use super::left_out::left_out;
 use super::owners::Names;
 use super::partial::Partials;
@@ -20,12 +20,12 @@ use super::passes::Passes;
 use super::policy::Policy;
 use super::remembering::Remembering;
 use super::reply::Reply;
+use super::retention::Answer;
 use super::roles::Led;
 use super::sign::Signing;
 use super::state::State;
 use super::streams::{Stream, Streams};
 use super::trash::Trash;
-use super::way::{Content, Way};
 use super::{ReceiverError, policy};
 use crate::disk::Root;
 use crate::filter::Filter;
@@ -57,7 +57,7 @@ pub(super) struct Applier {
     pub(super) policy: Policy,
     /// What the sender is held to.
     kept_to: Option<Filter>,
-    pub(super) way: Option<Way>,
+    pub(super) way: Option<DirCache>,
     /// This session has made the root, which has no attributes of the source's yet.
     pub(super) fresh: Arc<AtomicBool>,
     names: Names,
@@ -205,7 +205,7 @@ impl Applier {
                 self.reply.send(&ToSender::Examined(Box::new(found)))?;
             }
             ToReceiver::Discard(_) if self.dry_run => {}
-            ToReceiver::Kept(order) => super::keeper::list(&self.root, &order, &self.reply)?,
+            ToReceiver::Kept(order) => super::retention::list(&self.root, &order, &self.reply)?,
             ToReceiver::Undo(order) if self.errand == Errand::Keeper && !self.dry_run => {
                 super::undo::undo(&self.root, &order, Answer::new(&self.reply), false)?;
             }

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::kept::Kept;
 use super::own::Own;
+use super::retained::Retained;
 use crate::disk::{FOREIGN, Root};
 use crate::tree::{Entry, RelPath, Time};
 
@@ -16,7 +16,7 @@ pub(super) const KEPT_SECS: i64 = 30 * 86_400;
 /// Tells what others wrote from the agent's own, and keeps it.
 pub(super) struct Foreign {
     pub own: Own,
-    kept: Option<Kept>,
+    kept: Option<Retained>,
     root: Arc<Root>,
     count: u64,
 }
@@ -24,7 +24,7 @@ pub(super) struct Foreign {
 impl Foreign {
     /// Begins a session; what was kept long enough is deleted, if it `expires`.
     pub fn new(root: &Arc<Root>, expires: bool) -> io::Result<Self> {
-        let kept = Kept::existing(root, FOREIGN).ok().flatten();
+        let kept = Retained::existing(root, FOREIGN).ok().flatten();
         let now = Time::now();
         let count = kept.as_ref().map_or(0, |kept| {
             // What cannot be removed now is tried again by the next session.
@@ -58,13 +58,13 @@ impl Foreign {
 
     /// Returns the directory that something was moved to last.
     pub fn last_place(&self) -> Option<BorrowedFd<'_>> {
-        self.kept.as_ref().and_then(Kept::last_place)
+        self.kept.as_ref().and_then(Retained::last_place)
     }
 
-    fn place(&mut self) -> io::Result<&mut Kept> {
+    fn place(&mut self) -> io::Result<&mut Retained> {
         let kept = match self.kept.take() {
             Some(kept) => kept,
-            None => Kept::open(&self.root, FOREIGN)?,
+            None => Retained::open(&self.root, FOREIGN)?,
         };
         Ok(self.kept.insert(kept))
     }

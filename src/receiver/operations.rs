@@ -12,10 +12,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::{Applied, Applier};
+use super::dir_cache::{Content, DirCache};
 use super::install::{Undone, is_empty_dir, look, remove, temp_name};
 use super::sparing::{Comes, Spared};
 use super::streams::{Stream, create_temp};
-use super::way::{Content, Way};
 use crate::disk::{Handle, Parent, Unset, apply_attrs, apply_attrs_to_file, default_acl, read_open, umask};
 use crate::protocol::{Expect, FRAME_LEN_MAX, StreamId, Why};
 use crate::tree::{Attrs, Entry, Kind, Mask, Meta, RelPath};
@@ -116,15 +116,15 @@ impl Applier {
     }
 
     /// Returns the directory of a path: most changes of a batch lie beside each other.
-    fn way_to(&mut self, path: &RelPath) -> std::io::Result<Way> {
+    fn way_to(&mut self, path: &RelPath) -> std::io::Result<DirCache> {
         match self.way.take().filter(|way| way.leads_to(path)) {
             Some(way) => Ok(way),
-            None => Ok(Way::to(self.root.parent(path)?.fd, path)),
+            None => Ok(DirCache::to(self.root.parent(path)?.fd, path)),
         }
     }
 
     /// Notes that the directory has changed, and holds it for the next.
-    fn went(&mut self, mut way: Way) {
+    fn went(&mut self, mut way: DirCache) {
         if !std::mem::replace(&mut way.is_noted, true) {
             self.durable.dir(way.fd.as_fd());
         }

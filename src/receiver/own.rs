@@ -21,7 +21,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use self::plans::Plans;
-use super::kept::open_dir;
+use super::retained::open_dir;
 use crate::disk::Root;
 use crate::scan::STATE_DIR;
 use crate::tree::{Entry, Kind, Time};

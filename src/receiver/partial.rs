@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::install::Undone;
-use super::kept::{made_dir, open_dir};
+use super::retained::{made_dir, open_dir};
 use crate::disk::{Root, names, read_entry, read_over_holes};
 use crate::protocol::{StreamId, Why};
 use crate::scan::STATE_DIR;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::kept::{Kept, weight};
+use super::retained::{Retained, weight};
 use super::{foreign, undone};
 use crate::disk::Root;
 use crate::protocol::TrashLimits;
@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 /// The trash of a session.
 pub(super) struct Trash {
-    kept: Kept,
+    kept: Retained,
     max_bytes: u64,
     bytes: Arc<AtomicU64>,
     wake: Option<Sender<()>>,
@@ -36,7 +36,7 @@ pub(super) struct Trash {
 impl Trash {
     /// Opens the trash, and starts to clear it.
     pub fn open(root: &Arc<Root>, limits: TrashLimits) -> io::Result<Self> {
-        let kept = Kept::open(root, PLACE)?;
+        let kept = Retained::open(root, PLACE)?;
         let bytes = Arc::new(AtomicU64::new(0));
         let (wake, orders) = bounded(1);
         let (root, kept_too) = (Arc::clone(root), kept.again()?);
@@ -96,7 +96,7 @@ impl Drop for Trash {
 
 struct Sweeper {
     root: Arc<Root>,
-    kept: Kept,
+    kept: Retained,
     limits: TrashLimits,
     bytes: Arc<AtomicU64>,
 }

@@ -17,8 +17,8 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::install::is_empty_dir;
-use super::keeper::{Answer, Asked, asks_for, entry_of, moment_of, moments, name_of};
-use super::kept::{Kept, is_nothing, open_dir};
+use super::retained::{Retained, is_nothing, open_dir};
+use super::retention::{Answer, Asked, asks_for, entry_of, moment_of, moments, name_of};
 use super::trash;
 use super::undone::{History, Journal, Record, Was};
 use crate::disk::{Handle, Root, Unset, apply_attrs, names, read_entry};
@@ -43,12 +43,12 @@ fn attempt(root: &Arc<Root>, order: &Order, answer: &mut Answer<'_>, dry_run: bo
     let since = moment_of(order.since);
     let asks = |path: &RelPath| asks_for(order, path) != Asked::No;
     let history = History::read(root, order.place, since, asks)?;
-    let kept = Kept::existing(root, name_of(order.place))?;
+    let kept = Retained::existing(root, name_of(order.place))?;
     // What gives way needs a place; where nothing is kept, nothing does.
     let idle = kept.is_none() && history.paths().is_empty();
     let aside = match dry_run || idle {
         true => None,
-        false => Some((Kept::open(root, trash::PLACE)?, Journal::new(root))),
+        false => Some((Retained::open(root, trash::PLACE)?, Journal::new(root))),
     };
     let (done, above, gone) = Default::default();
     let mut undo = Undo { root, order, since, history, aside, done, above, gone, answer };
@@ -65,7 +65,7 @@ struct Undo<'a, 'b> {
     since: Time,
     history: History,
     /// Where what gives way is kept, and where it is noted; in a dry run nothing is.
-    aside: Option<(Kept, Journal)>,
+    aside: Option<(Retained, Journal)>,
     /// What came back from an earlier moment or failed, and what holds what came back.
     done: HashSet<RelPath>,
     above: HashSet<RelPath>,
@@ -88,7 +88,7 @@ impl Pair<'_> {
 }
 
 impl Undo<'_, '_> {
-    fn run(&mut self, kept: &Kept) -> io::Result<()> {
+    fn run(&mut self, kept: &Retained) -> io::Result<()> {
         // What gives way now comes to moments behind these.
         for (time, name) in moments(kept, self.since)? {
             let slot = match kept.slot(&name) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::kept::{made_dir, open_dir};
+use super::retained::{made_dir, open_dir};
 use crate::disk::{Root, names, slot_name, slot_time};
 use crate::protocol::Keeping;
 use crate::scan::STATE_DIR;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::dialogue::Dialogue;
 use super::error::SessionError;
 use super::hello::hello;
 use super::session::SessionOptions;
-use super::talk::Talk;
 use crate::protocol::{Errand, Place, RoleTold, ToReceiver, VERSION_ROLES};
 use crate::transport::Transport;
 
@@ -23,7 +23,7 @@ pub fn ask(
     options: &SessionOptions,
     told: &RoleTold,
 ) -> Result<Option<RoleTold>, SessionError> {
-    Talk::hold(transport, options.sync.timeout.min(LONGEST), |talk| {
+    Dialogue::hold(transport, options.sync.timeout.min(LONGEST), |talk| {
         let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
         let mut hello = hello(options, nowhere);
         hello.terms.errand = Errand::Keeper;

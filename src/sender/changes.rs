@@ -14,7 +14,7 @@ use super::room::Need;
 use super::session::Session;
 use super::source::{End, PIECE_LEN, Piece, SourceFile, is_absence};
 use super::status::Failure;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Itemized, Notice};
@@ -208,7 +208,7 @@ impl Session {
             Ok(Some(entry)) => entry,
             Ok(None) => {
                 self.look_who(&path, None, scope);
-                self.note_vanished(&path, parcel.change.age, scope == Scope::Content);
+                self.note_vanished(&path, parcel.change.age, scope == Extent::Content);
                 return Ok(());
             }
             Err(error) => {
@@ -227,7 +227,7 @@ impl Session {
         let rules = &self.shared.rules;
         if parcel.lane == Lane::Live && rules.selects() && (kind != Kind::Dir || rules.existing) {
             // Only a comparison knows whether the target's version is to stay.
-            let reads = scope == Scope::Content && kind == Kind::File;
+            let reads = scope == Extent::Content && kind == Kind::File;
             let reason = if reads { RescanReason::Arrived } else { RescanReason::Mismatch };
             let mut names = std::collections::BTreeSet::from([path]);
             if rules.spare() && entry.nlink > 1 && kind != Kind::Dir && self.shared.mask.hard_links {
@@ -241,7 +241,7 @@ impl Session {
         if kind == Kind::File {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
-            let made = scope == Scope::Absent || (kind != Kind::Dir && scope != Scope::Attributes);
+            let made = scope == Extent::Absent || (kind != Kind::Dir && scope != Extent::Attributes);
             if !self.send_as_link(&path, &entry, &parcel)? {
                 if made && self.waits_for_room(&path, &entry, parcel.change.age) {
                     return Ok(());
@@ -255,7 +255,7 @@ impl Session {
     }
 
     /// Sends what is no regular file.
-    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Scope, began: Instant) -> Done {
+    fn send_entry(&mut self, path: &RelPath, entry: Entry, scope: Extent, began: Instant) -> Done {
         let mut attrs = entry.attrs.clone();
         self.shared.view.adjust(&mut attrs);
         let counters = &self.shared.status.counters;
@@ -263,7 +263,7 @@ impl Session {
             Counters::add(&counters.dirs, 1);
             self.touched.insert(path.clone());
             ToReceiver::Mkdir { path: path.clone(), attrs }
-        } else if scope == Scope::Attributes {
+        } else if scope == Extent::Attributes {
             Counters::add(&counters.attrs, 1);
             let expect = Expect::Kind(attrs.meta.kind);
             ToReceiver::Attrs { path: path.clone(), attrs, expect }
@@ -274,14 +274,14 @@ impl Session {
         self.send(&message)?;
         self.shared.status.tried(path, self.batch);
         // A directory is made where it is gone meanwhile.
-        if scope != Scope::Attributes || entry.attrs.meta.kind == Kind::Dir {
+        if scope != Extent::Attributes || entry.attrs.meta.kind == Kind::Dir {
             self.touch_parent(path);
         }
-        if scope == Scope::Absent {
+        if scope == Extent::Absent {
             Counters::add(&self.shared.status.counters.created, 1);
         }
         let links = entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path);
-        if links && scope != Scope::Attributes {
+        if links && scope != Extent::Attributes {
             let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
             self.begin_group(path, &entry, sent)?;
         }
@@ -289,11 +289,11 @@ impl Session {
         Ok(())
     }
 
-    fn send_file(&mut self, path: RelPath, entry: Entry, scope: Scope, parcel: Parcel) -> Done {
+    fn send_file(&mut self, path: RelPath, entry: Entry, scope: Extent, parcel: Parcel) -> Done {
         let several = entry.nlink > 1 && self.shared.mask.hard_links;
         // A name that is new to its group may stand on the target as a file of its own.
         let joins = several && !self.shared.links().is_joined(entry.id, &path);
-        if scope == Scope::Attributes && !joins {
+        if scope == Extent::Attributes && !joins {
             self.send_attrs(&path, entry)?;
             self.keep(parcel);
             return Ok(());
@@ -320,11 +320,11 @@ impl Session {
     }
 
     /// Tells of a file that would be sent, and reads none of it.
-    fn would_send(&mut self, path: &RelPath, entry: &Entry, scope: Scope) -> Done {
+    fn would_send(&mut self, path: &RelPath, entry: &Entry, scope: Extent) -> Done {
         let counters = &self.shared.status.counters;
         Counters::add(&counters.files, 1);
         Counters::add(&counters.file_bytes, entry.attrs.meta.size);
-        Counters::add(&counters.created, u64::from(scope == Scope::Absent));
+        Counters::add(&counters.created, u64::from(scope == Extent::Absent));
         if entry.nlink > 1 && self.shared.mask.hard_links {
             let sent =
                 Sent { version: entry.version(), began: Instant::now(), hash: [0; 32], provisional: 0 };
@@ -345,12 +345,12 @@ impl Session {
         };
         Counters::add(&self.shared.status.counters.attrs, 1);
         self.send(&ToReceiver::Attrs { path: path.clone(), attrs, expect })?;
-        self.itemize(path, entry, Scope::Attributes);
+        self.itemize(path, entry, Extent::Attributes);
         Ok(())
     }
 
     /// Reads a file whole and sends it in one message.
-    fn send_small(&mut self, path: RelPath, scope: Scope, parcel: Parcel) -> Done {
+    fn send_small(&mut self, path: RelPath, scope: Extent, parcel: Parcel) -> Done {
         let (source, mask) = (&self.shared.source, &self.shared.mask);
         let read = source.file_by(&mut self.way, &path, mask, parcel.issued).and_then(|file| {
             let mut content = std::mem::take(&mut self.buffer);
@@ -413,14 +413,14 @@ impl Session {
         &mut self,
         path: &RelPath,
         file: &SourceFile,
-        scope: Scope,
+        scope: Extent,
         version: &Delivered<'_>,
     ) -> Done {
         let entry = version.entry;
         let counters = &self.shared.status.counters;
         Counters::add(&counters.files, 1);
         Counters::add(&counters.file_bytes, entry.attrs.meta.size);
-        if scope == Scope::Absent {
+        if scope == Extent::Absent {
             Counters::add(&counters.created, 1);
         }
         self.touch_parent(path);
@@ -509,7 +509,7 @@ impl Session {
         self.operations.subject(of).ok_or_else(unknown)
     }
 
-    fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Scope) {
+    fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Extent) {
         if !self.shared.monitor.itemizes() {
             return;
         }
@@ -518,8 +518,8 @@ impl Session {
         crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);
         let item = Itemized::Changed {
             path: path.clone(),
-            created: scope == Scope::Absent,
-            content: scope != Scope::Attributes && entry.attrs.meta.kind == Kind::File,
+            created: scope == Extent::Absent,
+            content: scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File,
             new: Box::new(entry),
             old,
         };

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use super::ending::ended_soon;
 use super::error::SessionError;
 use super::hello::{hello, stated_place};
 use super::known::Before;
@@ -19,6 +18,7 @@ use super::progress::Found;
 use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
+use super::teardown::ended_soon;
 use super::watermark::settled;
 use super::widen::{First, widen};
 use crate::disk::umask;

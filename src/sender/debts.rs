@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::mailbox::{Out, Parcel, Since, is_of_events};
 use super::session::Session;
-use crate::batch::{Change, ChangeKind, Renames, Scope, names_after};
+use crate::batch::{Change, ChangeKind, Extent, Renames, names_after};
 use crate::event::{Age, Moment, RescanReason};
 use crate::protocol::PassId;
 use crate::tree::RelPath;
@@ -146,7 +146,7 @@ impl Session {
     /// Whether a content was read for a path, of what the target has not acknowledged.
     pub(super) fn has_read(&self, path: &RelPath) -> bool {
         self.sent().any(|parcel| match &parcel.change.kind {
-            ChangeKind::Update { path: sent, scope: Scope::Content } => sent == path,
+            ChangeKind::Update { path: sent, scope: Extent::Content } => sent == path,
             _ => false,
         })
     }
@@ -325,7 +325,7 @@ impl Session {
                 }
                 // Neither what is sent of a directory nor a comparison reads what was below it.
                 ChangeKind::Update { scope, .. } if vanished.unread => {
-                    covered = path == top && *scope == Scope::Content;
+                    covered = path == top && *scope == Extent::Content;
                 }
                 ChangeKind::Rescan { .. } => covered &= !vanished.unread,
                 _ => {}

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use super::source::{Source, WAY_MAX, is_absence};
+use super::source::{DIR_CACHE_MAX, Source, is_absence};
 use crate::disk::read_entry;
 use crate::tree::{Kind, Mask, RelPath};
 
@@ -47,7 +47,7 @@ impl Source {
     /// # Errors
     /// As [`Source::vanished`].
     pub(super) fn vanished_by(&self, gone: &mut Option<Gone>, path: &RelPath) -> io::Result<bool> {
-        let held = gone.take().filter(|gone| gone.looked.elapsed() < WAY_MAX);
+        let held = gone.take().filter(|gone| gone.looked.elapsed() < DIR_CACHE_MAX);
         if let Some(held) = held {
             let known = path.is_within(&held.top);
             if known || path.parent_bytes() == held.dir.1.as_bytes() {
@@ -136,7 +136,7 @@ mod tests {
         assert!(source.vanished_by(&mut gone, &path("old/a")).unwrap());
         fs::create_dir_all(dir.path().join("root/old/a")).unwrap();
         let held = gone.as_mut().unwrap();
-        held.looked = held.looked.checked_sub(WAY_MAX).unwrap();
+        held.looked = held.looked.checked_sub(DIR_CACHE_MAX).unwrap();
         assert!(!source.vanished_by(&mut gone, &path("old/a")).unwrap());
         assert!(gone.is_none());
     }

@@ -11,7 +11,7 @@ use super::mailbox::{Lane, Parcel};
 use super::names::Parted;
 use super::recent::Sent;
 use super::session::Session;
-use crate::batch::{Change, ChangeKind, Naming, Scope};
+use crate::batch::{Change, ChangeKind, Extent, Naming};
 use crate::event::Age;
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
@@ -110,7 +110,7 @@ impl Session {
                 self.send_link(name, path, entry)?;
                 // On its way under each name: the one that was read may be another file's before it arrives. If
                 // the link cannot be made, a comparison finds that.
-                let kind = ChangeKind::Update { path: name.clone(), scope: Scope::Absent };
+                let kind = ChangeKind::Update { path: name.clone(), scope: Extent::Absent };
                 let change = Change { age: self.age, kind };
                 self.keep(Parcel { change, issued: Instant::now(), lane: Lane::Live, counts: false });
             } else {
@@ -142,7 +142,7 @@ impl Session {
             // The next file of that number may have as many names.
             self.links_sought.remove(&id);
             if unread {
-                self.read_under_another(id, Scope::Content);
+                self.read_under_another(id, Extent::Content);
             }
         }
     }
@@ -163,16 +163,16 @@ impl Session {
 
     /// Takes in what stands under a name where a change is to be sent: if that is no more the file that is
     /// known by it, the change is looked for under the other names of that one.
-    pub(super) fn look_who(&mut self, path: &RelPath, now: Option<FileId>, scope: Scope) {
+    pub(super) fn look_who(&mut self, path: &RelPath, now: Option<FileId>, scope: Extent) {
         let parted = self.shared.links().part_others(path, now);
         self.read_elsewhere(parted, Some(scope));
     }
 
-    fn read_elsewhere(&mut self, parted: Vec<Parted>, scope: Option<Scope>) {
+    fn read_elsewhere(&mut self, parted: Vec<Parted>, scope: Option<Extent>) {
         for Parted { id, unread, .. } in parted {
             // The next file of that number may have as many names.
             self.links_sought.remove(&id);
-            if let Some(scope) = scope.filter(|_| !unread).or(unread.then_some(Scope::Content)) {
+            if let Some(scope) = scope.filter(|_| !unread).or(unread.then_some(Extent::Content)) {
                 self.read_under_another(id, scope);
             }
         }
@@ -180,7 +180,7 @@ impl Session {
 
     /// Has a file read under one of its names: the others are joined to that. Where none of those known
     /// stands, it may have moved, and every name is looked for.
-    fn read_under_another(&mut self, id: FileId, scope: Scope) {
+    fn read_under_another(&mut self, id: FileId, scope: Extent) {
         let names = self.shared.links().of(id);
         match names.into_iter().find(|name| self.bears(name, id)) {
             Some(path) => {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::queue::Queue;
-use crate::batch::{Change, ChangeKind, Joined, Scope};
+use crate::batch::{Change, ChangeKind, Extent, Joined};
 use crate::event::{Moment, RescanReason};
 use crate::tree::RelPath;
 
@@ -347,7 +347,8 @@ impl Mailbox {
         let mut bulk = std::mem::take(&mut self.lock().bulk);
         self.room.notify_all();
         let all = std::iter::from_fn(|| bulk.pop().map(|parcel| parcel.change));
-        all.filter(|change| matches!(change.kind, ChangeKind::Update { scope: Scope::Content, .. })).collect()
+        all.filter(|change| matches!(change.kind, ChangeKind::Update { scope: Extent::Content, .. }))
+            .collect()
     }
 
     /// Says what was taken out and is not acknowledged: all that was taken before this call.

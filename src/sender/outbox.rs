@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::bottleneck::Bottleneck;
 use super::bundle::{Bundle, Way};
-use super::packer::Place;
+use super::shared_compression::Position;
 use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
 use crate::config::{Compress, Hours, Sync, rate_at};
@@ -35,7 +35,7 @@ struct Inner {
     /// Tries whether data shrinks; made anew, it would cost more than the trial.
     sampler: Option<zstd::bulk::Compressor<'static>>,
     /// Where this connection stands in the stream that it shares with others.
-    place: Place,
+    place: Position,
 }
 
 /// Bytes of a file of the source.
@@ -107,7 +107,7 @@ impl Outbox {
             limit: Limit::of(sync),
             bottleneck: Bottleneck::default(),
             sampler: None,
-            place: Place::default(),
+            place: Position::default(),
         };
         Self { inner: Mutex::new(inner), compress: sync.compress, status }
     }

@@ -27,7 +27,7 @@ use super::replies::PassReply;
 use super::shared::Shared;
 use super::source::is_absence;
 use super::status::Failure;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::config::Verify;
 use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
@@ -359,7 +359,7 @@ impl Pass {
                 Difference::Changed { source, target, scope } => {
                     self.expect(source, scope);
                     self.shared.feedback.found(&path);
-                    if scope == Scope::Content && source.nlink > 1 && self.options.mask.hard_links {
+                    if scope == Extent::Content && source.nlink > 1 && self.options.mask.hard_links {
                         self.sent_links.insert(path.clone());
                     }
                     self.update(path.clone(), scope, Some(target))?;
@@ -380,8 +380,8 @@ impl Pass {
                     self.shared.feedback.found(&path);
                     if !self.shared.options.sync.delete.in_passes() {
                         // An empty directory makes way; a full one is a Problem.
-                        self.expect(source, Scope::Content);
-                        self.update(path, Scope::Content, Some(target))?;
+                        self.expect(source, Extent::Content);
+                        self.update(path, Extent::Content, Some(target))?;
                     } else {
                         self.after_deletes.push(Change::read(path.clone(), self.age));
                         self.summary.different += 1;
@@ -422,7 +422,7 @@ impl Pass {
         let kind = ChangeKind::Rename { from, to: path.clone(), dir };
         self.push(Change { age: self.age, kind })?;
         if self.options.mask.attrs_differ(&entry.attrs, &old.attrs) {
-            self.update(path.clone(), Scope::Attributes, Some(&old))?;
+            self.update(path.clone(), Extent::Attributes, Some(&old))?;
         }
         Ok(true)
     }
@@ -472,21 +472,21 @@ impl Pass {
                 self.sent_links.insert(path.clone());
             }
         }
-        self.expect(entry, Scope::Absent);
+        self.expect(entry, Extent::Absent);
         self.shared.feedback.found(path);
-        self.update(path.clone(), Scope::Absent, None)
+        self.update(path.clone(), Extent::Absent, None)
     }
 
     /// Notes for the progress what is about to be handed on.
-    fn expect(&self, entry: &Entry, scope: Scope) {
+    fn expect(&self, entry: &Entry, scope: Extent) {
         let found = &self.shared.found;
         found.different.fetch_add(1, Ordering::Relaxed);
-        if scope != Scope::Attributes && entry.attrs.meta.kind == Kind::File {
+        if scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File {
             found.bytes.fetch_add(entry.attrs.meta.size, Ordering::Relaxed);
         }
     }
 
-    fn update(&mut self, path: RelPath, scope: Scope, old: Option<&Entry>) -> Result<(), Moot> {
+    fn update(&mut self, path: RelPath, scope: Extent, old: Option<&Entry>) -> Result<(), Moot> {
         self.summary.different += 1;
         if let Some(old) = old.filter(|_| self.shared.monitor.itemizes()) {
             let mut known = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::ages::Ages;
 use super::mailbox::{Lane, Parcel, Since};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::tree::RelPath;
 
 /// Empty slots that are not worth a compaction.
@@ -172,8 +172,8 @@ impl Queue {
 }
 
 /// Returns the scope that covers both: an unknown target needs the content.
-fn join(a: Scope, b: Scope) -> Scope {
-    if a == b { a } else { Scope::Content }
+fn join(a: Extent, b: Extent) -> Extent {
+    if a == b { a } else { Extent::Content }
 }
 
 #[cfg(test)]
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn update(text: &str) -> Parcel {
-        parcel(ChangeKind::Update { path: path(text), scope: Scope::Content })
+        parcel(ChangeKind::Update { path: path(text), scope: Extent::Content })
     }
 
     fn rename(from: &str, to: &str) -> Parcel {

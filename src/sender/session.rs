@@ -20,14 +20,14 @@ use super::operations::Operations;
 use super::progress::{TELL_EVERY, Told};
 use super::recent::Recent;
 use super::shared::Shared;
-use super::source::{Reader, Source, Way, is_absence};
+use super::source::{DirCache, Reader, Source, is_absence};
 use super::stating::Stating;
 use super::status::{TargetState, TargetStatus};
 use super::stepping::Stepping;
 use super::stream::Jobs;
 use super::watermark::Marking;
 use super::{Feedback, NoFeedback};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::config;
 use crate::error::errno_of;
 use crate::event::{Age, RescanReason};
@@ -132,7 +132,7 @@ pub struct Session {
     pub(super) stating: Stating,
     pub(super) marking: Marking,
     /// The directory of the change that was sent last, within one call of `send_all`.
-    pub(super) way: Option<Way>,
+    pub(super) way: Option<DirCache>,
     /// While there is something to send.
     pub(super) reader: Option<Reader>,
     /// What was found of the last path that was to be deleted.
@@ -432,7 +432,7 @@ impl Session {
                 if let Some(reason) = how {
                     self.look_again(path, reason, age);
                 } else {
-                    let kind = ChangeKind::Update { path, scope: Scope::Attributes };
+                    let kind = ChangeKind::Update { path, scope: Extent::Attributes };
                     self.soon.push(Change { age, kind });
                 }
             }

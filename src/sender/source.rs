@@ -1,7 +1,7 @@
 //! Reading the source: each version once, for all targets that are in step.
 
 mod file;
-mod kept;
+mod read_cache;
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 pub use file::{End, Piece, SourceFile};
-use kept::{Kept, Rooms};
+use read_cache::{ReadCache, Rooms};
 
 use super::cuts::look_at_clock;
-use super::packer::Packer;
+use super::shared_compression::SharedCompression;
 use crate::disk::{Root, read_clock, read_entry};
 use crate::event::{Moment, Offsets, Reading};
 use crate::filter::Filter;
@@ -29,12 +29,12 @@ pub const PIECE_LEN: usize = 256 * 1024;
 /// Bytes of one file that are kept for targets a little behind.
 const BEHIND_MAX: usize = 16 << 20;
 /// After this long a directory is resolved again.
-pub(super) const WAY_MAX: Duration = Duration::from_millis(20);
+pub(super) const DIR_CACHE_MAX: Duration = Duration::from_millis(20);
 
 /// The directory of the last path that was looked at, held for the next: most changes of a batch lie
 /// beside each other. What is read through it is as if it were read when it was resolved, so it must be
 /// younger than the change that is looked at.
-pub(super) struct Way {
+pub(super) struct DirCache {
     dir: Vec<u8>,
     fd: OwnedFd,
     resolved: Instant,
@@ -47,8 +47,8 @@ pub struct Source {
     /// Several targets share what is read, or did.
     shared: AtomicBool,
     /// Packs it for them.
-    packer: Packer,
-    kept: Mutex<Kept>,
+    packer: SharedCompression,
+    kept: Mutex<ReadCache>,
     rooms: Arc<Rooms>,
     readers: AtomicUsize,
     /// How the clock was set that its files are stamped by.
@@ -93,7 +93,7 @@ impl Source {
             path: path.to_owned(),
             root: RwLock::new(Arc::new(root)),
             shared: AtomicBool::new(targets > 1),
-            packer: Packer::default(),
+            packer: SharedCompression::default(),
             kept: Mutex::default(),
             rooms: Arc::new(Rooms::new(targets)),
             readers: AtomicUsize::new(0),
@@ -172,7 +172,7 @@ impl Source {
     }
 
     /// Returns what compresses for all targets, if there are several.
-    pub(super) fn packer(&self) -> Option<&Packer> {
+    pub(super) fn packer(&self) -> Option<&SharedCompression> {
         self.is_shared().then_some(&self.packer)
     }
 
@@ -208,7 +208,7 @@ impl Source {
     /// As [`Source::entry`].
     pub(super) fn entry_by(
         &self,
-        way: &mut Option<Way>,
+        way: &mut Option<DirCache>,
         path: &RelPath,
         mask: &Mask,
     ) -> io::Result<Option<Entry>> {
@@ -222,14 +222,14 @@ impl Source {
         }
     }
 
-    fn find<'a>(&self, way: &'a mut Option<Way>, path: &RelPath) -> io::Result<BorrowedFd<'a>> {
+    fn find<'a>(&self, way: &'a mut Option<DirCache>, path: &RelPath) -> io::Result<BorrowedFd<'a>> {
         let dir = path.parent_bytes();
-        let held = way.take().filter(|way| way.dir == dir && way.resolved.elapsed() < WAY_MAX);
+        let held = way.take().filter(|way| way.dir == dir && way.resolved.elapsed() < DIR_CACHE_MAX);
         let held = match held {
             Some(held) => held,
             None => {
                 let resolved = Instant::now();
-                Way { dir: dir.to_vec(), fd: self.root().parent(path)?.fd, resolved }
+                DirCache { dir: dir.to_vec(), fd: self.root().parent(path)?.fd, resolved }
             }
         };
         Ok(way.insert(held).fd.as_fd())
@@ -288,7 +288,7 @@ impl Source {
     /// As [`Source::file`].
     pub(super) fn file_by(
         &self,
-        way: &mut Option<Way>,
+        way: &mut Option<DirCache>,
         path: &RelPath,
         mask: &Mask,
         issued: Instant,
@@ -331,7 +331,7 @@ impl Source {
 
     /// Gives up what was read for targets that may come yet, and the room for more.
     fn forget(&self) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = ReadCache::default();
         self.rooms.clear();
     }
 }

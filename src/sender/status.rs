@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::latest::Latest;
+use super::lru::Lru;
 use super::mailbox::counts_as_lag;
 use super::room::{Need, Room, Shortage, pause};
 use super::scrubbed::Scrubbed;
 use super::suspects::Suspects;
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::{Counters, PassSummary};
 use crate::reconcile::{Count, Population};
@@ -216,7 +216,7 @@ pub struct TargetStatus {
     /// Counters of the target's life in this process.
     pub counters: Counters,
     inner: Mutex<Inner>,
-    deeds: Mutex<Latest<Deed>>,
+    deeds: Mutex<Lru<Deed>>,
     /// What reading everything again has told.
     pub scrubbed: Scrubbed,
     /// What is to be verified.
@@ -570,7 +570,7 @@ impl TargetStatus {
 /// Returns what an acknowledged change did to its path; `None` if it did nothing.
 pub(super) fn deed_of(change: &ChangeKind) -> Option<&'static str> {
     match change {
-        ChangeKind::Update { scope: Scope::Attributes, .. } => Some("metadata sent"),
+        ChangeKind::Update { scope: Extent::Attributes, .. } => Some("metadata sent"),
         ChangeKind::Update { .. } => Some("sent"),
         ChangeKind::Rename { .. } => Some("renamed"),
         ChangeKind::Delete { .. } => Some("deleted"),

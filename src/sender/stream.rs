@@ -12,7 +12,7 @@ use super::resume::{Chunks, Matching, RESUME_LEN_MIN};
 use super::sampling::is_worth_a_search;
 use super::session::Session;
 use super::source::{End, Piece, SourceFile};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::delta::{Differ, Index, Op};
 use crate::monitor::Counters;
 use crate::protocol::{StreamId, ToReceiver, VERSION_KEPT};
@@ -60,7 +60,7 @@ struct Job {
     stream: StreamId,
     path: RelPath,
     parcel: Parcel,
-    scope: Scope,
+    scope: Extent,
     file: Option<Arc<SourceFile>>,
     before: Before,
     matching: Option<Matching>,
@@ -89,13 +89,13 @@ impl Jobs {
 
     /// Adds a file; one that was not opened yet takes the newer change. Twice it would be begun twice, and
     /// the second time without what the target has told of it.
-    pub fn add(&mut self, path: RelPath, parcel: Parcel, scope: Scope) {
+    pub fn add(&mut self, path: RelPath, parcel: Parcel, scope: Extent) {
         let waiting = self.jobs.iter_mut().find(|job| job.path == path && job.file.is_none());
         if let Some(job) = waiting {
             job.parcel.issued = job.parcel.issued.max(parcel.issued);
             job.parcel.counts |= parcel.counts;
             job.parcel.change.age = job.parcel.change.age.join(parcel.change.age);
-            if scope == Scope::Content {
+            if scope == Extent::Content {
                 // What a comparison misses, an event may have told of as well.
                 job.parcel.change.kind = parcel.change.kind;
             }
@@ -246,7 +246,7 @@ impl Session {
             }
             let job = &self.jobs.jobs[at];
             let (path, stream) = (job.path.clone(), job.stream);
-            let whole = job.scope == Scope::Absent
+            let whole = job.scope == Extent::Absent
                 || self.shared.options.sync.selection.whole_file
                 || self.shared.options.dry_run
                 || self.whole.contains(&path);

@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::dialogue::{Dialogue, Heard, odd};
 use super::error::SessionError;
 use super::hello::{hello, place_of};
 use super::owners::TargetView;
 use super::replies::PassReply;
 use super::session::SessionOptions;
 use super::source::{Source, is_absence};
-use super::talk::{Heard, Talk, odd};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{Errand, Listing, PassId, ScanOptions, ToReceiver};
@@ -102,7 +102,7 @@ fn attempt(
     let sync = &options.sync;
     let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
     let here = place_of(source)?;
-    Talk::hold(transport, sync.timeout, |talk| {
+    Dialogue::hold(transport, sync.timeout, |talk| {
         let mut hello = hello(options, here);
         hello.terms.errand = Errand::Keeper;
         let greeting = talk.greet(hello)?;
@@ -140,7 +140,7 @@ type Suspects = BTreeMap<RelPath, Sides>;
 type Tasks = Vec<(RelPath, Sides)>;
 
 struct Both<'a> {
-    talk: &'a mut Talk,
+    talk: &'a mut Dialogue,
     source: &'a Arc<Source>,
     view: Arc<TargetView>,
     options: Options,

@@ -11,10 +11,10 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::bundle::Way;
-use super::ending::ended_soon;
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::replies::Handover;
+use super::teardown::ended_soon;
 use crate::config::CONNECTIONS_MAX;
 use crate::protocol::{FrameError, FrameReader, FrameWriter, MAGIC, ToReceiver, ToSender, read_magic};
 use crate::transport::{Control, Ended, Transport};

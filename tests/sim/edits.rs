@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use speil::batch::{ChangeKind, Identity, Scope};
+use speil::batch::{ChangeKind, Identity, Extent};
 use speil::debounce::Item;
 use speil::event::{Event, EventKind, Moment, RescanReason};
 use speil::reconcile::{Count, Facts, Verdict, judge};
@@ -295,9 +295,9 @@ fn of_change(change: ChangeKind, held: bool) -> Option<Told> {
     Some(match change {
         ChangeKind::Update { path, scope } => {
             let what = match scope {
-                Scope::Attributes => What::Attributes,
-                Scope::Content => What::Content,
-                Scope::Absent => What::Absent,
+                Extent::Attributes => What::Attributes,
+                Extent::Content => What::Content,
+                Extent::Absent => What::Absent,
             };
             Told::Changed { path, what }
         }

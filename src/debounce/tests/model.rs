@@ -8,8 +8,8 @@ use proptest::test_runner::TestCaseError;
 use proptest::{collection, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    Age, Change, ChangeKind, Debounce, Event, EventKind, Item, Moment, Options, RelPath, RescanReason, Scope,
-    options, path,
+    Age, Change, ChangeKind, Debounce, Event, EventKind, Extent, Item, Moment, Options, RelPath,
+    RescanReason, options, path,
 };
 
 /// What stands under a name.
@@ -263,12 +263,12 @@ impl World {
         }
     }
 
-    fn update(&mut self, at: RelPath, scope: Scope, since: Instant) {
+    fn update(&mut self, at: RelPath, scope: Extent, since: Instant) {
         let Some(node) = self.source.0.get(&at).copied() else {
             self.causes += 1;
             return self.debounce.gone(&at, None, self.now);
         };
-        if let (Scope::Attributes, Node::File { attrs, .. }, Some(Node::File { attrs: old, .. })) =
+        if let (Extent::Attributes, Node::File { attrs, .. }, Some(Node::File { attrs: old, .. })) =
             (scope, node, self.target.0.get_mut(&at))
         {
             *old = attrs;

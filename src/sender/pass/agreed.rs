@@ -4,7 +4,7 @@
 use serde_bytes::ByteBuf;
 
 use super::{Moot, Pass};
-use crate::batch::Scope;
+use crate::batch::Extent;
 use crate::protocol::{ToReceiver, VERSION_AGREED};
 use crate::reconcile::Difference;
 use crate::sender::shared::Shared;
@@ -47,7 +47,7 @@ impl Agreement {
     pub fn differs(&mut self, difference: &Difference<'_>) {
         let entry = match difference {
             // The content is the same, or is what is below it.
-            Difference::Missing(_) | Difference::Changed { scope: Scope::Attributes, .. } => return,
+            Difference::Missing(_) | Difference::Changed { scope: Extent::Attributes, .. } => return,
             Difference::Changed { target, .. } | Difference::Retyped { target, .. } => target,
             Difference::Below(_, entry)
             | Difference::Extra(entry)

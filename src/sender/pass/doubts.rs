@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::{Moot, Pass, PassReply};
-use crate::batch::{Change, ChangeKind, Scope};
+use crate::batch::{Change, ChangeKind, Extent};
 use crate::config::Verify;
 use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::Counters;
@@ -228,7 +228,7 @@ impl Pass {
             _ => {}
         }
         let age = Age::unknown(suspect.age.since);
-        let kind = ChangeKind::Update { path: path.clone(), scope: Scope::Content };
+        let kind = ChangeKind::Update { path: path.clone(), scope: Extent::Content };
         self.summary.different += 1;
         let pushed = self.shared.mailbox.push_bulk(Change { age, kind }, began, false);
         if pushed { Ok(()) } else { Err(Moot) }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Moot, Moves, Pass, PassReply};
-use crate::batch::Scope;
+use crate::batch::Extent;
 use crate::protocol::ToReceiver;
 use crate::tree::{FileId, RelPath};
 
@@ -82,7 +82,7 @@ impl Pass {
         let alone = self.shared.rules.spare();
         wrong.retain(|path| !(alone && self.sent_links.contains(path)));
         for path in wrong {
-            self.update(path, Scope::Content, None)?;
+            self.update(path, Extent::Content, None)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::moves::HASHES_AHEAD;
 use super::{Moot, Pass, PassReply};
-use crate::batch::Scope;
+use crate::batch::Extent;
 use crate::monitor::Counters;
 use crate::protocol::ToReceiver;
 use crate::scan;
@@ -124,8 +124,8 @@ impl Pass {
         if self.hashed_alike(&path)? {
             return Ok(());
         }
-        self.expect(entry, Scope::Content);
-        self.update(path, Scope::Content, None)
+        self.expect(entry, Extent::Content);
+        self.update(path, Extent::Content, None)
     }
 
     /// Hashes a file of the source while the target hashes the one that was asked for longest ago, and

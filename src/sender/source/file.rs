@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::kept::Rooms;
+use super::read_cache::Rooms;
 use super::{BEHIND_MAX, PIECE_LEN};
 use crate::disk::{Writers, hash_zeros, read_fully, read_open, writers};
 use crate::tree::{Entry, FileId, Kind, Mask, Version};

@@ -4,16 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::event::EventKind;
-use crate::sender::Latest;
+use crate::sender::Lru;
 use crate::tree::RelPath;
 
 /// The latest events, by path.
 #[derive(Debug, Default)]
-pub struct Heard {
-    latest: Mutex<Latest<(&'static str, SystemTime)>>,
+pub struct RecentEvents {
+    latest: Mutex<Lru<(&'static str, SystemTime)>>,
 }
 
-impl Heard {
+impl RecentEvents {
     /// Notes an event.
     pub(super) fn note(&self, event: &EventKind) {
         let what = match event {

@@ -37,7 +37,7 @@ type Pen = Arc<Mutex<FrameWriter<BufWriter<Box<dyn Write + Send>>>>>;
 const LIFE: u64 = u64::MAX;
 
 /// A connection to an agent.
-pub(super) struct Talk {
+pub(super) struct Dialogue {
     pen: Pen,
     heard: Receiver<Heard>,
     limit: Duration,
@@ -53,7 +53,7 @@ struct Ear {
     view: OnceLock<Arc<TargetView>>,
 }
 
-impl Talk {
+impl Dialogue {
     /// Connects, has `with` talk, and hangs up. Nobody waits longer than `limit` for one word.
     pub fn hold<T>(
         transport: &dyn Transport,

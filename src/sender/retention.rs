@@ -1,9 +1,9 @@
 //! Asking a target what it keeps, and having it put back.
 
+use super::dialogue::{Dialogue, Heard, odd};
 use super::error::SessionError;
 use super::hello::hello;
 use super::session::SessionOptions;
-use super::talk::{Heard, Talk, odd};
 use crate::protocol::{Errand, KeptEntry, Order, Place, ToReceiver, VERSION_KEPT, VERSION_RESTORE};
 use crate::transport::Transport;
 
@@ -55,7 +55,7 @@ fn attempt(
     (ask, order): (Ask, &Order),
     tell: &mut dyn FnMut(Word),
 ) -> Result<Vec<String>, SessionError> {
-    Talk::hold(transport, options.sync.timeout, |talk| {
+    Dialogue::hold(transport, options.sync.timeout, |talk| {
         let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
         let mut hello = hello(options, nowhere);
         hello.terms.errand = Errand::Keeper;

@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::dialogue::{Dialogue, Heard, odd};
 use super::error::SessionError;
 use super::hello::hello;
 use super::owners::TargetView;
 use super::session::SessionOptions;
-use super::talk::{Heard, Talk, odd};
 use crate::protocol::{Examination, Place, ReplyHello, ToReceiver};
 use crate::transport::Transport;
 use crate::tree::{Chmod, Chown};
@@ -67,10 +67,10 @@ fn attempt(
     source: Place,
 ) -> Result<Survey, SessionError> {
     let began = Instant::now();
-    Talk::hold(transport, options.sync.timeout, |talk| talk.run(options, source.clone(), began))
+    Dialogue::hold(transport, options.sync.timeout, |talk| talk.run(options, source.clone(), began))
 }
 
-impl Talk {
+impl Dialogue {
     fn run(
         &mut self,
         options: &SessionOptions,

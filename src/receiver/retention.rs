@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kept::{Kept, is_nothing, open_dir};
 use super::reply::Reply;
+use super::retained::{Retained, is_nothing, open_dir};
 use super::trash;
 use crate::disk::{Root, names, read_entry};
 use crate::error::errno_of;
@@ -51,7 +51,7 @@ pub(super) fn moment_of(since: Since) -> Time {
 }
 
 /// Returns the moments from one on below which something is kept, the oldest first.
-pub(super) fn moments(kept: &Kept, since: Time) -> io::Result<Vec<(Time, Vec<u8>)>> {
+pub(super) fn moments(kept: &Retained, since: Time) -> io::Result<Vec<(Time, Vec<u8>)>> {
     let mut slots = kept.slots()?;
     slots.retain(|(time, _)| *time >= since);
     Ok(slots)
@@ -159,7 +159,7 @@ struct Lister<'a, 'b> {
 
 impl Lister<'_, '_> {
     fn run(&mut self) -> io::Result<()> {
-        let Some(kept) = Kept::existing(self.root, name_of(self.order.place))? else { return Ok(()) };
+        let Some(kept) = Retained::existing(self.root, name_of(self.order.place))? else { return Ok(()) };
         for (time, name) in moments(&kept, moment_of(self.order.since))? {
             match kept.slot(&name) {
                 Ok(slot) => self.dir(time, slot.as_fd(), &RelPath::root()).map(drop)?,

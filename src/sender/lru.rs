@@ -9,18 +9,18 @@ const PATHS_MAX: usize = 14_000;
 
 /// One value for each of the latest paths; older ones are forgotten.
 #[derive(Debug)]
-pub struct Latest<T> {
+pub struct Lru<T> {
     values: HashMap<RelPath, T>,
     order: VecDeque<RelPath>,
 }
 
-impl<T> Default for Latest<T> {
+impl<T> Default for Lru<T> {
     fn default() -> Self {
         Self { values: HashMap::new(), order: VecDeque::new() }
     }
 }
 
-impl<T> Latest<T> {
+impl<T> Lru<T> {
     /// Remembers a value; it replaces the one before of the same path.
     pub fn insert(&mut self, path: RelPath, value: T) {
         if self.values.insert(path.clone(), value).is_none() {
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn the_oldest_paths_are_forgotten_first() {
         let path = |number: usize| RelPath::new(number.to_string()).unwrap();
-        let mut latest = Latest::default();
+        let mut latest = Lru::default();
         (0..=PATHS_MAX).for_each(|number| latest.insert(path(number), number));
         assert_eq!((latest.get(&path(0)), latest.get(&path(1))), (None, Some(&1)));
         latest.insert(path(1), 7);

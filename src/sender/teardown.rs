@@ -120,7 +120,7 @@ fn follow(left: &mut Waits, from: &RelPath, to: &RelPath) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Scope;
+    use crate::batch::Extent;
 
     fn path(text: &str) -> RelPath {
         RelPath::try_from(text).unwrap()
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn what_was_not_acknowledged_is_looked_at_under_every_name_that_it_may_have() {
         let age = Age::believed(Instant::now());
-        let update = |text: &str| ChangeKind::Update { path: path(text), scope: Scope::Absent };
+        let update = |text: &str| ChangeKind::Update { path: path(text), scope: Extent::Absent };
         let rename = |from: &str, to: &str| ChangeKind::Rename { from: path(from), to: path(to), dir: true };
         let rename_file =
             |from: &str, to: &str| ChangeKind::Rename { from: path(from), to: path(to), dir: false };
@@ -176,7 +176,7 @@ mod tests {
         let kinds = (0..200).flat_map(|at| {
             let (one, other) = (path(&format!("a/{at}")), path(&format!("b/{at}")));
             let rename = |from: &str, to: RelPath| ChangeKind::Rename { from: path(from), to, dir: true };
-            let file = ChangeKind::Update { path: path("a/f"), scope: Scope::Content };
+            let file = ChangeKind::Update { path: path("a/f"), scope: Extent::Content };
             [file, rename("a", other), rename("b", one)]
         });
         let left = unfinished(kinds.map(|kind| Change { age, kind }), &Names::default());

@@ -23,7 +23,7 @@ const ROOMS_MAX: [usize; 2] = [2, 64];
 
 /// Versions that may be asked for again.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(super) struct ReadCache {
     files: HashMap<RelPath, Weak<SourceFile>>,
     /// The last of one piece, each with its weight: they hold their content and no open file.
     small: VecDeque<(Arc<SourceFile>, usize)>,
@@ -32,7 +32,7 @@ pub(super) struct Kept {
     large: VecDeque<Arc<SourceFile>>,
 }
 
-impl Kept {
+impl ReadCache {
     /// Returns the version at a path whose reading began at `issued` or later.
     pub fn get(&self, path: &RelPath, issued: Instant) -> Option<Arc<SourceFile>> {
         self.files.get(path).and_then(Weak::upgrade).filter(|file| file.began >= issued)

@@ -23,7 +23,7 @@ const TRIES: usize = 3;
 const PAGE: u64 = 4096;
 
 /// One such place.
-pub(super) struct Kept {
+pub(super) struct Retained {
     root: Arc<Root>,
     all: OwnedFd,
     slot: Option<Slot>,
@@ -38,7 +38,7 @@ struct Slot {
     recent: Option<(RelPath, OwnedFd)>,
 }
 
-impl Kept {
+impl Retained {
     /// Opens the place of this name, and makes it if it is missing.
     pub fn open(root: &Arc<Root>, name: &str) -> io::Result<Self> {
         let state = made_dir(root.as_fd(), STATE_DIR)?;
@@ -356,7 +356,7 @@ mod tests {
         RelPath::try_from(text).unwrap()
     }
 
-    fn keep(root: &Root, kept: &mut Kept, name: &str, content: &str) {
+    fn keep(root: &Root, kept: &mut Retained, name: &str, content: &str) {
         let at = path(name);
         let top = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd());
         fs::write(format!("{top}/{name}"), content).unwrap();
@@ -364,7 +364,7 @@ mod tests {
         kept.move_aside(parent.fd.as_fd(), parent.name, &at).unwrap();
     }
 
-    fn contents(kept: &Kept, name: &str) -> Vec<String> {
+    fn contents(kept: &Retained, name: &str) -> Vec<String> {
         let slots = kept.slots().unwrap();
         let read = slots.iter().filter_map(|(_, slot)| {
             let dir = kept.slot(slot).unwrap();
@@ -378,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let root = Arc::new(Root::open(dir.path()).unwrap());
-        let mut kept = Kept::open(&root, "trash").unwrap();
+        let mut kept = Retained::open(&root, "trash").unwrap();
         for version in ["one", "two", "three"] {
             keep(&root, &mut kept, "a/b/file", version);
         }

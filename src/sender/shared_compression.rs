@@ -20,14 +20,14 @@ type Piece = (u64, u64);
 
 /// Where a session stands in the shared stream.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Position {
     epoch: u64,
     next: usize,
 }
 
 /// The shared stream.
 #[derive(Default)]
-pub(super) struct Packer {
+pub(super) struct SharedCompression {
     epoch: Mutex<Epoch>,
 }
 
@@ -39,19 +39,19 @@ struct Epoch {
     len: usize,
 }
 
-impl Packer {
+impl SharedCompression {
     /// Returns the block with `data`, which is at `offset` in the reading of a file that `file`
     /// numbers, and moves `place` behind it. `None` if the session at `place` is out of step.
-    pub fn block(&self, place: &mut Place, file: u64, offset: u64, data: &[u8]) -> Option<Arc<Block>> {
+    pub fn block(&self, place: &mut Position, file: u64, offset: u64, data: &[u8]) -> Option<Arc<Block>> {
         let mut epoch = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         if place.epoch != epoch.number {
-            *place = Place { epoch: epoch.number, next: 0 };
+            *place = Position { epoch: epoch.number, next: 0 };
         }
         if place.next == epoch.blocks.len() {
             if epoch.len >= EPOCH_LEN || epoch.packer.is_none() {
                 *epoch = Epoch { number: epoch.number + 1, ..Epoch::default() };
                 epoch.packer = Some(BlockPacker::new().ok()?);
-                *place = Place { epoch: epoch.number, next: 0 };
+                *place = Position { epoch: epoch.number, next: 0 };
             }
             let packed = epoch.packer.as_mut()?.pack(data);
             let Ok(block) = packed else {
@@ -80,7 +80,12 @@ mod tests {
     }
 
     /// What a session writes for pieces in its own order, and how many came from the shared stream.
-    fn write(packer: &Packer, place: &mut Place, order: &[u64], to: &mut FrameWriter<Vec<u8>>) -> usize {
+    fn write(
+        packer: &SharedCompression,
+        place: &mut Position,
+        order: &[u64],
+        to: &mut FrameWriter<Vec<u8>>,
+    ) -> usize {
         let mut shared = 0;
         to.set_compress(true);
         for &number in order {
@@ -105,12 +110,12 @@ mod tests {
 
     #[test]
     fn sessions_in_step_share_every_block_and_one_out_of_step_joins_at_the_next_epoch() {
-        let packer = Packer::default();
+        let packer = SharedCompression::default();
         let all: Vec<u64> = (0..200).collect();
         // The second began late, and lacks a piece that the first has.
         let late: Vec<u64> = (0..200).filter(|number| *number != 10).collect();
         let mut writers = [FrameWriter::new(Vec::new()), FrameWriter::new(Vec::new())];
-        let mut places = [Place::default(), Place::default()];
+        let mut places = [Position::default(), Position::default()];
         let mut shared = [0, 0];
         for at in 0..20 {
             shared[0] += write(&packer, &mut places[0], &all[at * 10..at * 10 + 10], &mut writers[0]);
@@ -126,20 +131,20 @@ mod tests {
 
     #[test]
     fn a_session_far_behind_gets_right_data_for_itself() {
-        let packer = Packer::default();
+        let packer = SharedCompression::default();
         let order: Vec<u64> = (0..100).collect();
         let (mut ahead, mut behind) = (FrameWriter::new(Vec::new()), FrameWriter::new(Vec::new()));
-        assert_eq!(write(&packer, &mut Place::default(), &order, &mut ahead), 100);
-        write(&packer, &mut Place::default(), &order, &mut behind);
+        assert_eq!(write(&packer, &mut Position::default(), &order, &mut ahead), 100);
+        write(&packer, &mut Position::default(), &order, &mut behind);
         assert_reads(ahead.get_mut(), &order);
         assert_reads(behind.get_mut(), &order);
     }
 
     #[test]
     fn a_stream_is_kept_for_no_more_than_an_epoch() {
-        let packer = Packer::default();
+        let packer = SharedCompression::default();
         let order: Vec<u64> = (0..300).collect();
-        write(&packer, &mut Place::default(), &order, &mut FrameWriter::new(Vec::new()));
+        write(&packer, &mut Position::default(), &order, &mut FrameWriter::new(Vec::new()));
         let epoch = packer.epoch.lock().unwrap();
         assert!(epoch.len < EPOCH_LEN + 240_001 && epoch.number > 5);
     }

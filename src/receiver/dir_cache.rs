@@ -17,7 +17,7 @@ pub(super) struct Content<'a> {
 
 /// The directory of the last small file, held for the next. Nothing but small files is applied
 /// between, so no operation of the sender's leads elsewhere.
-pub(super) struct Way {
+pub(super) struct DirCache {
     dir: Vec<u8>,
     pub fd: OwnedFd,
     resolved: Instant,
@@ -25,7 +25,7 @@ pub(super) struct Way {
     pub is_noted: bool,
 }
 
-impl Way {
+impl DirCache {
     pub fn to(fd: OwnedFd, path: &RelPath) -> Self {
         Self { dir: path.parent_bytes().to_vec(), fd, resolved: Instant::now(), is_noted: false }
     }
