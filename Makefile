@@ -62,6 +62,7 @@ failover-pacemaker: packages
 	ROUNDS=$(ROUNDS) tests/data/failover/pacemaker.py "$${CARGO_TARGET_DIR:-target}/debug/speil" target/tools/pacemaker $(SCENARIO)
 
 failover-patroni: packages
+	id postgres >/dev/null || { echo "the account postgres is missing: apt-get install postgresql" >&2; exit 1; }
 	$(call UNPACKED,patroni,patroni etcd-server python3-etcd python3-psycopg2 postgresql-15 sudo)
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/patroni.py "$${CARGO_TARGET_DIR:-target}/debug/speil" target/tools/patroni $(SCENARIO)
