@@ -154,11 +154,13 @@ fn a_tree_is_adopted_while_uploads_never_cease() {
     hosts.verb(BERGEN, &["promote"]).succeeded();
     let over = AtomicBool::new(false);
     let adopted = std::thread::scope(|scope| {
-        // Faster than they are sent: a few names, so that the tree does not grow.
+        // There is always something under way. A few names, so that the tree does not grow.
         scope.spawn(|| {
             for at in (0_u64..).take_while(|_| !over.load(Ordering::Relaxed)) {
-                hosts.write(BERGEN, &format!("upload {}", at % 500), &at.to_string());
-                std::thread::sleep(std::time::Duration::from_micros(300));
+                let name = format!("upload {}", at % 500);
+                hosts.write(BERGEN, ".part", &at.to_string());
+                fs::rename(hosts.tree(BERGEN).join(".part"), hosts.tree(BERGEN).join(name)).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(250));
             }
         });
         bergen.signal(Signal::USR1);
