@@ -67,6 +67,13 @@ pub(super) struct Applier {
 
 pub(super) type Applied = Result<(), Undone>;
 
+/// Returns what keeps what has arrived of large files, where the session is one of those that go on from it.
+fn partials_of(hello: &Hello, version: u32, root: &Arc<Root>) -> Option<Partials> {
+    let keeps = hello.state == StateMode::Keep || hello.terms.partial;
+    let speaks = version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
+    (keeps && speaks && !hello.dry_run).then(|| Partials::open(root, hello.state == StateMode::Traceless))
+}
+
 impl Applier {
     pub fn new(
         session: Session,
@@ -98,10 +105,7 @@ impl Applier {
             let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));
             keep_watch(ground, state.clone(), reply).map_err(own("watch the session"))?;
         }
-        let keeps = hello.state == StateMode::Keep || hello.terms.partial;
-        let speaks = greeting.version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
-        let partials = (keeps && speaks && !hello.dry_run)
-            .then(|| Partials::open(&root, hello.state == StateMode::Traceless));
+        let partials = partials_of(hello, greeting.version, &root);
         if let Some(partials) = &partials {
             reply.send(&ToSender::Partials(partials.marks()))?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use speil::batch::{ChangeKind, Identity, Extent};
+use speil::batch::{ChangeKind, Extent, Identity};
 use speil::debounce::Item;
 use speil::event::{Event, EventKind, Moment, RescanReason};
 use speil::reconcile::{Count, Facts, Verdict, judge};
