@@ -198,7 +198,8 @@ impl Session {
         let offered = reply.provisional.iter().chain(failed);
         let offered = offered.filter(|path| shared.offers(path, false) && shared.offers(path, true));
         let offered = offered.map(|path| Change::read(path.clone(), age)).collect();
-        if shared.leading.adopts() {
+        let reads = shared.options.sync.reconcile.verify != config::Verify::Stamps;
+        if shared.leading.adopts() && reads {
             // Since the source has been a standby the most of it is what its primary sent it; the first comparison
             // doubts all that was changed since both trees held the same.
             shared.mailbox.forget();
