@@ -44,7 +44,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Upstream(Vec::new()), 42),
         (ToReceiver::Agreed { pass: 1, dir: RelPath::root(), except: Vec::new() }, 43),
         (ToReceiver::InStep, 44),
-        (ToReceiver::Wanted { edition: 1, len: 0 }, 46),
+        (ToReceiver::Wanted { edition: 1, len: 0 }, 47),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }
