@@ -92,12 +92,13 @@ pub fn compare(mut old: Vec<Names>, new: Vec<(Names, Stays)>) -> Vec<ReloadedSyn
 /// Returns what changed, a line for each target, and for a sync that has none.
 pub fn reloaded_text(syncs: &[ReloadedSync]) -> String {
     let mut out = String::new();
-    let mut same = 0;
+    let (mut same, mut others) = (0, 0);
     for sync in syncs {
         if sync.change == Change::Unchanged {
             same += 1;
             continue;
         }
+        others += u64::from(sync.change == Change::Retargeted);
         // Writing to a string cannot fail.
         for target in sync.targets.iter().filter(|target| target.change != Change::Unchanged) {
             let _ = writeln!(out, "{} → {}: {}", sync.name, target.name, words(target.change));
@@ -106,8 +107,14 @@ pub fn reloaded_text(syncs: &[ReloadedSync]) -> String {
             let _ = writeln!(out, "{}: {}", sync.name, words(sync.change));
         }
     }
-    let same = crate::monitor::counted(same, "sync runs on", "syncs run on");
-    let _ = writeln!(out, "configuration read again: {same} unchanged");
+    let counted = |count| crate::monitor::counted(count, "sync runs on", "syncs run on");
+    let (same, others) = match (same, others) {
+        (0, 1..) => (None, Some(counted(others))),
+        _ => (Some(counted(same)), (others > 0).then(|| counted(others))),
+    };
+    let parts = [same.map(|same| same + " unchanged"), others.map(|others| others + " with other targets")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let _ = writeln!(out, "configuration read again: {}", parts.join(", "));
     out
 }
 
@@ -149,7 +156,7 @@ mod tests {
             "other → b: changed, started anew\nother → e: new, started\nother → c: removed, stopped\n\
              new → f: new, started\nmore → h: changed, started anew\nmore → i: new, started\n\
              more → j: removed, stopped\ngone → d: removed, stopped\n\
-             configuration read again: 1 sync runs on unchanged\n"
+             configuration read again: 1 sync runs on unchanged, 1 sync runs on with other targets\n"
         );
     }
 }

@@ -176,6 +176,11 @@ fn edits_converge_over_poll_and_notify_without_the_periodic_pass() {
         let watch = format!("--watch={watch}");
         let mirror = stand.mirror(&["standby"], &[&options[..], &[&watch]].concat());
         let mut churn = Churn::new(6000 + seed, &stand.source());
+        // The crate tells nothing of a link below a directory that was just renamed: what is changed through it before
+        // it is removed is a limit (docs/limits.md).
+        if watch == "--watch=notify" {
+            churn = churn.without("link");
+        }
         for round in 0..10 {
             churn.run(operations() / 10);
             assert_settles(&stand, "standby", &format!("{watch}, seed {seed}, round {round}"), &mirror);

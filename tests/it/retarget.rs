@@ -84,7 +84,7 @@ fn a_target_that_is_added_or_removed_leaves_the_sessions_of_the_others_alone() {
     let expected = [
         "up → c: new, started",
         "up → b: removed, stopped",
-        "configuration read again: 0 syncs run on unchanged",
+        "configuration read again: 1 sync runs on with other targets",
     ];
     assert_eq!(lines, expected, "nothing is said of what runs on");
     fs::write(scene.path("source/later"), b"two").unwrap();

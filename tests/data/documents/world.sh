@@ -44,7 +44,7 @@ done
 
 # The primary: speil, what the documents' other programs do here, and the files of the repository.
 mkdir -p "$primary/srv/uploads/img" "$primary/root/speil" "$primary/run/speil" "$primary/run/systemd/system" "$primary/etc/lsyncd"
-cp -r "$repository/contrib" "$repository/examples" "$primary/root/speil/"
+cp -r "$repository/contrib" "$repository/examples" "$repository/Makefile" "$primary/root/speil/"
 echo hello >"$primary/srv/uploads/hello.txt"
 echo picture >"$primary/srv/uploads/img/2026"
 cat >"$primary/etc/lsyncd/lsyncd.conf.lua" <<'END'
@@ -72,7 +72,7 @@ ssh-keygen -q -t ed25519 -N '' -f "$primary/run/test-key"
 cat "$primary/run/test-key.pub" "$primary/root/.ssh/id_ed25519.pub" >"$standby/root/.ssh/authorized_keys"
 shim make <<END
 #!/bin/bash
-grep -q "^\$1:" "$repository/Makefile"
+grep -q "^\$1:" /root/speil/Makefile
 END
 shim cargo <<'END'
 #!/bin/bash
