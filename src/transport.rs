@@ -24,9 +24,16 @@ pub use ssh::Ssh;
 pub use ssh2::Ssh2;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::error::{Consequence, Consequential, io_text};
 use crate::tree::quote;
+
+/// How long a carrier may take to end once its peer is done.
+const END_WAIT: Duration = Duration::from_secs(5);
 
 /// Makes connections to one agent.
 pub trait Transport: Send + Sync {
@@ -73,6 +80,24 @@ pub trait Control: Send + Sync {
     /// Waits for the end of the agent's carrier and says how it ended: its exit status where it has
     /// one, and the last lines that it wrote on standard error.
     fn ended(&self) -> Ended;
+}
+
+/// Does `before`, and waits for the end of a carrier whose peer is done; one that stays is ended.
+pub fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> Ended {
+    let (done, waiting) = bounded::<()>(0);
+    let carrier = Arc::clone(control);
+    let killer = std::thread::Builder::new().name("end".to_owned()).spawn(move || {
+        if waiting.recv_timeout(END_WAIT) == Err(RecvTimeoutError::Timeout) {
+            carrier.kill();
+        }
+    });
+    if killer.is_err() {
+        control.kill();
+    }
+    before();
+    let ended = control.ended();
+    drop(done);
+    ended
 }
 
 impl<T: Control + ?Sized> Control for std::sync::Arc<T> {

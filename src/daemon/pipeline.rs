@@ -90,13 +90,17 @@ impl Drop for MarkDir {
     }
 }
 
-/// Takes the lock that makes this the one daemon of this host for a mirror.
+/// Takes the lock that makes this the one daemon of this host for a mirror, unless it was taken before.
 ///
 /// # Errors
 /// [`SessionError::Kept`] by another.
-pub(super) fn keep(sync: &Sync, target: &Target) -> Result<Option<Lock>, SessionError> {
-    Lock::take_live(&super::mirror_id(sync, target).id)
-        .map_err(|pid| SessionError::Kept { target: target.to_string(), pid })
+pub(super) fn keep(sync: &Sync, running: &mut RunningTarget) -> Result<(), SessionError> {
+    if running.lock.is_none() {
+        let target = &running.target;
+        let lock = Lock::take_live(&super::mirror_id(sync, target).id);
+        running.lock = lock.map_err(|pid| SessionError::Kept { target: target.to_string(), pid })?;
+    }
+    Ok(())
 }
 
 /// Brings everything that was written before a moment into the mailboxes of a sync.
@@ -160,9 +164,8 @@ impl Pipeline {
         monitor: &Arc<dyn Monitor>,
         begins: impl FnOnce(Vec<Arc<Mailbox>>),
     ) -> Result<Self, SessionError> {
-        let kept =
-            sync.targets.iter().map(|target| Ok(RunningTarget::new(target.clone(), keep(&sync, target)?)));
-        let targets = kept.collect::<Result<Vec<RunningTarget>, SessionError>>()?;
+        let mut targets: Vec<RunningTarget> = sync.targets.iter().cloned().map(RunningTarget::new).collect();
+        targets.iter_mut().try_for_each(|running| keep(&sync, running))?;
         let fail = |text: String| SessionError::Source(text);
         let source = Source::open(&sync.source, sync.targets.len())
             .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;

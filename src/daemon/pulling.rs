@@ -28,15 +28,13 @@ use crate::protocol::{
     read_magic,
 };
 use crate::sender::{SessionError, SessionOptions, clean_refusal, hello};
-use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads};
+use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads, ended_soon};
 use crate::tree::{RelPath, quote};
 
 /// Frames of the far side's that wait to be looked at.
 const FRAMES_MAX: usize = 4;
 /// How long the far side may take to end once it was asked to.
 const STOP_WAIT: Duration = Duration::from_secs(12);
-/// How long a carrier may take to end once its work is done.
-const END_WAIT: Duration = Duration::from_secs(5);
 /// Names of files that went which are kept.
 const VANISHED_MAX: usize = 10_000;
 /// Longest text of the far side's that is shown, in characters.
@@ -188,7 +186,7 @@ impl Near<'_> {
         }
         // Who waits there for more hears that there is none.
         *self.stopping.writer.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let carrier = ended_soon(&control);
+        let carrier = ended_soon(&control, || ());
         match ended {
             // What its carrier says tells more.
             Err(SessionError::Frame(FrameError::Closed | FrameError::Io(_))) if !answered => {
@@ -361,7 +359,7 @@ impl Agent {
     /// Waits for its end.
     fn end(self) {
         drop(self.writer);
-        ended_soon(&self.control);
+        ended_soon(&self.control, || ());
         let _ = self.answers.join();
     }
 }
@@ -431,23 +429,6 @@ fn greeting(hello: &Hello) -> Result<Vec<u8>, FrameError> {
     writer.raw(&MAGIC)?;
     writer.send(&ToReceiver::Hello(Box::new(hello.clone())))?;
     Ok(bytes)
-}
-
-/// Waits for the end of a carrier whose peer is done; one that stays is ended.
-fn ended_soon(control: &Arc<dyn Control>) -> Ended {
-    let (done, waiting) = bounded::<()>(0);
-    let carrier = Arc::clone(control);
-    let killer = std::thread::Builder::new().name("end".to_owned()).spawn(move || {
-        if waiting.recv_timeout(END_WAIT) == Err(RecvTimeoutError::Timeout) {
-            carrier.kill();
-        }
-    });
-    if killer.is_err() {
-        control.kill();
-    }
-    let ended = control.ended();
-    drop(done);
-    ended
 }
 
 fn no_thread(error: &std::io::Error) -> SessionError {

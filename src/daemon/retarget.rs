@@ -6,7 +6,7 @@ use crossbeam_channel::bounded;
 
 use super::inlet::Input;
 use super::pipeline::{Pipeline, keep, start_link};
-use super::target::{Out, RunningTarget, START_RETRY, leave};
+use super::target::{Out, RunningTarget, START_RETRY, leave, tried_again};
 use crate::config::{Sync, Target};
 use crate::monitor::{Notice, Scope};
 use crate::sender::TargetState;
@@ -36,7 +36,7 @@ impl Pipeline {
     pub(super) fn take_on(&mut self, wanted: Vec<Target>, paused: Paused) {
         for target in &wanted {
             if self.targets.iter().all(|running| running.target != *target) {
-                let mut running = RunningTarget::new(target.clone(), None);
+                let mut running = RunningTarget::new(target.clone());
                 running.mailbox.pause(paused.0);
                 running.again = Some(Instant::now());
                 self.targets.push(running);
@@ -54,19 +54,12 @@ impl Pipeline {
     /// Starts the links that could not be started before, if it is time.
     pub(super) fn start_missing(&mut self, now: Instant) {
         for running in self.targets.iter_mut().filter(|running| running.again.is_some_and(|at| at <= now)) {
-            let kept = match running.lock.take() {
-                None => keep(&self.sync, &running.target),
-                lock => Ok(lock),
-            };
-            let started = kept.and_then(|lock| {
-                running.lock = lock;
-                start_link(&self.sync, &self.common, running)
-            });
-            match started {
+            let kept = keep(&self.sync, running);
+            match kept.and_then(|()| start_link(&self.sync, &self.common, running)) {
                 Ok(link) => (running.link, running.again) = (Some(link), None),
                 Err(error) => {
                     running.again = Some(now + START_RETRY);
-                    let text = format!("{error}; tried again every {} s", START_RETRY.as_secs());
+                    let text = tried_again(&error);
                     if running.status.error().as_ref() != Some(&text) {
                         let scope = Scope::new(&self.sync.name, &running.target.name);
                         let notice = Notice::Warning { text: text.clone(), hint: None };

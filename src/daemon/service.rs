@@ -19,7 +19,7 @@ use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
 use super::reconfigure::Next;
 use super::slot::{LeftOut, Running, Waiting};
-use super::target::START_RETRY;
+use super::target::{START_RETRY, tried_again};
 use crate::config::{Config, Settings, Sync};
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -328,7 +328,7 @@ fn start_each(hub: &Hub, syncs: Vec<Sync>, alone: bool) -> Result<(), DaemonErro
                 if alone || kept == count {
                     return Err(DaemonError::Nothing(error));
                 }
-                let text = format!("{error}; tried again every {} s", START_RETRY.as_secs());
+                let text = tried_again(&error);
                 monitor.notice(&Scope::new(&sync.name, ""), &Notice::Warning { text, hint: None });
                 let (at, error) = (Instant::now() + START_RETRY, error.to_string());
                 hub.running().push(Running::Waiting(Box::new(Waiting { sync, at, error })));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::lock::Lock;
 use crate::config::Target;
 use crate::monitor::Scope;
-use crate::sender::{Held, Known, Mailbox, TargetStatus};
+use crate::sender::{Held, Known, Mailbox, SessionError, TargetStatus};
 
 /// A sync or target that cannot be started is tried again this often.
 pub(super) const START_RETRY: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub struct RunningTarget {
 
 impl RunningTarget {
     /// Returns one that has no link yet.
-    pub(super) fn new(target: Target, lock: Option<Lock>) -> Self {
+    pub(super) fn new(target: Target) -> Self {
         Self {
             target,
             mailbox: Mailbox::new(),
@@ -42,7 +42,7 @@ impl RunningTarget {
             held: Arc::default(),
             known: Arc::default(),
             link: None,
-            lock,
+            lock: None,
             again: None,
         }
     }
@@ -67,6 +67,11 @@ impl Out {
         };
         targets.iter().map(of).collect()
     }
+}
+
+/// Returns why something could not be started, and that it is tried again.
+pub(super) fn tried_again(error: &SessionError) -> String {
+    format!("{error}; tried again every {} s", START_RETRY.as_secs())
 }
 
 /// Ends sessions in order, all at the same time.

@@ -19,11 +19,6 @@ pub(super) fn left_out<'a>(filter: &Filter, root: &Root, message: &'a ToReceiver
         ToReceiver::Node { path, attrs } | ToReceiver::Attrs { path, attrs, .. } => {
             Some(path).filter(|path| is_left_out(path, attrs.meta.kind))
         }
-        ToReceiver::Put { path, .. }
-        | ToReceiver::Open { path, .. }
-        | ToReceiver::OpenKept { path, .. }
-        | ToReceiver::Duplicate { path, .. }
-        | ToReceiver::Link { path, .. } => Some(path).filter(|path| is_left_out(path, Kind::File)),
         ToReceiver::Delete { path, .. } => {
             Some(path).filter(|path| filter.withholds(path, kind(root, path) == Kind::Dir))
         }
@@ -31,7 +26,8 @@ pub(super) fn left_out<'a>(filter: &Filter, root: &Root, message: &'a ToReceiver
             let kind = kind(root, from);
             [from, to].into_iter().find(|path| is_left_out(path, kind))
         }
-        _ => None,
+        // What it makes or changes comes first, and that is a file.
+        other => other.paths()[0].filter(|path| is_left_out(path, Kind::File)),
     }
 }
 

@@ -18,7 +18,6 @@ use super::progress::Found;
 use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
-use super::teardown::ended_soon;
 use super::watermark::settled;
 use super::widen::{First, widen};
 use crate::disk::umask;
@@ -29,7 +28,7 @@ use crate::protocol::{
     VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
-use crate::transport::{Control, Transport};
+use crate::transport::{Control, Transport, ended_soon};
 use crate::tree::{Chmod, Chown};
 
 /// How long a daemon is waited for that is to give way.

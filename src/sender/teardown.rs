@@ -1,42 +1,20 @@
-//! The end of a session: of a carrier whose peer is done, and what is left to the next one.
+//! The end of a session, and what is left to the next one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use std::sync::PoisonError;
+use std::time::Instant;
 
 use super::names::Names;
 use super::session::Session;
 use crate::batch::{Change, ChangeKind};
 use crate::event::{Age, RescanReason};
-use crate::transport::{Control, Ended};
+use crate::transport::{Ended, ended_soon};
 use crate::tree::{FileId, RelPath};
 
 /// Names that the changes left may have by now: so many, and so many more for each change. Beyond, everything
 /// is compared and read.
 const NAMES_SLACK: usize = 1024;
 const NAMES_PER_CHANGE: usize = 4;
-/// How long a carrier may take to end once its peer is done.
-const END_WAIT: Duration = Duration::from_secs(5);
-
-/// Does `before` and waits for the end of a carrier whose peer is done; one that stays is ended.
-pub(super) fn ended_soon(control: &Arc<dyn Control>, before: impl FnOnce()) -> Ended {
-    let (done, waiting) = bounded::<()>(0);
-    let carrier = Arc::clone(control);
-    let killer = std::thread::Builder::new().name("end".to_owned()).spawn(move || {
-        if waiting.recv_timeout(END_WAIT) == Err(RecvTimeoutError::Timeout) {
-            carrier.kill();
-        }
-    });
-    if killer.is_err() {
-        control.kill();
-    }
-    before();
-    let ended = control.ended();
-    drop(done);
-    ended
-}
 
 impl Session {
     /// Takes the connection down and returns what must be sent again.

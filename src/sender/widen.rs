@@ -14,10 +14,9 @@ use super::bundle::Way;
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::replies::Handover;
-use super::teardown::ended_soon;
 use crate::config::CONNECTIONS_MAX;
 use crate::protocol::{FrameError, FrameReader, FrameWriter, MAGIC, ToReceiver, ToSender, read_magic};
-use crate::transport::{Control, Ended, Transport};
+use crate::transport::{Control, Ended, Transport, ended_soon};
 
 /// One further connection, and what ends it.
 type Joined = (Way, Arc<dyn Control>);

@@ -1,12 +1,11 @@
 //! `speil sync HOST:SOURCE/ TARGET`: one pass of a source on another host, and its end as rsync tells it.
 
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::ending::{end, on_signal};
-use super::sync::{End, close, exit_of_source, finish, open, uploads_of};
+use super::sync::{End, close, exit_of_source, finish, open, stop_on_signals, uploads_of};
 use super::{complain, note};
 use crate::cli::draft::{Far, Transfer};
 use crate::cli::error::CliError;
@@ -26,7 +25,7 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
     let stopper = Arc::new(Mutex::new(None));
-    let stop = stop_on_signals(Arc::clone(&stopper));
+    let stop = stop_on_signals(Arc::clone(&stopper), Stopper::stop);
     let (printer, _locks) = match open(transfer) {
         Ok(opened) => opened,
         Err(code) => return Ok(code),
@@ -51,9 +50,9 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
         elapsed: began.elapsed(),
     };
     match pulled {
-        Pulled::Unsent(Unsent::Source(errno)) => {
-            let source = std::io::Error::from_raw_os_error(errno);
-            complain(&CliError::Source { path: shown(transfer, far), source }, None);
+        // Told with the exit code that rsync has for it.
+        Pulled::Unsent(why @ Unsent::Source(_)) => {
+            complain(&unsent(&shown(transfer, far), &why), None);
             return Ok(close(transfer, Exit::Partial, &stop));
         }
         Pulled::Unsent(why) => return Err(unsent(&shown(transfer, far), &why)),
@@ -74,19 +73,6 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
     // Whoever stops it knows why it ended.
     ended.failure = ended.failure.filter(|_| !stop.load(Ordering::Acquire));
     Ok(close(transfer, finish(transfer, &printer, &ended), &stop))
-}
-
-/// Has the pull ended when a signal asks for the end, or ends the process if it has not begun yet.
-fn stop_on_signals(stopper: Arc<Mutex<Option<Stopper>>>) -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let set = Arc::clone(&flag);
-    on_signal(move || {
-        let stopper = stopper.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stopper) = &*stopper else { return end() };
-        set.store(true, Ordering::Release);
-        stopper.stop();
-    });
-    flag
 }
 
 /// Returns what the far side says of a failure, as its own side would say it.
@@ -154,7 +140,6 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
             "install the same version of speil on both hosts",
             Exit::Protocol,
         ),
-        // Told with the exit code that rsync has for it.
         Unsent::Source(errno) => {
             CliError::Source { path: source.to_owned(), source: std::io::Error::from_raw_os_error(*errno) }
         }

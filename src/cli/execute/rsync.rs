@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use super::{complain, complain_text, execute, note, pull};
-use crate::cli::draft::{Transfer, check_source};
+use crate::cli::draft::{Far, Transfer, check_source};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::parse::{Command as Parsed, parse};
@@ -33,14 +33,16 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
     let arguments: Vec<OsString> = kept.map(|(_, word)| word.clone()).collect();
     let words = ["speil", "sync"].map(OsString::from).into_iter().chain(arguments.iter().cloned());
     let (error, hint, exit) = match parse(words) {
-        Ok(Parsed::Sync(transfer)) if transfer.from.is_some() => match pulled(&transfer) {
-            Ok(code) => return code.into(),
-            Err(error) => (error.to_string(), error.hint(), error.exit()),
-        },
-        Ok(Parsed::Sync(transfer)) => match check_source(&transfer.sync.source) {
-            Ok(()) => return execute(Parsed::Sync(transfer)).into(),
-            Err(error) => (error.to_string(), error.hint(), error.exit()),
-        },
+        Ok(Parsed::Sync(transfer)) => {
+            let ran = match &transfer.from {
+                Some(far) => pulled(&transfer, far),
+                None => check_source(&transfer.sync.source).map(|()| execute(Parsed::Sync(transfer))),
+            };
+            match ran {
+                Ok(code) => return code.into(),
+                Err(error) => (error.to_string(), error.hint(), error.exit()),
+            }
+        }
         Ok(other) => return execute(other).into(),
         Err(error) => (error.to_string(), error.hint(), error.exit()),
     };
@@ -51,9 +53,8 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
 }
 
 /// Pulls. What the source's host says before anything is sent may be for the real rsync: a file, a symlink.
-fn pulled(transfer: &Transfer) -> Result<u8, CliError> {
+fn pulled(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
     crate::disk::outlive_file_limit();
-    let Some(far) = &transfer.from else { return Ok(Exit::Syntax.code()) };
     match pull::run(transfer, far) {
         Err(error @ CliError::Unsent { .. }) => {
             complain(&error, error.hint().as_deref());

@@ -27,7 +27,8 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
     let queues = Queues::default();
-    let stop = stop_on_signals(Arc::clone(&queues));
+    let stop =
+        stop_on_signals(Arc::clone(&queues), |queues| queues.iter().for_each(|mailbox| mailbox.close()));
     let (printer, _locks) = match prepare(transfer) {
         Ok(prepared) => prepared,
         Err(code) => return code,
@@ -108,16 +109,19 @@ pub(super) fn unwritten(transfer: &Transfer, error: &std::io::Error) -> String {
     format!("log file {path}: {}", crate::error::io_text(error))
 }
 
-/// Closes the queues when a signal asks for the end, or ends the process if nothing has begun yet; the flag
-/// says whether it came to that.
-fn stop_on_signals(queues: Queues) -> Arc<AtomicBool> {
+/// Has what runs stopped when a signal asks for the end, or ends the process if nothing has begun yet; the flag says
+/// whether it came to that.
+pub(super) fn stop_on_signals<T: Send + 'static>(
+    running: Arc<Mutex<Option<T>>>,
+    stop: impl Fn(&T) + Send + 'static,
+) -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&flag);
     on_signal(move || {
-        let queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queues) = &*queues else { return end() };
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = &*running else { return end() };
         set.store(true, Ordering::Release);
-        queues.iter().for_each(|mailbox| mailbox.close());
+        stop(running);
     });
     flag
 }

@@ -25,7 +25,7 @@ impl Stage {
         let text = format!("sync {{ default.mirror, source = {source:?}, target = {target:?} }}");
         std::fs::write(&file, text).unwrap();
         let sync = crate::config::load_all(&[file]).unwrap().config.syncs.remove(0);
-        let running = RunningTarget::new(sync.targets[0].clone(), None);
+        let running = RunningTarget::new(sync.targets[0].clone());
         let mailbox = Arc::clone(&running.mailbox);
         let (input, inputs) = crossbeam_channel::bounded(16);
         let source = Source::open(&sync.source, 1).unwrap();
