@@ -11,7 +11,7 @@ use super::hello::{hello, stated_place};
 use super::known::Before;
 use super::lead::{Lead, Leading};
 use super::mailbox::Mailbox;
-use super::origin::{origin, start, upstream};
+use super::origin::{gives_way, origin, upstream};
 use super::outbox::Outbox;
 use super::owners::TargetView;
 use super::progress::Found;
@@ -31,8 +31,6 @@ use crate::reconcile::Rules;
 use crate::transport::{Control, Transport, ended_soon};
 use crate::tree::{Chmod, Chown};
 
-/// How long a daemon is waited for that is to give way.
-const GIVES_WAY: Duration = Duration::from_secs(5);
 /// Former identities that are tried with an agent which does not take them from the hello.
 const FORMER_TRIED: usize = 2;
 
@@ -292,10 +290,7 @@ fn tell_refilled(shared: &Shared) {
     shared.notice(&Notice::Warning { text, hint: Some(hint) });
 }
 
-/// Whether no mirror comes back from the target. Two daemons that connect at the same moment may each be
-/// accepted by the other's side; each has noted its session by then, so at least one of them finds the other
-/// here. The one whose number is the larger gives way at once. The other waits for that: where nobody gives way,
-/// the other mirror was there before.
+/// Whether no mirror comes back from the target; waits while it is not decided who [`gives_way`].
 fn goes_straight(
     reply: &ReplyHello,
     options: &SessionOptions,
@@ -304,10 +299,10 @@ fn goes_straight(
     if !options.live || options.dry_run {
         return Ok(());
     }
-    let until = Instant::now() + GIVES_WAY;
+    let since = Instant::now();
     loop {
         let Some((holder, trees)) = circle_from(reply, options) else { return Ok(()) };
-        if start() > holder.start || Instant::now() >= until || mailbox.is_closed() {
+        if gives_way(&holder, since, Instant::now()) || mailbox.is_closed() {
             return Err(SessionError::Refused(Refusal::Circle { trees }));
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use super::session::SessionOptions;
 use crate::config::spelling;
@@ -16,6 +17,9 @@ use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Origin};
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, quote};
+
+/// How long a daemon waits for another one to give way.
+const GIVES_WAY: Duration = Duration::from_secs(5);
 
 /// Returns what a hello says of where it comes from.
 pub(super) fn origin(options: &SessionOptions) -> Origin {
@@ -44,6 +48,14 @@ pub(super) fn start() -> [u8; 16] {
         id.iter_mut().zip(std::process::id().to_le_bytes()).for_each(|(byte, own)| *byte ^= own);
         id
     })
+}
+
+/// Whether this daemon gives way to `holder`, which has been seen since `since` to mirror from this daemon's target
+/// to its source. Two daemons that connect at the same moment may each be accepted by the other's side; each has
+/// noted its session by then, so at least one of them finds the other. The one whose number is the larger gives way
+/// at once. The other waits for that: where nobody gives way, the other mirror was there before.
+pub(super) fn gives_way(holder: &Holder, since: Instant, now: Instant) -> bool {
+    start() > holder.start || now.saturating_duration_since(since) >= GIVES_WAY
 }
 
 /// Returns who mirrors to `source` at this moment, or to a directory that it is in; `None` where nobody does,

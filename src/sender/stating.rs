@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
-use super::origin::{origin, upstream};
+use super::origin::{gives_way, origin, upstream};
 use super::session::Session;
 use crate::protocol::{
     Place, Refusal, ReplyHello, Stated, ToReceiver, Tree, VERSION_ORIGIN, VERSION_STATE, circle,
@@ -20,6 +20,8 @@ pub(super) struct Stating {
     last: Option<(Instant, Stated)>,
     /// The trees from which the source is mirrored, as the target was told; `None` before that.
     upstream: Option<Vec<Tree>>,
+    /// Since when the source is seen to be mirrored from the target.
+    circle: Option<Instant>,
     /// Where the target's root is.
     root: Place,
 }
@@ -63,7 +65,7 @@ impl Session {
         }
         self.stating.last = Some((now, stated));
         self.shared.outbox.send(&ToReceiver::State(stated))?;
-        self.state_upstream()?;
+        self.state_upstream(now)?;
         self.state_watermark(now, false)?;
         self.state_cut(now)?;
         self.shared.outbox.flush()?;
@@ -73,22 +75,26 @@ impl Session {
 
 impl Session {
     /// Tells the target from where its source is mirrored if that has changed. A mirror that has come to be
-    /// part of a circle ends: the targets behind it hear of it in the same way.
-    fn state_upstream(&mut self) -> Result<(), SessionError> {
+    /// part of a circle ends if it is the one that [`gives_way`]: the targets behind it hear of it in the same way.
+    fn state_upstream(&mut self, now: Instant) -> Result<(), SessionError> {
         if self.shared.version < VERSION_ORIGIN {
             return Ok(());
         }
-        let holder = upstream(&self.shared.options.sync.source);
-        let chain = holder.map_or_else(Vec::new, |holder| holder.chain);
-        if self.stating.upstream.as_ref() == Some(&chain) {
+        let holder = upstream(&self.shared.options.sync.source).unwrap_or_default();
+        if self.stating.upstream.as_ref() == Some(&holder.chain) {
+            self.stating.circle = None;
             return Ok(());
         }
-        if let Some(mut trees) = circle(&chain, &self.stating.root) {
+        let Some(mut trees) = circle(&holder.chain, &self.stating.root) else {
+            self.shared.outbox.send(&ToReceiver::Upstream(holder.chain.clone()))?;
+            (self.stating.upstream, self.stating.circle) = (Some(holder.chain), None);
+            return Ok(());
+        };
+        let since = *self.stating.circle.get_or_insert(now);
+        if gives_way(&holder, since, now) {
             trees.push(origin(&self.shared.options).name);
             return Err(SessionError::Refused(Refusal::Circle { trees }));
         }
-        self.shared.outbox.send(&ToReceiver::Upstream(chain.clone()))?;
-        self.stating.upstream = Some(chain);
         Ok(())
     }
 }
