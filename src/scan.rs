@@ -107,8 +107,8 @@ pub struct Scan {
     pub digests: HashMap<RelPath, Digest>,
     /// Names of files that have several.
     pub links: LinkDigest,
-    /// Names of the files that the view seeks.
-    pub sought: Vec<RelPath>,
+    /// The files that the view seeks, and their names.
+    pub sought: Vec<(FileId, RelPath)>,
     /// What the view marked, in the order of the walk.
     pub marks: Vec<u64>,
     /// Where in it the marks of each directory are, with everything below it; none where it has none.
@@ -375,7 +375,7 @@ impl Walk<'_> {
                     };
                     self.scan.marks.extend(self.view.mark(&entry));
                     if self.view.seeks(entry.id) {
-                        self.scan.sought.push(path.join(&entry.name));
+                        self.scan.sought.push((entry.id, path.join(&entry.name)));
                     }
                     let mask = &self.options.mask;
                     if entry.nlink > 1 && mask.hard_links && mask.carries(kind) {

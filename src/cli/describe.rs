@@ -40,7 +40,7 @@ impl Describer {
                     meta: Some(meta.clone()),
                 }
             }
-            Itemized::Linked { path, existing } => Described {
+            Itemized::Linked { path, existing, .. } => Described {
                 item: Item {
                     update: Update::Linked,
                     kind: Kind::File,

@@ -195,6 +195,7 @@ impl Printer {
         let counted = counted.entry(Arc::clone(target)).or_default();
         match change {
             Itemized::Changed { new, created: true, .. } => counted.created.add(new.attrs.meta.kind),
+            Itemized::Linked { created: Some(kind), .. } => counted.created.add(*kind),
             Itemized::Deleted { kind, .. } => counted.deleted.add(*kind),
             _ => {}
         }

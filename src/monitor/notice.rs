@@ -268,6 +268,8 @@ pub enum Itemized {
         path: RelPath,
         /// The name that it joined.
         existing: RelPath,
+        /// Its type, if nothing was under the path before.
+        created: Option<Kind>,
     },
     /// Removed.
     Deleted {

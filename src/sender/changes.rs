@@ -291,8 +291,9 @@ impl Session {
 
     fn send_file(&mut self, path: RelPath, entry: Entry, scope: Extent, parcel: Parcel) -> Done {
         let several = entry.nlink > 1 && self.shared.mask.hard_links;
-        // A name that is new to its group may stand on the target as a file of its own.
-        let joins = several && !self.shared.links().is_joined(entry.id, &path);
+        // A name that is new to its group may stand on the target as a file of its own. Where this session has sent
+        // the file under no name, what the target holds is as good as before.
+        let joins = several && self.shared.links().is_to_join(entry.id, &path);
         if scope == Extent::Attributes && !joins {
             self.send_attrs(&path, entry)?;
             self.keep(parcel);

@@ -5,15 +5,14 @@
 //! session needs it for changes that the one before had begun to follow: the pass that it begins with
 //! compares stamps, and sees no edit that kept size and time.
 
-use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::names::Names;
+use super::owners::Seeking;
 use crate::event::Age;
 use crate::protocol::{Settled, Volume};
 use crate::role::Id;
-use crate::tree::FileId;
 
 /// What is known of the source's names.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct Known {
     /// When this daemon began with the target: whoever waits for anything asked later.
     begun: Instant,
     links: Mutex<Names>,
-    sought: Mutex<HashSet<FileId>>,
+    sought: Mutex<Seeking>,
     volume: Mutex<Option<Before>>,
     settled: Mutex<Option<Settled>>,
     /// The generation with which the target has written that it is in step.
@@ -62,7 +61,7 @@ impl Known {
     }
 
     /// Leaves to the next session which files were still to be found under all their names, and read.
-    pub(super) fn leave_sought(&self, ids: HashSet<FileId>) {
+    pub(super) fn leave_sought(&self, ids: Seeking) {
         self.sought.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
     }
 
@@ -108,7 +107,7 @@ impl Known {
     }
 
     /// Takes what the session before has left.
-    pub(super) fn take_sought(&self) -> HashSet<FileId> {
+    pub(super) fn take_sought(&self) -> Seeking {
         std::mem::take(&mut *self.sought.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -36,7 +36,7 @@ impl Session {
         let Some((group, existing)) = group else { return Ok(false) };
         let current = match parcel.lane {
             // The reading has seen every event behind the change.
-            Lane::Live => group.began >= parcel.issued,
+            Lane::Live => group.began.is_some_and(|began| began >= parcel.issued),
             Lane::Bulk => group.is_of(entry),
         };
         if existing == *path || !current {
@@ -46,7 +46,8 @@ impl Session {
         if there.is_none_or(|there| there.id != entry.id) {
             return Ok(false);
         }
-        self.send_link(path, &existing, entry)?;
+        let made = matches!(parcel.change.kind, ChangeKind::Update { scope: Extent::Absent, .. });
+        self.send_link((path, made), &existing, entry)?;
         Ok(true)
     }
 
@@ -58,14 +59,14 @@ impl Session {
         };
         let all_known = known >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
         if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
-            self.seek(entry.id);
+            self.seek(entry.id, false);
         }
     }
 
-    /// Has a pass tell every name of a file, and each be read.
-    fn seek(&mut self, id: FileId) {
+    /// Has a pass tell every name of a file; each is read if the content is owed, and else linked to what was sent.
+    fn seek(&mut self, id: FileId, reads: bool) {
         self.links_doubtful = Age::of_both(self.links_doubtful, Some(self.age));
-        self.shared.view.seek(id);
+        self.shared.view.seek(id, reads);
     }
 
     /// Takes in that a file with several names was sent under one of them.
@@ -74,9 +75,12 @@ impl Session {
         self.relink_others(path, entry)
     }
 
-    pub(super) fn send_link(&mut self, path: &RelPath, existing: &RelPath, entry: &Entry) -> Done {
+    /// Makes a name a link of another one; `made` if the target has nothing there.
+    fn send_link(&mut self, (path, made): (&RelPath, bool), existing: &RelPath, entry: &Entry) -> Done {
         self.shared.links().join(entry.id, path);
-        Counters::add(&self.shared.status.counters.links, 1);
+        let counters = &self.shared.status.counters;
+        Counters::add(&counters.links, 1);
+        Counters::add(&counters.created, u64::from(made));
         // Without times the target's file has one of its own.
         let kind = entry.attrs.meta.kind;
         let expect = if self.shared.mask.times { version_of(entry) } else { Expect::Kind(kind) };
@@ -84,7 +88,8 @@ impl Session {
         self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
         if self.shared.monitor.itemizes() {
-            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone() };
+            let created = made.then_some(kind);
+            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone(), created };
             self.shared.monitor.itemized(&self.shared.about, &linked);
         }
         Ok(())
@@ -107,7 +112,7 @@ impl Session {
                     self.soon.push(Change::read(name.clone(), self.age));
                     continue;
                 }
-                self.send_link(name, path, entry)?;
+                self.send_link((name, false), path, entry)?;
                 // On its way under each name: the one that was read may be another file's before it arrives. If
                 // the link cannot be made, a comparison finds that.
                 let kind = ChangeKind::Update { path: name.clone(), scope: Extent::Absent };
@@ -187,7 +192,7 @@ impl Session {
                 let kind = ChangeKind::Update { path, scope };
                 self.soon.push(Change { age: self.age, kind });
             }
-            None => self.seek(id),
+            None => self.seek(id, true),
         }
     }
 }

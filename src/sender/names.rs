@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use self::order::Order;
 use super::recent::Sent;
-use crate::tree::{Entry, FileId, RelPath, Time};
+use crate::tree::{Entry, FileId, RelPath, Time, Version};
 
 const FIRST: FileId = FileId { dev: u64::MIN, ino: u64::MIN };
 
@@ -29,8 +29,8 @@ pub(super) struct Parted {
 /// A file with several names, as it was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Group {
-    /// When the reading began.
-    pub began: Instant,
+    /// When the reading began; `None` if it was not read but found to be equal on both sides.
+    pub began: Option<Instant>,
     size: u64,
     // Not as a `Time`, which would take more room.
     secs: i64,
@@ -196,11 +196,20 @@ impl Names {
     /// Notes that a file was sent under one of its names; those that are joined to it stay so.
     pub fn sent(&mut self, id: FileId, path: &RelPath, sent: &Sent) {
         self.add(id, path);
+        self.begin(id, path, &sent.version, Some(sent.began));
+    }
+
+    /// Notes that a comparison has found a file on the target under one of its names.
+    pub fn stands(&mut self, id: FileId, path: &RelPath, version: &Version) {
+        self.begin(id, path, version, None);
+    }
+
+    fn begin(&mut self, id: FileId, path: &RelPath, version: &Version, began: Option<Instant>) {
         let Some(first) = self.find(id, path) else { return };
         self.names[index(first)].joined = true;
-        let (size, Time { secs, nanos }) = (sent.version.size, sent.version.mtime);
+        let (size, Time { secs, nanos }) = (version.size, version.mtime);
         let file = self.names[index(first)].file;
-        self.files[index(file)].group = Some(Group { began: sent.began, size, secs, nanos, first });
+        self.files[index(file)].group = Some(Group { began, size, secs, nanos, first });
     }
 
     /// Notes that a name is linked to what was sent.
@@ -208,6 +217,11 @@ impl Names {
         if let Some(number) = self.find(id, path).filter(|_| self.group(id).is_some()) {
             self.names[index(number)].joined = true;
         }
+    }
+
+    /// Whether a file was sent under another name, and this one is not linked to that.
+    pub fn is_to_join(&self, id: FileId, path: &RelPath) -> bool {
+        self.group(id).is_some() && !self.is_joined(id, path)
     }
 
     /// Whether a name was sent, or linked to what was.

@@ -40,8 +40,20 @@ pub(super) struct TargetView {
     ask: Ask,
     walked: AtomicU64,
     /// Files of which not all names were known when one of them was sent.
-    sought: Mutex<HashSet<FileId>>,
+    sought: Mutex<Seeking>,
     seeks: AtomicBool,
+}
+
+/// Files that are sought, each with what it is sought for.
+pub(super) type Seeking = HashMap<FileId, Sought>;
+
+/// What a file is sought for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sought {
+    /// Its content is owed as well as its names.
+    pub reads: bool,
+    /// Counts the demands: a walk answers those that were made before it.
+    demand: u64,
 }
 
 /// Stands for a fixed owner's name in questions to the target; no user or group has this number.
@@ -180,32 +192,34 @@ impl TargetView {
 }
 
 impl TargetView {
-    fn sought(&self) -> MutexGuard<'_, HashSet<FileId>> {
+    fn sought(&self) -> MutexGuard<'_, Seeking> {
         self.sought.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the next walks tell every name of a file.
-    pub fn seek(&self, id: FileId) {
-        self.sought().insert(id);
+    /// Has the next walks tell every name of a file; `reads` if its content is owed as well.
+    pub fn seek(&self, id: FileId, reads: bool) {
+        let mut sought = self.sought();
+        let file = sought.entry(id).or_insert(Sought { reads, demand: 0 });
+        *file = Sought { reads: file.reads || reads, demand: file.demand + 1 };
         self.seeks.store(true, Ordering::Release);
     }
 
     /// Returns the files that are sought now.
-    pub fn seeking(&self) -> HashSet<FileId> {
-        if self.seeks.load(Ordering::Acquire) { self.sought().clone() } else { HashSet::new() }
+    pub fn seeking(&self) -> Seeking {
+        if self.seeks.load(Ordering::Acquire) { self.sought().clone() } else { Seeking::new() }
     }
 
-    /// Takes in that a walk of everything has told the names of these.
-    pub fn found(&self, ids: &HashSet<FileId>) {
+    /// Takes in that a walk of everything, which began when `answered` were sought, has told their names.
+    pub fn found(&self, answered: &Seeking) {
         let mut sought = self.sought();
-        sought.retain(|id| !ids.contains(id));
+        sought.retain(|id, file| answered.get(id) != Some(file));
         self.seeks.store(!sought.is_empty(), Ordering::Release);
     }
 }
 
 impl View for TargetView {
     fn seeks(&self, id: FileId) -> bool {
-        self.seeks.load(Ordering::Acquire) && self.sought().contains(&id)
+        self.seeks.load(Ordering::Acquire) && self.sought().contains_key(&id)
     }
 
     fn adjust(&self, attrs: &mut Attrs) {

@@ -35,7 +35,7 @@ use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, compare};
 use crate::scan::{self, DirEntries, Doubt, Found, Options, Role, Scan};
-use crate::tree::{Digest, Entry, FileId, Kind, LinkDigest, Mask, RelPath};
+use crate::tree::{Digest, Entry, Kind, LinkDigest, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
@@ -93,9 +93,10 @@ struct Pass {
     /// The first comparison with a target that is adopted: afterwards the agent alone changes it, and what that comparison
     /// doubted waits to be verified.
     apart: bool,
-    /// How many names the target lacks of files with several.
-    new_links: HashMap<FileId, usize>,
-    /// Names of files with several that were handed on with their content, where rules may spare others.
+    /// Names of files with several that the target lacks, and how many bytes each holds: the comparison of links
+    /// decides what they are linked to.
+    lacking: HashMap<RelPath, u64>,
+    /// Names of files with several that were handed on with their content.
     sent_links: HashSet<RelPath>,
     /// Names at and below which the target stays as it is.
     spared: HashSet<RelPath>,
@@ -167,7 +168,7 @@ impl Pass {
             root_unmounted: false,
             summary: PassSummary::default(),
             reads: reason.reads(),
-            new_links: HashMap::new(),
+            lacking: HashMap::new(),
             sent_links: HashSet::new(),
             spared: HashSet::new(),
             agreement: Agreement::of(shared),
@@ -359,8 +360,8 @@ impl Pass {
                 Difference::Changed { source, target, scope } => {
                     self.expect(source, scope);
                     self.shared.feedback.found(&path);
-                    if scope == Extent::Content && source.nlink > 1 && self.options.mask.hard_links {
-                        self.sent_links.insert(path.clone());
+                    if scope == Extent::Content {
+                        self.is_sent(&path, source);
                     }
                     self.update(path.clone(), scope, Some(target))?;
                     if target.attrs.meta.kind != Kind::Dir {
@@ -378,6 +379,7 @@ impl Pass {
                 }
                 Difference::Retyped { source, target } => {
                     self.shared.feedback.found(&path);
+                    self.is_sent(&path, source);
                     if !self.shared.options.sync.delete.in_passes() {
                         // An empty directory makes way; a full one is a Problem.
                         self.expect(source, Extent::Content);
@@ -464,13 +466,8 @@ impl Pass {
 
     /// Hands one entry on that the target lacks.
     fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
-        if entry.nlink > 1 && entry.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
-            if !self.local.links.is_empty() {
-                *self.new_links.entry(entry.id).or_default() += 1;
-            }
-            if self.shared.rules.spare() {
-                self.sent_links.insert(path.clone());
-            }
+        if self.is_put_off(path, entry) {
+            return Ok(());
         }
         self.expect(entry, Extent::Absent);
         self.shared.feedback.found(path);
@@ -479,11 +476,8 @@ impl Pass {
 
     /// Notes for the progress what is about to be handed on.
     fn expect(&self, entry: &Entry, scope: Extent) {
-        let found = &self.shared.found;
-        found.different.fetch_add(1, Ordering::Relaxed);
-        if scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File {
-            found.bytes.fetch_add(entry.attrs.meta.size, Ordering::Relaxed);
-        }
+        let content = scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File;
+        self.shared.found.expects(if content { entry.attrs.meta.size } else { 0 });
     }
 
     fn update(&mut self, path: RelPath, scope: Extent, old: Option<&Entry>) -> Result<(), Moot> {

@@ -19,6 +19,14 @@ pub(super) struct Found {
     pub bytes: AtomicU64,
 }
 
+impl Found {
+    /// Notes one more entry that is handed on, of which so many bytes are to be sent.
+    pub fn expects(&self, bytes: u64) {
+        self.different.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// When progress was told last, and what the counters were when the session began.
 pub(super) struct Told {
     last: Option<Instant>,

@@ -209,7 +209,7 @@ impl Session {
         // What stands on the target is for this session to find out.
         shared.links().part_all();
         shared.known.is_in_step(None);
-        shared.known.take_sought().into_iter().for_each(|id| shared.view.seek(id));
+        shared.known.take_sought().into_iter().for_each(|(id, file)| shared.view.seek(id, file.reads));
         let works = super::stopping::limit(&shared, &control);
         Self {
             _works: works,

@@ -35,6 +35,7 @@ mod judge;
 mod keepalived;
 mod keeping;
 mod layering;
+mod links;
 mod live;
 mod log;
 mod lsyncd;

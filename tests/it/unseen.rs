@@ -273,8 +273,12 @@ fn whatever_is_done_while_the_agent_sleeps_or_before_it_dies_converges() {
     let mirror = stand.mirror(&["standby"], &["--reconcile-interval=never"]);
     let agent = || process::holder_of(stand.sshd.pid(), &stand.target("standby"));
     for round in 0..rounds {
-        eventually("there is an agent", || agent().is_some());
-        let agent = agent().unwrap();
+        let mut there = None;
+        eventually("there is an agent", || {
+            there = agent();
+            there.is_some()
+        });
+        let agent = there.unwrap();
         process::send(agent, Signal::STOP);
         let steps = 1 + rng.below(5);
         for _ in 0..steps {

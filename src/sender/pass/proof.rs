@@ -125,6 +125,7 @@ impl Pass {
             return Ok(());
         }
         self.expect(entry, Extent::Content);
+        self.is_sent(&path, entry);
         self.update(path, Extent::Content, None)
     }
 
