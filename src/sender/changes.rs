@@ -94,8 +94,9 @@ impl Session {
             }
             ChangeKind::Delete { path, expected } => {
                 let (path, expected) = (path.clone(), expected.clone());
-                self.send_delete(&path, &expected)?;
-                self.keep(parcel);
+                if self.send_delete(&path, &expected)? {
+                    self.keep(parcel);
+                }
             }
             ChangeKind::Name { path, naming } => self.take_name(path, naming),
             ChangeKind::Rescan { path, reason } => {
@@ -217,6 +218,7 @@ impl Session {
             }
         };
         self.look_who(&path, Some(entry.id), scope);
+        self.shared.held.is_back(&path);
         let kind = entry.attrs.meta.kind;
         if !self.is_offered(&path, kind, parcel.lane)
             || !self.shared.mask.carries(kind)

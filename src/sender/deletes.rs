@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use super::changes::Done;
 use super::error::SessionError;
 use super::session::Session;
 use crate::batch::Identity;
@@ -48,7 +47,8 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Done {
+    /// Sends a delete if the source has nothing there now; returns whether it was sent.
+    pub(super) fn send_delete(&mut self, path: &RelPath, expected: &Identity) -> Result<bool, SessionError> {
         match self.shared.source.vanished_by(&mut self.gone, path) {
             Ok(true) => {}
             Ok(false) if self.is_another(path, expected) || self.is_hidden(path, expected) => {}
@@ -57,15 +57,15 @@ impl Session {
                 if self.shared.source.is_in_place() {
                     self.look_again(path.clone(), RescanReason::Mismatch, self.age);
                 }
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => {
                 self.fail(path, "delete", errno_of(&error));
-                return Ok(());
+                return Ok(false);
             }
         }
         if self.shared.is_unmounted_above(path) || self.shared.is_beyond(path) {
-            return Ok(());
+            return Ok(false);
         }
         self.abandon_jobs_below(path)?;
         let expect = match expected {
@@ -89,6 +89,6 @@ impl Session {
             let deleted = Itemized::Deleted { path: path.clone(), kind: expected.kind() };
             self.shared.monitor.itemized(&self.shared.about, &deleted);
         }
-        Ok(())
+        Ok(true)
     }
 }

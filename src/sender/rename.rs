@@ -102,6 +102,9 @@ impl Session {
         let moved = self.recent.rename(from, to);
         self.rename_links(from, to);
         self.shared.status.rename(from, to);
+        if now.is_some() {
+            self.shared.held.is_back(to);
+        }
         self.shared.held.rename(from, to);
         let (reads, change) = self.follow_rename(from, to, dir);
         let expect = match &now {

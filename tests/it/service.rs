@@ -61,6 +61,42 @@ fn a_hangup_starts_what_is_new_leaves_the_rest_running_and_refuses_a_broken_file
 }
 
 #[test]
+fn a_delete_is_held_no_more_once_the_file_is_back() {
+    let environment = Environment::new();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("s"), dir.path().join("t"));
+    fs::create_dir(&source).unwrap();
+    let names: Vec<String> = (0..200).map(|i| format!("{i}.jpg")).collect();
+    names.iter().for_each(|name| fs::write(source.join(name), name).unwrap());
+    let control = format!("--control={}", dir.path().join("control").display());
+    let paths = [format!("{}/", source.display()), target.display().to_string()];
+    let mirror = environment.spawn(["mirror", &control, &paths[0], &paths[1]]);
+    mirror.wait_for_line(": live");
+    names[..150].iter().for_each(|name| fs::remove_file(source.join(name)).unwrap());
+    mirror.wait_for_error_line("150 deletes held");
+    // All but one are restored.
+    names[1..150].iter().for_each(|name| fs::write(source.join(name), "again").unwrap());
+    eventually("one delete is held", || {
+        environment.run(["status", &control]).stdout.contains(" 1 delete held")
+    });
+    environment.run(["approve", &control]).succeeded();
+    environment.run(["wait", "--timeout=60s", &control]).succeeded();
+    assert!(!target.join("0.jpg").exists());
+    assert!(names[1..150].iter().all(|name| fs::read(target.join(name)).unwrap() == b"again"));
+    let log = environment.run(["log", "-n", "1000", &control]).succeeded().stdout;
+    let deleted: Vec<&str> = log.lines().filter(|line| line.contains(" deleted ")).collect();
+    assert!(matches!(deleted[..], [line] if line.contains("0.jpg")), "{deleted:?}");
+    // And where everything is back, nothing is held.
+    names[1..180].iter().for_each(|name| fs::remove_file(source.join(name)).unwrap());
+    mirror.wait_for_error_line("179 deletes held");
+    names[1..180].iter().for_each(|name| fs::write(source.join(name), "once more").unwrap());
+    environment.run(["wait", "--timeout=60s", &control]).succeeded();
+    let approved = environment.run(["approve", &control]);
+    assert!(approved.stdout.starts_with("0 held deletes"), "{approved:?}");
+    mirror.terminate();
+}
+
+#[test]
 fn deletes_over_the_guard_are_held_until_somebody_approves_them() {
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (dir.path().join("source"), dir.path().join("target"));
