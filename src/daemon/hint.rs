@@ -150,7 +150,10 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
              speil approve --volume SYNC TARGET"
         }
         Refusal::Nested => "name a target outside the source, and a source outside the target",
-        Refusal::Busy { .. } => "end the other run, or wait for it",
+        Refusal::Busy { .. } => {
+            "wait until the other run ends; a live mirror does not end by itself: stop it on its host (systemctl stop \
+             speil) and start it again afterwards"
+        }
         Refusal::Circle { .. } => {
             "end one of these mirrors: the one that is wrong, or the one that is no longer wanted"
         }

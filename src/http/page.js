@@ -77,12 +77,12 @@ function stateOf(sync, target) {
   const failing = target.problems.length + (target.more_problems || 0);
   if (target.state === "down") {
     return { rank: 0, kind: "bad", word: "down", what: target.error || "there is no connection",
-      hint: target.hint ? `${sentence(target.hint)}. speil keeps trying; \`speil reconcile ${typed(sync.name)}\` tries at once`
+      hint: target.hint ? `${sentence(target.hint)}. speil keeps trying; \`speil retry ${names}\` tries at once`
         : `speil keeps trying. \`speil doctor ${typed(target.target)}\` looks for the cause` };
   }
   if (target.held) {
     return { rank: 1, kind: "bad", word: `${plural(target.held, "delete", "deletes")} held`, what: target.held_reason || "they wait for a decision",
-      hint: `If they are right, \`speil approve ${names}\` carries them out. If not, restore the files on the source, then \`speil discard ${names}\`` };
+      hint: `If they are right, \`speil approve ${names}\` carries them out. If not, restore the files on the source: what is back is held no more` };
   }
   const rotten = target.scrub ? target.scrub.mismatches.filter((it) => !it.repaired).length : 0;
   if (rotten) {
