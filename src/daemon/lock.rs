@@ -1,9 +1,12 @@
 //! Two runs on the same pair do not overlap.
+//!
+//! **Invariant:** a lock counts only on the file that is under the path: who lets go removes the file while the lock is
+//! held, and who has waited for it looks whether it is still there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
@@ -41,10 +44,19 @@ pub enum LockError {
     },
 }
 
-/// A held lock; dropping it frees the pair.
+/// A held lock; dropping it frees the pair, and removes the file.
 #[derive(Debug)]
 pub struct Lock {
+    /// Locked until it is closed.
     _file: File,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where it cannot be removed it stays, and is used again.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Lock {
@@ -53,12 +65,13 @@ impl Lock {
     /// # Errors
     /// [`LockError`].
     pub fn take(mirror: &[u8; 16], options: LockOptions) -> Result<Self, LockError> {
+        let deadline = Instant::now() + options.wait;
         let (mut file, path) = open(mirror, "lock")?;
         let fail = |error| LockError::Io { path: path.clone(), error };
-        let deadline = Instant::now() + options.wait;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) if is_there(&file, &path) => break,
+                Ok(()) => (file, _) = open(mirror, "lock")?,
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
                     // The wait must end at a time, and a blocking flock would not.
                     std::thread::sleep(Duration::from_millis(50).min(deadline - Instant::now()));
@@ -69,7 +82,7 @@ impl Lock {
         }
         let written = sign(&mut file);
         written.map_err(fail)?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, path })
     }
 
     /// Takes the lock of the daemon that keeps this mirror live, besides which a single pass has its own.
@@ -78,11 +91,13 @@ impl Lock {
     /// # Errors
     /// The process that has it.
     pub(super) fn take_live(mirror: &[u8; 16]) -> Result<Option<Self>, u32> {
-        let Ok((mut file, _)) = open(mirror, "live") else { return Ok(None) };
+        let Ok((mut file, path)) = open(mirror, "live") else { return Ok(None) };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // It was let go between the two calls.
+            Ok(()) if !is_there(&file, &path) => Self::take_live(mirror),
             Ok(()) => {
                 let _ = sign(&mut file);
-                Ok(Some(Self { _file: file }))
+                Ok(Some(Self { _file: file, path }))
             }
             Err(Errno::WOULDBLOCK) => match held(&mut file, Duration::MAX) {
                 LockError::Held { pid, .. } => Err(pid),
@@ -106,6 +121,12 @@ fn open(mirror: &[u8; 16], suffix: &str) -> Result<(File, PathBuf), LockError> {
         Ok(file) => Ok((file, path)),
         Err(error) => Err(LockError::Io { path, error }),
     }
+}
+
+/// Whether a file is the one that is under a path.
+fn is_there(file: &File, path: &Path) -> bool {
+    let id = |meta: io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+    id(file.metadata()) == id(std::fs::symlink_metadata(path))
 }
 
 /// Writes who has a lock, and since when.
@@ -143,6 +164,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_many_who_take_and_let_go_one_at_a_time_has_the_lock() {
+        let id = *b"a test of many!!";
+        let options = LockOptions { wait: Duration::from_secs(60), max_age: Duration::from_secs(3600) };
+        let inside = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let lock = Lock::take(&id, options).unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
     fn the_second_run_learns_who_holds_the_lock_and_the_third_gets_it() {
         let id = *b"a test's mirror!";
         let options = LockOptions { wait: Duration::ZERO, max_age: Duration::from_secs(3600) };
@@ -154,7 +195,9 @@ mod tests {
         let daemon = Lock::take_live(&id).unwrap();
         assert!(daemon.is_some(), "a pass and a daemon each have a lock");
         assert_eq!(Lock::take_live(&id).err(), Some(std::process::id()));
+        let path = first.path.clone();
         drop((first, daemon));
+        assert!(!path.exists(), "nothing is left");
         assert!(Lock::take(&id, options).is_ok() && Lock::take_live(&id).is_ok());
     }
 }
