@@ -41,29 +41,48 @@ fn edit_unseen(path: &Path, text: &str) {
     set_times(path, Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ }).unwrap();
 }
 
-/// Start, until when everything was there, and before when it was read, of each note of a tree.
-fn notes(hosts: &Hosts, host: &str) -> Vec<(String, u64, u64)> {
+/// A line of `.speil/cuts`: what was known to be on both sides, and what the clock showed.
+struct Note {
+    secs: i64,
+    of: String,
+    until: u64,
+    read: u64,
+}
+
+fn notes(hosts: &Hosts, host: &str) -> Vec<Note> {
     let text = hosts.read(host, ".speil/cuts").unwrap_or_default();
     let note = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
-        let [_, _, _, of, until, read] = words[..] else { return None };
-        Some((of.to_owned(), until.parse().ok()?, read.parse().ok()?))
+        let [secs, _, _, of, until, read] = words[..] else { return None };
+        let (secs, of) = (secs.parse().ok()?, of.to_owned());
+        Some(Note { secs, of, until: until.parse().ok()?, read: read.parse().ok()? })
     };
     text.lines().filter_map(note).collect()
 }
 
-/// Waits until two trees remember a state that both hold.
+/// Returns the second in which something in a tree was changed last.
+fn changed(hosts: &Hosts, host: &str) -> i64 {
+    let below = walkdir::WalkDir::new(hosts.tree(host)).into_iter();
+    let below = below.filter_entry(|entry| entry.file_name() != ".speil").flatten();
+    below.filter_map(|entry| Some(entry.metadata().ok()?.ctime())).max().unwrap_or(0)
+}
+
+/// Waits until two trees remember a state that both hold, and that is younger than whatever is in them.
 fn hold_the_same(hosts: &Hosts, one: &str, other: &str) {
     eventually("both have noted it", || {
-        let (one, other) = (notes(hosts, one), notes(hosts, other));
-        let until = |notes: &[(String, u64, u64)], of: &str| {
-            notes.iter().filter(|note| note.0 == of).map(|note| note.1).max().unwrap_or(0)
+        let of_both =
+            [(notes(hosts, one), changed(hosts, one)), (notes(hosts, other), changed(hosts, other))];
+        let until = |notes: &[Note], of: &str| {
+            notes.iter().filter(|note| note.of == of).map(|note| note.until).max().unwrap_or(0)
         };
-        let Some(of) = one.iter().rev().map(|note| &note.0).find(|of| until(&other, of) > 0) else {
+        let [(one, _), (other, _)] = &of_both;
+        let Some(of) = one.iter().rev().map(|note| &note.of).find(|of| until(other, of) > 0) else {
             return false;
         };
-        let both = until(&one, of).min(until(&other, of));
-        [&one, &other].iter().all(|notes| notes.iter().any(|note| note.0 == *of && note.2 <= both))
+        let both = until(one, of).min(until(other, of));
+        of_both.iter().all(|(notes, changed)| {
+            notes.iter().any(|note| note.of == *of && note.read <= both && note.secs > changed + 1)
+        })
     });
 }
 
