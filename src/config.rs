@@ -25,6 +25,7 @@ mod settings;
 pub mod spelling;
 mod suggest;
 mod target;
+mod target_list;
 mod units;
 mod validate;
 
@@ -55,6 +56,7 @@ pub use program::Program;
 pub use rules::{Deciding, Origins, deciding};
 pub(crate) use suggest::nearest;
 pub use target::{TargetError, is_remote, name_targets, parse_target, remote_path};
+pub use target_list::{with as with_target, without as without_target};
 pub use units::{
     CONNECTIONS_MAX, UnitError, parse_bwlimit, parse_connections, parse_duration, parse_interval,
     parse_max_delete, parse_size, seconds, split_words,

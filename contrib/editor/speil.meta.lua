@@ -83,6 +83,7 @@
 ---@field source string an absolute path
 ---@field target? string "host:/dir/", "user@host:/dir/" or "/dir/"
 ---@field targets? string[]
+---@field targetsFile? string a file with a target in each line, in place of targets
 ---@field filter? speil.patterns
 ---@field include? speil.patterns
 ---@field exclude? speil.patterns

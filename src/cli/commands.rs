@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::daily::{AGENTS_HELP, LOG_HELP, NOTIFY_HELP};
-pub use super::daily::{Agents, Notify, Past};
+use super::daily::{AGENTS_HELP, LOG_HELP, NOTIFY_HELP, TARGET_HELP};
+pub use super::daily::{Agents, Notify, Past, TargetVerb, Targets};
 use super::examples::{
     AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
     VERIFY_HELP,
@@ -69,6 +69,9 @@ pub(super) enum Plain {
     /// Read the configuration again, and say what it changed
     #[command(after_help = RELOAD_HELP)]
     Reload(Reload),
+    /// Add, remove or list the targets of a sync while the daemon runs
+    #[command(after_help = TARGET_HELP)]
+    Target(Targets),
     /// List which speil each host has, and the copies that were uploaded there
     #[command(after_help = AGENTS_HELP)]
     Agents(Agents),

@@ -1,8 +1,8 @@
-//! `speil log`, `speil notify` and `speil agents`: what may be typed.
+//! `speil log`, `speil notify`, `speil agents` and `speil target`: what may be typed.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::reach::Control;
 use crate::protocol::Since;
@@ -44,6 +44,55 @@ program took the message; whether it arrived, only who gets it can say.
 
 Exit codes: 0 every way took it, 1 one did not, or the configuration has no notify; 12 no daemon
 answers.";
+
+pub(super) const TARGET_HELP: &str = "\
+Examples:
+  speil target add uploads web4:/srv/uploads    # a new web node, from its cloud-init or from here
+  speil target remove uploads web4
+  speil target list uploads
+
+The sync has targetsFile = \"targets\" in the configuration: a file with a target in each line. The file
+is changed, and the running daemon reads it: the other targets go on as they are, and nothing is compared
+anew with them. A change that the configuration refuses is taken back. What is on a target that is
+removed stays there.
+
+Exit codes: 0 done, also where the target was there, or gone, before; 1 wrong usage or configuration,
+or the daemon refused it; 3 the targets are in the configuration itself; 11 the list cannot be read or
+written; 12 the daemon that --control names does not answer.";
+
+/// `speil target`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Targets {
+    /// What is to be done
+    #[arg(value_name = "add|remove|list")]
+    pub verb: TargetVerb,
+    /// The sync
+    #[arg(value_name = "SYNC")]
+    pub sync: String,
+    /// Targets as in the configuration; to remove one, its name in speil status will do
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// The configuration
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua")]
+    pub config: PathBuf,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the daemon is reached.
+    #[command(flatten)]
+    pub control: Control,
+}
+
+/// What `speil target` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TargetVerb {
+    /// Mirror to it from now on
+    Add,
+    /// Mirror to it no more
+    Remove,
+    /// Show them
+    List,
+}
 
 /// `speil log`.
 #[derive(Debug, Clone, PartialEq, Args)]

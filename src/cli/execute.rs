@@ -24,6 +24,7 @@ mod reach;
 mod rsync;
 mod send;
 mod sync;
+mod target;
 mod uploads;
 mod verify;
 
@@ -94,6 +95,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Pause(it) => control::pause(it),
         Command::Retry(it) => control::retry(it),
         Command::Reload(it) => control::reload(&it),
+        Command::Target(it) => target::run(&it),
         Command::Agents(it) => agents::run(&it),
         Command::Log(it) => past::run(&it),
         Command::Notify(it) => control::notify(&it),

@@ -8,7 +8,7 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 use super::commands::{
     Agent, Agents, Approve, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held, Init,
     LogLevel, Manual, Named, Notify, Past, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run,
-    Status, Trash, Undo, Verify, Wait, version,
+    Status, Targets, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -60,6 +60,8 @@ pub enum Command {
     Retry(Retry),
     /// Read the configuration again.
     Reload(Reload),
+    /// `speil target`.
+    Target(Targets),
     /// `speil agents`.
     Agents(Agents),
     /// `speil log`.
@@ -109,6 +111,7 @@ impl From<Plain> for Command {
             Plain::Pause(it) => Self::Pause(it),
             Plain::Retry(it) => Self::Retry(it),
             Plain::Reload(it) => Self::Reload(it),
+            Plain::Target(it) => Self::Target(it),
             Plain::Agents(it) => Self::Agents(it),
             Plain::Log(it) => Self::Log(it),
             Plain::Notify(it) => Self::Notify(it),

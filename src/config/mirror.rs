@@ -11,15 +11,17 @@ use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{clean, name_targets, parse_target};
+use crate::config::target_list::listed;
 use crate::config::units::{parse_connections, parse_max_delete, split_words};
 use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
     Verify,
 };
-use crate::tree::{Chmod, Chown};
+use crate::error::io_text;
+use crate::tree::{Chmod, Chown, quote};
 
 /// Every key of the layer.
-const KEYS: [&str; 53] = [
+const KEYS: [&str; 54] = [
     "_layer",
     "acls",
     "agent",
@@ -64,6 +66,7 @@ const KEYS: [&str; 53] = [
     "symlinks",
     "target",
     "targets",
+    "targetsFile",
     "timeout",
     "times",
     "transport",
@@ -76,6 +79,9 @@ const KEYS: [&str; 53] = [
 ];
 
 const SSH_KEYS: [&str; 6] = ["_extra", "command", "extra", "identityFile", "options", "port"];
+
+/// The keys that say where the targets are; one of them is given.
+const TARGETS: [&str; 3] = ["target", "targets", "targetsFile"];
 
 const PATTERNS: &str = "a pattern or a list of patterns";
 const EXTRA: &str = "a list of arguments for ssh";
@@ -94,6 +100,7 @@ pub(super) fn sync(block: &Block) -> Result<Sync, ConfigError> {
     let mut sync = Sync::new("", source(&section)?, Vec::new());
     sync.name = name(&section)?.unwrap_or_default();
     sync.targets = targets(&section)?;
+    sync.targets_file = targets_file(&section)?;
     filters(&section, &mut sync)?;
     deletes(&section, &mut sync)?;
     timing(&section, &mut sync)?;
@@ -127,11 +134,15 @@ pub(super) fn name(section: &Section) -> Result<Option<String>, ConfigError> {
 
 fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError> {
     const ALLOWED: &str = "\"host:/dir/\", \"user@host:/dir/\", \"/dir/\", or a list of them";
-    let key = match (section.get("target"), section.get("targets")) {
-        (Some(_), Some(_)) => return Err(section.error(Fault::Both("target", "targets"))),
-        (Some(_), None) => "target",
-        _ => "targets",
+    let given = |key: &&&str| section.get(key).is_some();
+    let mut keys = TARGETS.iter().filter(given);
+    let key = match (keys.next(), keys.next()) {
+        (Some(one), Some(other)) => return Err(section.error(Fault::Both(one, other))),
+        (one, _) => *one.unwrap_or(&"targets"),
     };
+    if let Some(file) = targets_file(section)? {
+        return from_file(section, &file);
+    }
     let mut targets = Vec::new();
     for given in section.list(key, ALLOWED)? {
         let Raw::Text(spec) = given else { return Err(section.wrong(key, given, ALLOWED)) };
@@ -145,6 +156,30 @@ fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError>
         return Err(section.error(Fault::Missing("targets")));
     }
     name_targets(&mut targets);
+    Ok(targets)
+}
+
+/// Returns the file that lists the targets. A relative name is looked for beside the configuration file.
+fn targets_file(section: &Section) -> Result<Option<PathBuf>, ConfigError> {
+    let file = section.path("targetsFile", "the path of a file with a target in each line")?;
+    let beside = Path::new(&section.place.file).parent().unwrap_or(Path::new(""));
+    Ok(file.map(|file| beside.join(file)))
+}
+
+fn from_file(section: &Section, file: &Path) -> Result<Vec<crate::config::Target>, ConfigError> {
+    let fail = |cause: String| {
+        let path = quote(file.as_os_str().as_bytes());
+        section.error(Fault::File { key: "targetsFile", path, cause })
+    };
+    let text = crate::disk::read_whole(file).map_err(|error| fail(io_text(&error)))?;
+    let targets = listed(&text).map_err(|(line, error)| fail(format!("line {line}: {error}")))?;
+    let relative = |target: &&crate::config::Target| target.host.is_none() && !target.path.starts_with(b"/");
+    if let Some(target) = targets.iter().find(relative) {
+        return Err(fail(format!("{target} has no host and is not absolute")));
+    }
+    if targets.is_empty() {
+        return Err(fail("it names no target".to_owned()));
+    }
     Ok(targets)
 }
 

@@ -150,6 +150,8 @@ pub struct Sync {
     pub source: PathBuf,
     /// The targets: at least one.
     pub targets: Vec<Target>,
+    /// The file that lists them, where the configuration names one.
+    pub targets_file: Option<PathBuf>,
     /// Which properties are kept.
     pub mask: Mask,
     /// Which entries take part.
@@ -217,6 +219,7 @@ impl Sync {
             name: name.into(),
             source: source.into(),
             targets,
+            targets_file: None,
             mask: Mask::everything(),
             selection: Selection::default(),
             filters: Vec::new(),

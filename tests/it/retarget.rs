@@ -144,3 +144,59 @@ fn a_target_that_another_daemon_keeps_is_down_until_that_ends_and_the_others_go_
     eventually("it is taken over", || scene.is_live("b"));
     daemon.terminate();
 }
+
+/// The list changes, the configuration does not, and every wrong change leaves the list as it was.
+#[test]
+fn targets_are_added_and_removed_by_a_command_and_what_is_wrong_changes_nothing() {
+    let scene = Scene::new();
+    let text = format!(
+        "sync {{ default.mirror, name = \"up\", source = {:?}, targetsFile = \"nodes\", agent = {:?} }}\n",
+        scene.path("source"),
+        agent_command()
+    );
+    fs::write(scene.path("speil.lua"), text).unwrap();
+    let first = format!("# the nodes\n{}\n", scene.path("a").display());
+    fs::write(scene.path("nodes"), &first).unwrap();
+    let config = format!("--config={}", scene.path("speil.lua").display());
+    let target = |verb: &str, names: &[&str]| {
+        let paths: Vec<String> = names.iter().map(|name| scene.path(name).display().to_string()).collect();
+        let mut arguments = vec!["target", verb, "up", &config, &scene.control];
+        arguments.extend(paths.iter().map(String::as_str));
+        scene.environment.run(arguments)
+    };
+    let nodes = || fs::read_to_string(scene.path("nodes")).unwrap();
+
+    // Before there is a daemon the list alone is changed.
+    let list = scene.environment.run(["target", "list", "up", &config]).succeeded();
+    assert_eq!(list.stdout, format!("{}  no daemon answers", scene.path("a").display()));
+    let daemon = scene.start();
+    eventually("it is live", || scene.is_live("a"));
+    let agent = agent_of(&daemon, &scene.path("a"));
+
+    let added = target("add", &["b", "c"]).succeeded();
+    assert!(added.stdout.contains("up → b: new, started\nup → c: new, started\n"), "{added:?}");
+    eventually("they are live", || scene.is_live("b") && scene.is_live("c"));
+    let listed = target("list", &[]).succeeded();
+    assert_eq!(listed.stdout.lines().filter(|line| line.ends_with("  live")).count(), 3, "{listed:?}");
+    let again = target("add", &["b"]).succeeded();
+    assert!(again.stderr.contains("is already a target of up") && again.stdout.is_empty(), "{again:?}");
+    let removed = target("remove", &["b"]).succeeded();
+    assert!(removed.stdout.contains("up → b: removed, stopped"), "{removed:?}");
+    assert_eq!(nodes(), format!("{first}{}\n", scene.path("c").display()));
+    assert_eq!(agent_of(&daemon, &scene.path("a")), agent, "the session of the others goes on");
+    assert!(scene.path("b/file").exists(), "what is there stays");
+
+    // A target inside the source, none at all, and no target.
+    let before = nodes();
+    for (verb, names, code) in [("add", &["source/in"][..], 1), ("remove", &["a", "c"], 1)] {
+        let refused = target(verb, names);
+        assert!(refused.code() == code && refused.stderr.contains("is as it was"), "{verb}: {refused:?}");
+    }
+    let url = scene.environment.run(["target", "add", "up", "rsync://web/x", &config, &scene.control]);
+    assert_eq!((url.code(), nodes()), (1, before), "{url:?}");
+    daemon.terminate();
+
+    scene.configure(&["a"]);
+    let inside = target("add", &["b"]);
+    assert!(inside.code() == 3 && inside.stderr.contains("targetsFile"), "{inside:?}");
+}

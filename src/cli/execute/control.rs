@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{complain, complain_text, print};
+use super::{complain, complain_text, note, print};
 use crate::cli::commands::{
     Approve, Control, Held, LogLevel, Named, Notify, Pause, Reconcile, Reload, Retry, Wait,
 };
@@ -17,7 +17,7 @@ use crate::status::{self, Answer, Grade, Request};
 const START: &str =
     "start one with speil run CONFIG, or systemctl start speil; --control SOCKET names the socket of another";
 /// Longest time that a daemon may take for an answer other than that of a wait.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn wait(wait: Wait) -> u8 {
     let timeout_ms = wait.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
@@ -98,15 +98,34 @@ pub(super) fn notify(it: &Notify) -> u8 {
 /// Has the configuration read again.
 pub(super) fn reload(it: &Reload) -> u8 {
     let Some(socket) = socket(&it.control) else { return Exit::Stream.code() };
+    reload_at(&socket, it.json)
+}
+
+/// Has the running daemon read its configuration again; where none runs, says what that means.
+pub(super) fn reload_if_running(control: &Control) -> u8 {
+    match control.control.clone().map_or_else(daemon::find_socket, Ok) {
+        Ok(socket) => reload_at(&socket, false),
+        Err(NoSocket::None(_)) => {
+            note("no daemon runs: the next one that is started reads it");
+            0
+        }
+        Err(error) => {
+            complain(&error, Some(&where_else(&error)));
+            Exit::Stream.code()
+        }
+    }
+}
+
+fn reload_at(socket: &Path, as_json: bool) -> u8 {
     // A sync that ends may have much in flight.
-    match daemon::ask(&socket, &Request::Reload, None) {
+    match daemon::ask(socket, &Request::Reload, None) {
         Ok(Answer::Reloaded { syncs }) => {
             let object =
                 || serde_json::json!({ "schema": status::SCHEMA, "syncs": syncs }).to_string() + "\n";
-            print(&if it.json { object() } else { status::reloaded_text(&syncs) });
+            print(&if as_json { object() } else { status::reloaded_text(&syncs) });
             0
         }
-        other => unexpected(&socket, other),
+        other => unexpected(socket, other),
     }
 }
 

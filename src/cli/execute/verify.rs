@@ -7,6 +7,7 @@ use super::{complain, complain_text, exit_of, print, uploads};
 use crate::cli::commands::Verify;
 use crate::cli::draft::check_source;
 use crate::cli::exit::Exit;
+use crate::config::is_remote;
 use crate::daemon::{hint, mirror_id, transport_of, unreadable};
 use crate::error::errno_text;
 use crate::monitor::{counted, sized};
@@ -18,6 +19,12 @@ const SCHEMA: u32 = 1;
 
 /// Compares and tells.
 pub(super) fn run(it: &Verify) -> u8 {
+    let bytes = it.source.as_os_str().as_encoded_bytes();
+    if is_remote(bytes) && !it.source.exists() {
+        let text = format!("{} is on another host, and verify reads a source on this one", quote(bytes));
+        complain_text(&text, Some("run it on that host, or name the tree here first and that one second"));
+        return Exit::Syntax.code();
+    }
     if let Err(error) = check_source(&it.source) {
         complain(&error, error.hint().as_deref());
         return error.exit().code();
