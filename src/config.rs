@@ -11,6 +11,7 @@ mod drop_in;
 mod error;
 mod explain;
 mod hooks;
+mod hosts;
 mod hours;
 mod keeping;
 mod lsyncd;
@@ -47,7 +48,7 @@ pub use hours::{Hours, rate_at};
 pub use keeping::parse_trash;
 pub use lua::Limits;
 pub use model::{
-    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Http, Listed,
+    AgentCheck, AgentSource, Backend, Compress, Config, DeleteMode, Durability, Guard, Hosts, Http, Listed,
     LogFormat, MaxDelete, Reconcile, Scrub, Selection, Settings, Ssh, Sync, Target, Token, Transport, Trash,
     Verify,
 };
@@ -64,6 +65,7 @@ pub use units::{
 pub use validate::Invalid;
 
 use crate::error::io_text;
+use hosts::ThisHost;
 use raw::{Block, Raw};
 
 /// A configuration, and what was noticed while it was read.
@@ -121,10 +123,11 @@ fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Re
     for block in &evaluated.settings {
         warnings.extend(settings::add(block, &mut settings)?);
     }
+    let this = ThisHost { name: crate::disk::host_name(), chosen: settings.host.clone() };
     let mut broken = Vec::new();
     let (mut syncs, mut places) = (Vec::new(), Vec::new());
     for block in &evaluated.syncs {
-        match read_sync(block, evaluated.asked_layer.as_deref(), &mut warnings) {
+        match read_sync(block, evaluated.asked_layer.as_deref(), &this, &mut warnings) {
             Ok(sync) => {
                 syncs.push(Sync { allowed: settings.allowed.clone(), ..sync });
                 places.push(&block.place);
@@ -188,7 +191,12 @@ fn name_of(block: &Block) -> String {
     }
 }
 
-fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) -> Result<Sync, ConfigError> {
+fn read_sync(
+    block: &Block,
+    asked: Option<&str>,
+    this: &ThisHost,
+    warnings: &mut Vec<Warning>,
+) -> Result<Sync, ConfigError> {
     let layer = match block.table.named.get("_layer") {
         Some(Raw::Text(layer)) => String::from_utf8_lossy(layer).into_owned(),
         _ => {
@@ -197,7 +205,7 @@ fn read_sync(block: &Block, asked: Option<&str>, warnings: &mut Vec<Warning>) ->
         }
     };
     if layer == "mirror" {
-        return mirror::sync(block);
+        return mirror::sync(block, this);
     }
     let mapped = lsyncd::map(block, &layer)?;
     if !mapped.unmapped.is_empty() {

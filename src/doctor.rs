@@ -135,6 +135,11 @@ pub fn examine(config: &Config, options: &Options) -> Vec<Finding> {
 }
 
 fn examine_targets(sync: &Sync, tree: Option<&Tree>, uploads: &Uploads) -> Vec<Finding> {
+    if let Some(hosts) = sync.hosts.as_ref().filter(|hosts| !hosts.may_lead) {
+        let found =
+            format!("{} has mayLead = false in hosts: it never sends, and no target is tried", hosts.here);
+        return vec![Finding::fine("role", found).about(&sync.name, "")];
+    }
     std::thread::scope(|scope| {
         let look = |one| (one, scope.spawn(move || target::check(sync, one, tree, uploads)));
         let looks: Vec<_> = sync.targets.iter().map(look).collect();

@@ -76,7 +76,7 @@ pub use gate::Gate;
 pub use held::{Held, first_of};
 pub use hello::hello;
 pub use known::{Before, Known};
-pub use lead::{Lead, Stand};
+pub use lead::{Lead, Stand, of_nobody};
 pub use lru::Lru;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use own_names::look_up_apart;

@@ -63,6 +63,7 @@
 ---@field history? speil.size|false
 ---@field notify? speil.notify|false
 ---@field hookTimeout? speil.duration
+---@field host? string which key of a sync's `hosts` means this host; else by its name
 ---@field nodaemon? any lsyncd's
 ---@field insist? any lsyncd's
 ---@field onepass? any lsyncd's
@@ -78,12 +79,17 @@
 ---@field _extra? string[] lsyncd's name for `extra`
 ---@field command? string|string[]
 
+---@class speil.host
+---@field [1] string "user@host", or "user@host:/dir/"
+---@field mayLead? boolean
+
 ---@class speil.sync
 ---@field name? string
 ---@field source string an absolute path
 ---@field target? string "host:/dir/", "user@host:/dir/" or "/dir/"
 ---@field targets? string[]
 ---@field targetsFile? string a file with a target in each line, in place of targets
+---@field hosts? table<string, string|speil.host> all hosts that hold the tree, in place of targets: { oslo = "root@10.8.0.1" }
 ---@field filter? speil.patterns
 ---@field include? speil.patterns
 ---@field exclude? speil.patterns

@@ -435,6 +435,12 @@ pub struct Health {
     /// The tree must have this role: for a pool that writes, primary
     #[arg(long, value_name = "primary|standby", value_parser = role)]
     pub role: Option<Role>,
+    /// The host must be one that may lead: not where the configuration has mayLead = false for it
+    #[arg(long)]
+    pub may_lead: bool,
+    /// The configuration that may say so
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", requires = "may_lead")]
+    pub config: PathBuf,
     /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,

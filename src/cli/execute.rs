@@ -4,6 +4,7 @@
 //! is one line on standard error, its hint apart; rsync's exit codes where rsync has one.
 
 mod agents;
+mod barred;
 mod check;
 mod check_lsyncd;
 mod complete;
@@ -27,6 +28,7 @@ mod sync;
 mod target;
 mod uploads;
 mod verify;
+mod waiting;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -79,6 +79,7 @@ fn cron_line_parses_to_exactly_this_sync() {
         path: b"/var/www/html/uploads".to_vec(),
         name: "10.0.0.2".into(),
         makes: 1,
+        may_lead: true,
     };
     let mut expected = Sync::new("uploads", "/var/www/html/uploads/", vec![target]);
     expected.mask = archive();

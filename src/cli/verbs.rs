@@ -65,7 +65,7 @@ pub struct Which {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// The configuration that has the sync
-    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", conflicts_with = "root")]
+    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua")]
     pub config: PathBuf,
     /// Say what would be done, change nothing
     #[arg(short = 'n', long)]

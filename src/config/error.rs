@@ -178,6 +178,44 @@ pub enum Fault {
         /// The source, quoted.
         source_dir: String,
     },
+    /// `hosts` does not say which of them this host is.
+    #[error(
+        "none of the hosts {} is this one, which is called \"{name}\": write settings {{ host = \"{}\" }}, or whichever \
+         it is",
+        all(.hosts), first(.hosts)
+    )]
+    NoSuchHost {
+        /// The keys.
+        hosts: Vec<String>,
+        /// What this host is called.
+        name: String,
+    },
+    /// `settings.host` is not among `hosts`.
+    #[error("key \"settings.host\" is \"{chosen}\", and key \"hosts\" has {}: write one of these", all(.hosts))]
+    NotAmongHosts {
+        /// The keys.
+        hosts: Vec<String>,
+        /// What the setting says.
+        chosen: String,
+    },
+    /// Several keys of `hosts` mean this host.
+    #[error(
+        "each of the hosts {} could be this one, which is called \"{name}\": write settings {{ host = \"{}\" }}, or \
+         whichever it is",
+        all(.hosts), first(.hosts)
+    )]
+    SeveralHosts {
+        /// The keys.
+        hosts: Vec<String>,
+        /// What this host is called.
+        name: String,
+    },
+    /// `hosts` names this host alone.
+    #[error("key \"hosts\" names no other host than {0}")]
+    NoOtherHost(String),
+    /// No host of `hosts` may be promoted.
+    #[error("key \"hosts\" lets no host lead: each entry has mayLead = false")]
+    NobodyMayLead,
     /// A target whose loss would be the loss of the host.
     #[error("target {0} is a directory of the system itself")]
     SystemRoot(String),
@@ -185,6 +223,18 @@ pub enum Fault {
 
 fn by(other: &Option<String>) -> String {
     other.as_ref().map(|name| format!(", also by sync \"{name}\"")).unwrap_or_default()
+}
+
+/// Returns names as a sentence lists them.
+fn all(names: &[String]) -> String {
+    match names {
+        [head @ .., last] if !head.is_empty() => format!("{} and {last}", head.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+fn first(names: &[String]) -> &str {
+    names.first().map_or("", String::as_str)
 }
 
 impl Fault {
@@ -204,6 +254,11 @@ impl Fault {
             Self::Missing("source") => {
                 "add source = \"/dir/\"; a name that is not defined counts as not given"
             }
+            Self::Stray { block: "hosts", .. } => "name each host: hosts = { oslo = \"root@10.8.0.1\", ... }",
+            Self::NoSuchHost { .. } => {
+                "or name the entry as the host is called: then the file is the same everywhere"
+            }
+            Self::NoOtherHost(_) => "add the others: hosts = { oslo = \"root@10.8.0.1\", bergen = ... }",
             Self::TargetNested { .. } => {
                 "the upper one would delete what the lower one brings: exclude it there"
             }

@@ -36,7 +36,22 @@ pub fn explain(sync: &Sync) -> Vec<String> {
         many => format!("{many} targets"),
     };
     let mut lines = vec![format!("{}: mirrors {source} to {many}", sync.name)];
-    lines.extend(sync.targets.iter().map(|target| format!("  {}: {}", target.name, reach(target, sync))));
+    if let Some(hosts) = &sync.hosts {
+        let here = &hosts.here;
+        lines.push(match hosts.may_lead {
+            true => format!(
+                "  this host is {here}, and sends while its tree is the primary: speil promote {}",
+                sync.name
+            ),
+            false => format!("  this host is {here}, which has mayLead = false: it never sends"),
+        });
+    }
+    let never = |target: &Target| if target.may_lead { "" } else { "; it never leads" };
+    lines.extend(
+        sync.targets
+            .iter()
+            .map(|target| format!("  {}: {}{}", target.name, reach(target, sync), never(target))),
+    );
     let mut say = |text: String| lines.push(format!("  {text}"));
     say(when(sync));
     say(watched(sync));

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::error::{ConfigError, Fault};
+use crate::config::hosts::{ThisHost, hosts};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{clean, name_targets, parse_target};
@@ -21,7 +22,7 @@ use crate::error::io_text;
 use crate::tree::{Chmod, Chown, quote};
 
 /// Every key of the layer.
-const KEYS: [&str; 54] = [
+const KEYS: [&str; 55] = [
     "_layer",
     "acls",
     "agent",
@@ -44,6 +45,7 @@ const KEYS: [&str; 54] = [
     "forceRoot",
     "group",
     "hardLinks",
+    "hosts",
     "ignoreExisting",
     "include",
     "linkTimes",
@@ -94,12 +96,15 @@ const WRAPPERS: [&str; 6] = ["sudo", "doas", "nice", "ionice", "chrt", "env"];
 ///
 /// # Errors
 /// [`ConfigError`] (die) at the place of the block, for the first thing that is wrong in it.
-pub(super) fn sync(block: &Block) -> Result<Sync, ConfigError> {
+pub(super) fn sync(block: &Block, this: &ThisHost) -> Result<Sync, ConfigError> {
     let section = Section::of(block);
     section.only(&KEYS, "sync{}")?;
     let mut sync = Sync::new("", source(&section)?, Vec::new());
     sync.name = name(&section)?.unwrap_or_default();
-    sync.targets = targets(&section)?;
+    match hosts(&section, &sync.source, this)? {
+        Some(held) => (sync.source, sync.targets, sync.hosts) = (held.source, held.targets, Some(held.hosts)),
+        None => sync.targets = targets(&section)?,
+    }
     sync.targets_file = targets_file(&section)?;
     filters(&section, &mut sync)?;
     deletes(&section, &mut sync)?;

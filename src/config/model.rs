@@ -46,6 +46,8 @@ pub struct Settings {
     pub log_facility: Option<String>,
     /// Where data may go; every sync has a copy.
     pub allowed: Allowed,
+    /// Which key of `hosts` means this host, where its name does not say it.
+    pub host: Option<String>,
     /// Where status, metrics and the page are served.
     pub http: Option<Http>,
     /// Where HAProxy's agent checks are answered.
@@ -114,6 +116,7 @@ impl Default for Settings {
             notify: None,
             history: 16 << 20,
             allowed: Allowed::default(),
+            host: None,
         }
     }
 }
@@ -152,6 +155,8 @@ pub struct Sync {
     pub targets: Vec<Target>,
     /// The file that lists them, where the configuration names one.
     pub targets_file: Option<PathBuf>,
+    /// Which of the hosts that hold the tree this one is, where the configuration names them all.
+    pub hosts: Option<Hosts>,
     /// Which properties are kept.
     pub mask: Mask,
     /// Which entries take part.
@@ -220,6 +225,7 @@ impl Sync {
             source: source.into(),
             targets,
             targets_file: None,
+            hosts: None,
             mask: Mask::everything(),
             selection: Selection::default(),
             filters: Vec::new(),
@@ -284,6 +290,15 @@ impl Default for Trash {
     }
 }
 
+/// What `hosts` says of this host. The others are the targets, and the roles of the trees decide which of them sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts {
+    /// Its key.
+    pub here: String,
+    /// Whether it may be promoted.
+    pub may_lead: bool,
+}
+
 /// One target: a tree on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
@@ -295,6 +310,8 @@ pub struct Target {
     pub name: String,
     /// How many directories at the end of `path` are made where they are missing: 0 to 2.
     pub makes: u8,
+    /// Whether its host may be promoted. What one that may not tells of younger generations does not count.
+    pub may_lead: bool,
 }
 
 impl std::fmt::Display for Target {

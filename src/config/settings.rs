@@ -11,12 +11,13 @@ use crate::config::parse_size;
 use crate::config::raw::{Block, Raw, Section, lit, plain, word};
 use crate::config::{AgentCheck, Allowed, Http, LogFormat, Settings, Token};
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "agentCheck",
     "allowTargets",
     "control",
     "history",
     "hookTimeout",
+    "host",
     "http",
     "inotifyMode",
     "insist",
@@ -77,6 +78,9 @@ pub(super) fn add(block: &Block, settings: &mut Settings) -> Result<Vec<Warning>
         if let Some(given) = section.get(key) {
             *into = Some(plain(given).ok_or_else(|| section.wrong(key, given, "a string or a number"))?);
         }
+    }
+    if let Some(host) = section.text("host", "a name that hosts has")? {
+        settings.host = Some(host);
     }
     served(&section, settings)?;
     for key in HOOKS {

@@ -126,7 +126,7 @@ pub fn remote_path(spec: &[u8]) -> Option<&[u8]> {
 }
 
 fn named(host: Option<String>, path: Vec<u8>) -> Target {
-    let mut target = Target { host, path, name: String::new(), makes: 1 };
+    let mut target = Target { host, path, name: String::new(), makes: 1, may_lead: true };
     target.name = label(&target, 0);
     target
 }

@@ -77,7 +77,7 @@ settings { logfile = "/l", pidfile = "/p", statusFile = "/s", statusInterval = 5
            http = "127.0.0.1:9130", agentCheck = { listen = "127.0.0.1:9131", target = "web2", maxLag = 5 },
            notify = { mail = { "ops@example.org", "root" }, webhook = "https://h/x", command = "tell ops",
                       after = "1m", maxLag = 5 },
-           history = "1M",
+           history = "1M", host = "oslo",
            allowTargets = { "10.8.0.0/24", "*.example.no" } }
 sync {
   default.mirror,
@@ -100,6 +100,7 @@ sync {
 /// Returns what [`EVERY_KEY`] sets.
 fn every_setting() -> Settings {
     Settings {
+        host: Some("oslo".to_owned()),
         history: 1 << 20,
         notify: Some(Notify {
             mail: vec!["ops@example.org".into(), "root".into()],
@@ -526,8 +527,11 @@ fn a_program_cannot_end_the_daemon() {
 #[test]
 fn every_example_loads_without_a_warning() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let dir = tempfile::tempdir().unwrap();
+    let this_host = dir.path().join("host.lua");
+    fs::write(&this_host, "settings { host = 'oslo' }").unwrap();
     let syncs = |name: &str| {
-        let loaded = load(&examples.join(name)).unwrap_or_else(|error| panic!("{error}"));
+        let loaded = load_all(&[&this_host, &examples.join(name)]).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(loaded.warnings, [], "{name}");
         for sync in &loaded.config.syncs {
             assert_eq!(risks(sync, &|_| false), Vec::<String>::new(), "{name}");

@@ -77,7 +77,9 @@ fn check(sync: &Sync) -> Vec<Invalid> {
         Ok(meta) if !meta.is_dir() => found.push(Invalid::NotDirectory { sync: name(), path }),
         Ok(_) => {}
     }
-    if let Some(key) = &sync.ssh.identity_file
+    // A host that never leads sends nothing, and holds no key to the others.
+    let sends = sync.hosts.as_ref().is_none_or(|hosts| hosts.may_lead);
+    if let Some(key) = sync.ssh.identity_file.as_ref().filter(|_| sends)
         && let Err(error) = readable(key)
     {
         found.push(Invalid::IdentityFile { sync: name(), path: shown(key), cause: io_text(&error) });

@@ -22,7 +22,7 @@ use crate::event::RescanReason;
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::role::{Id, Role};
-use crate::sender::{Gate, Lead, Mailbox, SessionError, Source, Surroundings};
+use crate::sender::{Gate, Lead, Mailbox, SessionError, Source, Stand, Surroundings};
 use crate::tree::RelPath;
 use crate::watch::{self, Asker, Watcher};
 
@@ -192,7 +192,7 @@ impl Pipeline {
             .map_err(|error| fail(format!("start a thread: {error}")))?;
         let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
         let one_path = sync.selection.is_one_path();
-        let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of(&sync.source) });
+        let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of_sync(&sync) });
         let common = Common { source, gate, lead, inlet, monitor: Arc::clone(monitor) };
         let (watcher, warden) = (None, None);
         let mut this = Self { sync, targets, heard, input, engine, watcher, common, warden, _marks: marks };
@@ -317,6 +317,14 @@ impl Pipeline {
     /// Returns the generation that the source leads, if it has a role and leads.
     pub(super) fn leads(&self) -> Option<Id> {
         self.common.lead.leads()
+    }
+
+    /// Returns why nothing is sent from a source that should have a role and has none.
+    pub(super) fn has_no_role_yet(&self) -> Option<String> {
+        match self.common.lead.stand() {
+            Stand::Waits { plain: true, line, .. } => Some(line),
+            _ => None,
+        }
     }
 
     /// Returns what people call the tree whose changes come to the source now.

@@ -266,7 +266,8 @@ fn account(report: &TargetReport, words: Words) -> Account {
 
 /// Returns an order as a sync with one target.
 fn sync_of(order: &PullOrder, path: &Path) -> Sync {
-    let target = Target { host: None, path: b".".to_vec(), name: "target".to_owned(), makes: 0 };
+    let target =
+        Target { host: None, path: b".".to_vec(), name: "target".to_owned(), makes: 0, may_lead: true };
     let PullOrder { mask, selection, guard, means, .. } = order.clone();
     Sync {
         mask,

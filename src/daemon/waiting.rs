@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::pipeline::{Owed, Pipeline, Settler};
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
-use crate::monitor::counted;
+use crate::monitor::{counted, sized};
 use crate::role::Role;
 use crate::sender::TargetState;
 use crate::status::{Answer, Quorum, Wait};
@@ -191,9 +191,12 @@ fn laggard(running: &[Running], request: &Wait, moments: &Moments) -> Option<Lag
     None
 }
 
-/// Returns why the source sends nothing, if it has a role and does not lead. The role is read anew: one that was
+/// Returns why the source sends nothing, if it has a role and does not lead, or should have one. The role is read anew: one that was
 /// promoted just now leads, whatever its links say yet.
 fn sends_nothing(pipeline: &Pipeline) -> Option<String> {
+    if let Some(line) = pipeline.has_no_role_yet() {
+        return Some(line);
+    }
     let (role, n) = pipeline.role().filter(|_| pipeline.leads().is_none())?;
     if role == Role::Primary {
         let errors = || pipeline.targets.iter().find_map(|running| running.status.error());
@@ -255,7 +258,13 @@ fn what_is_left(
         Owed::Since(Some(since)) if since > moment => None,
         Owed::Since(Some(since)) => {
             let age = since.elapsed().as_secs_f64();
-            laggard(format!("{held}not in step, {age:.1} s behind"), false)
+            let doubts = match running.status.suspects.totals() {
+                (0, _) => String::new(),
+                (files, bytes) => {
+                    format!("; {}, {}, to be verified", counted(files, "file", "files"), sized(bytes))
+                }
+            };
+            laggard(format!("{held}not in step, {age:.1} s behind{doubts}"), false)
         }
         Owed::Moving => laggard(format!("{held}not in step"), false),
     }

@@ -22,7 +22,7 @@ pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>, uploads: 
     let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
     let source = tree.and_then(|tree| tree.place.clone()).unwrap_or_else(|| nowhere.clone());
     // A tree with a role that does not lead sends nothing: trees with roles go round by design, and no mirror is asked for.
-    let stand = if is_named(&sync) { Lead::of(&sync.source).stand() } else { Stand::Plain };
+    let stand = if is_named(&sync) { Lead::of_sync(&sync).stand() } else { Stand::Plain };
     let waits = matches!(stand, Stand::Waits { .. });
     findings.extend(role(stand));
     match reach(&sync, target, source, is_named(&sync) && !waits, uploads) {

@@ -23,6 +23,13 @@ pub fn hear(record: &Record, told: &[Heard]) -> Option<Record> {
     (new != *record).then_some(new)
 }
 
+/// Whether all that was told is what the tree holds, or came before it: whoever tells that knows of nothing else.
+pub fn is_past(record: &Record, told: &[Heard]) -> bool {
+    let Some(own) = &record.generation else { return false };
+    let is_past = |heard: &Heard| matches!(heard.generation.relation(own), Relation::Same | Relation::Older);
+    !told.is_empty() && told.iter().all(is_past)
+}
+
 /// Returns a younger generation than the tree's, if one was heard of: the youngest by number.
 pub fn superseded_by(record: &Record) -> Option<&Heard> {
     let own = record.generation.as_ref()?;

@@ -60,8 +60,8 @@ pub enum Refusal {
     },
     /// `promote` of a tree without a role: no configuration names the others.
     NobodyToAsk,
-    /// `promote`: the configuration says `mayLead = false`.
-    MayNotLead,
+    /// `promote`: the configuration says `mayLead = false` of this host.
+    MayNotLead(Barred),
     /// `HandOver` to a host that leads nothing.
     LeadsNothing,
     /// `rejoin`: that host is no primary.
@@ -91,6 +91,15 @@ pub enum Refusal {
         /// That one.
         theirs: u64,
     },
+}
+
+/// A host that may not lead, and who may.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Barred {
+    /// Its key in the configuration.
+    pub entry: HostName,
+    /// The hosts that may.
+    pub others: Vec<HostName>,
 }
 
 const ASIDE: &str = "makes it a standby; what only it holds is kept aside";
@@ -133,7 +142,11 @@ impl Refusal {
                 ),
             ],
             Self::NoPrimary { host, who } => who.ways(host),
-            Self::OtherGroup { .. } | Self::NoGeneration { .. } | Self::MayNotLead | Self::LeadsNothing => {
+            Self::MayNotLead(barred) => {
+                let promote = |host| on(host, Command::Promote(Force::No), "makes that one primary");
+                barred.others.iter().map(promote).collect()
+            }
+            Self::OtherGroup { .. } | Self::NoGeneration { .. } | Self::LeadsNothing => {
                 vec![]
             }
         }
@@ -173,7 +186,9 @@ impl fmt::Display for Refusal {
                 write!(f, "the tree has no role, and {}", said.join(", "))
             }
             Self::NobodyToAsk => write!(f, "the tree has no role, and no configuration names hosts to ask"),
-            Self::MayNotLead => write!(f, "the configuration says mayLead = false for this host"),
+            Self::MayNotLead(Barred { entry, .. }) => {
+                write!(f, "this host is {entry}, whose entry in hosts has mayLead = false: it never leads")
+            }
             Self::LeadsNothing => write!(f, "this host leads nothing"),
             Self::NoPrimary { host, who } => f.write_str(&who.state(host)),
             Self::Older { host, theirs, n } => {

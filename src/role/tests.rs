@@ -67,7 +67,7 @@ fn diverged(theirs: u64, n: u64, primary: bool) -> Result<Admission, Refusal> {
 
 fn around() -> Around {
     let others = Others::Asked(vec![(host("bergen"), Answer::Plain), (host("tromso"), Answer::Plain)]);
-    Around { confirmed: true, may_lead: true, group: Some(id(90)), others }
+    Around { confirmed: true, barred: None, group: Some(id(90)), others }
 }
 
 fn promotes(tree: Tree<'_>, force: Force) -> Result<Promotion, Refusal> {
@@ -280,8 +280,17 @@ fn promote_is_refused_where_health_is_and_force_says_what_it_takes() {
     let unconfirmed = Err(Refusal::Unfit(Unfit::Unconfirmed { n: 2 }));
     assert_eq!(promote(Tree::Placed(&whole), &here(), &alone, Force::No, id(9)), unconfirmed);
     assert!(promote(Tree::Placed(&whole), &here(), &alone, Force::Yes, id(9)).is_ok());
-    let follower = Around { may_lead: false, ..around() };
-    let never = Err(Refusal::MayNotLead);
+    let barred = Barred { entry: host("tromso"), others: vec![host("oslo"), host("bergen")] };
+    let follower = Around { barred: Some(barred.clone()), ..around() };
+    let refusal = Refusal::MayNotLead(barred);
+    let told = refusal.told();
+    assert_eq!(told.line, "this host is tromso, whose entry in hosts has mayLead = false: it never leads");
+    let hint = told.hint(&Here { there: Some("uploads".to_owned()), ..Here::root("/srv/uploads") }).unwrap();
+    assert_eq!(
+        hint,
+        "`speil promote uploads` on oslo makes that one primary; `speil promote uploads` on bergen makes that one primary"
+    );
+    let never = Err(refusal);
     assert_eq!(promote(Tree::Placed(&whole), &here(), &follower, Force::Half, id(9)), never);
 }
 

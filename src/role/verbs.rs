@@ -8,7 +8,7 @@ use super::hear::{hear, superseded_by};
 use super::leader::Leader;
 use super::names::HostName;
 use super::record::{Adoption, Heard, Place, Record, Role, Tree};
-use super::refusal::Refusal;
+use super::refusal::{Barred, Refusal};
 use super::starts::Starts;
 
 /// The other hosts.
@@ -34,8 +34,8 @@ impl Others {
 pub struct Around {
     /// This host has exchanged generations with another one since it was booted.
     pub confirmed: bool,
-    /// The configuration lets this host lead.
-    pub may_lead: bool,
+    /// The configuration does not let this host lead.
+    pub barred: Option<Barred>,
     /// The hosts that hold this tree together, as the configuration says it.
     pub group: Option<Id>,
     /// The other hosts. Only a tree without a role asks them.
@@ -67,8 +67,8 @@ pub fn promote(
     force: Force,
     fresh: Id,
 ) -> Result<Promotion, Refusal> {
-    if !around.may_lead {
-        return Err(Refusal::MayNotLead);
+    if let Some(barred) = &around.barred {
+        return Err(Refusal::MayNotLead(barred.clone()));
     }
     let copied = matches!(tree, Tree::Transplanted(_));
     if tree.leads().is_some() {

@@ -97,7 +97,7 @@ impl Session {
             }
             Ok(Err(error)) => {
                 control.kill();
-                return Err(heard_out(error, around));
+                return Err(heard_out(error, options, around));
             }
             Err(RecvTimeoutError::Timeout) => {
                 control.kill();
@@ -110,7 +110,7 @@ impl Session {
         };
         sent?;
         let straight = suits(&reply, options).and_then(|()| goes_straight(&reply, options, &around.mailbox));
-        let leading = match straight.and_then(|()| Leading::new(&around.lead, led, &reply)) {
+        let leading = match straight.and_then(|()| Leading::new(&around.lead, led, &reply, &options.target)) {
             Ok(leading) => leading,
             Err(error) => {
                 control.kill();
@@ -234,11 +234,12 @@ fn refuse_beside_roles(options: &SessionOptions, lead: &Lead) -> Result<(), Sess
     }
 }
 
-/// Takes in what a target tells of generations with its refusal.
-fn heard_out(error: SessionError, around: &Surroundings) -> SessionError {
+/// Takes in what a target tells of generations with its refusal. Where its word does not count, neither does what it
+/// says should be typed here.
+fn heard_out(error: SessionError, options: &SessionOptions, around: &Surroundings) -> SessionError {
     match &error {
         SessionError::Refused(Refusal::Role { told: Some(told), .. }) => {
-            around.lead.hear(told).err().unwrap_or(error)
+            around.lead.hear(told, &options.target).err().unwrap_or(error)
         }
         _ => error,
     }

@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cuts::{Notes, held, look_at_clock};
 use super::error::SessionError;
 use super::origin::upstream;
+use crate::config::{Hosts, Sync, Target};
 use crate::disk::{Root, host_name};
 use crate::protocol::{Held, ReplyHello, RoleTold};
-use crate::role::{Generation, Here, HostName, Id, Record, Refusal, Role, Tree, fitness, hear, tells};
+use crate::role::{
+    Generation, Heard, Here, HostName, Id, Place, Record, Refusal, Role, Tree, fitness, hear, is_past, tells,
+};
 use crate::role_file::{RoleFile, RoleFileError, clock};
 use crate::scan::Doubt;
 use crate::tree::Time;
@@ -29,10 +32,20 @@ pub struct Lead {
     source: Option<PathBuf>,
     /// The start: a receiver tells by it whether the source holds all that it took before.
     start: Id,
+    /// What the configuration says of this host, where it names all that hold the tree.
+    among: Option<Among>,
     /// Somebody has sent.
     begun: Mutex<bool>,
     /// What is to be noted of what others hold.
     pub(super) notes: Notes,
+}
+
+/// One host of several.
+#[derive(Debug)]
+struct Among {
+    /// What the sync is called.
+    sync: String,
+    hosts: Hosts,
 }
 
 /// How a source stands.
@@ -56,6 +69,8 @@ pub enum Stand {
         well: bool,
         /// Another host has answered since the boot.
         confirmed: bool,
+        /// It has no role yet.
+        plain: bool,
     },
 }
 
@@ -66,13 +81,20 @@ impl Lead {
         let _ = rustix::rand::getrandom(&mut start, rustix::rand::GetRandomFlags::empty());
         look_at_clock(source);
         let start = Id::from_bytes(start);
-        Self { source: Some(source.to_owned()), start, begun: Mutex::new(false), notes: Notes::default() }
+        let (source, among) = (Some(source.to_owned()), None);
+        Self { source, start, among, begun: Mutex::new(false), notes: Notes::default() }
+    }
+
+    /// Begins to watch over the role of a sync's source.
+    pub fn of_sync(sync: &Sync) -> Self {
+        let among = sync.hosts.clone().map(|hosts| Among { sync: sync.name.clone(), hosts });
+        Self { among, ..Self::of(&sync.source) }
     }
 
     /// Returns one for a session to which roles mean nothing.
     pub fn plain() -> Self {
         let start = Id::from_bytes([0; 16]);
-        Self { source: None, start, begun: Mutex::new(false), notes: Notes::default() }
+        Self { source: None, start, among: None, begun: Mutex::new(false), notes: Notes::default() }
     }
 
     /// Returns the source, if roles count.
@@ -96,19 +118,66 @@ impl Lead {
                 standby: false,
                 well: false,
                 confirmed: false,
+                plain: false,
             },
         }
     }
 
+    /// Whether the configuration lets this host lead.
+    fn may_lead(&self) -> bool {
+        self.among.as_ref().is_none_or(|among| among.hosts.may_lead)
+    }
+
+    /// Returns how a source without a role stands: as ever, unless its hosts are named. Then it may be the empty mount
+    /// point of a volume that is missing, and must not be what the others are made equal to.
+    fn without_role(&self) -> Stand {
+        let Some(Among { sync, hosts }) = &self.among else { return Stand::Plain };
+        let (line, hint) = if hosts.may_lead {
+            (
+                format!(
+                    "no role yet: nothing is sent until `speil promote {sync}` is typed on the host that holds the truth"
+                ),
+                format!(
+                    "if that is this host, type it here, and `speil demote {sync}` on each other one; if another host \
+                     leads, `speil demote {sync}` here, but first look whether the volume is mounted"
+                ),
+            )
+        } else {
+            (
+                format!("no role yet: nothing comes here until `speil demote {sync}` is typed, once"),
+                "first look whether the volume is mounted".to_owned(),
+            )
+        };
+        // Whoever holds no key to the others asks nobody.
+        let told = hosts.may_lead.then(of_nobody);
+        let (standby, well, confirmed) = (false, false, false);
+        Stand::Waits { told, line, hint, standby, well, confirmed, plain: true }
+    }
+
+    /// Returns why a source that has no role should have one: what the tree of another host is, by what it tells.
+    pub fn beside(&self, told: &RoleTold) -> Option<String> {
+        let sync = &self.among.as_ref()?.sync;
+        let record = Record::from_text(told.record.as_bytes()).ok().filter(|record| record.n() > 0)?;
+        let (host, n) = (HostName::new(&told.host), record.n());
+        let is = if record.role == Role::Primary { "leads" } else { "is a standby at" };
+        Some(format!(
+            "no role yet, and {host} {is} generation {n}: nothing comes here until `speil demote {sync}` is typed, once; \
+             first look whether the volume is mounted"
+        ))
+    }
+
     fn look(&self) -> Result<Stand, RoleFileError> {
-        let Some(file) = self.file()? else { return Ok(Stand::Plain) };
-        let Some(record) = file.read()? else { return Ok(Stand::Plain) };
+        let Some(file) = self.file()? else { return Ok(self.without_role()) };
+        let Some(record) = file.read()? else { return Ok(self.without_role()) };
         let place = file.place()?;
-        let told = Some(telling(&record));
+        let told = Some(telling(&record)).filter(|_| self.may_lead());
         let confirmed = file.is_confirmed();
         let tree = Tree::of(Some(&record), &place, false);
         if let Some(leads) = tree.leads() {
-            return Ok(Stand::Leads(telling(leads)));
+            return Ok(match &self.among {
+                Some(Among { sync, hosts }) if !hosts.may_lead => barred(leads, sync, hosts),
+                _ => Stand::Leads(telling(leads)),
+            });
         }
         let unfit = fitness(tree, true).err();
         let well = unfit.is_none();
@@ -124,11 +193,14 @@ impl Lead {
                 (line, hint)
             }
         };
-        Ok(Stand::Waits { told, line, hint, standby, well, confirmed })
+        Ok(Stand::Waits { told, line, hint, standby, well, confirmed, plain: false })
     }
 
     /// Returns the generation that the source leads; `None` if it leads none.
     pub fn leads(&self) -> Option<Id> {
+        if !self.may_lead() {
+            return None;
+        }
         let file = self.file().ok()??;
         let (record, place) = (file.read().ok()?, file.place().ok()?);
         Tree::of(record.as_ref(), &place, false).leads()?.generation.as_ref().map(Generation::id)
@@ -185,16 +257,21 @@ impl Lead {
         }
     }
 
-    /// Takes in what another host tells.
+    /// Takes in what the host of a target tells. The word of one that may not lead does not count, unless it says that
+    /// it knows of nothing else than this tree.
     ///
     /// # Errors
-    /// [`SessionError::Role`] if that cannot be kept, or makes no sense: then nothing may be sent.
-    pub fn hear(&self, told: &RoleTold) -> Result<(), SessionError> {
+    /// [`SessionError::Role`] if that cannot be kept, or makes no sense, or does not count though it tells of something
+    /// younger: then nothing may be sent to that target.
+    pub fn hear(&self, told: &RoleTold, from: &Target) -> Result<(), SessionError> {
         let fail = |line: String| SessionError::Role { line, hint: String::new() };
         let record = Record::from_text(told.record.as_bytes())
             .map_err(|error| fail(format!("the target tells of a role that makes no sense: {error}")))?;
         let host = HostName::new(&told.host);
         let told = tells(&record, &host);
+        if !from.may_lead {
+            return self.hear_a_follower(&told, from);
+        }
         let write = || -> Result<(), RoleFileError> {
             let Some(file) = self.file()? else { return Ok(()) };
             let heard = file.update(|old| hear(old.ok()??, &told))?;
@@ -208,6 +285,31 @@ impl Lead {
             Ok(())
         };
         write().map_err(|error| fail(format!("nothing is sent: {error}")))
+    }
+
+    fn hear_a_follower(&self, told: &[Heard], from: &Target) -> Result<(), SessionError> {
+        let Ok(Some(file)) = self.file() else { return Ok(()) };
+        let Ok(Some(own)) = file.read() else { return Ok(()) };
+        let is_younger =
+            |heard: &&Heard| own.generation.as_ref().is_some_and(|it| it.is_before(&heard.generation));
+        if let Some(younger) = told.iter().find(is_younger) {
+            let (name, theirs, n, path) = (&from.name, younger.generation.n(), own.n(), shown_path(from));
+            return Err(SessionError::Role {
+                line: format!(
+                    "{name} says that generation {theirs} came after this tree's {n}; its entry in hosts has mayLead = \
+                     false, so its word does not count here"
+                ),
+                hint: format!(
+                    "look whether another host leads that one; if none does, `rm {path}/.speil/role && speil demote \
+                     --root {path}` on {name} joins its tree anew, and what only it holds is kept aside"
+                ),
+            });
+        }
+        if is_past(&own, told) {
+            // Without it the host stays unconfirmed, which is safe.
+            let _ = file.confirm();
+        }
+        Ok(())
     }
 
     /// Ends in order, if the filesystem of the source could be flushed: a target holds what only this host's memory
@@ -267,6 +369,35 @@ impl Lead {
     }
 }
 
+/// Returns what a host says whose tree has no role: it knows of no generation.
+pub fn of_nobody() -> RoleTold {
+    let place = Place { machine: Id::from_bytes([0; 16]), inode: 0, born: None };
+    RoleTold { host: String::new(), record: Record::joined(place).to_text(), held: Vec::new() }
+}
+
+/// Returns how a primary stands that the configuration does not let lead.
+fn barred(record: &Record, sync: &str, hosts: &Hosts) -> Stand {
+    let (here, n) = (&hosts.here, record.n());
+    Stand::Waits {
+        told: None,
+        line: format!("primary of generation {n}, but {here} has mayLead = false in hosts; nothing is sent"),
+        hint: format!(
+            "`speil demote {sync}` here makes it a standby; if it is to lead, remove mayLead = false on every host, and \
+             speil reload"
+        ),
+        standby: false,
+        well: false,
+        confirmed: false,
+        plain: false,
+    }
+}
+
+/// Returns the directory of a target as a shell takes it.
+fn shown_path(target: &Target) -> String {
+    let root = Here::root(&String::from_utf8_lossy(&target.path)).tree;
+    root.trim_start_matches("--root ").to_owned()
+}
+
 fn telling(record: &Record) -> RoleTold {
     RoleTold { host: HostName::new(&host_name()).to_string(), record: record.to_text(), held: Vec::new() }
 }
@@ -286,7 +417,12 @@ pub(super) struct Leading {
 
 impl Leading {
     /// Takes in how a target has answered. Returns why nothing may be sent to it, after all.
-    pub fn new(lead: &Arc<Lead>, led: bool, reply: &ReplyHello) -> Result<Self, SessionError> {
+    pub fn new(
+        lead: &Arc<Lead>,
+        led: bool,
+        reply: &ReplyHello,
+        target: &Target,
+    ) -> Result<Self, SessionError> {
         let stamp = Mutex::new(lead.stamp());
         let answer = reply.role.as_ref().filter(|_| led);
         if led && answer.is_none() {
@@ -294,7 +430,11 @@ impl Leading {
             return Err(SessionError::Role { line, hint: "upgrade speil on the target".to_owned() });
         }
         if let Some(told) = answer.and_then(|answer| answer.told.as_ref()) {
-            lead.hear(told)?;
+            match lead.hear(told, target) {
+                // It takes what is sent, whatever else it has heard of.
+                Err(_) if !target.may_lead => {}
+                heard => heard?,
+            }
         }
         let adopts = AtomicBool::new(answer.is_some_and(|answer| answer.adopts));
         let apart = lead.apart(answer.and_then(|answer| answer.cut));

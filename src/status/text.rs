@@ -29,12 +29,23 @@ fn sync_text(out: &mut String, sync: &SyncReport, now: u64) {
     if !sync.running {
         let _ = writeln!(out, "  not started: {}", sync.why_not());
     }
+    let common = common_error(&sync.targets);
+    if let Some(error) = common {
+        let _ = writeln!(out, "  {error}");
+    }
     for target in &sync.targets {
-        target_text(out, target, now);
+        target_text(out, target, common.is_none(), now);
     }
 }
 
-fn target_text(out: &mut String, target: &TargetReport, now: u64) {
+/// Returns what is in the way of several targets alike: the role of the source, say.
+fn common_error(targets: &[TargetReport]) -> Option<&str> {
+    let [first, others @ ..] = targets else { return None };
+    let same = !others.is_empty() && others.iter().all(|other| other.error == first.error);
+    first.error.as_deref().filter(|_| same)
+}
+
+fn target_text(out: &mut String, target: &TargetReport, tells_error: bool, now: u64) {
     let _ = writeln!(
         out,
         "  {}  {} for {}  {}  {} queued  {}, {} sent  {}",
@@ -47,7 +58,7 @@ fn target_text(out: &mut String, target: &TargetReport, now: u64) {
         sized(target.sent_bytes),
         target.target,
     );
-    if let Some(error) = &target.error {
+    if let Some(error) = target.error.as_ref().filter(|_| tells_error) {
         let _ = writeln!(out, "    {error}");
     }
     if let Some(hint) = &target.hint {

@@ -235,7 +235,7 @@ pub fn around(pool: &Pool, s: &State, h: usize) -> Around {
         (name(other), answer)
     });
     let confirmed = s.hosts[h].confirmed || pool.is(Mutant::ConfirmedAlways);
-    Around { confirmed, may_lead: true, group: Some(id(4, 0)), others: Others::Asked(asked.collect()) }
+    Around { confirmed, barred: None, group: Some(id(4, 0)), others: Others::Asked(asked.collect()) }
 }
 
 /// Asks the product for a promotion.

@@ -186,6 +186,9 @@ fn every_configuration_in_the_documents_is_accepted() {
                     "sync {{ default.mirror, source = \"{source}\", target = \"standby:/srv/uploads\" }}\n"
                 );
             }
+            if text.contains("hosts = {") && !text.contains("settings {") {
+                text = format!("settings {{ host = \"oslo\" }}\n{text}");
+            }
             let file = here("speil.lua");
             fs::write(&file, &text).unwrap();
             let checked = Environment::new().run(["check", &file]);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::waiting::tell_of_doubts;
 use super::{complain, complain_text, note, print};
 use crate::cli::commands::{
     Approve, Control, Held, LogLevel, Named, Notify, Pause, Reconcile, Reload, Retry, Wait,
@@ -27,6 +28,10 @@ pub(super) fn wait(wait: Wait) -> u8 {
         timeout_ms,
         despite_problems: wait.despite_problems,
     };
+    // That there is no daemon is said below.
+    if let Some(socket) = wait.control.control.clone().or_else(|| daemon::find_socket().ok()) {
+        tell_of_doubts(socket, request.sync.clone());
+    }
     tell(&wait.control, &Request::Wait(request), "")
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::barred::{barred, barred_by, is_same};
 use super::plan::Plan;
 use super::reach::one_target;
 use super::{complain_text, note, print};
@@ -14,9 +15,10 @@ use crate::daemon::{mirror_id, transport_of};
 use crate::failover::{Done, FailoverError, Outcome, Tending};
 use crate::protocol::RoleTold;
 use crate::role::{
-    Answer, Answered, Around, Command, Force, Generation, Here, HostName, Leader, Others, Record, Role,
+    Answer, Answered, Around, Barred, Command, Force, Generation, Here, HostName, Leader, Others, Record,
+    Role,
 };
-use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask};
+use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask, of_nobody};
 use crate::transport::Uploads;
 
 /// Version of the JSON that is printed.
@@ -33,13 +35,17 @@ struct Named {
 
 /// Makes a tree primary.
 pub(super) fn promote(it: &Promote) -> u8 {
-    let named = match named(&it.which) {
+    let mut named = match named(&it.which) {
         Ok(named) => named,
         Err(code) => return code,
     };
     let force = it.force.unwrap_or(Force::No);
+    let barred = match &named.sync {
+        Some(sync) => barred(sync),
+        None => barred_from(&mut named, &it.which.config),
+    };
     let done = Tending::of(&named.root).and_then(|tree| {
-        let around = around(&tree, &named)?;
+        let around = around(&tree, &named, barred)?;
         // Only what force gets past is told; the rest is a refusal all the same.
         if force != Force::No
             && tree.plan_promotion(&around, force).is_ok()
@@ -59,6 +65,22 @@ pub(super) fn promote(it: &Promote) -> u8 {
         done
     });
     told(&named, &it.which, "promote", done, None)
+}
+
+/// Returns who may lead instead, if the configuration has the tree and does not let this host lead it. A tree that is
+/// named by its directory needs no configuration; one that cannot be read keeps nobody from leading.
+fn barred_from(named: &mut Named, config: &Path) -> Option<Barred> {
+    match barred_by(config, &named.root) {
+        Ok(found) => {
+            let (sync, barred) = found?;
+            named.here.there = Some(sync);
+            Some(barred)
+        }
+        Err(error) => {
+            note(&format!("whether this host may lead is not known: {error}"));
+            None
+        }
+    }
 }
 
 /// Makes a tree a standby.
@@ -111,15 +133,11 @@ fn rejoin_named(it: &Rejoin, which: &Which, mut named: Named, word: Option<&Stri
 
 /// Returns the sync of the configuration that has this tree as its source, and of several the one that names the host.
 fn configured(it: &Rejoin, root: &Path, host: &str) -> Result<Sync, u8> {
-    let same = |source: &Path| match (source.canonicalize(), root.canonicalize()) {
-        (Ok(source), Ok(root)) => source == root,
-        _ => source == root,
-    };
     let names = |sync: &Sync| sync.targets.iter().any(|target| target.name == host);
     let loaded = config::load(&it.config);
     let why = match &loaded {
         Ok(loaded) => {
-            let of_tree = || loaded.config.syncs.iter().filter(|sync| same(&sync.source));
+            let of_tree = || loaded.config.syncs.iter().filter(|sync| is_same(&sync.source, root));
             match of_tree().find(|sync| names(sync)).or_else(|| of_tree().next()) {
                 Some(sync) => return Ok(sync.clone()),
                 None => "it has no sync of this tree".to_owned(),
@@ -150,17 +168,28 @@ struct Chosen {
 /// Asks the hosts of a sync, and returns of all of them, or of those of this name, the one that leads, else the first.
 /// `all`: the sync names every other host.
 fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<Chosen, u8> {
-    let lead = Lead::of(root);
+    let lead = Lead::of_sync(&Sync { source: root.to_owned(), ..sync.clone() });
     let (mut found, mut meant, mut everybody) = (Vec::new(), Vec::new(), all);
     for target in &sync.targets {
         let (answers, told) = asked(sync, target, &lead);
         everybody &= answers;
         let Some(other) = told.as_ref().and_then(answered_by) else { continue };
         let is_meant = |name: &String| *name == target.name || *name == other.host.to_string();
-        if name.is_none_or(is_meant) {
+        if let Some(name) = name.filter(|name| is_meant(name) && !target.may_lead) {
+            complain_text(
+                &format!("{name} never leads: its entry in hosts has mayLead = false"),
+                Some(
+                    "name the host that leads; if that one's tree is to be the truth, remove mayLead = false first",
+                ),
+            );
+            return Err(Exit::Selection.code());
+        }
+        if target.may_lead && name.is_none_or(is_meant) {
             meant.push((other.clone(), target.clone()));
         }
-        found.push(other);
+        if target.may_lead {
+            found.push(other);
+        }
     }
     if meant.iter().filter(|(other, _)| other.leads().is_some()).count() > 1 {
         complain_text("several hosts lead", Some("name the one that is the truth"));
@@ -212,17 +241,18 @@ fn named(which: &Which) -> Result<Named, u8> {
 
 /// Returns what is known besides the record. A tree without a role, or whose host has heard from nobody since the boot,
 /// has the others asked, where a configuration names them.
-fn around(tree: &Tending, named: &Named) -> Result<Around, FailoverError> {
+fn around(tree: &Tending, named: &Named, barred: Option<Barred>) -> Result<Around, FailoverError> {
     // What cannot be read is for the verb to judge.
     let has_role = !matches!(tree.record(), Ok(None));
     let mut others = Others::Unconfigured;
-    if let Some(sync) = named.sync.as_ref().filter(|_| !has_role || !tree.is_confirmed()) {
-        let lead = Lead::of(&sync.source);
+    let asks = barred.is_none() && (!has_role || !tree.is_confirmed());
+    if let Some(sync) = named.sync.as_ref().filter(|_| asks) {
+        let lead = Lead::of_sync(sync);
         others = Others::Asked(
             sync.targets.iter().map(|target| answered(target, asked(sync, target, &lead))).collect(),
         );
     }
-    Ok(Around { confirmed: tree.is_confirmed(), may_lead: true, group: None, others })
+    Ok(Around { confirmed: tree.is_confirmed(), barred, group: None, others })
 }
 
 /// Returns what an answer says of a host's tree.
@@ -240,13 +270,8 @@ fn answered(target: &config::Target, (answers, told): (bool, Option<RoleTold>)) 
 fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<RoleTold>) {
     let own = match lead.stand() {
         Stand::Leads(told) | Stand::Waits { told: Some(told), .. } => told,
-        // Who has no role knows of no generation.
-        _ => {
-            let place =
-                crate::role::Place { machine: crate::role::Id::from_bytes([0; 16]), inode: 0, born: None };
-            let record = Record::joined(place).to_text();
-            RoleTold { host: String::new(), record, held: Vec::new() }
-        }
+        // Who has no role knows of no generation; nor does it count what a host tells that may not lead.
+        _ => of_nobody(),
     };
     let options = SessionOptions {
         sync: sync.clone(),
@@ -266,7 +291,7 @@ fn asked(sync: &Sync, target: &config::Target, lead: &Lead) -> (bool, Option<Rol
         }
         Ok(None) => (true, None),
         Ok(Some(told)) => {
-            if let Err(error) = lead.hear(&told) {
+            if let Err(error) = lead.hear(&told, target) {
                 note(&format!("{target}: {error}"));
             }
             (true, Some(told))

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::barred::barred_by;
 use super::{complain_text, print};
 use crate::cli::commands::Health;
 use crate::cli::exit::Exit;
@@ -13,7 +14,7 @@ use crate::error::io_text;
 use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
 use crate::monitor::spanned;
 use crate::receiver::{Ranked, Standing, standing};
-use crate::role::{Here, Role};
+use crate::role::{Here, Refusal, Role};
 use crate::status::{Report, SCHEMA, SyncReport, TargetReport};
 
 /// A standby, read anew for each question.
@@ -44,8 +45,21 @@ impl Standby {
         Limits { max_lag: self.0.max_lag, down_lag: None }
     }
 
+    /// Returns why this host never leads, where it is asked for one that may. What a configuration says that cannot be
+    /// read keeps nobody from leading.
+    fn barred(&self) -> Option<(String, Option<String>)> {
+        let (sync, barred) =
+            self.0.may_lead.then(|| barred_by(&self.0.config, &self.0.root).ok().flatten()).flatten()?;
+        let told = Refusal::MayNotLead(barred).told();
+        let hint = told.hint(&Here { there: Some(sync), ..self.here() });
+        Some((told.line, hint))
+    }
+
     /// Returns why a tree with a role may not serve, and what to type; `None` if its role allows it.
     fn unfit(&self, standing: &Standing) -> Option<(String, Option<String>)> {
+        if let Some(told) = self.barred() {
+            return Some(told);
+        }
         let ranked = standing.ranked.as_ref();
         if let Some(told) = ranked.and_then(|ranked| ranked.unfit.as_ref()) {
             return Some((told.line.clone(), told.hint(&self.here())));

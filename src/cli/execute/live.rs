@@ -197,7 +197,7 @@ pub(super) fn run(run: &Run) -> u8 {
 fn say_first_pass(config: Config) -> u8 {
     let mut worst = 0;
     for sync in config.syncs {
-        if let Stand::Waits { line, .. } = Lead::of(&sync.source).stand() {
+        if let Stand::Waits { line, .. } = Lead::of_sync(&sync).stand() {
             note(&format!("{}: {line}; if it led, its first pass would do this", sync.name));
         }
         let output = Output { itemize: 1, ..Output::default() };

@@ -123,7 +123,7 @@ class Host(Wire):
         for part in ["contrib/keepalived", "contrib/mysql", "contrib/pacemaker", "examples/failover"]:
             shutil.copytree(f"{REPOSITORY}/{part}", f"{upper}/root/speil/{part}")
         shutil.copy(f"{REPOSITORY}/contrib/failover.conf", f"{upper}/root/speil/contrib/failover.conf")
-        for part, line in [("speil.lua", ', "{}"'), ("haproxy.cfg", "    server {0} {0}:8000\n")]:
+        for part, line in [("speil.lua", ', {0} = "root@{0}"'), ("haproxy.cfg", "    server {0} {0}:8000\n")]:
             with open(f"{REPOSITORY}/examples/failover/{part}") as file:
                 text = file.read()
             for name in set(NAMES) - set(names):
