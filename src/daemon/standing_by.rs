@@ -61,7 +61,9 @@ impl StandingBy {
                 self.warned = line;
             }
         }
-        Some(Instant::now() + if self.asked { REST } else { ASK_EVERY })
+        // Where nobody has a role, somebody may be promoted at any moment.
+        let rests = self.asked && (!plain || self.beside.is_some());
+        Some(Instant::now() + if rests { REST } else { ASK_EVERY })
     }
 
     /// Takes in what the other host has answered.

@@ -30,19 +30,23 @@ fn sync_text(out: &mut String, sync: &SyncReport, now: u64) {
         let _ = writeln!(out, "  not started: {}", sync.why_not());
     }
     let common = common_error(&sync.targets);
-    if let Some(error) = common {
+    if let Some((error, hint)) = common {
         let _ = writeln!(out, "  {error}");
+        if let Some(hint) = hint {
+            let _ = writeln!(out, "  hint: {hint}");
+        }
     }
     for target in &sync.targets {
         target_text(out, target, common.is_none(), now);
     }
 }
 
-/// Returns what is in the way of several targets alike: the role of the source, say.
-fn common_error(targets: &[TargetReport]) -> Option<&str> {
+/// Returns what is in the way of several targets alike, and its hint: the role of the source, say.
+fn common_error(targets: &[TargetReport]) -> Option<(&str, Option<&str>)> {
     let [first, others @ ..] = targets else { return None };
-    let same = !others.is_empty() && others.iter().all(|other| other.error == first.error);
-    first.error.as_deref().filter(|_| same)
+    let is_same = |other: &TargetReport| (&other.error, &other.hint) == (&first.error, &first.hint);
+    let error = first.error.as_deref().filter(|_| !others.is_empty() && others.iter().all(is_same))?;
+    Some((error, first.hint.as_deref()))
 }
 
 fn target_text(out: &mut String, target: &TargetReport, tells_error: bool, now: u64) {
@@ -61,7 +65,7 @@ fn target_text(out: &mut String, target: &TargetReport, tells_error: bool, now: 
     if let Some(error) = target.error.as_ref().filter(|_| tells_error) {
         let _ = writeln!(out, "    {error}");
     }
-    if let Some(hint) = &target.hint {
+    if let Some(hint) = target.hint.as_ref().filter(|_| tells_error) {
         let _ = writeln!(out, "    hint: {hint}");
     }
     if let Some(until) = target.paused_until {

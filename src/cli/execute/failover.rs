@@ -249,21 +249,26 @@ fn around(tree: &Tending, named: &Named, barred: Option<Barred>) -> Result<Aroun
     if let Some(sync) = named.sync.as_ref().filter(|_| asks) {
         let lead = Lead::of_sync(sync);
         others = Others::Asked(
-            sync.targets.iter().map(|target| answered(target, asked(sync, target, &lead))).collect(),
+            sync.targets.iter().map(|target| answered(sync, target, asked(sync, target, &lead))).collect(),
         );
     }
     Ok(Around { confirmed: tree.is_confirmed(), barred, group: None, others })
 }
 
 /// Returns what an answer says of a host's tree.
-fn answered(target: &config::Target, (answers, told): (bool, Option<RoleTold>)) -> (HostName, Answer) {
+fn answered(
+    sync: &Sync,
+    target: &config::Target,
+    (answers, told): (bool, Option<RoleTold>),
+) -> (HostName, Answer) {
     let answer = match told {
         _ if !answers => Answer::Silent,
         None => Answer::Plain,
         Some(told) => Record::from_text(told.record.as_bytes())
             .map_or(Answer::Silent, |record| Answer::Role(record.n())),
     };
-    (HostName::new(&target.to_string()), answer)
+    let name = if sync.hosts.is_some() { target.name.clone() } else { target.to_string() };
+    (HostName::new(&name), answer)
 }
 
 /// Asks one host, and takes in what it tells. Returns whether it answers, and what it tells of its tree.
