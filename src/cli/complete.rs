@@ -229,7 +229,11 @@ fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
         "AGENT" => answer.add_all(AGENTS.split(", ")),
         "SYNC" => answer.add_all(known.syncs(line.socket)),
         "SYNC|HOST" => {
-            answer.add_all(known.syncs(line.socket));
+            if sync.is_none() {
+                answer.add_all(known.syncs(line.socket));
+            }
+            // A host is called as the target that it is.
+            answer.add_all(known.targets(line.socket, sync));
             places(&mut answer, known, typed);
         }
         "TARGET" if sync_first(line.command) => answer.add_all(known.targets(line.socket, sync)),
@@ -346,6 +350,8 @@ mod tests {
         assert_eq!(words("retry uploads "), ["uploads-web2"]);
         assert_eq!(words("explain u"), ["uploads"]);
         assert_eq!(words("wait --targets a"), ["all", "any", "any-web2"]);
+        assert_eq!(words("rejoin u"), ["uploads"]);
+        assert_eq!(words("rejoin uploads u"), ["uploads-web2"]);
         assert_eq!(words("pause --control /s "), ["of /s"]);
         assert_eq!(words("pause --control=/s "), ["of /s"]);
     }
