@@ -13,6 +13,7 @@
 mod cuts;
 mod host;
 mod rivals;
+mod stepped;
 mod turn;
 
 use std::fs::File;

@@ -14,7 +14,7 @@ use crate::role::Role;
 use crate::sender::{Lead, Mailbox, SessionError, Stand, TargetState, ask};
 
 /// How often is looked whether the role of the source was changed, and how often where it has none.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_FOR_ONE_EVERY: Duration = Duration::from_secs(2);
 /// How often another host is asked while none has answered since the boot.
 const ASK_EVERY: Duration = Duration::from_secs(10);

@@ -132,6 +132,8 @@ impl Asked<'_> {
             Some(Ok(admission)) => {
                 // A tree that had no record could not hear.
                 let _ = file.confirm();
+                // Were it not forgotten, the promotion after this primary's death would be taken for a planned one.
+                file.is_led().map_err(|error| self.failed(&error))?;
                 let adopts = adopts(admission);
                 let (cut, doubt) = if adopts { self.apart(&file, admission) } else { (None, None) };
                 granted.answer = Some(RoleAnswer { told, adopts, cut });
@@ -168,6 +170,7 @@ impl Asked<'_> {
         }
         if let Ok(Some(own)) = &heard {
             let _ = file.met(own, &teller.host, &teller.record);
+            let _ = file.stepped(own, &teller.record);
         }
         heard
     }

@@ -59,6 +59,12 @@ impl Hosts {
             && !role.contains("adopting")
     }
 
+    /// Whether a standby knows that the primary of its generation is none any more.
+    fn stepped(&self, standby: &str) -> bool {
+        let told = self.read(standby, ".speil/stepped").unwrap_or_default();
+        !told.is_empty() && self.role(standby).lines().any(|line| line.ends_with(told.trim_end()))
+    }
+
     /// Whether a standby has written that it is in step with this start of a primary's daemon.
     fn has_seen(&self, standby: &str, primary: &str) -> bool {
         let of = |host, word| {
@@ -250,12 +256,15 @@ fn a_planned_switch_and_back_loses_nothing_and_sets_nothing_aside() {
         }
         hosts.wait(from);
         hosts.verb(from, &["demote"]).succeeded();
+        // What keepalived need not wait for: the primary is not merely silent.
+        eventually("the standby hears that its primary has stepped down", || hosts.stepped(to));
         let promoted = hosts.verb(to, &["promote"]).succeeded();
         assert!(promoted.stdout.contains(&format!("generation {n}, a new one")), "{promoted:?}");
         daemons[to].signal(Signal::USR1);
         for standby in ALL.iter().filter(|host| **host != to) {
             eventually("a standby follows", || hosts.follows(standby, n));
             hosts.assert_equal(to, standby);
+            assert!(!hosts.tree(standby).join(".speil/stepped").exists(), "{standby} is led again");
         }
     }
     assert!(hosts.nothing_kept());

@@ -71,7 +71,7 @@ impl Host {
     fn notifies(&self, trees: &[&str], state: &str, settle: &str) -> Command {
         let mut command = self.environment.command(contrib().join("speil-notify"));
         command.args(trees.iter().map(|tree| self.tree(tree)));
-        command.args(["INSTANCE", "uploads", state, "100"]);
+        command.args(["INSTANCE", "uploads", state, "170"]);
         command.env("SPEIL", SPEIL).env("SPEIL_NOTIFY_RUN", self.path("run"));
         command.env("SPEIL_NOTIFY_HOOKS", self.path("hooks")).env("SPEIL_NOTIFY_SETTLE", settle);
         command
@@ -130,6 +130,20 @@ fn what_the_configuration_calls_exists() {
 }
 
 #[test]
+fn an_address_that_a_primary_has_given_up_is_not_waited_for() {
+    let host = Host::new();
+    host.verb(&["promote", "--force"], "uploads");
+    host.verb(&["demote"], "uploads");
+    let role = fs::read_to_string(host.path("uploads/.speil/role")).unwrap();
+    let id = role.lines().find_map(|line| line.strip_prefix("generation 1 ")).unwrap().to_owned();
+    // As its agent has heard it. Without it this would take as long as is said.
+    fs::write(host.path("uploads/.speil/stepped"), format!("{id}\n")).unwrap();
+    let output = host.notifies(&["uploads"], "MASTER", "6000").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(host.role("uploads"), "primary");
+}
+
+#[test]
 fn the_role_follows_each_state_and_the_service_never_runs_on_a_standby() {
     let host = Host::new();
     host.verb(&["promote", "--force"], "uploads");
@@ -143,13 +157,13 @@ fn the_role_follows_each_state_and_the_service_never_runs_on_a_standby() {
         // The service is stopped while the tree still leads.
         assert_eq!(
             (host.done(), host.priority()),
-            (vec!["standby primary".into()], "52".to_owned()),
+            (vec!["standby primary".into()], "55".to_owned()),
             "{state}"
         );
         let output = host.notify(&both, "MASTER");
         assert!(output.status.success(), "{}", said(&output));
         assert!(both.iter().all(|tree| host.role(tree) == "primary"), "{state}");
-        assert_eq!((host.done(), host.priority()), (vec!["primary primary".into()], "52".to_owned()));
+        assert_eq!((host.done(), host.priority()), (vec!["primary primary".into()], "55".to_owned()));
     }
     // What is no change of the address changes nothing.
     assert!(host.notify(&both, "MASTER_RX_LOWER_PRI").status.success());
@@ -243,7 +257,7 @@ fn a_promotion_that_is_refused_starts_no_service_and_a_tree_without_a_role_is_gi
     assert!(host.done().is_empty(), "a service writes into a tree that does not lead");
     // The last four words are keepalived's.
     let few =
-        Command::new(contrib().join("speil-notify")).args(["INSTANCE", "uploads", "MASTER", "100"]).output();
+        Command::new(contrib().join("speil-notify")).args(["INSTANCE", "uploads", "MASTER", "170"]).output();
     assert_eq!(few.unwrap().status.code(), Some(1));
 }
 

@@ -73,9 +73,11 @@ class Client(Wire):
 
     def start(self):
         open(self.log, "w").close()
-        script = 'until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done; ip addr add "$1/24" dev eth0; ' \
-            'ip link set eth0 up; shift; exec "$@"'
-        words = ["unshare", "--net", "sh", "-c", script, "sh", self.address, sys.executable, f"{HERE}/client.py", self.log]
+        # Always of one hardware address: a host that has known another one would answer that for seconds.
+        script = 'until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done; ip link set eth0 address "$2"; ' \
+            'ip addr add "$1/24" dev eth0; ip link set eth0 up; shift 2; exec "$@"'
+        mac = f"02:00:c0:00:02:{int(self.address.split('.')[-1]):02x}"
+        words = ["unshare", "--net", "sh", "-c", script, "sh", self.address, mac, sys.executable, f"{HERE}/client.py", self.log]
         self.process = subprocess.Popen(words)
         self.plug(self.process.pid)
 
