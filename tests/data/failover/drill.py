@@ -300,6 +300,46 @@ def clocks(round):
         host.boot()
 
 
+def never_leads(round):
+    """The third host has mayLead = false and no key to the others: it follows, and is never chosen."""
+    world, third = round.world, round.world.hosts[2]
+    if round.old is third:
+        third.do("systemctl stop keepalived")
+        round.event = time.time()
+        round.old = round.taken_over()
+        third.do("systemctl start keepalived")
+        world.agree()
+    may, may_not = 'tromso = "root@tromso"', 'tromso = { "root@tromso", mayLead = false }'
+    for host in world.hosts:
+        host.do(f"sed -i 's/{may}/{may_not}/' /etc/speil/speil.lua && speil reload")
+    third.do("mv /etc/speil/id_ed25519 /root && systemctl restart speil")
+    pause(3)
+    world.agree()
+    round.happens("the power fails on the primary")
+    round.old.power_cut()
+    new = round.taken_over()
+    if new is third:
+        raise Failed("a host leads that may not")
+    pause(3)
+    note("and on the other one that may lead")
+    new.power_cut()
+    since = time.time()
+    pause(8)
+    if [line for line in world.clients[0].lines() if line["status"] == 201 and line["began"] > since]:
+        raise Failed("a host takes uploads that may not lead")
+    code, said = third.do("speil promote --force --root /srv/uploads")
+    note(said.strip())
+    if code != 3 or "`speil promote uploads` on" not in said:
+        raise Failed(f"a host that may not lead is promoted, or is not told where to type it: {code}")
+    for host in (new, round.old):
+        host.boot()
+    round.taken_over(by=new)
+    world.agree()
+    third.do("mv /root/id_ed25519 /etc/speil")
+    for host in world.hosts:
+        host.do(f"sed -i 's/{may_not}/{may}/' /etc/speil/speil.lua && systemctl restart speil")
+
+
 SCENARIOS = {
     "power cut of the primary, with writes that nobody saw": power_cut,
     "reboot of the primary": reboot,
@@ -309,6 +349,7 @@ SCENARIOS = {
     "power cut; the old primary boots alone": old_primary_alone,
     "power cuts; a stale standby boots alone": stale_standby_alone,
     "power cut of all three": all_at_once,
+    "power cuts; the third host has mayLead = false": never_leads,
 }
 if FAKETIME:
     SCENARIOS["power cut of the primary; the others' clocks are an hour off"] = clocks
