@@ -26,8 +26,6 @@ const REST: Duration = Duration::from_secs(60);
 pub(super) struct StandingBy {
     said: String,
     asked: bool,
-    /// What the other host has told, of a source that has no role.
-    beside: Option<String>,
     /// What was last told of an answer that does not count, or cannot be taken in.
     warned: String,
 }
@@ -36,22 +34,27 @@ impl StandingBy {
     /// Returns until when nothing is sent and the link has to wait; `None` if the source may send.
     pub fn look(&mut self, options: &LinkOptions, scope: &Scope) -> Option<Instant> {
         let around = &options.around;
-        let Stand::Waits { told, mut line, mut hint, standby, well, confirmed, plain } = around.lead.stand()
-        else {
+        let Stand::Waits { told, line, hint, standby, well, confirmed, plain } = around.lead.stand() else {
             *self = Self::default();
             return None;
         };
-        if let Some(beside) = self.beside.as_ref().filter(|_| plain) {
-            (line, hint) = (beside.clone(), String::new());
-        }
         let state = if standby { TargetState::Standby } else { TargetState::Down };
-        self.say(options, scope, state, (line, hint, well));
+        around.status.enter(state, Some(line.clone()).filter(|_| !well));
+        if self.said != line {
+            let hint = Some(hint).filter(|hint| !hint.is_empty());
+            let notice = match hint {
+                None => Notice::Message { text: line.clone() },
+                hint => Notice::Warning { text: line.clone(), hint },
+            };
+            around.monitor.notice(scope, &notice);
+            self.said = line;
+        }
         if let Some(told) = told.filter(|_| !self.asked || !confirmed) {
             // Who is silent is asked again; that nobody has answered is what `speil health` says.
             let answer = options
                 .transport()
                 .and_then(|transport| ask(&*transport, &options.session(false), &told))
-                .and_then(|told| self.take_in(options, scope, told.as_ref()));
+                .and_then(|told| take_in(options, told.as_ref(), plain));
             self.asked = answer.is_ok();
             if let Err(SessionError::Role { line, hint }) = answer
                 && self.warned != line
@@ -61,51 +64,25 @@ impl StandingBy {
                 self.warned = line;
             }
         }
+        if plain && matches!(around.lead.stand(), Stand::Waits { line, .. } if line != self.said) {
+            // What was just heard is told now.
+            return Some(Instant::now());
+        }
         // Where nobody has a role, somebody may be promoted at any moment.
-        let rests = self.asked && (!plain || self.beside.is_some());
+        let rests = self.asked && (!plain || around.lead.knows_a_role());
         Some(Instant::now() + if rests { REST } else { ASK_EVERY })
     }
+}
 
-    /// Takes in what the other host has answered.
-    fn take_in(
-        &mut self,
-        options: &LinkOptions,
-        scope: &Scope,
-        told: Option<&RoleTold>,
-    ) -> Result<(), SessionError> {
-        let lead = &options.around.lead;
-        let Some(told) = told else {
-            self.beside = None;
-            return Ok(());
-        };
-        if matches!(lead.stand(), Stand::Waits { plain: true, .. }) {
-            self.beside = lead.beside(told);
-            if let Some(line) = self.beside.clone() {
-                self.say(options, scope, TargetState::Down, (line, String::new(), false));
-            }
-            return Ok(());
-        }
-        lead.hear(told, &options.target)
+/// Takes in what the other host has answered. `plain`: the source has no role.
+fn take_in(options: &LinkOptions, told: Option<&RoleTold>, plain: bool) -> Result<(), SessionError> {
+    let lead = &options.around.lead;
+    if plain {
+        lead.beside(told, &options.target);
     }
-
-    /// Tells why nothing is sent, unless it was told.
-    fn say(
-        &mut self,
-        options: &LinkOptions,
-        scope: &Scope,
-        state: TargetState,
-        (line, hint, well): (String, String, bool),
-    ) {
-        let around = &options.around;
-        around.status.enter(state, Some(line.clone()).filter(|_| !well));
-        if self.said != line {
-            let notice = match Some(hint).filter(|hint| !hint.is_empty()) {
-                None => Notice::Message { text: line.clone() },
-                hint => Notice::Warning { text: line.clone(), hint },
-            };
-            around.monitor.notice(scope, &notice);
-            self.said = line;
-        }
+    match told.filter(|_| !plain) {
+        Some(told) => lead.hear(told, &options.target),
+        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! generations is on the disk before anything is sent to it.
 //! **Not here:** the rules (`role`), the file (`role_file`); how a tree comes to its role.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,8 @@ use crate::config::{Hosts, Sync, Target};
 use crate::disk::{Root, host_name};
 use crate::protocol::{Held, ReplyHello, RoleTold};
 use crate::role::{
-    Generation, Heard, Here, HostName, Id, Place, Record, Refusal, Role, Tree, fitness, hear, is_past, tells,
+    Answered, Generation, Heard, Here, HostName, Id, Place, Record, Refusal, Role, Tree, fitness, hear,
+    is_past, tells,
 };
 use crate::role_file::{RoleFile, RoleFileError, clock};
 use crate::scan::Doubt;
@@ -34,6 +36,8 @@ pub struct Lead {
     start: Id,
     /// What the configuration says of this host, where it names all that hold the tree.
     among: Option<Among>,
+    /// What others have told of their trees while this one has no role, by target.
+    beside: Mutex<BTreeMap<String, Answered>>,
     /// Somebody has sent.
     begun: Mutex<bool>,
     /// What is to be noted of what others hold.
@@ -82,7 +86,14 @@ impl Lead {
         look_at_clock(source);
         let start = Id::from_bytes(start);
         let (source, among) = (Some(source.to_owned()), None);
-        Self { source, start, among, begun: Mutex::new(false), notes: Notes::default() }
+        Self {
+            source,
+            start,
+            among,
+            beside: Mutex::default(),
+            begun: Mutex::new(false),
+            notes: Notes::default(),
+        }
     }
 
     /// Begins to watch over the role of a sync's source.
@@ -94,7 +105,14 @@ impl Lead {
     /// Returns one for a session to which roles mean nothing.
     pub fn plain() -> Self {
         let start = Id::from_bytes([0; 16]);
-        Self { source: None, start, among: None, begun: Mutex::new(false), notes: Notes::default() }
+        Self {
+            source: None,
+            start,
+            among: None,
+            beside: Mutex::default(),
+            begun: Mutex::new(false),
+            notes: Notes::default(),
+        }
     }
 
     /// Returns the source, if roles count.
@@ -132,21 +150,20 @@ impl Lead {
     /// point of a volume that is missing, and must not be what the others are made equal to.
     fn without_role(&self) -> Stand {
         let Some(Among { sync, hosts }) = &self.among else { return Stand::Plain };
-        let (line, hint) = if hosts.may_lead {
-            (
+        let joins = format!("nothing comes here until `speil demote {sync}` is typed, once");
+        let look = "first look whether the volume is mounted";
+        let (line, hint) = match (self.led_beside(), hosts.may_lead) {
+            (Some(beside), _) => (format!("no role yet, and {beside}: {joins}"), look.to_owned()),
+            (None, false) => (format!("no role yet: {joins}"), look.to_owned()),
+            (None, true) => (
                 format!(
                     "no role yet: nothing is sent until `speil promote {sync}` is typed on the host that holds the truth"
                 ),
                 format!(
                     "if that is this host, type it here, and `speil demote {sync}` on each other one; if another host \
-                     leads, `speil demote {sync}` here, but first look whether the volume is mounted"
+                     leads, `speil demote {sync}` here, but {look}"
                 ),
-            )
-        } else {
-            (
-                format!("no role yet: nothing comes here until `speil demote {sync}` is typed, once"),
-                "first look whether the volume is mounted".to_owned(),
-            )
+            ),
         };
         // Whoever holds no key to the others asks nobody.
         let told = hosts.may_lead.then(of_nobody);
@@ -154,16 +171,33 @@ impl Lead {
         Stand::Waits { told, line, hint, standby, well, confirmed, plain: true }
     }
 
-    /// Returns why a source that has no role should have one: what the tree of another host is, by what it tells.
-    pub fn beside(&self, told: &RoleTold) -> Option<String> {
-        let sync = &self.among.as_ref()?.sync;
-        let record = Record::from_text(told.record.as_bytes()).ok().filter(|record| record.n() > 0)?;
-        let (host, n) = (HostName::new(&told.host), record.n());
-        let is = if record.role == Role::Primary { "leads" } else { "is a standby at" };
-        Some(format!(
-            "no role yet, and {host} {is} generation {n}: nothing comes here until `speil demote {sync}` is typed, once; \
-             first look whether the volume is mounted"
-        ))
+    /// Takes in what the host of a target tells while this source has no role.
+    pub fn beside(&self, told: Option<&RoleTold>, from: &Target) {
+        let answered = told.and_then(|told| {
+            let record = Record::from_text(told.record.as_bytes()).ok().filter(|record| record.n() > 0)?;
+            Some(Answered { host: HostName::new(&told.host), record })
+        });
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        match answered {
+            Some(answered) => beside.insert(from.name.clone(), answered),
+            None => beside.remove(&from.name),
+        };
+    }
+
+    /// Whether another host has told that its tree has a role and was in step.
+    pub fn knows_a_role(&self) -> bool {
+        self.led_beside().is_some()
+    }
+
+    /// Says who leads, or what another host holds, as far as that was told.
+    fn led_beside(&self) -> Option<String> {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let leads = beside.values().find(|other| other.leads().is_some());
+        let (other, is) = match leads {
+            Some(other) => (other, "leads"),
+            None => (beside.values().next()?, "is at"),
+        };
+        Some(format!("{} {is} generation {}", other.host, other.record.n()))
     }
 
     fn look(&self) -> Result<Stand, RoleFileError> {
