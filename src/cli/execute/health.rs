@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::barred::barred_by;
-use super::{complain_text, print};
+use super::{complain_text, note, print};
 use crate::cli::commands::Health;
 use crate::cli::exit::Exit;
 use crate::disk::kept_since;
@@ -210,6 +210,9 @@ fn state_of(standing: &Standing, silent: bool) -> &'static str {
 
 /// Answers once, or serves until INT or TERM.
 pub(super) fn run(health: Health) -> u8 {
+    if let Some(Err(error)) = health.may_lead.then(|| barred_by(&health.config, &health.root)) {
+        note(&format!("whether this host may lead is not known: {error}"));
+    }
     let standby = Standby(health);
     if standby.0.listen.is_none() && standby.0.agent_check.is_none() {
         return once(&standby);

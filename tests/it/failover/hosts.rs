@@ -177,6 +177,13 @@ fn a_host_that_may_not_lead_is_not_promoted_and_keeps_nobody_from_leading() {
     };
     assert_eq!([health(OSLO, &["--may-lead"]).code(), health(BERGEN, &["--may-lead"]).code()], [0, 0]);
     assert_eq!([health(TROMSO, &["--may-lead"]).code(), health(TROMSO, &[]).code()], [30, 0]);
+    // What cannot be read forbids nothing, in the night in which nothing else works; and that is said.
+    fs::write(one.path("broken.lua"), "sync {").unwrap();
+    let config = format!("--config={}", one.path("broken.lua").display());
+    for words in [["promote", "-n", &config], ["health", "--may-lead", &config]] {
+        let done = hosts.verb(BERGEN, &words).succeeded();
+        assert!(done.stderr.contains("whether this host may lead is not known"), "{done:?}");
+    }
     // In hostile hands: it says that it leads a generation which came after the primary's.
     hosts.verb(TROMSO, &["promote", "--force"]).succeeded();
     eventually("its own daemon sends nothing", || {
