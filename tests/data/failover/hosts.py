@@ -73,7 +73,7 @@ class Client(Wire):
 
     def start(self):
         open(self.log, "w").close()
-        # Always of one hardware address: a host that has known another one would answer that for seconds.
+        # Always of one hardware address: a host that has known another one might answer that one for seconds.
         script = 'until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done; ip link set eth0 address "$2"; ' \
             'ip addr add "$1/24" dev eth0; ip link set eth0 up; shift 2; exec "$@"'
         mac = f"02:00:c0:00:02:{int(self.address.split('.')[-1]):02x}"
