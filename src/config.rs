@@ -23,6 +23,7 @@ mod program;
 mod raw;
 mod rules;
 mod settings;
+mod sources;
 pub mod spelling;
 mod suggest;
 mod target;
@@ -55,6 +56,7 @@ pub use model::{
 pub use notify::Notify;
 pub use program::Program;
 pub use rules::{Deciding, Origins, deciding};
+pub use sources::{Leads, Sources};
 pub(crate) use suggest::nearest;
 pub use target::{TargetError, is_remote, name_targets, parse_target, remote_path};
 pub use target_list::{with as with_target, without as without_target};

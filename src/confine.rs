@@ -29,28 +29,28 @@ pub fn no_new_privileges() {
 
 /// Confines this thread and those that it starts to what lies beneath `root`.
 pub fn confine(root: BorrowedFd<'_>) -> Confinement {
-    confine_to(root, AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::IoctlDev))
+    confine_to(&[root], AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::IoctlDev))
 }
 
-/// Confines this thread and those that it starts to reading what lies beneath `root`.
-pub fn confine_to_reading(root: BorrowedFd<'_>) -> Confinement {
-    confine_to(root, AccessFs::ReadFile | AccessFs::ReadDir)
+/// Confines this thread and those that it starts to reading what lies beneath `roots`.
+pub fn confine_to_reading(roots: &[BorrowedFd<'_>]) -> Confinement {
+    confine_to(roots, AccessFs::ReadFile | AccessFs::ReadDir)
 }
 
-fn confine_to(root: BorrowedFd<'_>, beneath: BitFlags<AccessFs>) -> Confinement {
+fn confine_to(roots: &[BorrowedFd<'_>], beneath: BitFlags<AccessFs>) -> Confinement {
     let open_before = opens_outside();
-    match restrict(root, beneath) {
+    match restrict(roots, beneath) {
         Ok(RulesetStatus::NotEnforced) | Err(_) => Confinement::Missing,
         // The root is "/", or nothing outside it could be opened before: there is nothing to see.
-        Ok(_) if is_top(root) || !open_before => Confinement::Landlock,
+        Ok(_) if roots.iter().any(|root| is_top(*root)) || !open_before => Confinement::Landlock,
         Ok(_) if opens_outside() => Confinement::Toothless,
         Ok(_) => Confinement::Landlock,
     }
 }
 
-fn restrict(root: BorrowedFd<'_>, beneath: BitFlags<AccessFs>) -> Result<RulesetStatus, RulesetError> {
+fn restrict(roots: &[BorrowedFd<'_>], beneath: BitFlags<AccessFs>) -> Result<RulesetStatus, RulesetError> {
     let everything = AccessFs::from_all(NEWEST);
-    let status = Ruleset::default()
+    let ruleset = Ruleset::default()
         // Without it (before 5.19) every rename and link between directories would fail.
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)?
@@ -59,9 +59,8 @@ fn restrict(root: BorrowedFd<'_>, beneath: BitFlags<AccessFs>) -> Result<Ruleset
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        .add_rule(PathBeneath::new(root, beneath))?
-        .restrict_self()?;
-    Ok(status.ruleset)
+        .add_rules(roots.iter().map(|root| Ok::<_, RulesetError>(PathBeneath::new(*root, beneath))))?;
+    Ok(ruleset.restrict_self()?.ruleset)
 }
 
 /// Whether the directory above everything can be opened for reading.
@@ -148,7 +147,7 @@ mod tests {
             trials.iter().filter(|trial| trial.is_err()).count()
         };
         let (how, refused) = std::thread::scope(|scope| {
-            scope.spawn(|| (confine_to_reading(root.as_fd()), work())).join().unwrap()
+            scope.spawn(|| (confine_to_reading(&[root.as_fd()]), work())).join().unwrap()
         });
         match how {
             Confinement::Landlock => assert_eq!(refused, 6),

@@ -14,6 +14,7 @@ mod attrs;
 mod clock;
 mod filesystem;
 mod host;
+mod layers;
 mod lease;
 mod limits;
 mod listing;
@@ -30,13 +31,14 @@ pub use attrs::{
 pub use clock::{mark, read_clock};
 pub use filesystem::{filesystem, stamps_changes};
 pub use host::{boot_id, host_name, local_minute};
+pub use layers::{Part, open_in};
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use names::{Names, names, names_of};
 pub use notes::{is_locked, note};
 pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_over_holes, read_some};
 pub(crate) use root::id_of;
-pub use root::{Parent, Root, place};
+pub use root::{Layer, Parent, Root, place};
 pub use trusted::{open_to_append, open_to_read, open_to_write, read_whole, write_whole};
 
 use std::ffi::CString;

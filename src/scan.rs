@@ -11,7 +11,7 @@ mod entries;
 
 mod doubt;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use entries::{Entries, Found};
 
-use crate::disk::{Root, hash_zeros, hole_end, is_sparse, read_entry, read_some};
+use crate::disk::{Root, hash_zeros, hole_end, is_sparse, open_in, read_entry, read_some};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
@@ -173,7 +173,7 @@ pub fn walk_doubting(
     (view, doubt): (&dyn View, Option<Doubt>),
 ) -> Scan {
     let scan = Scan { doubts: Doubts::new(doubt), ..Scan::default() };
-    let mut walk = Walk { root_dev: None, devs: Vec::new(), options, view, scan };
+    let mut walk = Walk { homes: Vec::new(), devs: Vec::new(), options, view, scan };
     match walk.top(root, top) {
         Ok(entry) => walk.scan.top = entry,
         Err(error) => walk.scan.problems.push((top.clone(), errno_of(&error))),
@@ -186,7 +186,7 @@ pub fn walk_doubting(
 pub fn stops_at(root: &Root, options: &Options, entry: &Entry) -> bool {
     options.one_file_system
         && entry.attrs.meta.kind == Kind::Dir
-        && root.id().is_ok_and(|home| home.dev != entry.id.dev)
+        && root.homes().is_ok_and(|homes| !homes.contains(&entry.id.dev))
 }
 
 /// Lists one directory, without digests.
@@ -215,7 +215,7 @@ pub fn entries<'a>(
     options: &'a Options,
     view: &'a dyn View,
 ) -> io::Result<Entries<'a, OwnedFd>> {
-    Entries::of(root.dir(dir)?, dir, options, (view, true))
+    Entries::of(root.parts(dir)?, dir, options, (view, true))
 }
 
 /// Returns BLAKE3 of the regular file at `path`.
@@ -224,6 +224,14 @@ pub fn entries<'a>(
 /// What opening and reading it say.
 pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
     hash_open(&open_file(root, path)?, |_, _| Ok(()))
+}
+
+/// Returns BLAKE3 of the regular file of this name in a directory.
+///
+/// # Errors
+/// What opening and reading it say.
+pub fn hash_in(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
+    hash_file(dir, name)
 }
 
 /// Returns BLAKE3 of the regular file at `path`, read from the disk at no more than `rate` bytes a second;
@@ -299,8 +307,12 @@ fn hash_open(file: &OwnedFd, mut each: impl FnMut(u64, u64) -> io::Result<()>) -
     }
 }
 
+/// The directories that are one, and the names of each that count.
+type Parts<'a> = Vec<(BorrowedFd<'a>, Option<BTreeSet<Vec<u8>>>)>;
+
 struct Walk<'a> {
-    root_dev: Option<u64>,
+    /// The filesystems that a walk stays on.
+    homes: Vec<u64>,
     /// The filesystems of the directories that are being walked, from the top down.
     devs: Vec<u64>,
     options: &'a Options,
@@ -324,19 +336,20 @@ impl Walk<'_> {
         if !top.is_root() && hidden(self.options, top, entry.attrs.meta.kind == Kind::Dir) {
             return Ok(None);
         }
-        self.root_dev = Some(root.id()?.dev);
+        self.homes = root.homes()?;
         self.view.adjust(&mut entry.attrs);
         if stops_at(root, self.options, &entry) {
             return Ok(Some(entry));
         }
         if entry.attrs.meta.kind == Kind::Dir {
-            let fd = root.dir(top)?;
+            let parts = root.parts(top)?;
             let parent = if top.is_root() { None } else { root.parent(top).ok() };
             let parent =
                 parent.and_then(|at| read_entry(at.fd.as_fd(), b"", &Mask::nothing()).ok().flatten());
             self.scan.doubts.top(parent.as_ref(), &entry);
             self.devs.push(entry.id.dev);
-            entry.digest = Some(self.dir(fd.as_fd(), top)?);
+            let parts = parts.iter().map(|(fd, only)| (fd.as_fd(), only.clone())).collect();
+            entry.digest = Some(self.dir(parts, top)?);
         } else if self.options.checksum && entry.attrs.meta.kind == Kind::File {
             let parent = root.parent(top)?;
             entry.hash = Some(hash_file(parent.fd.as_fd(), parent.name)?);
@@ -346,13 +359,14 @@ impl Walk<'_> {
         Ok(Some(entry))
     }
 
-    /// Folds one open directory and everything below it.
-    fn dir(&mut self, fd: BorrowedFd<'_>, path: &RelPath) -> io::Result<Digest> {
-        let found = Entries::of(fd, path, self.options, (self.view, false))?;
+    /// Folds one open directory, or several that are one, and everything below.
+    fn dir(&mut self, parts: Parts<'_>, path: &RelPath) -> io::Result<Digest> {
+        let dirs: Vec<BorrowedFd<'_>> = parts.iter().map(|(fd, _)| *fd).collect();
+        let mut found = Entries::of(parts, path, self.options, (self.view, false))?;
         let mut digest = DirDigest::new(self.options.mask);
         let first_mark = self.scan.marks.len();
-        for found in found {
-            let mut entry = match found {
+        while let Some(next) = found.next() {
+            let mut entry = match next {
                 Found::Entry(entry) => entry,
                 Found::Unread(name, errno) => {
                     self.scan.problems.push((path.join(&name), errno));
@@ -366,9 +380,11 @@ impl Walk<'_> {
             }
             self.scan.kinds.add(entry.attrs.meta.kind);
             match entry.attrs.meta.kind {
-                Kind::Dir => self.enter(fd, path, &mut entry),
+                Kind::Dir => self.enter(&dirs, path, &mut entry),
                 kind => {
-                    self.scan.doubts.meet(fd, path, &entry);
+                    if let Some(fd) = found.holder() {
+                        self.scan.doubts.meet(fd, path, &entry);
+                    }
                     self.scan.bytes += match kind {
                         Kind::Symlink => entry.attrs.symlink.len() as u64,
                         _ => entry.attrs.meta.size,
@@ -401,7 +417,7 @@ impl Walk<'_> {
         }
     }
 
-    fn enter(&mut self, fd: BorrowedFd<'_>, path: &RelPath, entry: &mut Entry) {
+    fn enter(&mut self, dirs: &[BorrowedFd<'_>], path: &RelPath, entry: &mut Entry) {
         if !self.options.recursive || self.scan.ended {
             return;
         }
@@ -409,24 +425,22 @@ impl Walk<'_> {
         if self.devs.last() != Some(&entry.id.dev) {
             self.scan.mounts.push(below.clone());
         }
-        if self.options.one_file_system && Some(entry.id.dev) != self.root_dev {
+        if self.options.one_file_system && !self.homes.contains(&entry.id.dev) {
             return;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let digest = rustix::fs::openat(fd, entry.name.as_slice(), flags, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(|child| {
-                if self.devs.len() > DEPTH_MAX {
-                    // Nothing is concluded of what lies below, and nothing there is deleted.
-                    return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
-                }
-                self.devs.push(entry.id.dev);
-                self.scan.doubts.enter(entry);
-                let digest = self.dir(child.as_fd(), &below);
-                self.scan.doubts.leave();
-                self.devs.pop();
-                digest
-            });
+        let digest = open_in(dirs, &entry.name).and_then(|children| {
+            if self.devs.len() > DEPTH_MAX {
+                // Nothing is concluded of what lies below, and nothing there is deleted.
+                return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+            }
+            self.devs.push(entry.id.dev);
+            self.scan.doubts.enter(entry);
+            let parts = children.iter().map(|fd| (fd.as_fd(), None)).collect();
+            let digest = self.dir(parts, &below);
+            self.scan.doubts.leave();
+            self.devs.pop();
+            digest
+        });
         match digest {
             Ok(digest) => entry.digest = Some(digest),
             // Gone since it was listed: the next event or pass sees it.

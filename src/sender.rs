@@ -57,6 +57,7 @@ mod session;
 mod shared;
 mod shared_compression;
 mod source;
+mod sources;
 mod stating;
 mod status;
 mod stepping;
@@ -66,6 +67,7 @@ mod suspects;
 mod teardown;
 mod verify;
 mod watermark;
+mod whereabouts;
 mod widen;
 mod window;
 
@@ -87,6 +89,7 @@ pub use room::Need;
 pub use scrubbed::{Mismatch, Scrubbed, Suspect};
 pub use session::{Identity, Outcome, Session, SessionOptions, Surroundings};
 pub use source::{End, Piece, Source, SourceFile};
+pub use sources::{Opened, open_sources};
 pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use verify::{Finding, Nature, Verified, verify};
 

@@ -1,8 +1,11 @@
 //! What the options say so far, and what comes of it.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use serde_bytes::ByteBuf;
 
 use super::carried::{carried_name, descend, shown};
 use super::error::CliError;
@@ -11,7 +14,7 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Compress, DeleteMode, Listed, Sync, Target, Transport, is_remote, name_targets,
+    AgentSource, Compress, DeleteMode, Leads, Sources, Sync, Target, Transport, is_remote, name_targets,
     parse_target, remote_path, spelling, split_words,
 };
 use crate::tree::{Mask, RelPath, quote};
@@ -47,6 +50,8 @@ pub struct Far {
     pub host: String,
     /// Its path has no slash at its end.
     pub is_named: bool,
+    /// The target of a source that is no directory, as its host alone knows.
+    pub target: Option<Target>,
 }
 
 /// A filter option, in the order of the command line.
@@ -101,8 +106,14 @@ pub(super) struct Asked {
     pub max_delete: bool,
     /// `-xx`.
     pub skip_mounts: bool,
-    /// `--no-relative`.
-    pub no_relative: bool,
+    /// `--relative`, or not.
+    pub relative: Option<bool>,
+    /// `--dirs`.
+    pub dirs: bool,
+    /// `--mkpath`.
+    pub mkpath: bool,
+    /// `--ignore-missing-args`.
+    pub may_miss: bool,
     /// `--agent`.
     pub agent: bool,
     archive: bool,
@@ -162,7 +173,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Puts source, targets and options together; `rsync_rsh` is what the environment says about the
+    /// Puts sources, targets and options together; `rsync_rsh` is what the environment says about the
     /// remote shell.
     ///
     /// # Errors
@@ -170,24 +181,37 @@ impl Draft {
     /// list files that cannot be read.
     pub(super) fn finish(
         mut self,
-        source: &OsStr,
-        targets: &[&OsStr],
+        words: &[&OsStr],
         rsync_rsh: Option<&OsStr>,
     ) -> Result<Transfer, CliError> {
+        let (sources, targets) = parted(words, self.live);
+        let [source, more @ ..] = sources else { return Err(CliError::EmptySource) };
         let written = self.set_source(source)?;
-        let link = self.from.is_none() && self.settle_link(source);
-        self.settle_recursion()?;
+        self.settle_recursion();
+        let several = self.settle_sources(sources)?;
+        self.check_recursion(several)?;
         // With --files-from the paths count from the source itself, slash or not.
-        let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !link);
+        let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !several);
         if let Some(far) = &mut self.from {
             far.is_named = carried.is_some();
         }
-        self.set_targets(targets, carried, link)?;
+        let lands = several && self.asked.relative != Some(true);
+        // What comes from another host is known too late.
+        self.set_targets(
+            targets,
+            carried,
+            lands && (self.from.is_none() || more.is_empty() && !self.asked.dirs),
+        )?;
         self.read_lists(carried)?;
         self.settle_guard()?;
         self.settle_shell(rsync_rsh)?;
         let mut notes = self.settle_agent()?;
-        if link && !self.output.quiet && Path::new(source).is_dir() {
+        if several
+            && more.is_empty()
+            && !self.output.quiet
+            && Path::new(source).is_symlink()
+            && Path::new(source).is_dir()
+        {
             let source = quote(source.as_bytes());
             notes.push(format!("SOURCE {source} is a symlink and is sent as one; with a slash at its end its directory is sent"));
         }
@@ -221,7 +245,7 @@ impl Draft {
             written = remote_path(source.as_bytes())
                 .filter(|_| !is_home)
                 .map_or(OsStr::new("."), OsStr::from_bytes);
-            self.from = there.host.map(|host| Far { host, is_named: false });
+            self.from = there.host.map(|host| Far { host, is_named: false, target: None });
         }
         self.sync.name = match path.file_name() {
             Some(name) => shown(name.as_bytes()),
@@ -232,67 +256,115 @@ impl Draft {
         Ok(written)
     }
 
-    /// Has a source that is a symlink sent as one, as rsync does: as the only path of its directory. A live
-    /// mirror follows it, as lsyncd does. Returns whether it is one.
-    fn settle_link(&mut self, source: &OsStr) -> bool {
-        let Some(name) = carried_name(source).filter(|_| !self.live && self.lists.files_from.is_none())
-        else {
-            return false;
-        };
-        if !Path::new(source).is_symlink() {
-            return false;
-        }
-        let above = Path::new(source).parent().filter(|above| !above.as_os_str().is_empty());
-        self.sync.source = above.unwrap_or(Path::new(".")).to_owned();
-        let Ok(path) = RelPath::new(name) else { return false };
-        self.sync.selection.files_from = Some(vec![Listed { path, level: false }]);
-        // Nothing is below a link, so nothing is deleted for it.
-        (self.asked.recursive, self.sync.delete) = (Some(false), DeleteMode::Never);
-        true
+    fn settle_recursion(&mut self) {
+        // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
+        let implied = self.asked.archive && (self.live || self.lists.files_from.is_none());
+        self.sync.selection.recursive = self.asked.recursive.unwrap_or(implied);
     }
 
-    fn settle_recursion(&mut self) -> Result<(), CliError> {
-        // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
-        let implied = self.asked.archive
-            && (self.live || self.sync.selection.files_from.is_none() && self.lists.files_from.is_none());
-        let recursive = self.asked.recursive.unwrap_or(implied);
-        self.sync.selection.recursive = recursive;
-        let listed = self.lists.files_from.is_some() || self.sync.selection.files_from.is_some();
-        if recursive || listed { Ok(()) } else { Err(CliError::NotRecursive) }
+    /// Has sources that are not one directory sent as rsync does: a file or a symlink without a slash, several of them,
+    /// whole paths, or one level. Returns whether they are. A live mirror follows a symlink, as lsyncd does.
+    fn settle_sources(&mut self, words: &[&OsStr]) -> Result<bool, CliError> {
+        let relative = self.asked.relative == Some(true);
+        let [first, more @ ..] = words else { return Ok(false) };
+        if self.live || self.lists.files_from.is_some() {
+            let clash = self.lists.files_from.is_some() && !more.is_empty();
+            return if clash {
+                Err(CliError::Conflict("--files-from", "several SOURCEs"))
+            } else {
+                Ok(false)
+            };
+        }
+        let is_none = match self.from {
+            // Its host will say; and a directory that is not to be entered is passed over there.
+            Some(_) => !self.sync.selection.recursive,
+            None => is_no_directory(first),
+        };
+        let flat = self.asked.dirs && !self.sync.selection.recursive;
+        if more.is_empty() && !relative && !flat && !is_none {
+            return Ok(false);
+        }
+        let words = words.iter().map(|word| self.word_on_host(word, first)).collect::<Result<Vec<_>, _>>()?;
+        let (dirs, may_miss) = (self.asked.dirs, self.asked.may_miss);
+        let sources = Sources { words, relative, dirs, may_miss, called: None };
+        let leads = sources.leads();
+        check_kept(&sources, &leads, self.from.is_none())?;
+        if let Some(Some((dir, _))) = leads.into_iter().next() {
+            self.sync.source = dir;
+        }
+        self.sync.sources = Some(sources);
+        Ok(true)
+    }
+
+    /// Returns a source as it is written on its host, which is that of the first one.
+    fn word_on_host(&self, word: &OsStr, first: &OsStr) -> Result<ByteBuf, CliError> {
+        let bytes = word.as_bytes();
+        if bytes.is_empty() {
+            return Err(CliError::EmptySource);
+        }
+        let apart = || CliError::SourcesApart(quote(bytes), quote(first.as_bytes()));
+        let Some(far) = &self.from else {
+            return if is_remote(bytes) { Err(apart()) } else { Ok(ByteBuf::from(bytes)) };
+        };
+        let path = match bytes.strip_prefix(b":") {
+            Some(path) if !path.starts_with(b":") => path,
+            _ => {
+                let there = parse_target(bytes)?;
+                if there.host.as_ref() != Some(&far.host) {
+                    return Err(apart());
+                }
+                remote_path(bytes).unwrap_or_default()
+            }
+        };
+        let path = path.strip_prefix(b"~/").unwrap_or(if path == b"~" { b"" } else { path });
+        Ok(ByteBuf::from(if path.is_empty() { b"." } else { path }))
+    }
+
+    fn check_recursion(&self, several: bool) -> Result<(), CliError> {
+        let dirs_alone = || {
+            let words = self.sync.sources.iter().flat_map(|sources| &sources.words);
+            words
+                .map(|word| Path::new(OsStr::from_bytes(word)))
+                .all(|path| path.is_dir() && !path.is_symlink())
+        };
+        let enters = self.sync.selection.recursive || self.asked.dirs || self.lists.files_from.is_some();
+        match several {
+            _ if enters => Ok(()),
+            true if self.from.is_some() || !dirs_alone() => Ok(()),
+            _ => Err(CliError::NotRecursive),
+        }
     }
 
     fn set_targets(
         &mut self,
         targets: &[&OsStr],
         carried: Option<&[u8]>,
-        link: bool,
+        lands: bool,
     ) -> Result<(), CliError> {
         if self.from.is_some()
-            && let [first, more @ ..] = targets
+            && let Some(remote) = targets.iter().find(|target| is_remote(target.as_bytes()))
         {
-            if !more.is_empty() {
-                return Err(CliError::SeveralSources(quote(first.as_bytes())));
-            }
-            if is_remote(first.as_bytes()) {
-                let source = quote(self.sync.source.as_os_str().as_bytes());
-                return Err(CliError::BothRemote(source, quote(first.as_bytes())));
-            }
+            let source = quote(self.sync.source.as_os_str().as_bytes());
+            return Err(CliError::BothRemote(source, quote(remote.as_bytes())));
         }
-        if let (false, [_, _, ..]) = (self.live, targets)
-            && let Some(local) = targets.iter().find(|target| !is_remote(target.as_bytes()))
-        {
-            return Err(CliError::SeveralSources(quote(local.as_bytes())));
-        }
+        let path_makes = if self.asked.mkpath { u8::MAX } else { 0 };
         for text in targets {
             let mut target = parse_target(text.as_bytes())?;
+            let is_path = text.as_bytes().ends_with(b"/");
+            if let Some(far) = &mut self.from {
+                let lands = (!is_path).then_some(path_makes);
+                let makes = if is_path { path_makes.max(1) } else { 0 };
+                far.target = Some(Target { lands, makes, ..target.clone() });
+            }
             if let Some(name) = carried {
                 descend(&mut target, name);
                 // A live mirror makes no more than its root: what is missing above it may be a volume.
                 target.makes = if self.live { 1 } else { 2 };
             }
-            // rsync gives the link itself the name of a target that is missing and has no slash at its end.
-            if link && !text.as_bytes().ends_with(b"/") {
-                target.makes = 0;
+            target.makes = target.makes.max(path_makes);
+            // rsync gives what is no directory the name of a target that is missing and has no slash at its end.
+            if lands && !is_path {
+                (target.makes, target.lands) = (0, Some(path_makes));
             }
             self.sync.targets.push(target);
         }
@@ -332,7 +404,7 @@ impl Draft {
             let reason = "a mount point stays as an empty directory; -x once, and exclude it by name";
             return Err(CliError::Refused { option: "-xx".to_owned(), command, reason });
         }
-        if self.asked.no_relative && self.sync.selection.files_from.is_some() {
+        if self.asked.relative == Some(false) && self.sync.selection.files_from.is_some() {
             let reason = "the paths of --files-from keep their directories on the target";
             return Err(CliError::Refused { option: "--no-relative".to_owned(), command: "sync", reason });
         }
@@ -394,6 +466,50 @@ impl Draft {
         };
         Ok(notes)
     }
+}
+
+/// Parts the words of a command line into sources and targets: the last one is the target, but that one source on this
+/// host may go to several others.
+fn parted<'a, 'b>(words: &'a [&'b OsStr], live: bool) -> (&'a [&'b OsStr], &'a [&'b OsStr]) {
+    let is_far = |word: &&OsStr| is_remote(word.as_bytes());
+    let fans_out = words.first().is_some_and(|first| !is_far(first)) && words.iter().skip(1).all(is_far);
+    let at = if live || fans_out { 1 } else { words.len().saturating_sub(1).max(1) };
+    words.split_at_checked(at).unwrap_or((words, &[]))
+}
+
+/// Whether a source on this host is sent as what it is: a file, or a symlink without a slash at its end.
+fn is_no_directory(source: &OsStr) -> bool {
+    let path = Path::new(source);
+    path.metadata().is_ok_and(|found| !found.is_dir()) || carried_name(source).is_some() && path.is_symlink()
+}
+
+/// Refuses what rsync keeps of a path and speil does not.
+fn check_kept(sources: &Sources, leads: &[Option<Leads>], is_here: bool) -> Result<(), CliError> {
+    if !sources.relative {
+        return Ok(());
+    }
+    let mut dirs = BTreeSet::new();
+    for (word, leads) in sources.words.iter().zip(leads) {
+        let unkept = |why| CliError::Unkept(quote(word), why);
+        let Some((dir, path)) = leads else { return Err(unkept("it has .. in it")) };
+        dirs.insert(dir);
+        let Some(path) = path else { continue };
+        let is_link = |path: &RelPath| dir.join(OsStr::from_bytes(path.as_bytes())).is_symlink();
+        let way = std::iter::successors(Some(path.clone()), RelPath::parent).filter(|at| !at.is_root());
+        // The last one is followed only with a slash behind it.
+        let mut followed = way.skip(usize::from(!word.ends_with(b"/")));
+        if is_here && followed.any(|at| is_link(&at)) {
+            return Err(unkept("a directory on the way is a symlink"));
+        }
+    }
+    // Of several directories one path could be meant in one and not in the other.
+    let paths: Vec<&RelPath> = leads.iter().flatten().filter_map(|(_, path)| path.as_ref()).collect();
+    let nested = |one: &RelPath| paths.iter().any(|other| *other != one && other.is_within(one));
+    if dirs.len() > 1 && (paths.len() < leads.len() || paths.iter().any(|path| nested(path))) {
+        let word = sources.words.first().map(|word| quote(word)).unwrap_or_default();
+        return Err(CliError::Unkept(word, "another SOURCE leads into it from another directory"));
+    }
+    Ok(())
 }
 
 /// Refuses the same tree twice.

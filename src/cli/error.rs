@@ -109,9 +109,12 @@ pub enum CliError {
     /// Nothing where the source should be.
     #[error("SOURCE is empty")]
     EmptySource,
-    /// What rsync would read as several sources.
-    #[error("speil sync takes one SOURCE, and {0} could be another one or a local target")]
-    SeveralSources(String),
+    /// Sources on more than one host.
+    #[error("SOURCE {0} is on another host than SOURCE {1}")]
+    SourcesApart(String, String),
+    /// A word of `-R` that keeps no path.
+    #[error("-R: SOURCE {0} has a path that cannot be kept: {1}")]
+    Unkept(String, &'static str),
     /// A directory without `-r`.
     #[error("SOURCE is a directory, and neither -a nor -r says to descend into it")]
     NotRecursive,
@@ -153,14 +156,9 @@ impl CliError {
             Self::BothRemote(..) => "run it on one of the two".to_owned(),
             Self::SourceLink(_) => "with a slash at its end, what it leads to is sent".to_owned(),
             Self::Unsent { hint, .. } => (*hint).to_owned(),
-            Self::SeveralSources(_) => {
-                "run it once for each source; and once for each target that is on this host".to_owned()
-            }
+            Self::SourcesApart(..) => "run it once for each host; a local path with a colon is written ./NAME".to_owned(),
             Self::NotRecursive => "add -a to keep rights, owners and times as well".to_owned(),
-            Self::SourceNotDirectory(_) => {
-                "name its directory with a trailing slash, and the file with --files-from or --include"
-                    .to_owned()
-            }
+            Self::SourceNotDirectory(_) => "a live mirror is of a directory; speil sync sends a file once".to_owned(),
             _ => return None,
         })
     }

@@ -20,7 +20,7 @@ const FOLLOW: &str = "symlinks are mirrored as they are (-l), never followed";
 const UNMIRRORED: &str = "this time is not mirrored; only modification times are";
 const DAEMON: &str = "it concerns rsync daemons; speil runs its agent over ssh";
 const BATCH: &str = "there are no batch files; sync to each target";
-const ARGS: &str = "the source's one SOURCE must exist";
+const ARGS: &str = "nothing is deleted for a SOURCE that is missing";
 const SIZE: &str = "speil sends files of every size; exclude by name";
 const ZSTD: &str = "speil compresses with zstd and adapts by itself; -z turns it on";
 const SUM: &str = "speil verifies every file with BLAKE3";
@@ -58,17 +58,12 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["drop-D"], "leave out -D on the command line"),
     refuse(&["usermap", "groupmap"], MAPS),
     refuse(&["copy-as"], "log in as that user: USER@HOST:PATH"),
-    refuse(
-        &["relative", "R", "implied-dirs", "i-d"],
-        "name the wanted directory as SOURCE, or use --files-from",
-    ),
-    refuse(&["dirs", "d", "old-dirs", "old-d"], "use -r with --exclude='/*/*'"),
-    refuse(&["mkpath"], "the last directory of the target is made; make those above it once, by hand"),
+    refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
     refuse(&["prune-empty-dirs", "m"], "a mirror has its source's empty directories as well"),
     refuse(&["remove-source-files", "remove-sent-files"], "speil never changes the source"),
     refuse(&["ignore-errors"], "what could not be read is never deleted on the target"),
     refuse(&["force"], "a directory gives way to a file of its name where --delete is given"),
-    refuse(&["ignore-missing-args", "delete-missing-args"], ARGS),
+    refuse(&["delete-missing-args"], ARGS),
     refuse(&["max-size", "min-size"], SIZE),
     refuse(&["max-alloc"], "speil's memory is bounded in any case"),
     refuse(&["contimeout"], "the connection is ssh's: -e \"ssh -o ConnectTimeout=SECONDS\""),
@@ -110,8 +105,6 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-s",
     "no-old-args",
     "trust-sender",
-    "no-dirs",
-    "no-d",
     "no-atimes",
     "no-U",
     "no-open-noatime",
@@ -133,7 +126,6 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-iconv",
     "no-blocking-io",
     "no-munge-links",
-    "no-mkpath",
 ];
 
 /// Returns why rsync's option `written` is refused (`--inplace`, `--no-motd`, `-b`); `None` if rsync has no
@@ -157,7 +149,7 @@ mod tests {
 
     #[test]
     fn refusals_are_found_by_every_name() {
-        for option in ["--inplace", "-b", "--backup-dir=x", "--no-motd", "--zc", "-R", "--no-implied-dirs"] {
+        for option in ["--inplace", "-b", "--backup-dir=x", "--no-motd", "--zc", "--no-implied-dirs"] {
             assert!(refusal(option).is_some(), "{option}");
         }
         for option in ["--bogus", "-a", "--b", "b", "--delete"] {

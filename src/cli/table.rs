@@ -375,6 +375,26 @@ pub(super) const TOLD: Group = Group {
 pub(super) const PASS: Group = Group {
     heading: "One pass",
     options: &[
+        switch(
+            "relative",
+            "Keep the whole path of each SOURCE on the target, from /./ on if it has one",
+            |d, on| {
+                d.asked.relative = Some(on);
+            },
+        )
+        .short('R')
+        .no(&["no-relative", "no-R"]),
+        switch("dirs", "Directories without what they hold; of SOURCE/ one level", |d, on| d.asked.dirs = on)
+            .short('d')
+            .also(&["old-dirs", "old-d"])
+            .no(&["no-dirs", "no-d"]),
+        switch("mkpath", "Make every directory of the target's path that is missing", |d, on| {
+            d.asked.mkpath = on;
+        })
+        .no(&["no-mkpath"]),
+        switch("ignore-missing-args", "Pass over a SOURCE that is missing, without a word", |d, on| {
+            d.asked.may_miss = on;
+        }),
         value(
             "lock-max-age",
             "DURATION",

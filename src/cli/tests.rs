@@ -80,6 +80,7 @@ fn cron_line_parses_to_exactly_this_sync() {
         name: "10.0.0.2".into(),
         makes: 1,
         may_lead: true,
+        lands: None,
     };
     let mut expected = Sync::new("uploads", "/var/www/html/uploads/", vec![target]);
     expected.mask = archive();
@@ -315,19 +316,28 @@ fn targets_of_one_name_are_told_apart_and_equal_ones_refused() {
 }
 
 #[test]
-fn sources_that_rsync_would_take_are_refused_clearly() {
-    assert!(refused(&["sync", "-a", "a", "b", "host:/x"]).contains("takes one SOURCE, and \"b\""));
-    assert!(refused(&["sync", "-a", "a", "b", "c"]).contains("one SOURCE"));
+fn the_last_word_is_the_target_but_for_one_source_that_goes_to_several_hosts() {
+    for words in
+        [&["a", "b", "host:/x"][..], &["a", "b", "c"], &["h:a", ":b", "c"], &["h:/s/", "h:/r/", "/t"]]
+    {
+        let sync = transfer(&[&["sync", "-a"], words].concat()).sync;
+        assert_eq!((sync.sources.unwrap().words.len(), sync.targets.len()), (2, 1), "{words:?}");
+    }
+    assert_eq!(transfer(&["sync", "-a", "/s/", "g:/x", "h:/x"]).sync.targets.len(), 2);
+    assert!(refused(&["sync", "-a", "a", "h:b", "c"]).contains("on another host than SOURCE"));
+    assert!(refused(&["sync", "-a", "h:a", "g:b", "c"]).contains("on another host than SOURCE"));
+}
+
+#[test]
+fn sources_that_cannot_be_are_refused_clearly() {
     assert!(refused(&["mirror", "h:/s/", "/t"]).contains("on another host"));
     assert!(refused(&["sync", "-a", "h:/s/", "i:/t"]).contains("both on other hosts"));
-    assert!(refused(&["sync", "-a", "h:/s/", "h:/r/", "/t"]).contains("one SOURCE"));
     assert!(refused(&["sync", "-a", "--connections=2", "h:/s/", "/t"]).contains("--connections"));
     assert!(refused(&["sync", "-a", "/s/", "h::mod"]).contains("rsync daemon"));
     assert!(refused(&["sync", "-a", "--", "/s/", "-oProxyCommand=x:/t"]).contains("begins with \"-\""));
     assert!(refused(&["sync", "-a", "", "/t"]).contains("SOURCE is empty"));
     assert!(refused(&["sync", "-t", "/s/", "/t"]).contains("-a nor -r"));
     assert!(refused(&["sync", "-a", "/s/"]).contains("missing TARGET"));
-    assert_eq!(transfer(&["sync", "-a", "/s/", "g:/x", "h:/x"]).sync.targets.len(), 2);
 }
 
 #[test]
@@ -393,7 +403,7 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
         (vec!["-b"], "rsync's -b is"),
         (vec!["-avb"], "rsync's -b is"),
         (vec!["-xx"], "rsync's -xx is"),
-        (vec!["-R"], "rsync's -R is"),
+        (vec!["--no-implied-dirs"], "rsync's --no-implied-dirs is"),
         (vec!["--link-dest", "/x"], "rsync's --link-dest is"),
         (vec!["--no-motd"], "rsync's --no-motd is"),
     ] {

@@ -21,7 +21,8 @@ Examples:
   speil sync -az --delete root@web1:/srv/up/ /backup/up/
 
 SOURCE/ sends what the directory holds, SOURCE without the slash the directory itself.
-With SOURCE on another host and one TARGET on this one, it is pulled from there.
+Several SOURCEs, files and symlinks among them, go into one TARGET: speil sync -a a/ b c/file web2:/srv/
+With SOURCE on another host and TARGET on this one, it is pulled from there: HOST:a :b TARGET
 What rsync has and speil lacks is refused by name, never ignored.
 
 Exit codes, as rsync's:
@@ -46,19 +47,28 @@ pub(super) fn command(live: bool) -> Command {
     let mut command = Command::new(name)
         .about(about)
         .after_help(examples)
-        .override_usage(format!("speil {name} [OPTIONS] SOURCE TARGET..."))
+        .override_usage(format!(
+            "speil {name} [OPTIONS] SOURCE{} TARGET{}",
+            if live { "" } else { "..." },
+            if live { "..." } else { "" }
+        ))
         .disable_help_flag(true)
         .arg(Arg::new("SOURCE").required(true).value_parser(value_parser!(OsString)).help(if live {
             "A directory on this host"
         } else {
-            "A directory on this host, or [USER@]HOST:PATH"
+            "What is sent: PATH on this host, or [USER@]HOST:PATH; several are of one host"
         }))
         .arg(
             Arg::new("TARGET")
                 .required(true)
                 .num_args(1..)
                 .value_parser(value_parser!(OsString))
-                .help("[USER@]HOST:PATH, or PATH on this host"),
+                .help(if live {
+                    "[USER@]HOST:PATH, or PATH on this host"
+                } else {
+                    "Where it goes: [USER@]HOST:PATH, or PATH on this host; one SOURCE on this host may go to several \
+                     hosts"
+                }),
         )
         .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Show this help"));
     for group in groups(live) {
@@ -70,10 +80,7 @@ pub(super) fn command(live: bool) -> Command {
         .long("secluded-args")
         .short('s')
         .aliases(ALWAYS_SO.iter().copied().filter(|name| *name != "secluded-args"));
-    // Always so, but for the paths of --files-from.
-    let relative = Arg::new("no-relative").long("no-relative").alias("no-R");
-    let hidden = [held, relative].map(|arg| arg.hide(true).action(ArgAction::Count));
-    command.args(hidden)
+    command.arg(held.hide(true).action(ArgAction::Count))
 }
 
 /// Returns what the matches of [`command`] ask for.
@@ -86,11 +93,9 @@ pub(super) fn transfer(
     rsync_rsh: Option<&OsStr>,
 ) -> Result<Transfer, CliError> {
     let mut draft = Draft::new(live);
-    draft.asked.no_relative = matches.get_count("no-relative") > 0;
     apply_in_order(&groups(live), matches, &mut draft)
         .map_err(|(long, value, why)| CliError::value(&format!("--{long}"), &value, why))?;
     let source = matches.get_one::<OsString>("SOURCE").map(OsString::as_os_str).unwrap_or_default();
-    let targets: Vec<&OsStr> =
-        matches.get_many::<OsString>("TARGET").into_iter().flatten().map(OsString::as_os_str).collect();
-    draft.finish(source, &targets, rsync_rsh)
+    let others = matches.get_many::<OsString>("TARGET").into_iter().flatten().map(OsString::as_os_str);
+    draft.finish(&std::iter::once(source).chain(others).collect::<Vec<_>>(), rsync_rsh)
 }

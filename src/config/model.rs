@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Allowed, Hours, Notify, Origins};
+use crate::config::{Allowed, Hours, Notify, Origins, Sources};
 use crate::tree::{Mask, RelPath, quote};
 
 /// A whole configuration.
@@ -151,6 +151,8 @@ pub struct Sync {
     pub name: String,
     /// The source tree: an existing directory.
     pub source: PathBuf,
+    /// What a single pass sends where that is not the one directory.
+    pub sources: Option<Sources>,
     /// The targets: at least one.
     pub targets: Vec<Target>,
     /// The file that lists them, where the configuration names one.
@@ -223,6 +225,7 @@ impl Sync {
         Self {
             name: name.into(),
             source: source.into(),
+            sources: None,
             targets,
             targets_file: None,
             hosts: None,
@@ -308,10 +311,13 @@ pub struct Target {
     pub path: Vec<u8>,
     /// What logs, status and commands call it, unique within its sync.
     pub name: String,
-    /// How many directories at the end of `path` are made where they are missing: 0 to 2.
+    /// How many directories at the end of `path` are made where they are missing: 0 to 2, or 255 for all of them.
     pub makes: u8,
     /// Whether its host may be promoted. What one that may not tells of younger generations does not count.
     pub may_lead: bool,
+    /// A source that is no directory takes this path for itself where no directory is there, and so many directories
+    /// above it are made.
+    pub lands: Option<u8>,
 }
 
 impl std::fmt::Display for Target {

@@ -126,7 +126,7 @@ pub fn remote_path(spec: &[u8]) -> Option<&[u8]> {
 }
 
 fn named(host: Option<String>, path: Vec<u8>) -> Target {
-    let mut target = Target { host, path, name: String::new(), makes: 1, may_lead: true };
+    let mut target = Target { host, path, name: String::new(), makes: 1, may_lead: true, lands: None };
     target.name = label(&target, 0);
     target
 }

@@ -15,7 +15,12 @@ use crate::sender::Identity;
 /// session, another for every other pair.
 pub fn mirror_id(sync: &Sync, target: &Target) -> Identity {
     let one = spelling::target(target);
-    let source = spelling::local(sync.source.as_os_str().as_bytes());
+    let mut source = spelling::local(sync.source.as_os_str().as_bytes());
+    // Runs with other sources are other runs.
+    for word in sync.sources.iter().flat_map(|sources| &sources.words) {
+        source.push(0);
+        source.extend_from_slice(word);
+    }
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let hash = |source: &[u8], target: &Target| hash(machine.trim(), source, target);
     let id = hash(&source, &one);

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::landing::beside;
 use super::route::{told, transport_of};
-use crate::config::{Sync, Target};
+use crate::config::{DeleteMode, Sync, Target};
+use crate::disk::Root;
 use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
-    Feedback, Held, Mailbox, Session, SessionError, SessionOptions, Source, Surroundings, TargetProblem,
-    TargetStatus,
+    Feedback, Held, Mailbox, Opened, Session, SessionError, SessionOptions, Source, Surroundings,
+    TargetProblem, TargetStatus, open_sources,
 };
 use crate::transport::{Transport, TransportError, Uploads};
 use crate::tree::{Mask, RelPath};
@@ -50,6 +52,65 @@ pub struct TargetReport {
 pub struct OnceReport {
     /// In the order of the configuration.
     pub targets: Vec<TargetReport>,
+    /// What came of the words, where there are several sources.
+    pub named: Named,
+}
+
+/// What came of the words that name several sources.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Those that lead nowhere, with the errno.
+    pub missing: Vec<(Vec<u8>, i32)>,
+    /// Directories that nobody asked to enter.
+    pub skipped: Vec<RelPath>,
+    /// No directory's content goes straight into the target: its root is none of what was sent.
+    pub is_list: bool,
+    /// There is one, and it is no directory.
+    pub is_alone: bool,
+    /// Nothing is deleted, since something is missing that may have held it.
+    pub spares: bool,
+}
+
+/// What a pass is made of: the sync as it is made, its source, and what the one that is no directory is called.
+pub(super) type Ready = (Sync, Option<Arc<Source>>, Option<RelPath>);
+
+/// Opens what a sync names as its source.
+///
+/// # Errors
+/// [`SessionError::Source`] if nothing can be opened.
+fn ready(sync: &Sync) -> Result<(Ready, Named), SessionError> {
+    let unreadable = |error: std::io::Error| unreadable(&sync.source, &error);
+    let targets = sync.targets.len();
+    match &sync.sources {
+        None => {
+            let source = Source::open(&sync.source, targets).map_err(unreadable)?;
+            Ok(((sync.clone(), Some(source), None), Named::default()))
+        }
+        Some(sources) => {
+            let opened = open_sources(sources, sync.selection.recursive, targets, &Root::open);
+            Ok(in_order(sync, opened.map_err(unreadable)?))
+        }
+    }
+}
+
+/// Returns the sync of what several words lead to.
+pub(super) fn in_order(sync: &Sync, opened: Opened) -> (Ready, Named) {
+    let mut sync = sync.clone();
+    let Opened { source, listed, missing, skipped, alone, is_whole } = opened;
+    sync.selection.files_from = listed;
+    for target in sync.targets.iter_mut().filter(|_| alone.is_none()) {
+        // What several things go into is a directory.
+        if let Some(makes) = target.lands.take() {
+            target.makes = makes.max(1);
+        }
+    }
+    // What nobody could look at may hold what another one lacks.
+    let spares = is_whole && !missing.is_empty() && sync.delete != DeleteMode::Never;
+    if spares {
+        sync.delete = DeleteMode::Never;
+    }
+    let is_alone = alone.is_some();
+    ((sync, source, alone), Named { missing, skipped, is_list: !is_whole, is_alone, spares })
 }
 
 /// Returns the error of a source that cannot be opened.
@@ -68,8 +129,8 @@ pub fn once(
     monitor: &Arc<dyn Monitor>,
     started: impl Fn(Vec<Arc<Mailbox>>),
 ) -> Result<OnceReport, SessionError> {
-    let source =
-        Source::open(&sync.source, sync.targets.len()).map_err(|error| unreadable(&sync.source, &error))?;
+    let ((sync, source, alone), named) = ready(sync)?;
+    let Some(source) = source else { return Ok(OnceReport { targets: Vec::new(), named }) };
     let mailboxes: Vec<Arc<Mailbox>> = sync.targets.iter().map(|_| Mailbox::new()).collect();
     started(mailboxes.clone());
     let targets = std::thread::scope(|scope| {
@@ -78,22 +139,25 @@ pub fn once(
             .iter()
             .zip(&mailboxes)
             .map(|(target, mailbox)| {
-                let source = Arc::clone(&source);
-                let options = &options;
-                let uploads = options.uploads.clone().then(told(monitor, sync, target));
+                let (sync, alone, options) = (&sync, alone.as_ref(), &options);
+                let (source, mailbox) = (Arc::clone(&source), Arc::clone(mailbox));
+                let pass = move |sync: &Sync, target: &Target, source: Arc<Source>| {
+                    let uploads = options.uploads.clone().then(told(monitor, sync, target));
+                    let with = (source, Arc::clone(&mailbox), Arc::clone(monitor));
+                    one((sync, target, options.dry_run), with, || transport_of(sync, target, uploads))
+                };
                 scope.spawn(move || {
-                    let transport = || transport_of(sync, target, uploads);
-                    one(
-                        (sync, target, options.dry_run),
-                        (source, Arc::clone(mailbox), Arc::clone(monitor)),
-                        transport,
-                    )
+                    let report = pass(sync, target, source);
+                    match alone.and_then(|name| beside(sync, (target, name), report.error.as_ref())) {
+                        Some((sync, target, source)) => pass(&sync, &target, source),
+                        None => report,
+                    }
                 })
             })
             .collect();
         running.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    Ok(OnceReport { targets })
+    Ok(OnceReport { targets, named })
 }
 
 /// Makes one pass of a sync with one target over a transport that is there.

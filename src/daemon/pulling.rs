@@ -49,6 +49,8 @@ pub struct PullOptions {
     pub dry_run: bool,
     /// What is asked before an agent is uploaded.
     pub uploads: Uploads,
+    /// Nothing is written but what bears this name.
+    pub alone: Option<RelPath>,
 }
 
 /// How a pull ended.
@@ -240,6 +242,7 @@ impl Near<'_> {
                 dry_run: self.options.dry_run,
             },
             itemizes: self.monitor.itemizes(),
+            sources: sync.sources.clone(),
         }
     }
 
@@ -311,8 +314,12 @@ impl Near<'_> {
 
     /// Returns what the agent here is told first: what is known of the source alone is the far side's word.
     fn own_hello(&self, theirs: Hello) -> Hello {
+        let mut sync = self.sync.clone();
+        if let Some(name) = &self.options.alone {
+            sync.filters = only(name);
+        }
         let options = SessionOptions {
-            sync: self.sync.clone(),
+            sync,
             target: self.target.clone(),
             mirror: mirror_id(self.sync, self.target),
             live: false,
@@ -362,6 +369,22 @@ impl Agent {
         ended_soon(&self.control, || ());
         let _ = self.answers.join();
     }
+}
+
+/// Returns the rules that leave out everything but what bears this name.
+fn only(name: &RelPath) -> Vec<Vec<u8>> {
+    let name = name.as_bytes();
+    let escapes = |byte: u8| b"*?[\\".contains(&byte);
+    let mut pattern = b"+ /".to_vec();
+    // A backslash is one of the name's own where nothing is a wildcard.
+    let is_pattern = name.iter().any(|byte| b"*?[".contains(byte));
+    for byte in name {
+        if is_pattern && escapes(*byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    vec![pattern, b"- *".to_vec()]
 }
 
 /// Reads what the far side says.

@@ -17,19 +17,19 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::far::{Far, Wire};
-use super::once::{TargetReport, once_over};
+use super::once::{Named, TargetReport, in_order, once_over};
 use crate::config::{DeleteMode, Reconcile, Sync, Target, Trash};
 use crate::confine;
 use crate::disk::{Root, read_entry};
-use crate::error::{errno_of, io_text};
+use crate::error::{errno_of, failure_text, io_text};
 use crate::filter::Filter;
 use crate::monitor::{Itemized, Monitor, Notice, Progress, Scope};
 use crate::protocol::{
     Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder,
     Refusal, ToFar, ToReceiver, ToSender, Unsent, Word, read_magic,
 };
-use crate::sender::{Mailbox, SessionError, Source, look_up_apart};
-use crate::tree::{Kind, Mask, RelPath};
+use crate::sender::{Mailbox, SessionError, Source, look_up_apart, open_sources};
+use crate::tree::{Kind, Mask, RelPath, quote};
 
 /// Time for the order to come.
 const ORDER_LIMIT: Duration = Duration::from_secs(60);
@@ -109,14 +109,68 @@ pub fn send(
         Err(why) => return refuse(&wire, why),
     };
     drop(in_time);
-    let (source, top) = match open(&order, options) {
+    let (sent, top) = match open_asked(&order, options) {
         Ok(opened) => opened,
         Err(why) => return refuse(&wire, why),
     };
     if options.confine {
-        confine::confine_to_reading(top.as_ref().map_or(source.root().as_fd(), AsFd::as_fd));
+        let root = sent.source.root();
+        confine::confine_to_reading(&top.as_ref().map_or_else(|| root.tops(), |top| vec![top.as_fd()]));
     }
-    pass(&order, source, (reader, wire), words)
+    pass(&order, sent, (reader, wire), words)
+}
+
+/// What is sent: the source, the sync that is made of it, and what the words say that named it.
+struct Sent {
+    sync: Sync,
+    source: Arc<Source>,
+    named: Named,
+}
+
+/// Opens what an order asks for; with a root, beneath that alone, which is returned as well.
+fn open_asked(order: &PullOrder, options: &SendOptions) -> Result<(Sent, Option<Root>), Unsent> {
+    let Some(sources) = &order.sources else {
+        let (source, top) = open(order, options)?;
+        let sync = sync_of(order, source.path());
+        return Ok((Sent { sync, source, named: Named::default() }, top));
+    };
+    if !options.filter.is_empty() {
+        return Err(Unsent::OneDirectory);
+    }
+    let failed = |error: io::Error| Unsent::Source(errno_of(&error));
+    let top = options.root.as_ref().map(|dir| Root::open(dir)).transpose().map_err(failed)?;
+    let outside = std::cell::Cell::new(false);
+    let open = |path: &Path| {
+        let (Some(dir), Some(top)) = (&options.root, &top) else { return Root::open(path) };
+        let opened = below(dir, path.as_os_str().as_bytes()).map(|at| top.dir(&at).map(Root::from_fd));
+        let opened = opened.unwrap_or(Err(io::Error::from_raw_os_error(libc::EXDEV)));
+        let leads_out = |error: &io::Error| matches!(errno_of(error), libc::EXDEV | libc::ELOOP);
+        outside.set(outside.get() || opened.as_ref().is_err_and(leads_out));
+        opened
+    };
+    let opened = open_sources(sources, order.selection.recursive, 1, &open).map_err(failed)?;
+    if outside.get() {
+        return Err(Unsent::Outside);
+    }
+    let path = opened.source.as_ref().map(|source| source.path().to_owned()).unwrap_or_default();
+    let ((sync, source, _), named) = in_order(&sync_of(order, &path), opened);
+    let nothing = || named.missing.first().map_or(Unsent::Directory, |(_, errno)| Unsent::Source(*errno));
+    let source = source.ok_or_else(nothing)?;
+    Ok((Sent { sync, source, named }, top))
+}
+
+/// Tells what the words say that named the sources.
+fn tell_named(named: &Named, wire: &Wire) {
+    let warn = |text: String| wire.tell(Word::Warning { text, hint: None });
+    for (word, errno) in &named.missing {
+        warn(format!("SOURCE {} cannot be read: {}", quote(word), failure_text("read", *errno)));
+    }
+    for dir in &named.skipped {
+        warn(format!("skipping directory {dir}"));
+    }
+    if named.spares {
+        warn("nothing is deleted: what is missing may have held it".to_owned());
+    }
 }
 
 /// Ends this process if no order comes in time; called off when what it returns is dropped.
@@ -226,11 +280,10 @@ fn below(dir: &Path, asked: &[u8]) -> Option<RelPath> {
 /// Makes the pass, and tells how it went.
 fn pass(
     order: &PullOrder,
-    source: Arc<Source>,
+    Sent { sync, source, named }: Sent,
     (reader, wire): (FrameReader<BufReader<impl Read + Send + 'static>>, Arc<Wire>),
     words: Words,
 ) -> Result<(), SendError> {
-    let sync = sync_of(order, source.path());
     let mailbox = Mailbox::new();
     let far = Far::new(Arc::clone(&wire));
     let (ear, stopped, teller) = (far.ear(), Arc::clone(&mailbox), Arc::clone(&wire));
@@ -243,11 +296,16 @@ fn pass(
         detail: words.detail,
         last: Mutex::default(),
     });
+    tell_named(&named, &wire);
     let with = (source, mailbox, Arc::clone(&monitor) as Arc<dyn Monitor>);
     let report = once_over(&sync, order.means.dry_run, with, Box::new(far));
     let Some(report) = report else { return Ok(()) };
     report.vanished.iter().for_each(|path| wire.tell(Word::Vanished(path.clone())));
-    wire.send(&FromFar::Done(Box::new(account(&report, words))))?;
+    let mut account = account(&report, words);
+    account.problems += named.missing.len() as u64;
+    // A list has no top that rsync would count.
+    account.is_list = named.is_list;
+    wire.send(&FromFar::Done(Box::new(account)))?;
     Ok(())
 }
 
@@ -257,6 +315,7 @@ fn account(report: &TargetReport, words: Words) -> Account {
         source: report.source.as_ref().map(|summary| (summary.kinds, summary.bytes)),
         problems: report.problems.len() as u64,
         held: report.held.is_some(),
+        is_list: false,
         failure: report.error.as_ref().map(|error| match error {
             SessionError::Refused(refusal) => Failure::Refused(refusal.clone()),
             other => (words.failure)(other),
@@ -266,8 +325,14 @@ fn account(report: &TargetReport, words: Words) -> Account {
 
 /// Returns an order as a sync with one target.
 fn sync_of(order: &PullOrder, path: &Path) -> Sync {
-    let target =
-        Target { host: None, path: b".".to_vec(), name: "target".to_owned(), makes: 0, may_lead: true };
+    let target = Target {
+        host: None,
+        path: b".".to_vec(),
+        name: "target".to_owned(),
+        makes: 0,
+        may_lead: true,
+        lands: None,
+    };
     let PullOrder { mask, selection, guard, means, .. } = order.clone();
     Sync {
         mask,
@@ -284,6 +349,7 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
             .trash
             .map(|trash| Trash { keep: Duration::from_secs(trash.keep_secs), max: trash.max_bytes }),
         partial: means.partial,
+        sources: order.sources.clone(),
         ..Sync::new("source", path, vec![target])
     }
 }

@@ -1,5 +1,6 @@
 //! A held root directory and the resolution of paths beneath it.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -22,6 +23,23 @@ const ANCESTORS_MAX: usize = 256;
 pub struct Root {
     fd: OwnedFd,
     openat2: AtomicBool,
+    /// What the tree is made of, the first ones first; none where it is the directory alone.
+    pub(super) layers: Vec<Layer>,
+}
+
+/// One of several sources that are one tree: a directory, or some of what it holds.
+#[derive(Debug)]
+pub struct Layer {
+    pub(super) root: Root,
+    pub(super) only: Option<Only>,
+}
+
+/// What a layer has, where that is not all.
+#[derive(Debug, Default)]
+pub(super) struct Only {
+    pub named: HashSet<RelPath>,
+    /// The directories on the way there.
+    pub above: HashSet<RelPath>,
 }
 
 /// The directory that holds a path, and the path's last component.
@@ -45,7 +63,7 @@ impl Root {
 
     /// Takes over an open directory.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd, openat2: AtomicBool::new(true) }
+        Self { fd, openat2: AtomicBool::new(true), layers: Vec::new() }
     }
 
     /// Makes every resolution walk component by component, as on a kernel older than 5.6.
@@ -67,7 +85,7 @@ impl Root {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `EACCES`, …; `ELOOP` or `EXDEV` where a symlink stands in the way.
     pub fn dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY)
+        self.first(path, |root| root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY))
     }
 
     /// Opens the directory at `path` as a place for `*at` calls only, which needs no read permission.
@@ -75,7 +93,7 @@ impl Root {
     /// # Errors
     /// As [`Root::dir`].
     pub fn place(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY)
+        self.first(path, |root| root.resolve(path, OFlags::PATH | OFlags::DIRECTORY))
     }
 
     /// Opens the directory that holds `path`.
@@ -84,7 +102,9 @@ impl Root {
     /// As [`Root::dir`]; `EINVAL` for the root itself, which nothing here holds.
     pub fn parent<'a>(&self, path: &'a RelPath) -> io::Result<Parent<'a>> {
         let parent = path.parent().ok_or(Errno::INVAL)?;
-        Ok(Parent { fd: self.place(&parent)?, name: path.name() })
+        let place = |root: &Self| root.resolve(&parent, OFlags::PATH | OFlags::DIRECTORY);
+        let fd = if self.layers.is_empty() { place(self)? } else { self.holding(path, place)? };
+        Ok(Parent { fd, name: path.name() })
     }
 
     fn resolve(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {

@@ -13,13 +13,13 @@ use serde_bytes::ByteBuf;
 
 use super::handshake::Refusal;
 use super::keeping::TrashLimits;
-use crate::config::{Compress, Durability, Guard, Selection, Verify};
+use crate::config::{Compress, Durability, Guard, Selection, Sources, Verify};
 use crate::monitor::{Counts, Itemized, Progress, Totals};
 use crate::tree::{Mask, RelPath};
 
 /// Which form orders and what follows them have. It is raised with every change of one of these types or of what they
 /// hold: both sides must have the same.
-pub const PULL_EDITION: u32 = 1;
+pub const PULL_EDITION: u32 = 2;
 
 /// Longest piece of the session's bytes in one frame.
 pub const PULL_PIECE_MAX: usize = 256 * 1024;
@@ -51,6 +51,8 @@ pub struct Order {
     pub means: Means,
     /// What comes of each entry is told.
     pub itemizes: bool,
+    /// What is to be sent where that is not the one directory.
+    pub sources: Option<Sources>,
 }
 
 /// How data travels.
@@ -116,6 +118,10 @@ pub enum Unsent {
     Outside,
     /// This login may only be sent to.
     Receives,
+    /// It is a directory, and nobody asked to enter it.
+    Directory,
+    /// This login hides a part of its directory, and sends one directory at a time.
+    OneDirectory,
     /// Orders have another form there.
     Edition {
         /// Its form.
@@ -178,6 +184,8 @@ pub struct Account {
     pub problems: u64,
     /// Whether deletes were held back.
     pub held: bool,
+    /// Whether the target's own directory is none of what was sent.
+    pub is_list: bool,
     /// Why it ended early.
     pub failure: Option<Failure>,
 }
@@ -226,11 +234,12 @@ mod tests {
                 dry_run: true,
             },
             itemizes: true,
+            sources: None,
         };
         let bytes = postcard::to_stdvec(&order).unwrap();
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);
         let account = postcard::to_stdvec(&Account::default()).unwrap();
         let hash = blake3::hash(&[bytes, account].concat()).to_hex();
-        assert_eq!((&hash[..16], PULL_EDITION), ("359e9a98bb6f7222", 1));
+        assert_eq!((&hash[..16], PULL_EDITION), ("caa674f72fdc4934", 2));
     }
 }

@@ -41,6 +41,9 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 const DANGEROUS: [&str; 12] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/sys", "/usr", "/var"];
 
+/// As many directories of a root's path are made as are missing.
+const ALL: u8 = u8::MAX;
+
 /// An accepted session.
 pub(super) struct Session {
     pub root: Arc<Root>,
@@ -85,19 +88,25 @@ fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether a directory could be made under this path, with `makes` of its last components.
+/// Whether a directory could be made under this path, with `makes` of its last components; with all of them if that is
+/// [`ALL`].
 fn could_be_made(path: &Path, makes: u8) -> bool {
-    makes > 0
-        && (above(path).is_dir() || (makes > 1 && is_missing(above(path)) && above(above(path)).is_dir()))
+    makes == ALL
+        || makes > 0
+            && (above(path).is_dir() || (makes > 1 && is_missing(above(path)) && above(above(path)).is_dir()))
 }
 
 fn is_missing(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Makes a directory, with the one that is to hold it if `makes` is over 1.
+/// Makes a directory, with the one that is to hold it if `makes` is over 1, and all above it if that is [`ALL`].
 fn make(path: &Path, makes: u8) -> io::Result<()> {
     match std::fs::create_dir(path) {
+        Err(error) if makes == ALL && error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(above(path))?;
+            std::fs::create_dir(path)
+        }
         Err(error) if makes > 1 && error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir(above(path))?;
             std::fs::create_dir(path)
@@ -448,7 +457,8 @@ fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
     if path.exists() {
         return Ok(());
     }
-    let above = if is_missing(above(path)) { above(above(path)) } else { above(path) };
+    let there = path.ancestors().skip(1).find(|above| !is_missing(above) && !above.as_os_str().is_empty());
+    let above = there.unwrap_or(Path::new("."));
     match place(above) {
         Ok(above)
             if above.boot_id == source.boot_id

@@ -3,8 +3,11 @@
 //! **Invariants:** the names are read at once, and given in their order; of the entries no more than one is held,
 //! so that a directory of a million files costs its names.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType};
 
 use super::{Options, Role, STATE_DIR, View, hash_file, hidden, is_temporary};
 use crate::disk::{Names, names_of, read_entry};
@@ -32,10 +35,13 @@ impl Found {
     }
 }
 
-/// The entries of one directory, in the order of their names.
+/// The entries of one directory, in the order of their names. Where several directories are one, a name that is in
+/// more than one of them is the first one's, or the first that is a directory.
 pub struct Entries<'a, F> {
-    fd: F,
-    names: Names,
+    dirs: Vec<F>,
+    names: Vec<Names>,
+    /// Which name of which directory comes when, where that is not every name of the only one.
+    order: Option<Vec<(usize, usize)>>,
     next: usize,
     dir: &'a RelPath,
     options: &'a Options,
@@ -44,19 +50,37 @@ pub struct Entries<'a, F> {
 }
 
 impl<'a, F: AsFd> Entries<'a, F> {
-    /// Reads the names of a directory, for a walk or for a listing.
+    /// Reads the names of a directory, for a walk or for a listing. Of each of `dirs` these names count alone; all of
+    /// them if there are none.
     pub(super) fn of(
-        fd: F,
+        dirs: Vec<(F, Option<BTreeSet<Vec<u8>>>)>,
         dir: &'a RelPath,
         options: &'a Options,
         (view, lists): (&'a dyn View, bool),
     ) -> io::Result<Self> {
-        let names = names_of(fd.as_fd())?;
-        Ok(Self { fd, names, next: 0, dir, options, view, lists })
+        let names = dirs.iter().map(|(fd, _)| names_of(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
+        let is_plain = matches!(&dirs[..], [(_, None)]);
+        let order = (!is_plain).then(|| joined(&dirs, &names));
+        let dirs = dirs.into_iter().map(|(fd, _)| fd).collect();
+        Ok(Self { dirs, names, order, next: 0, dir, options, view, lists })
     }
 
-    fn look_at(&self, name: &[u8]) -> Option<Found> {
-        let (fd, options) = (self.fd.as_fd(), self.options);
+    /// Returns the directory that holds the name with this number, and the name.
+    fn at(&self, number: usize) -> Option<(BorrowedFd<'_>, &[u8])> {
+        let (dir, name) = match &self.order {
+            None => (0, number),
+            Some(order) => *order.get(number)?,
+        };
+        Some((self.dirs.get(dir)?.as_fd(), self.names.get(dir)?.get(name)?))
+    }
+
+    /// Returns the directory that holds what was given last.
+    pub(super) fn holder(&self) -> Option<BorrowedFd<'_>> {
+        self.at(self.next.checked_sub(1)?).map(|(fd, _)| fd)
+    }
+
+    fn look_at(&self, fd: BorrowedFd<'_>, name: &[u8]) -> Option<Found> {
+        let options = self.options;
         if self.dir.is_root() && name == STATE_DIR {
             return None;
         }
@@ -92,11 +116,34 @@ impl<F: AsFd> Iterator for Entries<'_, F> {
 
     fn next(&mut self) -> Option<Found> {
         loop {
-            let found = self.look_at(self.names.get(self.next)?);
+            let (fd, name) = self.at(self.next)?;
+            let found = self.look_at(fd, name);
             self.next += 1;
             if found.is_some() {
                 return found;
             }
         }
     }
+}
+
+/// Returns which name of which directory comes when.
+fn joined<F: AsFd>(dirs: &[(F, Option<BTreeSet<Vec<u8>>>)], names: &[Names]) -> Vec<(usize, usize)> {
+    let is_dir = |at: usize, name: &[u8]| {
+        let stat =
+            dirs.get(at).and_then(|(fd, _)| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    };
+    let mut all: BTreeMap<&[u8], (usize, usize)> = BTreeMap::new();
+    for (at, ((_, only), names)) in dirs.iter().zip(names).enumerate() {
+        for (number, name) in names.iter().enumerate() {
+            if only.as_ref().is_some_and(|only| !only.contains(name)) {
+                continue;
+            }
+            match all.get(name) {
+                Some((first, _)) if is_dir(*first, name) || !is_dir(at, name) => {}
+                _ => drop(all.insert(name, (at, number))),
+            }
+        }
+    }
+    all.into_values().collect()
 }

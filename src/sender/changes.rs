@@ -520,7 +520,7 @@ impl Session {
         // As it is to look there: that is what the target's is compared with.
         crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);
         let item = Itemized::Changed {
-            path: path.clone(),
+            path: self.shared.source.called(path),
             created: scope == Extent::Absent,
             content: scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File,
             new: Box::new(entry),

@@ -18,6 +18,7 @@ use super::progress::Found;
 use super::replies::{self, Handover};
 use super::session::{Session, SessionOptions, Surroundings};
 use super::shared::Shared;
+use super::source::Source;
 use super::watermark::settled;
 use super::widen::{First, widen};
 use crate::disk::umask;
@@ -70,9 +71,7 @@ impl Session {
         around: &Surroundings,
     ) -> Result<Self, SessionError> {
         let sync = &options.sync;
-        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
-        let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
-        let filter = around.source.narrowed(filter);
+        let filter = filter_of(sync, around)?;
         let (chmod, chown) = changes_on_the_way(sync)?;
         let was_there = around.known.before().is_some();
         let hello = whole_hello(options, around)?;
@@ -109,7 +108,8 @@ impl Session {
             }
         };
         sent?;
-        let straight = suits(&reply, options).and_then(|()| goes_straight(&reply, options, &around.mailbox));
+        let straight = suits(&reply, options, &around.source)
+            .and_then(|()| goes_straight(&reply, options, &around.mailbox));
         let leading = match straight.and_then(|()| Leading::new(&around.lead, led, &reply, &options.target)) {
             Ok(leading) => leading,
             Err(error) => {
@@ -201,6 +201,13 @@ impl Session {
             }
         })
     }
+}
+
+/// Returns which entries of the source take part.
+fn filter_of(sync: &crate::config::Sync, around: &Surroundings) -> Result<Filter, SessionError> {
+    let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
+    let filter = if sync.guard.delete_excluded { filter.with_delete_excluded() } else { filter };
+    Ok(around.source.narrowed(filter))
 }
 
 /// Returns what the sender says first, with what is known of the target and of the source's role.
@@ -320,7 +327,7 @@ fn circle_from(reply: &ReplyHello, options: &SessionOptions) -> Option<(Holder, 
 }
 
 /// Whether a session can be had with an agent that greets like this.
-fn suits(reply: &ReplyHello, options: &SessionOptions) -> Result<(), SessionError> {
+fn suits(reply: &ReplyHello, options: &SessionOptions, source: &Source) -> Result<(), SessionError> {
     if !(VERSION_MIN..=VERSION).contains(&reply.version) {
         let (newest, program) = (reply.version, reply.program.clone());
         return Err(SessionError::Refused(Refusal::Version { newest, program }));
@@ -328,6 +335,10 @@ fn suits(reply: &ReplyHello, options: &SessionOptions) -> Result<(), SessionErro
     if options.sync.trash.is_some() && reply.version < VERSION_KEPT && !options.dry_run {
         let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
         return Err(SessionError::Fatal(text));
+    }
+    let is_here = crate::disk::boot_id() == reply.boot_id;
+    if is_here && source.overlaps(&reply.lineage) {
+        return Err(SessionError::Refused(Refusal::Nested));
     }
     Ok(())
 }

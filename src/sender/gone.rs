@@ -38,6 +38,10 @@ impl Source {
     /// # Errors
     /// What stops the answer from being known: nothing may be deleted then.
     pub fn vanished(&self, path: &RelPath) -> io::Result<bool> {
+        if self.root().is_layered() {
+            // Any of the layers may have it.
+            return Ok(self.entry(path, &Mask::nothing())?.is_none());
+        }
         Ok(!matches!(self.look_for(path)?, Found::There))
     }
 
@@ -47,6 +51,9 @@ impl Source {
     /// # Errors
     /// As [`Source::vanished`].
     pub(super) fn vanished_by(&self, gone: &mut Option<Gone>, path: &RelPath) -> io::Result<bool> {
+        if self.root().is_layered() {
+            return Ok(self.vanished(path)? && self.is_in_place());
+        }
         let held = gone.take().filter(|gone| gone.looked.elapsed() < DIR_CACHE_MAX);
         if let Some(held) = held {
             let known = path.is_within(&held.top);

@@ -44,13 +44,13 @@ pub fn hello(options: &SessionOptions, source: Place) -> Hello {
     }
 }
 
-/// Returns where the source stands, so that the receiver can refuse equal and nested trees. One path alone is no tree:
-/// its target may be beside it, and so it stands nowhere.
+/// Returns where the source stands, so that the receiver can refuse equal and nested trees. Several sources stand in
+/// several places, and a file's target may be beside it: of them the sender looks at what the receiver answers.
 ///
 /// # Errors
 /// As [`place_of`].
 pub(super) fn stated_place(options: &SessionOptions, source: &Source) -> Result<Place, SessionError> {
-    if options.sync.selection.is_one_path() {
+    if options.sync.sources.is_some() || options.sync.selection.is_one_path() {
         return Ok(Place { boot_id: String::new(), lineage: Vec::new() });
     }
     place_of(source)

@@ -19,10 +19,12 @@ use read_cache::{ReadCache, Rooms};
 
 use super::cuts::look_at_clock;
 use super::shared_compression::SharedCompression;
+use super::whereabouts::Whereabouts;
 use crate::disk::{Root, read_clock, read_entry};
 use crate::event::{Moment, Offsets, Reading};
 use crate::filter::Filter;
-use crate::tree::{Entry, Kind, Mask, RelPath, Time};
+use crate::scan;
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
 
 /// Bytes of a file in one piece.
 pub const PIECE_LEN: usize = 256 * 1024;
@@ -55,6 +57,10 @@ pub struct Source {
     clock: Mutex<Offsets>,
     /// What is hidden of it, whatever a sync says.
     hidden: Option<(Filter, RelPath)>,
+    /// Its one entry has another name on the target: this path, and the name here.
+    renamed: Option<(RelPath, Vec<u8>)>,
+    /// Where its parts lie, where it has several.
+    whereabouts: Vec<Whereabouts>,
 }
 
 /// A target that is being sent to: while there is one, what was read is kept.
@@ -74,7 +80,61 @@ impl Source {
     /// # Errors
     /// What opening the directory says.
     pub fn open(path: &Path, targets: usize) -> io::Result<Arc<Self>> {
-        Ok(Self::held(Root::open(path)?, path, (targets, None)))
+        Ok(Arc::new(Self::held(Root::open(path)?, path, (targets, None))))
+    }
+
+    /// Returns the tree that `root` holds, of which `path` is the directory, for `targets` targets. With `renamed` its
+    /// one entry is called so on the target, and otherwise here.
+    pub(super) fn of(
+        root: Root,
+        path: &Path,
+        (targets, whereabouts): (usize, Vec<Whereabouts>),
+        renamed: Option<(RelPath, Vec<u8>)>,
+    ) -> Arc<Self> {
+        Arc::new(Self { renamed, whereabouts, ..Self::held(root, path, (targets, None)) })
+    }
+
+    /// Whether one of its parts and a target lie within each other; `lineage`: the target's inodes, from its directory
+    /// up to the top.
+    pub(super) fn overlaps(&self, lineage: &[FileId]) -> bool {
+        self.whereabouts.iter().any(|part| part.overlaps(lineage))
+    }
+
+    /// Returns the name here of what has this path.
+    fn name<'a>(&'a self, path: &'a RelPath) -> &'a [u8] {
+        match &self.renamed {
+            Some((renamed, name)) if renamed == path => name,
+            _ => path.name(),
+        }
+    }
+
+    /// Returns what people call the entry at a path.
+    pub(super) fn called(&self, path: &RelPath) -> RelPath {
+        match &self.renamed {
+            Some((renamed, name)) if renamed == path => RelPath::root().join(name),
+            _ => path.clone(),
+        }
+    }
+
+    /// Returns what stands under a path, by the name that it has on the target.
+    fn look(&self, dir: BorrowedFd<'_>, path: &RelPath, mask: &Mask) -> io::Result<Option<Entry>> {
+        let mut entry = read_entry(dir, self.name(path), mask)?;
+        if let Some(entry) = entry.as_mut().filter(|_| self.renamed.is_some()) {
+            entry.name = path.name().to_vec();
+        }
+        Ok(entry)
+    }
+
+    /// Returns BLAKE3 of the regular file at a path.
+    ///
+    /// # Errors
+    /// As [`scan::hash`].
+    pub(super) fn hash(&self, path: &RelPath) -> io::Result<[u8; 32]> {
+        let root = self.root();
+        match &self.renamed {
+            Some((renamed, name)) if renamed == path => scan::hash_in(root.parent(path)?.fd.as_fd(), name),
+            _ => scan::hash(&root, path),
+        }
     }
 
     /// Opens the tree that lies `at` a place beneath the directory at `path`, held as `top`, for one target. What
@@ -85,11 +145,11 @@ impl Source {
     pub fn open_beneath((top, path): (&Root, &Path), at: &RelPath, filter: Filter) -> io::Result<Arc<Self>> {
         let root = Root::from_fd(top.dir(at)?);
         let path = if at.is_root() { path.to_owned() } else { path.join(OsStr::from_bytes(at.as_bytes())) };
-        Ok(Self::held(root, &path, (1, Some((filter, at.clone())))))
+        Ok(Arc::new(Self::held(root, &path, (1, Some((filter, at.clone()))))))
     }
 
-    fn held(root: Root, path: &Path, (targets, hidden): (usize, Option<(Filter, RelPath)>)) -> Arc<Self> {
-        Arc::new(Self {
+    fn held(root: Root, path: &Path, (targets, hidden): (usize, Option<(Filter, RelPath)>)) -> Self {
+        Self {
             path: path.to_owned(),
             root: RwLock::new(Arc::new(root)),
             shared: AtomicBool::new(targets > 1),
@@ -99,7 +159,9 @@ impl Source {
             readers: AtomicUsize::new(0),
             clock: Mutex::default(),
             hidden,
-        })
+            renamed: None,
+            whereabouts: Vec::new(),
+        }
     }
 
     /// Returns a sync's filter with what is hidden of this tree in any case.
@@ -145,7 +207,7 @@ impl Source {
         let root = self.root();
         let Ok(fd) = root.dir(&RelPath::root()) else { return true };
         crate::disk::names_of(fd.as_fd())
-            .map_or(true, |names| names.iter().all(|name| name == crate::scan::STATE_DIR))
+            .map_or(true, |names| names.iter().all(|name| name == scan::STATE_DIR))
     }
 
     /// Opens the path anew, after the root was replaced. `Ok(true)` if it is another inode now.
@@ -196,7 +258,7 @@ impl Source {
             return read_entry(root.as_fd(), b"", mask);
         }
         match root.parent(path) {
-            Ok(parent) => read_entry(parent.fd.as_fd(), parent.name, mask),
+            Ok(parent) => self.look(parent.fd.as_fd(), path, mask),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -216,7 +278,7 @@ impl Source {
             return self.entry(path, mask);
         }
         match self.find(way, path) {
-            Ok(dir) => read_entry(dir, path.name(), mask),
+            Ok(dir) => self.look(dir, path, mask),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -224,7 +286,10 @@ impl Source {
 
     fn find<'a>(&self, way: &'a mut Option<DirCache>, path: &RelPath) -> io::Result<BorrowedFd<'a>> {
         let dir = path.parent_bytes();
-        let held = way.take().filter(|way| way.dir == dir && way.resolved.elapsed() < DIR_CACHE_MAX);
+        // In a tree of layers each name may be in another one.
+        let held = way.take().filter(|way| {
+            way.dir == dir && way.resolved.elapsed() < DIR_CACHE_MAX && !self.root().is_layered()
+        });
         let held = match held {
             Some(held) => held,
             None => {
@@ -253,11 +318,11 @@ impl Source {
     /// does not.
     pub(super) fn is_beyond(&self, path: &RelPath) -> bool {
         let root = self.root();
-        let Ok(home) = root.id() else { return false };
+        let Ok(homes) = root.homes() else { return false };
         let mut above = path.parent();
         while let Some(dir) = above.filter(|dir| !dir.is_root()) {
             match root.place(&dir) {
-                Ok(fd) => return rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_dev != home.dev),
+                Ok(fd) => return rustix::fs::fstat(&fd).is_ok_and(|stat| !homes.contains(&stat.st_dev)),
                 Err(error) if is_absence(&error) => above = dir.parent(),
                 Err(_) => return false,
             }
@@ -274,11 +339,11 @@ impl Source {
         self.shared_or(path, issued, || {
             let parent = self.root().parent(path)?;
             // A FIFO or device that took the name meanwhile must not be opened: look first, look after.
-            let look = read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())?;
+            let look = self.look(parent.fd.as_fd(), path, &Mask::nothing())?;
             if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
                 return Err(Errno::NOENT.into());
             }
-            self.open_file(parent.fd.as_fd(), parent.name, mask)
+            self.open_file(parent.fd.as_fd(), self.name(path), mask)
         })
     }
 
@@ -293,7 +358,7 @@ impl Source {
         mask: &Mask,
         issued: Instant,
     ) -> io::Result<Arc<SourceFile>> {
-        self.shared_or(path, issued, || self.open_file(self.find(way, path)?, path.name(), mask))
+        self.shared_or(path, issued, || self.open_file(self.find(way, path)?, self.name(path), mask))
     }
 
     fn open_file(&self, dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<SourceFile> {

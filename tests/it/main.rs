@@ -54,6 +54,7 @@ mod rivals;
 mod role_file;
 mod roots;
 mod service;
+mod sources;
 mod ssh2;
 mod stamps;
 mod stop;

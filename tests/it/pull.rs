@@ -373,8 +373,7 @@ fn what_cannot_be_pulled_is_said_in_one_line_with_rsyncs_code() {
     fs::write(scene.path("file"), "x").unwrap();
     for (source, target, code, said) in [
         (scene.far("missing/"), "t/", 23, "no such file or directory (ENOENT)"),
-        (scene.far("file"), "t/", 1, "is not a directory"),
-        (scene.far("sl"), "t/", 1, "is a symlink\nhint: with a slash at its end"),
+        (scene.far("file/"), "t/", 1, "is not a directory"),
         (format!("{}/", scene.far("s")), "no/such/dir", 11, "target directory \"no/such/dir\""),
         (format!("{}/", scene.far("s")), "file", 3, "not a directory (ENOTDIR)"),
         (format!("{}/", scene.far("")), "t/", 3, "one lies within the other"),
@@ -393,20 +392,28 @@ fn what_cannot_be_pulled_is_said_in_one_line_with_rsyncs_code() {
 }
 
 #[test]
-fn a_script_that_calls_rsync_pulls_by_speil_and_a_file_by_the_real_one() {
+fn a_script_that_calls_rsync_pulls_by_speil_a_tree_and_a_file_and_the_rest_by_the_real_one() {
     let scene = Scene::with_files();
     scene.sshd.install_agent();
     let run = |source: String, target: &str| {
+        let option = if target == "inplace/" { "--inplace" } else { "--no-inplace" };
         let mut command = scene.env.command(SPEIL);
-        command.args(["rsync", "-ai", "-e", &scene.ssh, &source, target]).current_dir(scene.dir.path());
+        command
+            .args(["rsync", "-ai", option, "-e", &scene.ssh, &source, target])
+            .current_dir(scene.dir.path());
         Background::spawn(command).wait().succeeded()
     };
     let tree = run(format!("{}/", scene.far("s")), "t/");
     assert_eq!(tree.stderr, "", "no word of another program");
     assert_eq!(listed(&scene.path("s")), listed(&scene.path("t")));
     let file = run(scene.far("s/a"), "one/");
-    assert!(file.stderr.contains("is not a directory; ") && file.stderr.contains("/rsync runs instead"));
+    assert_eq!(file.stderr, "", "no word of another program");
     assert_eq!(fs::read(scene.path("one/a")).unwrap(), b"one");
+    let other = run(scene.far("s/a"), "inplace/");
+    assert!(
+        other.stderr.contains("--inplace is not available") && other.stderr.contains("/rsync runs instead")
+    );
+    assert_eq!(fs::read(scene.path("inplace/a")).unwrap(), b"one");
 }
 
 #[test]

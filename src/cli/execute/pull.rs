@@ -1,21 +1,25 @@
 //! `speil sync HOST:SOURCE/ TARGET`: one pass of a source on another host, and its end as rsync tells it.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::Ordering;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+use serde_bytes::ByteBuf;
 
 use super::sync::{End, close, exit_of_source, finish, open, stop_on_signals, uploads_of};
 use super::{complain, note};
 use crate::cli::draft::{Far, Transfer};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
-use crate::config::Target;
+use crate::config::{DeleteMode, Sources, Target};
 use crate::daemon::{self, PullOptions, Pulled, Stopper};
 use crate::monitor::{Monitor, Totals};
 use crate::protocol::{Account, Failure, PULL_EDITION, Unsent};
 use crate::sender::SessionError;
-use crate::tree::quote;
+use crate::tree::{RelPath, quote};
 
 /// Makes one pass and returns the exit code.
 ///
@@ -24,15 +28,61 @@ use crate::tree::quote;
 pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
-    let stopper = Arc::new(Mutex::new(None));
+    let stopper = Stopping::default();
     let stop = stop_on_signals(Arc::clone(&stopper), Stopper::stop);
+    let (landed, alone) = landed(transfer);
+    match once((&landed, far, alone), (&stopper, &stop)) {
+        // Only its host knows what it is.
+        Err(CliError::SourceLink(_) | CliError::SourceNotDirectory(_))
+            if far.is_named && far.target.is_some() && transfer.sync.sources.is_none() =>
+        {
+            let (landed, alone) = landed_as(transfer, far);
+            once((&landed, far, alone), (&stopper, &stop))
+        }
+        done => done,
+    }
+}
+
+/// What ends a pull early, once there is one.
+type Stopping = Arc<Mutex<Option<Stopper>>>;
+
+/// Returns a pull as it is made of a source that is no directory.
+fn landed_as(transfer: &Transfer, far: &Far) -> (Transfer, Option<RelPath>) {
+    let mut named = transfer.clone();
+    let word = ByteBuf::from(named.sync.source.as_os_str().as_bytes());
+    named.sync.sources = Some(Sources { words: vec![word], ..Sources::default() });
+    // Below what is no directory there is nothing that could be gone.
+    named.sync.delete = DeleteMode::Never;
+    named.sync.targets = far.target.iter().cloned().collect();
+    landed(&named)
+}
+
+/// Has the one source take the name of a target that is no directory. Returns what alone may be written then.
+fn landed(transfer: &Transfer) -> (Transfer, Option<RelPath>) {
+    let mut landed = transfer.clone();
+    let Some(target) = landed.sync.targets.first_mut().filter(|target| target.lands.is_some()) else {
+        return (landed, None);
+    };
+    let is_dir = Path::new(OsStr::from_bytes(&target.path)).is_dir();
+    let Some((dir, name)) = daemon::above(target).filter(|_| !is_dir) else { return (landed, None) };
+    *target = dir;
+    if let Some(sources) = &mut landed.sync.sources {
+        sources.called = Some(ByteBuf::from(name.as_bytes()));
+    }
+    (landed, Some(name))
+}
+
+fn once(
+    (transfer, far, alone): (&Transfer, &Far, Option<RelPath>),
+    (stopper, stop): (&Stopping, &AtomicBool),
+) -> Result<u8, CliError> {
     let (printer, _locks) = match open(transfer) {
         Ok(opened) => opened,
         Err(code) => return Ok(code),
     };
     let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
-    let options =
-        PullOptions { is_named: far.is_named, dry_run: transfer.dry_run, uploads: uploads_of(transfer) };
+    let (dry_run, uploads) = (transfer.dry_run, uploads_of(transfer));
+    let options = PullOptions { is_named: far.is_named, dry_run, uploads, alone };
     let began = Instant::now();
     let pulled = daemon::pull((&transfer.sync, &far.host), &options, &monitor, |new| {
         *stopper.lock().unwrap_or_else(PoisonError::into_inner) = Some(new);
@@ -48,16 +98,18 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
         held: false,
         failure: None,
         elapsed: began.elapsed(),
+        is_list: transfer.sync.selection.files_from.is_some(),
     };
     match pulled {
         // Told with the exit code that rsync has for it.
         Pulled::Unsent(why @ Unsent::Source(_)) => {
             complain(&unsent(&shown(transfer, far), &why), None);
-            return Ok(close(transfer, Exit::Partial, &stop));
+            return Ok(close(transfer, Exit::Partial, stop));
         }
         Pulled::Unsent(why) => return Err(unsent(&shown(transfer, far), &why)),
         Pulled::Done { account, vanished } => {
-            let Account { totals, source, problems, held, failure } = *account;
+            let Account { totals, source, problems, held, is_list, failure } = *account;
+            ended.is_list |= is_list;
             // Here it comes in what goes out there.
             let (sent_bytes, received_bytes) = (totals.received_bytes, totals.sent_bytes);
             ended.totals = Totals { sent_bytes, received_bytes, ..totals };
@@ -72,7 +124,7 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
     }
     // Whoever stops it knows why it ended.
     ended.failure = ended.failure.filter(|_| !stop.load(Ordering::Acquire));
-    Ok(close(transfer, finish(transfer, &printer, &ended), &stop))
+    Ok(close(transfer, finish(transfer, &printer, &ended), stop))
 }
 
 /// Returns what the far side says of a failure, as its own side would say it.
@@ -117,6 +169,14 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
     match why {
         Unsent::NotDirectory => CliError::SourceNotDirectory(source.to_owned()),
         Unsent::Link => CliError::SourceLink(source.to_owned()),
+        Unsent::Directory => CliError::NotRecursive,
+        Unsent::OneDirectory => refused(
+            format!(
+                "SOURCE {source}: this login hides a part of its directory, and sends one directory at a time"
+            ),
+            "pull each source by itself; a single file with --include and --exclude",
+            Exit::Selection,
+        ),
         Unsent::Outside => refused(
             format!(
                 "SOURCE {source} is not below the directory that this login may read, or a symlink leads there"

@@ -36,6 +36,7 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
         Ok(Parsed::Sync(transfer)) => {
             let ran = match &transfer.from {
                 Some(far) => pulled(&transfer, far),
+                None if transfer.sync.sources.is_some() => Ok(execute(Parsed::Sync(transfer))),
                 None => check_source(&transfer.sync.source).map(|()| execute(Parsed::Sync(transfer))),
             };
             match ran {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::ending::{end, on_signal};
 use super::{complain, complain_text, exit_of, note, print, uploads};
+use crate::cli::carried::shown;
 use crate::cli::draft::{Transfer, check_source};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::printer::Printer;
 use crate::cli::summary::{Record, Summary, TargetSummary};
 use crate::config::Target;
-use crate::daemon::{self, Lock, LockError, LockOptions, OnceOptions, TargetReport, once};
+use crate::daemon::{self, Lock, LockError, LockOptions, Named, OnceOptions, TargetReport, once};
 use crate::monitor::{Counts, Monitor, Totals};
 use crate::protocol::Refusal;
 use crate::sender::{Mailbox, SessionError};
@@ -46,11 +47,36 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
             return exit_of_source(&error).code();
         }
     };
-    let mut exit = Exit::Success;
+    let mut exit = tell_named(transfer, &report.named);
+    let is_list = report.named.is_list || transfer.sync.selection.files_from.is_some();
     for target in &report.targets {
-        exit = exit.and(finish(transfer, &printer, &end_of(transfer, target)));
+        exit = exit.and(finish(
+            transfer,
+            &printer,
+            &End { is_list, ..end_of(transfer, target, report.named.is_alone) },
+        ));
     }
     close(transfer, exit, &stop)
+}
+
+/// Says what came of the words that name several sources, as rsync does.
+fn tell_named(transfer: &Transfer, named: &Named) -> Exit {
+    let mut exit = Exit::Success;
+    for (word, errno) in &named.missing {
+        let source = std::io::Error::from_raw_os_error(*errno);
+        complain(&CliError::Source { path: quote(word), source }, None);
+        exit = Exit::Partial;
+    }
+    if named.spares {
+        note("nothing was deleted: what is missing may have held it");
+    }
+    for dir in &named.skipped {
+        let dir = if dir.is_root() { ".".to_owned() } else { shown(dir.as_bytes()) };
+        if !transfer.output.quiet && !transfer.output.json {
+            print(&format!("skipping directory {dir}\n"));
+        }
+    }
+    exit
 }
 
 /// Returns what is asked before an agent is uploaded.
@@ -60,7 +86,9 @@ pub(super) fn uploads_of(transfer: &Transfer) -> Uploads {
 
 /// Checks the source, takes the locks and opens the output.
 fn prepare(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8> {
-    if let Err(error) = check_source(&transfer.sync.source) {
+    if transfer.sync.sources.is_none()
+        && let Err(error) = check_source(&transfer.sync.source)
+    {
         complain(&error, error.hint().as_deref());
         let exit = if matches!(error, CliError::Source { .. }) { Exit::Partial } else { error.exit() };
         return Err(exit.code());
@@ -144,15 +172,21 @@ pub(super) struct End {
     pub failure: Option<(String, Option<String>, Exit)>,
     /// How long it took.
     pub elapsed: Duration,
+    /// The target's own directory is none of what was sent.
+    pub is_list: bool,
 }
 
-fn end_of(transfer: &Transfer, target: &TargetReport) -> End {
+fn end_of(transfer: &Transfer, target: &TargetReport, is_alone: bool) -> End {
     let failure = target.error.as_ref().map(|error| {
-        let hint = unmade(transfer, target, error).or_else(|| match asked(transfer, target) {
+        let hint = match asked(transfer, target) {
             Some(asked) => daemon::hint_for(error, asked),
             None => daemon::hint(error),
-        });
-        (error.to_string(), hint, exit_of_source(error))
+        };
+        let lands = asked(transfer, target).is_some_and(|asked| asked.lands.is_some());
+        let missing = matches!(error, SessionError::Refused(Refusal::Root { errno: libc::ENOENT, .. }));
+        // rsync ends so where the directory is missing that is to hold a file.
+        let exit = if is_alone && lands && missing { Exit::Selection } else { exit_of_source(error) };
+        (error.to_string(), hint, exit)
     });
     End {
         name: target.name.clone(),
@@ -163,13 +197,14 @@ fn end_of(transfer: &Transfer, target: &TargetReport) -> End {
         held: target.held.is_some(),
         failure,
         elapsed: target.elapsed,
+        is_list: false,
     }
 }
 
 /// Prints the end of one target and returns its exit code.
 pub(super) fn finish(transfer: &Transfer, printer: &Printer, target: &End) -> Exit {
     let exit = exit_of_end(target);
-    let summary = summary(transfer, printer, target);
+    let summary = summary(printer, target);
     let output = &transfer.output;
     printer.log_end(&format!(
         "sent {} bytes  received {} bytes  total size {}",
@@ -239,20 +274,11 @@ fn asked<'a>(transfer: &'a Transfer, target: &TargetReport) -> Option<&'a Target
     transfer.sync.targets.iter().find(|asked| asked.name == target.name)
 }
 
-/// Returns what to do about a directory that is missing and was not to be made.
-fn unmade(transfer: &Transfer, target: &TargetReport, error: &SessionError) -> Option<String> {
-    let missing = matches!(error, SessionError::Refused(Refusal::Root { errno: libc::ENOENT, .. }));
-    let asked = asked(transfer, target)?;
-    (missing && asked.makes == 0).then(|| {
-        "SOURCE is a symlink: with a slash at its end TARGET is made a directory, and the link is put into it".to_owned()
-    })
-}
-
-fn summary(transfer: &Transfer, printer: &Printer, target: &End) -> Summary {
+fn summary(printer: &Printer, target: &End) -> Summary {
     let counted = printer.counted(&target.name);
     let totals = &target.totals;
     let (mut entries, total_bytes) = target.source.unwrap_or_default();
-    if target.source.is_some() && transfer.sync.selection.files_from.is_none() {
+    if target.source.is_some() && !target.is_list {
         // rsync counts the top itself.
         entries.add(Kind::Dir);
     }

@@ -28,6 +28,9 @@ impl Pass {
         if named.get(&RelPath::root()) == Some(&false) {
             self.only_root(top)?;
         }
+        if self.options.mask.hard_links {
+            named.iter().for_each(|(path, holds)| self.note_names(path, *holds));
+        }
         let mut known: HashMap<RelPath, Vec<Entry>> = HashMap::new();
         // Directories of which one level, or all, has been compared.
         let mut whole: HashSet<RelPath> = HashSet::new();
@@ -58,6 +61,20 @@ impl Pass {
         self.send_deletes(entries)
     }
 
+    /// Notes which names belong to one file, before the first of them is sent: its others may be anywhere in the list.
+    fn note_names(&mut self, path: &RelPath, holds: bool) {
+        if holds {
+            let options = scan::Options { checksum: false, ..self.options.clone() };
+            self.local = scan::walk(&self.shared.source.root(), path, &options, &scan::Plain);
+            self.note_links();
+        } else if let Ok(Some(entry)) = self.shared.source.entry(path, &Mask::nothing())
+            && entry.nlink > 1
+            && entry.attrs.meta.kind != Kind::Dir
+        {
+            self.shared.links().add(entry.id, path);
+        }
+    }
+
     /// Returns one line of the list as a path, and whether what it holds is asked for; `None` if a filter leaves
     /// it out.
     fn named(&self, file: &Listed) -> Option<(RelPath, bool)> {
@@ -71,15 +88,13 @@ impl Pass {
     /// Compares the root alone.
     fn only_root(&mut self, theirs: Option<Box<Entry>>) -> Result<(), Moot> {
         let root = RelPath::root();
-        let (Ok(Some(mut ours)), Some(mut theirs)) =
-            (self.shared.source.entry(&root, &self.options.mask), theirs)
-        else {
-            return Ok(());
-        };
+        let Ok(Some(mut ours)) = self.shared.source.entry(&root, &self.options.mask) else { return Ok(()) };
         scan::View::adjust(&self.shared.view, &mut ours.attrs);
-        theirs.name.clone_from(&ours.name);
         self.summary.entries += 1;
         self.summary.kinds.add(Kind::Dir);
+        // One that the target has just made is still to be like the source's.
+        let Some(mut theirs) = theirs else { return self.absent(&root, &ours) };
+        theirs.name.clone_from(&ours.name);
         self.differences(None, std::slice::from_ref(&ours), std::slice::from_ref(&*theirs)).map(drop)
     }
 
@@ -103,7 +118,7 @@ impl Pass {
             }
         };
         if self.options.checksum && ours.attrs.meta.kind == Kind::File {
-            ours.hash = scan::hash(&self.shared.source.root(), path).ok();
+            ours.hash = self.shared.source.hash(path).ok();
         }
         scan::View::adjust(&self.shared.view, &mut ours.attrs);
         self.summary.entries += 1;
