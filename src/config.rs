@@ -6,6 +6,7 @@
 //! other modules' tuning; whether the sources exist, which [`Config::validate`] asks.
 
 mod allow;
+mod beside;
 mod conflict;
 mod drop_in;
 mod error;
@@ -37,6 +38,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use allow::Allowed;
+pub use beside::{Beside, Borrow};
 pub use drop_in::{
     Builtin, CliSync, Crontab, CrontabFields, DISPATCH, Engine, ExitCodes, Handler, LSYNCD_VERSION,
     LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, Said, SaidTo,

@@ -27,9 +27,10 @@ pub fn no_new_privileges() {
     let _ = rustix::thread::set_no_new_privs(true);
 }
 
-/// Confines this thread and those that it starts to what lies beneath `root`.
-pub fn confine(root: BorrowedFd<'_>) -> Confinement {
-    confine_to(&[root], AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::IoctlDev))
+/// Confines this thread and those that it starts to what lies beneath `roots`. A link from one to another needs the same
+/// rights in both.
+pub fn confine(roots: &[BorrowedFd<'_>]) -> Confinement {
+    confine_to(roots, AccessFs::from_all(NEWEST) & !(AccessFs::Execute | AccessFs::IoctlDev))
 }
 
 /// Confines this thread and those that it starts to reading what lies beneath `roots`.
@@ -88,7 +89,7 @@ mod tests {
 
     /// The restriction is the thread's: one of its own leaves the other tests alone.
     fn confined<R: Send>(root: &Root, then: impl FnOnce() -> R + Send) -> (Confinement, R) {
-        std::thread::scope(|scope| scope.spawn(|| (confine(root.as_fd()), then())).join().unwrap())
+        std::thread::scope(|scope| scope.spawn(|| (confine(&[root.as_fd()]), then())).join().unwrap())
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod access;
 mod agreed;
 mod answers;
 mod apply;
+mod beside;
 mod bundle;
 mod cases;
 mod dir_cache;
@@ -212,7 +213,7 @@ fn join(
     let path = options.root_for(root);
     let root = crate::disk::Root::open(&path).map_err(own("open root"))?;
     if options.confine {
-        confine::confine(root.as_fd());
+        confine::confine(&[root.as_fd()]);
     }
     // The sender waits for the answer, so that nothing has been read ahead.
     let input = input.one().filter(|one| one.buffer().is_empty()).ok_or(ReceiverError::Unexpected)?;

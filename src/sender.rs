@@ -11,6 +11,7 @@
 
 mod ages;
 mod ask;
+mod borrow;
 mod bottleneck;
 mod bundle;
 mod changes;

@@ -40,6 +40,17 @@ impl Describer {
                     meta: Some(meta.clone()),
                 }
             }
+            Itemized::Borrowed { path, new, old } => {
+                let mut item = self.item(new, Some(old), false, false);
+                // Made anew, a symlink or node is told as if its value had changed, as in rsync.
+                item.changed.value |= !matches!(new.attrs.meta.kind, Kind::File | Kind::Dir);
+                Described {
+                    item: Item { update: Update::Made, ..item },
+                    name: path.as_bytes().to_vec(),
+                    link: None,
+                    meta: Some(new.attrs.meta.clone()),
+                }
+            }
             Itemized::Linked { path, existing, .. } => Described {
                 item: Item {
                     update: Update::Linked,

@@ -15,7 +15,6 @@ const fn refuse(names: &'static [&'static str], reason: &'static str) -> Refusal
 
 const WHOLE: &str = "a target's file is always its old or its new whole version; leave it out";
 const BACKUP: &str = "--trash=7d,10G keeps what is replaced and removed, in .speil/trash on the target; speil undo puts it back";
-const BASIS: &str = "speil copies to one tree; link or snapshot old versions on the target";
 const FOLLOW: &str = "symlinks are mirrored as they are (-l), never followed";
 const UNMIRRORED: &str = "this time is not mirrored; only modification times are";
 const DAEMON: &str = "it concerns rsync daemons; speil runs its agent over ssh";
@@ -41,7 +40,6 @@ const REFUSALS: &[Refusal] = &[
     ),
     refuse(&["preallocate"], "speil makes room as the filesystem likes it; leave it out"),
     refuse(&["backup", "b", "backup-dir", "suffix"], BACKUP),
-    refuse(&["compare-dest", "copy-dest", "link-dest"], BASIS),
     refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
     refuse(&["copy-links", "L", "copy-unsafe-links", "copy-dirlinks", "k"], FOLLOW),
     refuse(

@@ -11,7 +11,7 @@ use super::values::{
     ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds, parse_window, text,
 };
 use crate::config::{
-    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
+    Backend, Borrow, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
     parse_duration, parse_interval, parse_trash, split_words,
 };
 use crate::tree::Chown;
@@ -392,6 +392,14 @@ pub(super) const PASS: Group = Group {
             d.asked.mkpath = on;
         })
         .no(&["no-mkpath"]),
+        value(
+            "link-dest",
+            "DIR",
+            "Link what the target lacks to the same in DIR, seen from TARGET; several",
+            |d, v| d.add_beside(Borrow::Link, v),
+        ),
+        value("copy-dest", "DIR", "Copy it on the target's host", |d, v| d.add_beside(Borrow::Copy, v)),
+        value("compare-dest", "DIR", "Leave it out", |d, v| d.add_beside(Borrow::Leave, v)),
         switch("ignore-missing-args", "Pass over a SOURCE that is missing, without a word", |d, on| {
             d.asked.may_miss = on;
         }),

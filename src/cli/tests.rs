@@ -404,7 +404,7 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
         (vec!["-avb"], "rsync's -b is"),
         (vec!["-xx"], "rsync's -xx is"),
         (vec!["--no-implied-dirs"], "rsync's --no-implied-dirs is"),
-        (vec!["--link-dest", "/x"], "rsync's --link-dest is"),
+        (vec!["--fuzzy"], "rsync's --fuzzy is"),
         (vec!["--no-motd"], "rsync's --no-motd is"),
     ] {
         let text = refused_with(&options);

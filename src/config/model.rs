@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Allowed, Hours, Notify, Origins, Sources};
+use crate::config::{Allowed, Beside, Hours, Notify, Origins, Sources};
 use crate::tree::{Mask, RelPath, quote};
 
 /// A whole configuration.
@@ -153,6 +153,8 @@ pub struct Sync {
     pub source: PathBuf,
     /// What a single pass sends where that is not the one directory.
     pub sources: Option<Sources>,
+    /// Directories beside the targets that may hold what those lack; for a single pass.
+    pub beside: Option<Beside>,
     /// The targets: at least one.
     pub targets: Vec<Target>,
     /// The file that lists them, where the configuration names one.
@@ -226,6 +228,7 @@ impl Sync {
             name: name.into(),
             source: source.into(),
             sources: None,
+            beside: None,
             targets,
             targets_file: None,
             hosts: None,

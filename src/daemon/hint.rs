@@ -132,6 +132,13 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Within { .. } => {
             "exclude the directory in the other mirror, name a target outside of its target, or end one of the two"
         }
+        Refusal::Beside { errno: libc::EXDEV, .. } => {
+            "the --root of the key's forced command is the target itself, and holds the directories of --link-dest as \
+             well: name them below it, or give the key a --root of its own for each day"
+        }
+        Refusal::Beside { .. } => {
+            "--link-dest and its kin name directories on the target's host, as seen from the target"
+        }
         Refusal::Dangerous(_) => "name a directory of its own, or pass --force-root",
         Refusal::Refused(_) => "remove .speil/refuse on the target when it may be mirrored to again",
         Refusal::Version { newest, .. } if *newest < VERSION_MIN => {

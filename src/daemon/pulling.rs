@@ -243,6 +243,7 @@ impl Near<'_> {
             },
             itemizes: self.monitor.itemizes(),
             sources: sync.sources.clone(),
+            beside: sync.beside.clone(),
         }
     }
 

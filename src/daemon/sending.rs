@@ -350,6 +350,7 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
             .map(|trash| Trash { keep: Duration::from_secs(trash.keep_secs), max: trash.max_bytes }),
         partial: means.partial,
         sources: order.sources.clone(),
+        beside: order.beside.clone(),
         ..Sync::new("source", path, vec![target])
     }
 }

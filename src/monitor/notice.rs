@@ -285,6 +285,15 @@ pub enum Itemized {
         /// The new name.
         to: RelPath,
     },
+    /// Made on the target of what is beside it, with other attributes.
+    Borrowed {
+        /// The path.
+        path: RelPath,
+        /// What the source holds.
+        new: Box<Entry>,
+        /// What is beside the target.
+        old: Box<Entry>,
+    },
 }
 
 /// A change that a target has acknowledged.

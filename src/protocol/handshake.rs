@@ -81,6 +81,15 @@ pub struct Hello {
     /// The role of the source, if it has one. Since [`VERSION_ROLES`](super::VERSION_ROLES).
     #[serde(deserialize_with = "role_or_none")]
     pub role: Option<RoleTold>,
+    /// Directories that may hold what the target lacks, as seen from its root. Since
+    /// [`VERSION_BESIDE`](super::VERSION_BESIDE).
+    #[serde(deserialize_with = "beside_or_none")]
+    pub beside: Vec<serde_bytes::ByteBuf>,
+}
+
+/// Reads what may be missing at the end of a hello.
+fn beside_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<serde_bytes::ByteBuf>, D::Error> {
+    Ok(Vec::deserialize(from).unwrap_or_default())
 }
 
 /// Reads what may be missing at the end of a hello.
@@ -237,6 +246,14 @@ pub enum Refusal {
         hint: String,
         /// What the receiver tells of its tree, if that has a role.
         told: Option<RoleTold>,
+    },
+    /// A directory of [`Hello::beside`] cannot be opened, or may not. Since
+    /// [`VERSION_BESIDE`](super::VERSION_BESIDE).
+    Beside {
+        /// Its path, as it was asked for.
+        path: String,
+        /// The errno; `EXDEV` where it is outside of the agent's own root.
+        errno: i32,
     },
 }
 

@@ -350,6 +350,37 @@ pub enum ToReceiver<'a> {
         /// Bytes of the [`PullOrder`](super::PullOrder).
         len: u64,
     },
+    /// What follows for a pass is about one of the directories beside the root. Since
+    /// [`VERSION_BESIDE`](super::VERSION_BESIDE), as what follows.
+    Beside {
+        /// Number of the pass, which has not begun.
+        pass: PassId,
+        /// Which directory of [`Hello::beside`].
+        which: u8,
+    },
+    /// What stands under the same path in a directory beside the root, else [`Why::Torn`]: a link to it if it has these
+    /// attributes, or a copy that gets them.
+    Borrow {
+        /// The path.
+        path: RelPath,
+        /// Which directory of [`Hello::beside`].
+        which: u8,
+        /// It becomes a link, if that can be made.
+        link: bool,
+        /// What it is like.
+        attrs: Attrs,
+        /// What must stand there.
+        expect: Expect,
+    },
+    /// As [`ToReceiver::Sign`], of what stands under the path in a directory beside the root.
+    SignBeside {
+        /// The stream to be.
+        stream: StreamId,
+        /// The path.
+        path: RelPath,
+        /// Which directory of [`Hello::beside`].
+        which: u8,
+    },
 }
 
 /// Why an operation was not done, where doing something else helps.

@@ -25,6 +25,7 @@ impl ToReceiver<'_> {
             | Self::Delete { path, .. }
             | Self::KeepAside { path, .. }
             | Self::Put { path, .. }
+            | Self::Borrow { path, .. }
             | Self::OpenKept { path, .. }
             | Self::Open { path, .. } => [Some(path), None],
             Self::Duplicate { path, like, .. } => [Some(path), Some(like)],
@@ -68,7 +69,9 @@ impl ToReceiver<'_> {
             | Self::Agreed { .. }
             | Self::Watermark(_)
             | Self::Cut(_)
-            | Self::Wanted { .. } => [None, None],
+            | Self::Wanted { .. }
+            | Self::Beside { .. }
+            | Self::SignBeside { .. } => [None, None],
         }
     }
 }

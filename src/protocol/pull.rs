@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use super::handshake::Refusal;
 use super::keeping::TrashLimits;
-use crate::config::{Compress, Durability, Guard, Selection, Sources, Verify};
+use crate::config::{Beside, Compress, Durability, Guard, Selection, Sources, Verify};
 use crate::monitor::{Counts, Itemized, Progress, Totals};
 use crate::tree::{Mask, RelPath};
 
@@ -53,6 +53,8 @@ pub struct Order {
     pub itemizes: bool,
     /// What is to be sent where that is not the one directory.
     pub sources: Option<Sources>,
+    /// Directories beside the target that may hold what it lacks.
+    pub beside: Option<Beside>,
 }
 
 /// How data travels.
@@ -235,6 +237,7 @@ mod tests {
             },
             itemizes: true,
             sources: None,
+            beside: None,
         };
         let bytes = postcard::to_stdvec(&order).unwrap();
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::access::Access;
 use super::answers::Answers;
+use super::beside::Besides;
 use super::cases::{self, Instead};
 use super::dir_cache::{Content, DirCache};
 use super::durable::Durable;
@@ -57,6 +58,7 @@ pub(super) struct Applier {
     pub(super) policy: Policy,
     /// What the sender is held to.
     kept_to: Option<Filter>,
+    pub(super) besides: Besides,
     pub(super) way: Option<DirCache>,
     /// This session has made the root, which has no attributes of the source's yet.
     pub(super) fresh: Arc<AtomicBool>,
@@ -95,6 +97,7 @@ impl Applier {
             reply: greeting,
             fresh,
             led,
+            besides,
             ..
         } = session;
         let fresh = Arc::new(AtomicBool::new(fresh));
@@ -144,6 +147,7 @@ impl Applier {
             names,
             policy,
             kept_to,
+            besides,
             way: None,
             fresh,
             boot_id: greeting.boot_id,
@@ -167,13 +171,7 @@ impl Applier {
                 self.save_own();
                 self.durable.commit(batch);
             }
-            ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
-            ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
-            ToReceiver::Links { pass } => self.passes.links(pass),
-            ToReceiver::Agreed { pass, dir, except } => self.passes.agreed(pass, dir, except),
-            ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
-            ToReceiver::Prove { pass, path, rate } => self.passes.prove(pass, path, rate),
-            ToReceiver::EndPass { pass } => self.passes.end(pass),
+            asked if is_of_pass(&asked) => self.compare(asked)?,
             ToReceiver::State(stated) => {
                 if let Some(state) = &self.state {
                     // Who asks on the target learns of it; the mirror does not depend on it.
@@ -195,7 +193,10 @@ impl Applier {
                 }
             }
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
-            ToReceiver::Sign { stream, path } => self.sign(stream, &path)?,
+            ToReceiver::Sign { stream, path } => self.sign(stream, &path, Some(Arc::clone(&self.root)))?,
+            ToReceiver::SignBeside { stream, path, which } => {
+                self.sign(stream, &path, self.besides.get(which).cloned())?;
+            }
             ToReceiver::Resume { stream, path } => {
                 let there = self.partials.as_ref().and_then(|partials| partials.look(&path));
                 self.signing.order_chunks(stream, there);
@@ -223,6 +224,22 @@ impl Applier {
             }
             _ if self.dry_run => return Err(ReceiverError::Unexpected),
             change => self.change(change)?,
+        }
+        Ok(())
+    }
+
+    /// Does what a message of a pass asks for.
+    fn compare(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
+        match message {
+            ToReceiver::Beside { pass, which } => self.passes.beside(pass, self.besides.get(which).cloned()),
+            ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
+            ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
+            ToReceiver::Links { pass } => self.passes.links(pass),
+            ToReceiver::Agreed { pass, dir, except } => self.passes.agreed(pass, dir, except),
+            ToReceiver::Hash { pass, path } => self.passes.hash(pass, path),
+            ToReceiver::Prove { pass, path, rate } => self.passes.prove(pass, path, rate),
+            ToReceiver::EndPass { pass } => self.passes.end(pass),
+            _ => return Err(ReceiverError::Unexpected),
         }
         Ok(())
     }
@@ -297,11 +314,12 @@ impl Applier {
         Ok(true)
     }
 
-    fn sign(&mut self, stream: StreamId, path: &RelPath) -> Result<(), FrameError> {
+    /// Signs what stands at a path in the root, or in a directory beside it.
+    fn sign(&mut self, stream: StreamId, path: &RelPath, root: Option<Arc<Root>>) -> Result<(), FrameError> {
         if self.streams.is_full() || crate::scan::is_own(path) {
             return self.reply.send(&ToSender::NoBasis { stream });
         }
-        match self.streams.basis(&self.root, stream, path) {
+        match root.and_then(|root| self.streams.basis(&root, stream, path)) {
             Some((basis, size)) if size > 0 => self.signing.order(stream, basis, size),
             _ => self.reply.send(&ToSender::NoBasis { stream })?,
         }
@@ -413,14 +431,8 @@ impl Applier {
                 }
                 (stream.path, closed)
             }
-            ToReceiver::Mkdir { path, attrs } => {
-                let done = self.mkdir(&path, &attrs);
-                (path, done)
-            }
-            ToReceiver::Node { path, attrs } => {
-                let done = self.node(&path, &attrs);
-                (path, done)
-            }
+            ToReceiver::Mkdir { path, attrs } => (path.clone(), self.mkdir(&path, &attrs)),
+            ToReceiver::Node { path, attrs } => (path.clone(), self.node(&path, &attrs)),
             ToReceiver::Attrs { path, attrs, expect } => {
                 let done = self.attrs(&path, &attrs, &expect);
                 (path, done)
@@ -446,6 +458,10 @@ impl Applier {
             ToReceiver::KeepAside { path, expect } => {
                 let kept = self.keep_aside(&path, &expect);
                 (path, kept)
+            }
+            ToReceiver::Borrow { path, which, link, attrs, expect } => {
+                let done = self.borrow(&path, (which, link), &attrs, &expect);
+                (path, done)
             }
             ToReceiver::Duplicate { path, like, attrs, hash, provisional } => {
                 let put = self.duplicate(&path, &like, &attrs, (hash, provisional));
@@ -480,6 +496,21 @@ impl Applier {
         self.reply.send(&ToSender::Stopped { stream: id })?;
         self.answer(Subject::Stream(id), path, Err(failed))
     }
+}
+
+/// Whether a message belongs to a pass.
+fn is_of_pass(message: &ToReceiver<'_>) -> bool {
+    matches!(
+        message,
+        ToReceiver::Beside { .. }
+            | ToReceiver::Scan { .. }
+            | ToReceiver::List { .. }
+            | ToReceiver::Links { .. }
+            | ToReceiver::Agreed { .. }
+            | ToReceiver::Hash { .. }
+            | ToReceiver::Prove { .. }
+            | ToReceiver::EndPass { .. }
+    )
 }
 
 fn is_absence(error: &std::io::Error) -> bool {

@@ -13,6 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Options;
+use super::beside::Besides;
 use super::foreign::Foreign;
 use super::ground::{Ground, may_enter, volume};
 use super::outer::Above;
@@ -31,7 +32,7 @@ use crate::protocol::{
     Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
     VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
-use crate::tree::{Mask, NAME_LEN_MAX};
+use crate::tree::{Entry, Mask, NAME_LEN_MAX};
 
 /// How long a new session waits for an old one of the same root to leave.
 const EVICTION_WAIT: Duration = Duration::from_secs(5);
@@ -63,6 +64,7 @@ pub(super) struct Session {
     pub fresh: bool,
     /// A primary sends.
     pub led: Option<Led>,
+    pub besides: Besides,
 }
 
 /// An empty directory in the place of a root that a dry run does not make; gone with its session.
@@ -197,15 +199,16 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let found = provide(&path, hello, makes(hello, options)).map_err(fail)?;
     let fresh = !matches!(found, Found::There);
     let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
+    let asked = stand_in.as_ref().map(|_| path.clone());
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
     let root = Arc::new(Root::open(path).map_err(fail)?);
+    let besides = Besides::open(&root, hello, (options.root.is_some(), asked.as_deref()))?;
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
     refuse_back(&place, hello)?;
-    if let Some((below, errno)) = State::obstacle(&root).filter(|_| keeps_state(hello)) {
-        return Err(Refusal::Root { path: shown(&path.join(below)), errno });
-    }
+    let obstacle = State::obstacle(&root).filter(|_| keeps_state(hello));
+    obstacle.map_or(Ok(()), |(below, errno)| Err(Refusal::Root { path: shown(&path.join(below)), errno }))?;
     let closes = hello.terms.errand == Errand::Mirror && !hello.dry_run;
     let version = VERSION.min(hello.version);
     let ground = Arc::new(Ground::new(&root, path, (closes, version), above));
@@ -213,8 +216,8 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     know_host();
     let volume = volume(&root).ok();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
-    let confinement =
-        if options.confine && stand_in.is_none() { confine(root.as_fd()) } else { Confinement::Off };
+    let confines = options.confine && stand_in.is_none();
+    let confinement = if confines { confine(&besides.with(&root)) } else { Confinement::Off };
     let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
     let state = state.map(Arc::new);
     // What was kept when a generation changed stays until somebody removes it.
@@ -222,11 +225,9 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let session = state.as_ref().map_or(0, |state| state.session);
-    let tag = std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20);
+    let tag = tag_of(session);
     let (policy, profile) = narrowed(hello, options, &root, tag);
-    if let Some(before) = before.as_ref().filter(|_| !hello.dry_run) {
-        let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
-    }
+    before.iter().filter(|_| !hello.dry_run).for_each(|before| date(&root, before));
     let reply = ReplyHello {
         version,
         program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -262,7 +263,18 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         reply,
         stand_in,
         fresh,
+        besides,
     })
+}
+
+/// Gives the root the time that it had.
+fn date(root: &Root, before: &Entry) {
+    let _ = set_times(root.as_fd(), before.attrs.meta.mtime);
+}
+
+/// Returns what is part of every temporary name of a session.
+fn tag_of(session: u64) -> u32 {
+    std::process::id() ^ u32::try_from(session & 0xffff_ffff).unwrap_or(0).rotate_left(20)
 }
 
 /// Reads what there is no way to once the agent is confined.

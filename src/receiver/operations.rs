@@ -273,7 +273,7 @@ impl Applier {
     }
 
     /// Gives a finished temporary entry other than a new file its name.
-    fn install(
+    pub(super) fn install(
         &mut self,
         (dir, temp, path): (BorrowedFd<'_>, &[u8], &RelPath),
         is_dir: bool,

@@ -22,7 +22,7 @@ use crate::tree::{Entry, Kind, Mask, RelPath};
 /// The pass with which a session begins.
 const FIRST_PASS: PassId = 1;
 /// Passes at once.
-const PASSES_MAX: usize = 8;
+const PASSES_MAX: usize = 32;
 /// Questions that wait within a pass; the sender waits with more.
 const ORDERS_MAX: usize = 4096;
 /// Entries in one piece of a listing.
@@ -61,6 +61,8 @@ pub(super) struct Passes {
     /// Which files the sender is to be told to doubt.
     doubt: Option<Doubt>,
     orders: HashMap<PassId, Sender<Order>>,
+    /// Passes that are to walk a directory beside the root; `None` where that is missing.
+    besides: HashMap<PassId, Option<Arc<Root>>>,
 }
 
 impl Passes {
@@ -68,8 +70,29 @@ impl Passes {
         let filter = Arc::new(filter);
         let (fresh, orders) = (Arc::default(), HashMap::new());
         let (one_file_system, role, alone) = (false, Role::Target, true);
-        let (own, doubt) = (None, None);
-        Self { root, reply, filter, mask, one_file_system, role, tag, alone, fresh, own, doubt, orders }
+        let (own, doubt, besides) = (None, None, HashMap::new());
+        Self {
+            root,
+            reply,
+            filter,
+            mask,
+            one_file_system,
+            role,
+            tag,
+            alone,
+            fresh,
+            own,
+            doubt,
+            orders,
+            besides,
+        }
+    }
+
+    /// Has a pass that is to begin walk another directory than the root.
+    pub fn beside(&mut self, pass: PassId, root: Option<Arc<Root>>) {
+        if self.besides.len() < PASSES_MAX {
+            self.besides.insert(pass, root);
+        }
     }
 
     /// Stays on the root's filesystem.
@@ -128,9 +151,16 @@ impl Passes {
     /// Starts a walk. One too many is answered as a subtree that cannot be read.
     pub fn start(&mut self, pass: PassId, top: RelPath, options: ScanOptions) -> Result<(), FrameError> {
         let (orders, inbox) = bounded(ORDERS_MAX);
+        let beside = self.besides.get(&pass);
+        if matches!(beside, Some(None)) {
+            let (links, problems) = ([0; 32], Vec::new());
+            return self.reply.send(&ToSender::Scanned { pass, top: None, links, entries: 0, problems });
+        }
+        let other = beside.cloned().flatten();
+        let is_root = other.is_none();
         let worker = Pass {
             pass,
-            root: Arc::clone(&self.root),
+            root: other.unwrap_or_else(|| Arc::clone(&self.root)),
             reply: Arc::clone(&self.reply),
             options: Options {
                 mask: Mask { checksum: options.checksum, ..self.mask },
@@ -141,10 +171,15 @@ impl Passes {
                 checksum: options.checksum,
             },
             tag: self.tag,
-            alone: self.alone,
-            fresh: Arc::clone(&self.fresh),
-            doubt: self.doubt,
-            agreement: self.own.clone().map(|own| Agreement::new(own, top.is_root() && options.recursive)),
+            // Elsewhere nothing is taken away.
+            alone: self.alone && is_root,
+            fresh: if is_root { Arc::clone(&self.fresh) } else { Arc::default() },
+            doubt: self.doubt.filter(|_| is_root),
+            agreement: self
+                .own
+                .clone()
+                .filter(|_| is_root)
+                .map(|own| Agreement::new(own, top.is_root() && options.recursive)),
         };
         let refused = top.clone();
         // After the first one the target is in use.
@@ -206,6 +241,7 @@ impl Passes {
 
     pub fn end(&mut self, pass: PassId) {
         self.orders.remove(&pass);
+        self.besides.remove(&pass);
     }
 }
 

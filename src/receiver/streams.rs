@@ -142,6 +142,11 @@ impl Stream {
         if self.hasher.finalize().as_bytes() == hash { Ok(()) } else { Err(Undone::Why(Why::Torn)) }
     }
 
+    /// Returns BLAKE3 of what was appended.
+    pub fn hash(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+
     /// Removes the temporary file.
     pub fn abandon(&self) {
         match &self.kept {

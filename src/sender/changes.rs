@@ -244,7 +244,9 @@ impl Session {
             self.send_file(path.clone(), entry, scope, parcel)?;
         } else {
             let made = scope == Extent::Absent || (kind != Kind::Dir && scope != Extent::Attributes);
-            if !self.send_as_link(&path, &entry, &parcel)? {
+            if !self.send_as_link(&path, &entry, &parcel)?
+                && !self.send_borrowed(&path, &entry, (scope, &parcel))?
+            {
                 if made && self.waits_for_room(&path, &entry, parcel.change.age) {
                     return Ok(());
                 }
@@ -302,6 +304,10 @@ impl Session {
             return Ok(());
         }
         if self.send_as_link(&path, &entry, &parcel)? {
+            self.keep(parcel);
+            return Ok(());
+        }
+        if self.send_borrowed(&path, &entry, (scope, &parcel))? {
             self.keep(parcel);
             return Ok(());
         }
@@ -514,14 +520,23 @@ impl Session {
 
     fn itemize(&self, path: &RelPath, mut entry: Entry, scope: Extent) {
         if !self.shared.monitor.itemizes() {
+            self.beside(path);
             return;
         }
-        let old = self.shared.old.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        let mut old = self.shared.old.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        let kind = entry.attrs.meta.kind;
+        if let Some(beside) = self.beside(path).filter(|_| scope == Extent::Absent) {
+            if kind != Kind::File {
+                return self.itemize_borrowed(path, &entry, beside);
+            }
+            old = Some(beside);
+        }
+        let created = scope == Extent::Absent && old.is_none();
         // As it is to look there: that is what the target's is compared with.
         crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);
         let item = Itemized::Changed {
             path: self.shared.source.called(path),
-            created: scope == Extent::Absent,
+            created,
             content: scope != Extent::Attributes && entry.attrs.meta.kind == Kind::File,
             new: Box::new(entry),
             old,

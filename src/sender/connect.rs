@@ -25,8 +25,8 @@ use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Hello, Holder, Identified, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BUNDLE,
-    VERSION_KEPT, VERSION_MIN, circle,
+    FrameError, Hello, Holder, Identified, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BESIDE,
+    VERSION_BUNDLE, VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport, ended_soon};
@@ -198,6 +198,7 @@ impl Session {
                 leading,
                 apart: Mutex::default(),
                 old: Mutex::default(),
+                borrowed: Mutex::default(),
             }
         })
     }
@@ -334,6 +335,10 @@ fn suits(reply: &ReplyHello, options: &SessionOptions, source: &Source) -> Resul
     }
     if options.sync.trash.is_some() && reply.version < VERSION_KEPT && !options.dry_run {
         let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
+        return Err(SessionError::Fatal(text));
+    }
+    if options.sync.beside.is_some() && reply.version < VERSION_BESIDE {
+        let text = format!("speil {:?} knows no --link-dest: upgrade it", reply.program);
         return Err(SessionError::Fatal(text));
     }
     let is_here = crate::disk::boot_id() == reply.boot_id;

@@ -102,6 +102,12 @@ fn refusal_text(refusal: &Refusal) -> String {
             )
         }
         Refusal::Role { line, .. } => line.clone(),
+        Refusal::Beside { path, errno: libc::EXDEV } => {
+            format!("directory {path} is outside of the directory that this login may write to")
+        }
+        Refusal::Beside { path, errno } => {
+            format!("directory {path} beside the target: {}", crate::error::errno_text(*errno))
+        }
         Refusal::Lost { path, how } => format!("target directory {path:?} {}", lost(*how)),
     }
 }

@@ -41,6 +41,7 @@ pub fn hello(options: &SessionOptions, source: Place) -> Hello {
         makes: options.target.makes,
         noted: false,
         role: None,
+        beside: sync.beside.iter().flat_map(|beside| &beside.dirs).cloned().collect(),
     }
 }
 

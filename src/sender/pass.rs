@@ -2,6 +2,7 @@
 
 mod agreed;
 mod aligned;
+mod beside;
 mod deletes;
 mod doubts;
 mod linked;
@@ -101,6 +102,7 @@ struct Pass {
     /// Names at and below which the target stays as it is.
     spared: HashSet<RelPath>,
     agreement: Agreement,
+    sides: beside::Sides,
 }
 
 /// Starts a pass on a thread of its own.
@@ -172,6 +174,7 @@ impl Pass {
             sent_links: HashSet::new(),
             spared: HashSet::new(),
             agreement: Agreement::of(shared),
+            sides: beside::Sides::default(),
         }
     }
 
@@ -182,6 +185,7 @@ impl Pass {
             self.shared.notice(&Notice::PassBegan { top: self.top.clone(), reason });
         }
         let done = self.work();
+        self.end_beside();
         self.shared.end_pass(self.id);
         let _ = self.send(&ToReceiver::EndPass { pass: self.id });
         if done.is_ok() {
@@ -358,6 +362,7 @@ impl Pass {
                     _ => self.missing(&path, entry)?,
                 },
                 Difference::Changed { source, target, scope } => {
+                    let scope = self.apart_from_others(scope, target);
                     self.expect(source, scope);
                     self.shared.feedback.found(&path);
                     if scope == Extent::Content {
@@ -466,12 +471,24 @@ impl Pass {
 
     /// Hands one entry on that the target lacks.
     fn absent(&mut self, path: &RelPath, entry: &Entry) -> Result<(), Moot> {
+        if self.borrows(path, entry)? {
+            self.is_sent(path, entry);
+            return Ok(());
+        }
         if self.is_put_off(path, entry) {
             return Ok(());
         }
         self.expect(entry, Extent::Absent);
         self.shared.feedback.found(path);
         self.update(path.clone(), Extent::Absent, None)
+    }
+
+    /// Has a file made anew whose attributes alone differ, where its other names may be those of an older copy.
+    fn apart_from_others(&self, scope: Extent, target: &Entry) -> Extent {
+        let is_shared = target.nlink > 1 && target.attrs.meta.kind == Kind::File;
+        let options = &self.shared.options;
+        let others = options.sync.beside.is_some() || !self.options.mask.hard_links && !options.live;
+        if scope == Extent::Attributes && is_shared && others { Extent::Content } else { scope }
     }
 
     /// Notes for the progress what is about to be handed on.

@@ -154,6 +154,7 @@ pub fn clean_refusal(refusal: Refusal) -> Refusal {
         Refusal::Filter(text) => Refusal::Filter(shown(&text)),
         Refusal::Lost { path, how } => Refusal::Lost { path: short(path), how },
         Refusal::Nested => Refusal::Nested,
+        Refusal::Beside { path, errno } => Refusal::Beside { path: shown(&path), errno },
         // Two generations, or several commands.
         Refusal::Role { line, hint, told } => {
             let long =

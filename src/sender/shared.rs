@@ -24,7 +24,7 @@ use super::session::SessionOptions;
 use super::source::Source;
 use super::status::{Failure, TargetStatus, deed_of};
 use super::window::Window;
-use crate::batch::ChangeKind;
+use crate::batch::{ChangeKind, Extent};
 use crate::filter::Filter;
 use crate::monitor::{Arrived, Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
@@ -75,6 +75,19 @@ pub(super) struct Shared {
     pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
+    /// What a directory beside the target holds of what that lacks.
+    pub borrowed: Mutex<HashMap<RelPath, Borrowed>>,
+}
+
+/// What a directory beside the target holds under a path that the target lacks.
+#[derive(Debug, Clone)]
+pub(super) struct Borrowed {
+    /// Which directory.
+    pub which: u8,
+    /// What is there.
+    pub entry: Box<Entry>,
+    /// How it differs from the source's: not at all if `None`.
+    pub differs: Option<Extent>,
 }
 
 /// What the replies' thread leaves for the session.

@@ -246,16 +246,18 @@ impl Session {
             }
             let job = &self.jobs.jobs[at];
             let (path, stream) = (job.path.clone(), job.stream);
-            let whole = job.scope == Extent::Absent
-                || self.shared.options.sync.selection.whole_file
+            let is_absent = job.scope == Extent::Absent;
+            let whole = self.shared.options.sync.selection.whole_file
                 || self.shared.options.dry_run
                 || self.whole.contains(&path);
             if self.resumes() && !self.whole.contains(&path) && self.may_be_there(&path) {
                 self.send(&ToReceiver::Resume { stream, path: path.clone() })?;
                 self.jobs.jobs[at].before = Before::Asked;
             }
-            let phase = if whole {
+            let phase = if whole || is_absent && !self.sign_beside(stream, &path)? {
                 Phase::Signed(None)
+            } else if is_absent {
+                Phase::Signing
             } else {
                 self.send(&ToReceiver::Sign { stream, path })?;
                 Phase::Signing

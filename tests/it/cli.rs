@@ -185,16 +185,6 @@ fn missing_source_is_a_partial_transfer_as_in_rsync() {
 }
 
 #[test]
-fn source_that_is_a_file_is_refused() {
-    let trees = Trees::new();
-    let file = trees.dir.path().join("file");
-    fs::write(&file, "x").unwrap();
-    let outcome = trees.env.run(["sync", "-a", file.to_str().unwrap(), trees.target().to_str().unwrap()]);
-    assert_eq!(outcome.code(), 1, "{outcome:?}");
-    assert!(outcome.stderr.contains("not a directory"), "{outcome:?}");
-}
-
-#[test]
 fn nested_and_equal_trees_are_refused() {
     let trees = Trees::new();
     write(&trees.source().join("sub/file"), "x", OLD);

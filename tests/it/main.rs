@@ -53,6 +53,7 @@ mod retarget;
 mod rivals;
 mod role_file;
 mod roots;
+mod rotating;
 mod service;
 mod sources;
 mod ssh2;

@@ -141,6 +141,7 @@ fn hello() -> Hello {
         makes: 1,
         noted: false,
         role: None,
+        beside: Vec::new(),
     }
 }
 

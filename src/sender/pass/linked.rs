@@ -109,7 +109,8 @@ impl Pass {
             }
             let stands = self.stands(*id, &here, joined);
             if !joined {
-                let others = here.into_iter().filter(|name| Some(*name) != stands.as_ref());
+                let here = here.into_iter().filter(|name| !self.sent_links.contains(*name));
+                let others = here.filter(|name| Some(*name) != stands.as_ref());
                 wrong.extend(others.map(|name| (name.clone(), Extent::Content)));
             }
             // The first brings the content if none of those that are here does, the others are linked to it.

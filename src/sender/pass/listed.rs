@@ -10,7 +10,7 @@ use crate::sender::source::is_absence;
 use crate::tree::{Entry, RelPath};
 
 /// Most entries of one directory that a target may list.
-const LISTING_MAX: usize = 4_000_000;
+pub(super) const LISTING_MAX: usize = 4_000_000;
 
 /// A piece of the target's listing, and whether it is the last one.
 type Piece = (Vec<Entry>, bool);

@@ -113,6 +113,7 @@ pub fn hello() -> Hello {
         origin: Origin::default(),
         makes: 1,
         role: None,
+        beside: Vec::new(),
     }
 }
 
