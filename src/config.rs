@@ -38,7 +38,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use allow::Allowed;
-pub use beside::{Beside, Borrow};
+pub use beside::{Backup, Beside, Borrow};
 pub use drop_in::{
     Builtin, CliSync, Crontab, CrontabFields, DISPATCH, Engine, ExitCodes, Handler, LSYNCD_VERSION,
     LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, Said, SaidTo,

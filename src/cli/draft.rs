@@ -14,13 +14,10 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Beside, Borrow, Compress, DeleteMode, Leads, Sources, Sync, Target, Transport, is_remote,
+    AgentSource, Borrow, Compress, DeleteMode, Leads, Sources, Sync, Target, Transport, is_remote,
     name_targets, parse_target, remote_path, spelling, split_words,
 };
 use crate::tree::{Mask, RelPath, quote};
-
-/// Most directories of `--link-dest`; rsync's own bound.
-const BESIDE_MAX: usize = 20;
 
 /// What `speil sync` or `speil mirror` is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,10 +116,20 @@ pub(super) struct Asked {
     pub may_miss: bool,
     /// `--link-dest` and its kin.
     pub beside: Vec<(Borrow, OsString)>,
+    /// `--backup` and its kin.
+    pub backup: AskedBackup,
     /// `--agent`.
     pub agent: bool,
     archive: bool,
     recursive: Option<bool>,
+}
+
+/// What was asked for of backups.
+#[derive(Default)]
+pub(super) struct AskedBackup {
+    pub on: bool,
+    pub dir: Option<OsString>,
+    pub suffix: Option<OsString>,
 }
 
 impl Draft {
@@ -178,35 +185,6 @@ impl Draft {
         Ok(())
     }
 
-    #[allow(clippy::unnecessary_wraps, reason = "the form of every option with a value")]
-    pub(super) fn add_beside(&mut self, borrow: Borrow, dir: &OsStr) -> Result<(), ValueError> {
-        self.asked.beside.push((borrow, dir.to_owned()));
-        Ok(())
-    }
-
-    /// Takes in the directories beside the target, as they are seen from where the target is in the end: `carried`
-    /// below the one that was named.
-    fn settle_beside(&mut self, carried: Option<&[u8]>) -> Result<(), CliError> {
-        let asked = std::mem::take(&mut self.asked.beside);
-        let Some((borrow, _)) = asked.first() else { return Ok(()) };
-        let borrow = *borrow;
-        if asked.iter().any(|(other, _)| *other != borrow) {
-            return Err(CliError::Conflict("--link-dest, --copy-dest", "--compare-dest"));
-        }
-        if asked.len() > BESIDE_MAX {
-            let option = format!("--link-dest: {} directories, and {BESIDE_MAX} are the most", asked.len());
-            return Err(CliError::Syntax(option));
-        }
-        let seen = |dir: &[u8]| match carried {
-            None => dir.to_vec(),
-            Some(name) if dir.starts_with(b"/") => [dir, b"/", name].concat(),
-            Some(name) => [b"../", dir, b"/", name].concat(),
-        };
-        let dirs = asked.iter().map(|(_, dir)| ByteBuf::from(seen(dir.as_bytes()))).collect();
-        self.sync.beside = Some(Beside { borrow, dirs });
-        Ok(())
-    }
-
     /// Puts sources, targets and options together; `rsync_rsh` is what the environment says about the
     /// remote shell.
     ///
@@ -237,7 +215,9 @@ impl Draft {
             lands && (self.from.is_none() || more.is_empty() && !self.asked.dirs),
         )?;
         self.settle_beside(carried)?;
+        let keeps = self.settle_backup(carried)?;
         self.read_lists(carried)?;
+        self.sync.filters.extend(keeps);
         self.settle_guard()?;
         self.settle_shell(rsync_rsh)?;
         let mut notes = self.settle_agent()?;

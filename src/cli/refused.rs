@@ -14,13 +14,11 @@ const fn refuse(names: &'static [&'static str], reason: &'static str) -> Refusal
 }
 
 const WHOLE: &str = "a target's file is always its old or its new whole version; leave it out";
-const BACKUP: &str = "--trash=7d,10G keeps what is replaced and removed, in .speil/trash on the target; speil undo puts it back";
 const FOLLOW: &str = "symlinks are mirrored as they are (-l), never followed";
 const UNMIRRORED: &str = "this time is not mirrored; only modification times are";
 const DAEMON: &str = "it concerns rsync daemons; speil runs its agent over ssh";
 const BATCH: &str = "there are no batch files; sync to each target";
 const ARGS: &str = "nothing is deleted for a SOURCE that is missing";
-const SIZE: &str = "speil sends files of every size; exclude by name";
 const ZSTD: &str = "speil compresses with zstd and adapts by itself; -z turns it on";
 const SUM: &str = "speil verifies every file with BLAKE3";
 const STOP: &str = "use timeout(1); an interrupted run leaves no half file";
@@ -39,7 +37,6 @@ const REFUSALS: &[Refusal] = &[
         "the temporary file must lie beside the target's for the rename to be one step",
     ),
     refuse(&["preallocate"], "speil makes room as the filesystem likes it; leave it out"),
-    refuse(&["backup", "b", "backup-dir", "suffix"], BACKUP),
     refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
     refuse(&["copy-links", "L", "copy-unsafe-links", "copy-dirlinks", "k"], FOLLOW),
     refuse(
@@ -62,7 +59,6 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["ignore-errors"], "what could not be read is never deleted on the target"),
     refuse(&["force"], "a directory gives way to a file of its name where --delete is given"),
     refuse(&["delete-missing-args"], ARGS),
-    refuse(&["max-size", "min-size"], SIZE),
     refuse(&["max-alloc"], "speil's memory is bounded in any case"),
     refuse(&["contimeout"], "the connection is ssh's: -e \"ssh -o ConnectTimeout=SECONDS\""),
     refuse(&["compress-choice", "zc", "compress-level", "zl", "compress-threads", "zt"], ZSTD),
@@ -119,7 +115,6 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-m",
     "no-fuzzy",
     "no-y",
-    "no-backup",
     "no-delay-updates",
     "no-iconv",
     "no-blocking-io",
@@ -147,7 +142,7 @@ mod tests {
 
     #[test]
     fn refusals_are_found_by_every_name() {
-        for option in ["--inplace", "-b", "--backup-dir=x", "--no-motd", "--zc", "--no-implied-dirs"] {
+        for option in ["--inplace", "-y", "--partial-dir=x", "--no-motd", "--zc", "--no-implied-dirs"] {
             assert!(refusal(option).is_some(), "{option}");
         }
         for option in ["--bogus", "-a", "--b", "b", "--delete"] {

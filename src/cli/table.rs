@@ -8,7 +8,8 @@ use super::options::{Group, count, optional, switch, value};
 use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
-    ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds, parse_window, text,
+    ValueError, check_chmod, parse_agent, parse_bytes, parse_info, parse_max_delete, parse_seconds,
+    parse_window, text,
 };
 use crate::config::{
     Backend, Borrow, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
@@ -392,6 +393,37 @@ pub(super) const PASS: Group = Group {
             d.asked.mkpath = on;
         })
         .no(&["no-mkpath"]),
+        switch("backup", "Keep what is replaced or removed, as NAME~ or in --backup-dir", |d, on| {
+            d.asked.backup.on = on;
+        })
+        .short('b')
+        .no(&["no-backup", "no-b"]),
+        value(
+            "backup-dir",
+            "DIR",
+            "Keep it in DIR on the target's host, seen from TARGET; implies -b",
+            |d, v| {
+                d.asked.backup.dir = Some(v.to_owned());
+                Ok(())
+            },
+        ),
+        value(
+            "suffix",
+            "SUFFIX",
+            "Put SUFFIX behind its name [default: ~, with --backup-dir none]",
+            |d, v| {
+                d.asked.backup.suffix = Some(v.to_owned());
+                Ok(())
+            },
+        ),
+        value("max-size", "SIZE", "Leave files above SIZE as they are on the target", |d, v| {
+            d.sync.selection.max_size = Some(parse_bytes(text(v)?)?);
+            Ok(())
+        }),
+        value("min-size", "SIZE", "Leave files below SIZE as they are on the target", |d, v| {
+            d.sync.selection.min_size = Some(parse_bytes(text(v)?)?);
+            Ok(())
+        }),
         value(
             "link-dest",
             "DIR",

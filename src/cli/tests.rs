@@ -399,9 +399,9 @@ fn values_that_make_no_sense_are_refused_with_option_and_value() {
 fn rsync_options_that_speil_lacks_are_refused_by_name() {
     for (options, needle) in [
         (vec!["--inplace"], "rsync's --inplace is not available in speil sync: "),
-        (vec!["--backup-dir=/x"], "rsync's --backup-dir is"),
-        (vec!["-b"], "rsync's -b is"),
-        (vec!["-avb"], "rsync's -b is"),
+        (vec!["--partial-dir=/x"], "rsync's --partial-dir is"),
+        (vec!["-y"], "rsync's -y is"),
+        (vec!["-avy"], "rsync's -y is"),
         (vec!["-xx"], "rsync's -xx is"),
         (vec!["--no-implied-dirs"], "rsync's --no-implied-dirs is"),
         (vec!["--fuzzy"], "rsync's --fuzzy is"),

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use super::output::{Output, Progress};
-use crate::config::{self, AgentSource, MaxDelete, UnitError, split_words};
+use crate::config::{self, AgentSource, MaxDelete, UnitError, parse_size, split_words};
 use crate::tree::Chmod;
 
 /// Why a value was not taken.
@@ -74,6 +74,16 @@ pub enum ValueError {
 /// [`ValueError::Utf8`] for other bytes.
 pub(super) fn text(value: &OsStr) -> Result<&str, ValueError> {
     value.to_str().ok_or(ValueError::Utf8)
+}
+
+/// Parses a size in bytes as rsync's `--max-size`: `1.5m`, `10K`, and one byte more or less with `+1` or `-1`.
+///
+/// # Errors
+/// [`UnitError::Size`] for anything else.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, ValueError> {
+    let less = text.strip_suffix("-1").map(|text| parse_size(text).map(|bytes| bytes.saturating_sub(1)));
+    let more = text.strip_suffix("+1").map(|text| parse_size(text).map(|bytes| bytes.saturating_add(1)));
+    Ok(less.or(more).unwrap_or_else(|| parse_size(text))?)
 }
 
 /// Parses a whole number of seconds as rsync's `--timeout`; 0 is no limit, which is a duration of 136

@@ -1,4 +1,4 @@
-//! Directories beside the target that may hold what it lacks: `--link-dest` and its kin.
+//! Directories beside the target that may hold what it lacks, `--link-dest` and its kin, or take what it loses.
 
 use serde_bytes::ByteBuf;
 
@@ -20,4 +20,13 @@ pub struct Beside {
     pub borrow: Borrow,
     /// Where they are, seen from the target's directory; the first ones are looked into first.
     pub dirs: Vec<ByteBuf>,
+}
+
+/// What becomes of an entry that is replaced or removed (`--backup`).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Backup {
+    /// The directory that takes it, seen from the target's; beside itself if `None`.
+    pub dir: Option<ByteBuf>,
+    /// What is put behind its name.
+    pub suffix: ByteBuf,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Allowed, Beside, Hours, Notify, Origins, Sources};
+use crate::config::{Allowed, Backup, Beside, Hours, Notify, Origins, Sources};
 use crate::tree::{Mask, RelPath, quote};
 
 /// A whole configuration.
@@ -155,6 +155,8 @@ pub struct Sync {
     pub sources: Option<Sources>,
     /// Directories beside the targets that may hold what those lack; for a single pass.
     pub beside: Option<Beside>,
+    /// What becomes of what is replaced or removed; for a single pass.
+    pub backup: Option<Backup>,
     /// The targets: at least one.
     pub targets: Vec<Target>,
     /// The file that lists them, where the configuration names one.
@@ -229,6 +231,7 @@ impl Sync {
             source: source.into(),
             sources: None,
             beside: None,
+            backup: None,
             targets,
             targets_file: None,
             hosts: None,
@@ -370,6 +373,10 @@ pub struct Selection {
     pub chown: Option<String>,
     /// Write holes for runs of zeros (`-S`); holes of the source are kept in any case.
     pub sparse: bool,
+    /// Files above this size stay as they are on the target (`--max-size`).
+    pub max_size: Option<u64>,
+    /// Files below this size do as well (`--min-size`).
+    pub min_size: Option<u64>,
 }
 
 /// One line of `--files-from`.
@@ -402,6 +409,11 @@ impl Selection {
         }
     }
 
+    /// Whether files of this size are sent.
+    pub fn sends_size(&self, size: u64) -> bool {
+        self.max_size.is_none_or(|max| size <= max) && self.min_size.is_none_or(|min| size >= min)
+    }
+
     /// Whether a directory takes the source's time after a change in it: the root does if it is listed.
     pub fn dates(&self, dir: &RelPath) -> bool {
         let root = |files: &Vec<Listed>| files.iter().any(|listed| listed.path.is_root());
@@ -432,6 +444,8 @@ impl Default for Selection {
             chmod: Vec::new(),
             chown: None,
             sparse: false,
+            max_size: None,
+            min_size: None,
         }
     }
 }

@@ -244,6 +244,7 @@ impl Near<'_> {
             itemizes: self.monitor.itemizes(),
             sources: sync.sources.clone(),
             beside: sync.beside.clone(),
+            backup: sync.backup.clone(),
         }
     }
 

@@ -351,6 +351,7 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
         partial: means.partial,
         sources: order.sources.clone(),
         beside: order.beside.clone(),
+        backup: order.backup.clone(),
         ..Sync::new("source", path, vec![target])
     }
 }

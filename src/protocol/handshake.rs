@@ -9,7 +9,7 @@ use super::place::{Place, lineage_or_none, text_or_none};
 use super::roles::{RoleAnswer, RoleTold, answer_or_none, role_or_none};
 use super::volume::{Lost, Volume, told_or_none};
 use super::watermark::{Watermark, watermark_or_none};
-use crate::config::Durability;
+use crate::config::{Backup, Durability};
 use crate::tree::{FileId, Mask, RelPath};
 
 /// Most ancestors of a root that the handshake carries.
@@ -85,6 +85,14 @@ pub struct Hello {
     /// [`VERSION_BESIDE`](super::VERSION_BESIDE).
     #[serde(deserialize_with = "beside_or_none")]
     pub beside: Vec<serde_bytes::ByteBuf>,
+    /// What is replaced or removed is kept so. Since [`VERSION_BESIDE`](super::VERSION_BESIDE).
+    #[serde(deserialize_with = "backup_or_none")]
+    pub backup: Option<Backup>,
+}
+
+/// Reads what may be missing at the end of a hello.
+fn backup_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Backup>, D::Error> {
+    Ok(Option::deserialize(from).unwrap_or_default())
 }
 
 /// Reads what may be missing at the end of a hello.
@@ -247,7 +255,7 @@ pub enum Refusal {
         /// What the receiver tells of its tree, if that has a role.
         told: Option<RoleTold>,
     },
-    /// A directory of [`Hello::beside`] cannot be opened, or may not. Since
+    /// A directory of [`Hello::beside`] or [`Hello::backup`] cannot be opened, or may not. Since
     /// [`VERSION_BESIDE`](super::VERSION_BESIDE).
     Beside {
         /// Its path, as it was asked for.

@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 
 use super::handshake::Refusal;
 use super::keeping::TrashLimits;
-use crate::config::{Beside, Compress, Durability, Guard, Selection, Sources, Verify};
+use crate::config::{Backup, Beside, Compress, Durability, Guard, Selection, Sources, Verify};
 use crate::monitor::{Counts, Itemized, Progress, Totals};
 use crate::tree::{Mask, RelPath};
 
@@ -55,6 +55,8 @@ pub struct Order {
     pub sources: Option<Sources>,
     /// Directories beside the target that may hold what it lacks.
     pub beside: Option<Beside>,
+    /// What becomes of what is replaced or removed.
+    pub backup: Option<Backup>,
 }
 
 /// How data travels.
@@ -238,6 +240,7 @@ mod tests {
             itemizes: true,
             sources: None,
             beside: None,
+            backup: None,
         };
         let bytes = postcard::to_stdvec(&order).unwrap();
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use super::access::Access;
 use super::answers::Answers;
-use super::beside::Besides;
 use super::cases::{self, Instead};
 use super::dir_cache::{Content, DirCache};
 use super::durable::Durable;
+use super::elsewhere::Elsewhere;
 use super::foreign::Foreign;
 use super::greeting::Session;
 use super::ground::{Ground, keep_watch};
@@ -58,7 +58,7 @@ pub(super) struct Applier {
     pub(super) policy: Policy,
     /// What the sender is held to.
     kept_to: Option<Filter>,
-    pub(super) besides: Besides,
+    pub(super) elsewhere: Elsewhere,
     pub(super) way: Option<DirCache>,
     /// This session has made the root, which has no attributes of the source's yet.
     pub(super) fresh: Arc<AtomicBool>,
@@ -97,7 +97,7 @@ impl Applier {
             reply: greeting,
             fresh,
             led,
-            besides,
+            elsewhere,
             ..
         } = session;
         let fresh = Arc::new(AtomicBool::new(fresh));
@@ -147,7 +147,7 @@ impl Applier {
             names,
             policy,
             kept_to,
-            besides,
+            elsewhere,
             way: None,
             fresh,
             boot_id: greeting.boot_id,
@@ -195,7 +195,7 @@ impl Applier {
             ToReceiver::Ping(number) => self.reply.send(&ToSender::Pong(number))?,
             ToReceiver::Sign { stream, path } => self.sign(stream, &path, Some(Arc::clone(&self.root)))?,
             ToReceiver::SignBeside { stream, path, which } => {
-                self.sign(stream, &path, self.besides.get(which).cloned())?;
+                self.sign(stream, &path, self.elsewhere.besides.get(which).cloned())?;
             }
             ToReceiver::Resume { stream, path } => {
                 let there = self.partials.as_ref().and_then(|partials| partials.look(&path));
@@ -231,7 +231,9 @@ impl Applier {
     /// Does what a message of a pass asks for.
     fn compare(&mut self, message: ToReceiver<'_>) -> Result<(), ReceiverError> {
         match message {
-            ToReceiver::Beside { pass, which } => self.passes.beside(pass, self.besides.get(which).cloned()),
+            ToReceiver::Beside { pass, which } => {
+                self.passes.beside(pass, self.elsewhere.besides.get(which).cloned())
+            }
             ToReceiver::Scan { pass, top, options } => self.passes.start(pass, top, options)?,
             ToReceiver::List { pass, dir } => self.passes.list(pass, dir),
             ToReceiver::Links { pass } => self.passes.links(pass),

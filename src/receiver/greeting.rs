@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::Options;
-use super::beside::Besides;
+use super::elsewhere::Elsewhere;
 use super::foreign::Foreign;
 use super::ground::{Ground, may_enter, volume};
 use super::outer::Above;
@@ -64,7 +64,7 @@ pub(super) struct Session {
     pub fresh: bool,
     /// A primary sends.
     pub led: Option<Led>,
-    pub besides: Besides,
+    pub elsewhere: Elsewhere,
 }
 
 /// An empty directory in the place of a root that a dry run does not make; gone with its session.
@@ -125,6 +125,17 @@ enum Found {
     Made,
     /// It is missing, and stays so.
     Missing(StandIn),
+}
+
+impl Found {
+    /// Returns whether the session's root is new, and what stands for it.
+    fn apart(self) -> (bool, Option<StandIn>) {
+        match self {
+            Self::There => (false, None),
+            Self::Made => (true, None),
+            Self::Missing(stand_in) => (true, Some(stand_in)),
+        }
+    }
 }
 
 /// Makes a root that is not there yet, or for a dry run what stands for it.
@@ -197,12 +208,11 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let above = admit(hello, &path)?;
     let filter = Filter::new(&hello.filters).map_err(|error| Refusal::Filter(error.to_string()))?;
     let found = provide(&path, hello, makes(hello, options)).map_err(fail)?;
-    let fresh = !matches!(found, Found::There);
-    let stand_in = if let Found::Missing(stand_in) = found { Some(stand_in) } else { None };
+    let (fresh, stand_in) = found.apart();
     let asked = stand_in.as_ref().map(|_| path.clone());
     let path = stand_in.as_ref().map_or(path.as_path(), |stand_in| stand_in.0.as_path());
     let root = Arc::new(Root::open(path).map_err(fail)?);
-    let besides = Besides::open(&root, hello, (options.root.is_some(), asked.as_deref()))?;
+    let elsewhere = Elsewhere::open(&root, hello, (options.root.is_some(), asked.as_deref()))?;
     // What is tried in the root must not show in its time: a second run would find it changed.
     let before = read_entry(root.as_fd(), b"", &Mask::nothing()).map_err(fail)?;
     let place = place(path).map_err(fail)?;
@@ -217,7 +227,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     let volume = volume(&root).ok();
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confines = options.confine && stand_in.is_none();
-    let confinement = if confines { confine(&besides.with(&root)) } else { Confinement::Off };
+    let confinement = if confines { confine(&elsewhere.with(&root)) } else { Confinement::Off };
     let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
     let state = state.map(Arc::new);
     // What was kept when a generation changed stays until somebody removes it.
@@ -263,7 +273,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         reply,
         stand_in,
         fresh,
-        besides,
+        elsewhere,
     })
 }
 

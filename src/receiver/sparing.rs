@@ -84,6 +84,7 @@ impl Applier {
         comes: &Comes<'_>,
     ) -> Result<Spared, Undone> {
         let Some(entry) = standing else { return Ok(Spared::Yes) };
+        self.back_up(dir, path, entry)?;
         let is_dir = entry.attrs.meta.kind == Kind::Dir;
         if is_dir && self.trash.is_some() && super::install::is_empty_dir(dir, path.name()) {
             // No directory has two names.
@@ -174,6 +175,9 @@ impl Applier {
                 foreign.move_aside(dir, name, path).map_err(Undone::os("set aside"))?;
             }
             return self.told_aside(path);
+        }
+        if self.move_to_backup(dir, path, old)? {
+            return Ok(());
         }
         let is_dir = old.attrs.meta.kind == Kind::Dir;
         let losing = self.losing(dir, name, Some(old));

@@ -337,8 +337,9 @@ fn suits(reply: &ReplyHello, options: &SessionOptions, source: &Source) -> Resul
         let text = format!("speil {:?} has no trash: upgrade it, or mirror without", reply.program);
         return Err(SessionError::Fatal(text));
     }
-    if options.sync.beside.is_some() && reply.version < VERSION_BESIDE {
-        let text = format!("speil {:?} knows no --link-dest: upgrade it", reply.program);
+    let sync = &options.sync;
+    if (sync.beside.is_some() || sync.backup.is_some()) && reply.version < VERSION_BESIDE {
+        let text = format!("speil {:?} knows no --link-dest and no --backup: upgrade it", reply.program);
         return Err(SessionError::Fatal(text));
     }
     let is_here = crate::disk::boot_id() == reply.boot_id;

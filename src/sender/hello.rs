@@ -42,6 +42,7 @@ pub fn hello(options: &SessionOptions, source: Place) -> Hello {
         noted: false,
         role: None,
         beside: sync.beside.iter().flat_map(|beside| &beside.dirs).cloned().collect(),
+        backup: sync.backup.clone(),
     }
 }
 

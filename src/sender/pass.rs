@@ -356,6 +356,9 @@ impl Pass {
         let mut tasks = Vec::new();
         let work = self.work_of(dir, ours, theirs);
         for (path, difference) in work {
+            if self.is_left_by_size(&difference) {
+                continue;
+            }
             match difference {
                 Difference::Missing(entry) => match &mut self.moves {
                     Some(moves) if moves.has_room() => moves.missing.push((path, entry.clone())),
@@ -457,7 +460,7 @@ impl Pass {
                 let Found::Entry(mut entry) = found else { continue };
                 let path = dir.join(&entry.name);
                 entry.digest = self.digest_of(&path, &entry);
-                if self.moved(&path, &entry)? {
+                if self.is_left_by_size(&Difference::Missing(&entry)) || self.moved(&path, &entry)? {
                     continue;
                 }
                 self.absent(&path, &entry)?;
@@ -481,6 +484,14 @@ impl Pass {
         self.expect(entry, Extent::Absent);
         self.shared.feedback.found(path);
         self.update(path.clone(), Extent::Absent, None)
+    }
+
+    /// Whether a file of the source is too large or too small to be sent: what the target has or lacks stays so.
+    fn is_left_by_size(&self, difference: &Difference<'_>) -> bool {
+        let meta = &difference.entry().attrs.meta;
+        !matches!(difference, Difference::Extra(_) | Difference::Spared(_))
+            && meta.kind == Kind::File
+            && !self.shared.options.sync.selection.sends_size(meta.size)
     }
 
     /// Has a file made anew whose attributes alone differ, where its other names may be those of an older copy.

@@ -255,3 +255,69 @@ fn three_days_of_a_large_tree_beside_rsync() {
         assert_eq!(groups(&scene.path("ours")), groups(&scene.path("theirs")));
     }
 }
+
+#[test]
+fn backups_are_kept_where_rsync_keeps_them() {
+    let sizes = |scene: &Scene| {
+        for side in ["ours", "theirs"] {
+            for (name, content) in [
+                ("same", "old"),
+                ("x/f", "older"),
+                ("gone", "extra"),
+                ("gone.d/z", "extra"),
+                ("x/kept~", "a backup"),
+            ] {
+                scene.write(&format!("{side}/t/{name}"), content);
+            }
+            date(&scene.path(side), 1_000_000_000);
+        }
+    };
+    for words in [
+        &["-aib", "a/", "T/t/"][..],
+        &["-aib", "--delete", "a/", "T/t/"],
+        &["-aib", "--suffix=.old", "a/", "T/t/"],
+        &["-ai", "--delete", "--backup-dir=../bak", "a/", "T/t/"],
+        &["-aib", "--delete", "--backup-dir=../bak/deep", "--suffix=.1", "a/", "T/t/"],
+        &["-aib", "--delete", "--backup-dir=../bak", "a/x", "a/same", "T/t/"],
+        &["-anib", "--delete", "a/", "T/t/"],
+    ] {
+        let scene = prepared();
+        sizes(&scene);
+        let _ = both(&scene, words);
+        scene.write("a/x/f", "once more");
+        date(&scene.path("a/x/f"), 1_200_000_000);
+        let _ = both(&scene, words);
+    }
+    // What cannot be kept is not lost.
+    let scene = prepared();
+    sizes(&scene);
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let other = |name: &str| scene.path(name).metadata().unwrap().dev();
+    if elsewhere.path().metadata().unwrap().dev() != other("a") {
+        let dir = format!("--backup-dir={}", elsewhere.path().display());
+        let refused = scene.speil(&["-a", "--delete", &dir, "a/", "ours/t/"]);
+        assert_eq!(refused.code(), 23, "{}", refused.stderr);
+        assert!(refused.stderr.contains("back up"), "{}", refused.stderr);
+        assert_eq!(fs::read(scene.path("ours/t/gone")).unwrap(), b"extra");
+        assert_eq!(fs::read(scene.path("ours/t/same")).unwrap(), b"old");
+    }
+}
+
+#[test]
+fn files_of_other_sizes_stay_as_they_are() {
+    for words in [
+        &["-ai", "--delete", "--max-size=5", "a/", "T/t/"][..],
+        &["-ai", "--delete", "--min-size=4", "a/", "T/t/"],
+        &["-ai", "--min-size=1k", "a/", "T/t/"],
+        &["-ai", "--max-size=5-1", "a/", "b", "T/t/"],
+        &["-aic", "--max-size=1b", "a/", "T/t/"],
+    ] {
+        let scene = prepared();
+        for side in ["ours", "theirs"] {
+            for (name, content) in [("same", "another"), ("top", "x"), ("extra", "a larger one")] {
+                scene.write(&format!("{side}/t/{name}"), content);
+            }
+        }
+        let _ = both(&scene, words);
+    }
+}

@@ -142,6 +142,7 @@ fn hello() -> Hello {
         noted: false,
         role: None,
         beside: Vec::new(),
+        backup: None,
     }
 }
 

@@ -173,7 +173,9 @@ impl Pass {
         let strange = options.live && self.shared.strange.load(Ordering::Acquire);
         // A dry run reads no content that it is not asked to compare, and a move is proved by contents.
         let reads = !options.dry_run || self.options.checksum;
-        reads && options.sync.delete.in_passes() && !self.shared.rules.may_differ() && !strange
+        // What is renamed is neither replaced nor removed, and a backup would lack it.
+        let keeps = options.sync.backup.is_some();
+        reads && !keeps && options.sync.delete.in_passes() && !self.shared.rules.may_differ() && !strange
     }
 
     /// Hands on what was put off: as renames what has moved, else as missing and spare. Returns the new

@@ -114,6 +114,7 @@ pub fn hello() -> Hello {
         makes: 1,
         role: None,
         beside: Vec::new(),
+        backup: None,
     }
 }
 
