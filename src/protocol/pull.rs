@@ -246,6 +246,6 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);
         let account = postcard::to_stdvec(&Account::default()).unwrap();
         let hash = blake3::hash(&[bytes, account].concat()).to_hex();
-        assert_eq!((&hash[..16], PULL_EDITION), ("caa674f72fdc4934", 2));
+        assert_eq!((&hash[..16], PULL_EDITION), ("dd17f674086ba5c8", 2));
     }
 }

@@ -73,6 +73,14 @@ impl Pass {
     /// Judges the deletes as one burst, and sends or holds them.
     pub(super) fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
         let mut deletes = std::mem::take(&mut self.deletes);
+        if self.shared.options.sync.backup.as_ref().is_some_and(|backup| backup.dir.is_none()) {
+            // What is kept beside itself stays in its directory.
+            let kept = deletes.iter().filter(|change| !is_of_dir(change));
+            kept.map(|change| change.kind.path().clone())
+                .collect::<Vec<_>>()
+                .iter()
+                .for_each(|path| self.stays(path));
+        }
         // Children before their parents.
         deletes.sort_by(|a, b| b.kind.path().cmp(a.kind.path()));
         for dir in deletes.extract_if(.., |change| self.staying.contains(change.kind.path())) {
