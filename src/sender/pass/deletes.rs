@@ -73,8 +73,10 @@ impl Pass {
     /// Judges the deletes as one burst, and sends or holds them.
     pub(super) fn send_deletes(&mut self, target_entries: u64) -> Result<(), Moot> {
         let mut deletes = std::mem::take(&mut self.deletes);
-        if self.shared.options.sync.backup.as_ref().is_some_and(|backup| backup.dir.is_none()) {
-            // What is kept beside itself stays in its directory.
+        let options = &self.shared.options;
+        let beside_itself = options.sync.backup.as_ref().is_some_and(|backup| backup.dir.is_none());
+        if beside_itself && !options.dry_run {
+            // What is kept beside itself stays in its directory. A dry run of rsync's does not think of that.
             let kept = deletes.iter().filter(|change| !is_of_dir(change));
             kept.map(|change| change.kind.path().clone())
                 .collect::<Vec<_>>()
