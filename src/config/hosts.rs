@@ -48,7 +48,8 @@ pub(super) fn hosts(
     this: &ThisHost,
 ) -> Result<Option<Held>, ConfigError> {
     let Some(table) = section.section("hosts", HOSTS)? else { return Ok(None) };
-    if let Some(key) = ["target", "targets", "targetsFile"].into_iter().find(|key| section.get(key).is_some()) {
+    if let Some(key) = ["target", "targets", "targetsFile"].into_iter().find(|key| section.get(key).is_some())
+    {
         return Err(section.error(Fault::Both("hosts", key)));
     }
     if let Some(stray) = table.table.items.values().next() {
