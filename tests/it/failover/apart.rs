@@ -60,16 +60,18 @@ fn notes(hosts: &Hosts, host: &str) -> Vec<Note> {
     text.lines().filter_map(note).collect()
 }
 
-/// Returns the second in which something in a tree was changed last.
+/// Returns the second in which a file of a tree was changed last.
 fn changed(hosts: &Hosts, host: &str) -> i64 {
     let below = walkdir::WalkDir::new(hosts.tree(host)).into_iter();
     let below = below.filter_entry(|entry| entry.file_name() != ".speil").flatten();
-    below.filter_map(|entry| Some(entry.metadata().ok()?.ctime())).max().unwrap_or(0)
+    let files = below.filter(|entry| entry.file_type().is_file());
+    files.filter_map(|entry| Some(entry.metadata().ok()?.ctime())).max().unwrap_or(0)
 }
 
-/// Waits until two trees remember a state that both hold, and that is younger than whatever is in them.
+/// Waits until two trees remember a state that both hold, and that is younger than the files in them. Where it was
+/// noted in the very second in which a file was made, something must happen on the primary for a later one.
 fn hold_the_same(hosts: &Hosts, one: &str, other: &str) {
-    eventually("both have noted it", || {
+    let is_noted = || {
         let of_both =
             [(notes(hosts, one), changed(hosts, one)), (notes(hosts, other), changed(hosts, other))];
         let until = |notes: &[Note], of: &str| {
@@ -81,9 +83,14 @@ fn hold_the_same(hosts: &Hosts, one: &str, other: &str) {
         };
         let both = until(one, of).min(until(other, of));
         of_both.iter().all(|(notes, changed)| {
-            notes.iter().any(|note| note.of == *of && note.read <= both && note.secs > changed + 1)
+            notes.iter().any(|note| note.of == *of && note.read <= both && note.secs > *changed)
         })
-    });
+    };
+    let mut patience = (0..8).map(|_| DEADLINE / 8);
+    while !holds_within(patience.next().expect("both have noted it"), is_noted) {
+        hosts.write(one, "nudge", "");
+        fs::remove_file(hosts.tree(one).join("nudge")).unwrap();
+    }
 }
 
 /// Returns how many files one host has hashed to compare them with another's.
