@@ -168,7 +168,9 @@ fn targets(section: &Section) -> Result<Vec<crate::config::Target>, ConfigError>
 fn targets_file(section: &Section) -> Result<Option<PathBuf>, ConfigError> {
     let file = section.path("targetsFile", "the path of a file with a target in each line")?;
     let beside = Path::new(&section.place.file).parent().unwrap_or(Path::new(""));
-    Ok(file.map(|file| beside.join(file)))
+    // However the configuration was named, it is the same file.
+    let whole = |file: PathBuf| std::path::absolute(&file).unwrap_or(file);
+    Ok(file.map(|file| whole(beside.join(file))))
 }
 
 fn from_file(section: &Section, file: &Path) -> Result<Vec<crate::config::Target>, ConfigError> {

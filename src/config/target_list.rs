@@ -9,8 +9,15 @@ use crate::config::target::{TargetError, name_targets, parse_target};
 
 /// Returns the lines that name a target, with their numbers from 1.
 pub(super) fn specs(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let lines = (1..).zip(text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with(b"#"))
+    let lines = (1..).zip(text.split(|&byte| byte == b'\n').map(|line| uncommented(line).trim_ascii()));
+    lines.filter(|(_, line)| !line.is_empty())
+}
+
+/// Returns a line up to a `#` that begins it or follows a blank.
+fn uncommented(line: &[u8]) -> &[u8] {
+    let begins =
+        |at: &usize| line[*at] == b'#' && at.checked_sub(1).is_none_or(|at| line[at].is_ascii_whitespace());
+    line.get(..(0..line.len()).find(begins).unwrap_or(line.len())).unwrap_or_default()
 }
 
 /// Returns the targets of a list, by the names that they have beside each other.
@@ -64,7 +71,8 @@ fn is_one(line: &[u8], target: &Target) -> bool {
 mod tests {
     use super::*;
 
-    const LIST: &str = "# the web nodes\nweb1:/srv/u/\n\n  root@web2:/srv/u  \n/srv/copy\nweb3:/x";
+    const LIST: &str =
+        "# the web nodes\nweb1:/srv/u/\n\n  root@web2:/srv/u  # the second\n/srv/copy\nweb3:/x";
 
     fn text(list: Option<Vec<u8>>) -> String {
         String::from_utf8(list.unwrap()).unwrap()

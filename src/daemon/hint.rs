@@ -136,6 +136,9 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
             "the --root of the key's forced command is the target itself, and holds the directories of --link-dest as \
              well: name them below it, or give the key a --root of its own for each day"
         }
+        Refusal::Beside { errno: libc::EINVAL, .. } => {
+            "name another directory, or leave --backup-dir out: then NAME~ is kept beside NAME"
+        }
         Refusal::Beside { .. } => {
             "--link-dest and its kin name directories on the target's host, as seen from the target"
         }

@@ -130,7 +130,13 @@ impl Backups {
         let Some(dir) = &asked.dir else { return Ok(Some(Self { dir: None, suffix })) };
         let opened = if is_own { within(root, dir) } else { made(root.as_fd(), dir) };
         let refusal = |error: io::Error| Refusal::Beside { path: quote(dir), errno: errno_of(&error) };
-        Ok(Some(Self { dir: Some(opened.map_err(refusal)?), suffix }))
+        let opened = opened.map_err(refusal)?;
+        // The new version would take the name of the old one.
+        if suffix.is_empty() && opened.id().ok().zip(root.id().ok()).is_some_and(|(kept, root)| kept == root)
+        {
+            return Err(Refusal::Beside { path: quote(dir), errno: libc::EINVAL });
+        }
+        Ok(Some(Self { dir: Some(opened), suffix }))
     }
 
     /// Returns the directory and the name under which what was at a path is kept. `dir` holds it now.

@@ -285,11 +285,11 @@ impl Session {
             Counters::add(&self.shared.status.counters.created, 1);
         }
         let links = entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path);
+        self.itemize(path, entry.clone(), scope);
         if links && scope != Extent::Attributes {
             let sent = Sent { version: entry.version(), began, hash: [0; 32], provisional: 0 };
             self.begin_group(path, &entry, sent)?;
         }
-        self.itemize(path, entry, scope);
         Ok(())
     }
 
@@ -334,12 +334,12 @@ impl Session {
         Counters::add(&counters.files, 1);
         Counters::add(&counters.file_bytes, entry.attrs.meta.size);
         Counters::add(&counters.created, u64::from(scope == Extent::Absent));
+        self.itemize(path, entry.clone(), scope);
         if entry.nlink > 1 && self.shared.mask.hard_links {
             let sent =
                 Sent { version: entry.version(), began: Instant::now(), hash: [0; 32], provisional: 0 };
             self.begin_group(path, entry, sent)?;
         }
-        self.itemize(path, entry.clone(), scope);
         Ok(())
     }
 
@@ -448,12 +448,12 @@ impl Session {
         } else if is_racy(entry, racy) {
             self.shared.feedback.racy(path, version.hash, racy * 2);
         }
-        if entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path) {
-            self.begin_group(path, entry, sent)?;
-        }
         let mut shown = entry.clone();
         shown.name = path.name().to_vec();
         self.itemize(path, shown, scope);
+        if entry.nlink > 1 && self.shared.mask.hard_links && !self.shared.is_apart(path) {
+            self.begin_group(path, entry, sent)?;
+        }
         Ok(())
     }
 

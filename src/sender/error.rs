@@ -105,6 +105,11 @@ fn refusal_text(refusal: &Refusal) -> String {
         Refusal::Beside { path, errno: libc::EXDEV } => {
             format!("directory {path} is outside of the directory that this login may write to")
         }
+        Refusal::Beside { path, errno: libc::EINVAL } => {
+            format!(
+                "--backup-dir {path} is the target itself, and without --suffix no old version would be kept"
+            )
+        }
         Refusal::Beside { path, errno } => {
             format!("directory {path} beside the target: {}", crate::error::errno_text(*errno))
         }

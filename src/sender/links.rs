@@ -77,7 +77,13 @@ impl Session {
 
     /// Makes a name a link of another one; `made` if the target has nothing there.
     fn send_link(&mut self, (path, made): (&RelPath, bool), existing: &RelPath, entry: &Entry) -> Done {
-        self.shared.links().join(entry.id, path);
+        let told = {
+            let mut links = self.shared.links();
+            // A single pass tells each name once: with the one that was sent, or by itself.
+            let told = links.is_joined(entry.id, path) && !self.shared.options.live;
+            links.join(entry.id, path);
+            told
+        };
         let counters = &self.shared.status.counters;
         Counters::add(&counters.links, 1);
         Counters::add(&counters.created, u64::from(made));
@@ -87,7 +93,7 @@ impl Session {
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
         self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
-        if self.shared.monitor.itemizes() {
+        if self.shared.monitor.itemizes() && !told {
             let created = made.then_some(kind);
             let linked = Itemized::Linked { path: path.clone(), existing: existing.clone(), created };
             self.shared.monitor.itemized(&self.shared.about, &linked);

@@ -87,6 +87,8 @@ struct Pass {
     /// The whole source was.
     root_unmounted: bool,
     summary: PassSummary,
+    /// A directory of a list holds nothing, and does on the target.
+    emptied: bool,
     /// Contents are compared where sizes and times are equal.
     reads: bool,
     /// Which files are suspect although they look equal.
@@ -169,6 +171,7 @@ impl Pass {
             unmounted: Vec::new(),
             root_unmounted: false,
             summary: PassSummary::default(),
+            emptied: false,
             reads: reason.reads(),
             lacking: HashMap::new(),
             sent_links: HashSet::new(),

@@ -59,11 +59,13 @@ pub fn open_sources(
         is_whole: false,
     };
     for (word, leads) in sources.words.iter().zip(sources.leads()) {
+        // What a directory held whose content was asked for may be on the target: it is no missing argument.
+        let is_content = leads.as_ref().is_some_and(|(_, path)| path.is_none());
         let found = leads.ok_or(libc::EINVAL).and_then(|leads| opening.add(sources, leads, open));
         match found {
             Ok(Some(skipped)) => opened.skipped.push(skipped),
             Ok(None) => {}
-            Err(libc::ENOENT) if sources.may_miss => {}
+            Err(libc::ENOENT) if sources.may_miss && !is_content => {}
             Err(errno) => opened.missing.push((word.to_vec(), errno)),
         }
     }

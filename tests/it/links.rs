@@ -86,6 +86,27 @@ fn names_that_a_target_holds_as_files_of_their_own_are_joined() {
 }
 
 #[test]
+fn each_name_of_a_file_is_told_once_behind_the_one_that_is_sent() {
+    let trees = Trees::new();
+    trees.link_into("a");
+    let names = |printed: &str| -> Vec<String> {
+        let lines = printed.lines().take_while(|line| !line.is_empty());
+        lines.filter(|line| line.contains('1')).map(str::to_owned).collect()
+    };
+    for option in ["-in", "-i"] {
+        let first = names(&trees.sync(&[option]));
+        let is_told = |[sent, linked]: &[String; 2]| sent.starts_with(">f++") && linked.starts_with("hf++");
+        assert!(first.first_chunk().is_some_and(is_told) && first.len() == 2, "{option}: {first:?}");
+    }
+    fs::write(trees.path("s/m/1"), "another content").unwrap();
+    let again = names(&trees.sync(&["-i"]));
+    assert!(
+        matches!(&again[..], [sent, linked] if sent.starts_with(">f.s") && linked.starts_with("hf")),
+        "{again:?}"
+    );
+}
+
+#[test]
 fn what_changed_in_the_content_or_in_what_stands_there_is_sent_once_and_linked() {
     let trees = Trees::new();
     trees.sync(&[]);

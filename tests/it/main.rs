@@ -25,6 +25,7 @@ mod foreign;
 mod full;
 mod gate;
 mod ground;
+mod guarded;
 mod haproxy;
 mod hooks;
 mod http;

@@ -107,9 +107,17 @@ pub(super) fn reload(it: &Reload) -> u8 {
 }
 
 /// Has the running daemon read its configuration again; where none runs, says what that means.
-pub(super) fn reload_if_running(control: &Control) -> u8 {
+pub(super) fn reload_if_running(control: &Control, sync: &str) -> u8 {
     match control.control.clone().map_or_else(daemon::find_socket, Ok) {
-        Ok(socket) => reload_at(&socket, false),
+        Ok(socket) => match daemon::ask(&socket, &Request::Status, Some(ANSWER_MAX)) {
+            Ok(Answer::Status(report)) if report.syncs.iter().all(|it| it.name != sync) => {
+                note(&format!(
+                    "the daemon that runs has no sync {sync:?}: the one that is started with it reads the list"
+                ));
+                0
+            }
+            _ => reload_at(&socket, false),
+        },
         Err(NoSocket::None(_)) => {
             note("no daemon runs: the next one that is started reads it");
             0

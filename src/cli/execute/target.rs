@@ -92,7 +92,7 @@ fn edit(it: &Targets, file: &Path) -> u8 {
         return Exit::Syntax.code();
     }
     drop(held);
-    control::reload_if_running(&it.control)
+    control::reload_if_running(&it.control, &it.sync)
 }
 
 fn already(verb: TargetVerb) -> &'static str {

@@ -90,10 +90,10 @@ impl Pass {
         }
         let staying = std::mem::take(&mut self.staying);
         self.leave_in_the_way(|path| staying.contains(path));
-        let (mut again, before) = match self.top.is_root() {
-            true => Default::default(),
-            false => self.shared.held.held_already(&mut deletes),
-        };
+        // What is held stays held until somebody approves or dismisses it, whatever came to the tree meanwhile.
+        let adopts = self.shared.leading.adopts();
+        let held = (!adopts).then(|| self.shared.held.held_already(&mut deletes));
+        let (mut again, before) = held.unwrap_or_default();
         let verdict = match deletes.len() {
             0 => Verdict::Go,
             count => match self.facts(count, target_entries) {
@@ -190,7 +190,7 @@ impl Pass {
         let all = usize::try_from(target_entries).unwrap_or(usize::MAX);
         let known = self.shared.status.population(Instant::now());
         let (tree, empties_root) = if self.top.is_root() {
-            (Count::exactly(all, known.peak), self.summary.entries == 0)
+            (Count::exactly(all, known.peak), self.emptied || self.summary.entries == 0)
         } else {
             // The whole tree is judged, of which this is a part.
             (known, self.shared.source.is_empty())

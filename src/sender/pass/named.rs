@@ -51,7 +51,11 @@ impl Pass {
             }
             if holds {
                 self.top = path.clone();
-                entries = entries.saturating_add(self.compare_top()?);
+                let theirs = self.compare_top()?;
+                // Each source is judged as it would be alone: it may be a volume that is away.
+                let is_source = self.shared.options.sync.sources.is_some();
+                self.emptied |= is_source && self.local.entries == 0 && theirs > 0;
+                entries = entries.saturating_add(theirs);
                 self.summary.entries += 1;
                 self.summary.kinds.add(Kind::Dir);
                 whole.insert(path);
