@@ -39,7 +39,7 @@ pub use notes::{is_locked, note};
 pub use read::{hash_zeros, hole_end, is_sparse, read_fully, read_over_holes, read_some};
 pub(crate) use root::id_of;
 pub use root::{Layer, Parent, Root, place};
-pub use trusted::{open_to_append, open_to_read, open_to_write, read_whole, write_whole};
+pub use trusted::{is_at, open_to_append, open_to_read, open_to_write, read_whole, write_whole};
 
 use std::ffi::CString;
 

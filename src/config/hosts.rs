@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::error::{ConfigError, Fault};
 use crate::config::raw::{Raw, RawTable, Section, lit};
-use crate::config::target::{bare_host, parse_target};
+use crate::config::target::{TARGETS, bare_host, parse_target};
 use crate::config::{Hosts, Target};
 
 const HOSTS: &str = "names and addresses: { oslo = \"root@10.8.0.1\", bergen = \"root@10.8.0.2\" }";
@@ -48,8 +48,7 @@ pub(super) fn hosts(
     this: &ThisHost,
 ) -> Result<Option<Held>, ConfigError> {
     let Some(table) = section.section("hosts", HOSTS)? else { return Ok(None) };
-    if let Some(key) = ["target", "targets", "targetsFile"].into_iter().find(|key| section.get(key).is_some())
-    {
+    if let Some(key) = TARGETS.into_iter().find(|key| section.get(key).is_some()) {
         return Err(section.error(Fault::Both("hosts", key)));
     }
     if let Some(stray) = table.table.items.values().next() {

@@ -11,7 +11,7 @@ use crate::config::error::{ConfigError, Fault};
 use crate::config::hosts::{ThisHost, hosts};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
-use crate::config::target::{clean, name_targets, parse_target};
+use crate::config::target::{TARGETS, clean, name_targets, parse_target};
 use crate::config::target_list::listed;
 use crate::config::units::{parse_connections, parse_max_delete, split_words};
 use crate::config::{
@@ -81,9 +81,6 @@ const KEYS: [&str; 55] = [
 ];
 
 const SSH_KEYS: [&str; 6] = ["_extra", "command", "extra", "identityFile", "options", "port"];
-
-/// The keys that say where the targets are; one of them is given.
-const TARGETS: [&str; 3] = ["target", "targets", "targetsFile"];
 
 const PATTERNS: &str = "a pattern or a list of patterns";
 const EXTRA: &str = "a list of arguments for ssh";

@@ -7,6 +7,9 @@
 use crate::config::Target;
 use crate::tree::quote;
 
+/// The keys of a sync that say where its targets are; one of them is given, or `hosts`.
+pub(super) const TARGETS: [&str; 3] = ["target", "targets", "targetsFile"];
+
 /// A text that is no target. Consequence: die; the configuration is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {

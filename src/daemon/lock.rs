@@ -5,12 +5,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+
+use crate::disk::is_at;
 
 /// How long a lock is waited for, and believed.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +72,7 @@ impl Lock {
         let fail = |error| LockError::Io { path: path.clone(), error };
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) if is_there(&file, &path) => break,
+                Ok(()) if is_at(&file, &path) => break,
                 Ok(()) => (file, _) = open(mirror, "lock")?,
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
                     // The wait must end at a time, and a blocking flock would not.
@@ -94,7 +96,7 @@ impl Lock {
         let Ok((mut file, path)) = open(mirror, "live") else { return Ok(None) };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // It was let go between the two calls.
-            Ok(()) if !is_there(&file, &path) => Self::take_live(mirror),
+            Ok(()) if !is_at(&file, &path) => Self::take_live(mirror),
             Ok(()) => {
                 let _ = sign(&mut file);
                 Ok(Some(Self { _file: file, path }))
@@ -121,12 +123,6 @@ fn open(mirror: &[u8; 16], suffix: &str) -> Result<(File, PathBuf), LockError> {
         Ok(file) => Ok((file, path)),
         Err(error) => Err(LockError::Io { path, error }),
     }
-}
-
-/// Whether a file is the one that is under a path.
-fn is_there(file: &File, path: &Path) -> bool {
-    let id = |meta: io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
-    id(file.metadata()) == id(std::fs::symlink_metadata(path))
 }
 
 /// Writes who has a lock, and since when.

@@ -66,6 +66,13 @@ pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// Whether an open file is the one that is under a path now.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |meta: io::Result<std::fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+    id(file.metadata()) == id(std::fs::metadata(path))
+}
+
 fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
     let flags = flags | OFlags::CLOEXEC;
     let bytes = path.as_os_str().as_bytes();

@@ -82,12 +82,12 @@ impl Held {
     /// Follows a rename: what is held below the old name is held under the new one.
     pub fn rename(&self, from: &RelPath, to: &RelPath) {
         let mut burst = self.burst();
-        if burst.is_empty() {
+        if !burst.paths.iter().any(|path| path.is_within(from)) {
             return;
         }
-        let Burst { reason, .. } = &mut *burst;
-        let reason = std::mem::take(reason);
-        let mut deletes = std::mem::take(&mut *burst).into_deletes();
+        let before = std::mem::take(&mut *burst);
+        let reason = before.reason.clone();
+        let mut deletes = before.into_deletes();
         for held in &mut deletes {
             if let ChangeKind::Delete { path, .. } = &mut held.kind
                 && let Some(moved) = path.rebase(from, to)

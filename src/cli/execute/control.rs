@@ -29,7 +29,7 @@ pub(super) fn wait(wait: Wait) -> u8 {
         despite_problems: wait.despite_problems,
     };
     // That there is no daemon is said below.
-    if let Some(socket) = wait.control.control.clone().or_else(|| daemon::find_socket().ok()) {
+    if let Ok(socket) = find(&wait.control) {
         tell_of_doubts(socket, request.sync.clone());
     }
     tell(&wait.control, &Request::Wait(request), "")
@@ -108,7 +108,7 @@ pub(super) fn reload(it: &Reload) -> u8 {
 
 /// Has the running daemon read its configuration again; where none runs, says what that means.
 pub(super) fn reload_if_running(control: &Control, sync: &str) -> u8 {
-    match control.control.clone().map_or_else(daemon::find_socket, Ok) {
+    match find(control) {
         Ok(socket) => match daemon::ask(&socket, &Request::Status, Some(ANSWER_MAX)) {
             Ok(Answer::Status(report)) if report.syncs.iter().all(|it| it.name != sync) => {
                 note(&format!(
@@ -144,7 +144,7 @@ fn reload_at(socket: &Path, as_json: bool) -> u8 {
 
 /// Prints one line for monitoring.
 pub(super) fn check(control: &Control, lag_max: Duration) -> u8 {
-    let (grade, line) = match control.control.clone().map_or_else(daemon::find_socket, Ok) {
+    let (grade, line) = match find(control) {
         Err(error) => (Grade::Unknown, Grade::Unknown.line(&error.to_string())),
         Ok(socket) => match daemon::ask(&socket, &Request::Status, Some(ANSWER_MAX)) {
             Ok(Answer::Status(report)) => {
@@ -184,11 +184,14 @@ pub(super) fn discard(it: Held) -> u8 {
     )
 }
 
+/// Returns the socket that is named, or else the one of the daemon that runs.
+pub(super) fn find(control: &Control) -> Result<PathBuf, NoSocket> {
+    control.control.clone().map_or_else(daemon::find_socket, Ok)
+}
+
+/// The same; where there is none, says what to type.
 fn socket(control: &Control) -> Option<PathBuf> {
-    if let Some(named) = &control.control {
-        return Some(named.clone());
-    }
-    daemon::find_socket().map_err(|error| complain(&error, Some(&where_else(&error)))).ok()
+    find(control).map_err(|error| complain(&error, Some(&where_else(&error)))).ok()
 }
 
 /// Returns what to type where no daemon was found.

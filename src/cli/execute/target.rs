@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use serde_json::json;
@@ -13,6 +13,7 @@ use crate::cli::commands::{TargetVerb, Targets};
 use crate::cli::exit::Exit;
 use crate::config::{self, Sync, Target};
 use crate::daemon;
+use crate::disk::is_at;
 use crate::error::io_text;
 use crate::status::{self, Answer, Report, Request, TargetReport};
 use crate::tree::quote;
@@ -112,7 +113,7 @@ fn lock(file: &Path) -> io::Result<(File, Vec<u8>)> {
         let held = File::open(file)?;
         rustix::fs::flock(&held, FlockOperation::LockExclusive)?;
         // Whoever had it before has put another file in its place.
-        if std::fs::metadata(file)?.ino() == held.metadata()?.ino() {
+        if is_at(&held, file) {
             let text = crate::disk::read_whole(file)?;
             return Ok((held, text));
         }
@@ -143,12 +144,11 @@ fn replace(file: &Path, old: &File, text: &[u8]) -> io::Result<()> {
 
 /// Lists the targets, and how each is doing where a daemon says so.
 fn list(it: &Targets, sync: &Sync) -> u8 {
-    let report = it.control.control.clone().map_or_else(|| daemon::find_socket().ok(), Some);
-    let report =
-        report.and_then(|socket| match daemon::ask(&socket, &Request::Status, Some(control::ANSWER_MAX)) {
-            Ok(Answer::Status(report)) => Some(report),
-            _ => None,
-        });
+    let asked = |socket: PathBuf| daemon::ask(&socket, &Request::Status, Some(control::ANSWER_MAX));
+    let report = match control::find(&it.control).ok().map(asked) {
+        Some(Ok(Answer::Status(report))) => Some(report),
+        _ => None,
+    };
     let state = |target: &Target| report.as_ref().and_then(|report| reported(report, &sync.name, target));
     if it.json {
         let object = |target: &Target| {

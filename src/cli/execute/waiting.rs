@@ -9,7 +9,7 @@ use crate::daemon;
 use crate::monitor::{counted, sized, spanned};
 use crate::status::{Answer, Report, Request};
 
-/// Whoever waits for less is told nothing.
+/// A wait that is over sooner prints nothing.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 const THEN_EVERY: Duration = Duration::from_secs(5);
 /// Longest time that the daemon may take to say how it stands.
