@@ -27,13 +27,11 @@ use crate::filter::Filter;
 use crate::monitor::Counts;
 use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
 
+pub use crate::tree::STATE_DIR;
 pub use doubt::{Doubt, Doubts};
 
 /// The niceness of a thread that gives way, at least.
 const NICENESS: i32 = 10;
-
-/// Name of the directory in a target's root that holds the receiver's state.
-pub const STATE_DIR: &[u8] = b".speil";
 
 /// Bytes read at once for a content hash.
 const READ_LEN: usize = 256 * 1024;

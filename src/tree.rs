@@ -19,4 +19,4 @@ pub use chmod::{Chmod, ChmodError};
 pub use chown::{Chown, ChownError, Owner};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
-pub use path::{NAME_LEN_MAX, PathError, RelPath, TEMP_PREFIX, check_name, quote, shell_word};
+pub use path::{NAME_LEN_MAX, PathError, RelPath, STATE_DIR, TEMP_PREFIX, check_name, quote, shell_word};

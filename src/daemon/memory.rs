@@ -5,7 +5,6 @@
 //! for a daemon that starts for the first time. **Not here:** what follows from it, which the agent decides
 //! (`receiver/ground.rs`).
 
-use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Target;
+use crate::disk::state_home;
 use crate::error::io_text;
 use crate::monitor::Notice;
 use crate::protocol::Volume;
@@ -40,7 +40,7 @@ impl Memory {
     /// Returns where a target's filesystem is noted.
     pub fn of(mirror: &[u8; 16], target: &Target) -> Self {
         let name = super::identity::file_name(mirror, "volume");
-        Self { dir: state_dir(), name, target: target.to_string(), noted: None }
+        Self { dir: state_home(), name, target: target.to_string(), noted: None }
     }
 
     /// Returns the filesystem that was noted last; `None` if none was.
@@ -115,17 +115,7 @@ impl Memory {
 
 /// Returns where the histories of this user's daemons are kept.
 pub fn history_dir() -> Option<PathBuf> {
-    state_dir().map(|dir| dir.join("log"))
-}
-
-/// Returns where the state of this user's daemons is kept over restarts of the host.
-fn state_dir() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
-    match (variable("XDG_STATE_HOME"), variable("HOME")) {
-        (Some(dir), _) => Some(PathBuf::from(dir).join("speil")),
-        (None, _) if rustix::process::geteuid().is_root() => Some(PathBuf::from("/var/lib/speil")),
-        (None, home) => home.map(|home| PathBuf::from(home).join(".local/state/speil")),
-    }
+    state_home().map(|dir| dir.join("log"))
 }
 
 #[cfg(test)]

@@ -9,19 +9,23 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+use super::memory_place;
 
 /// Most bytes of a note that are read.
 const NOTE_LEN_MAX: u64 = 4 << 20;
 
-/// Returns the note at `name` below a root; `None` where there is none that may be read, or one of somebody who
+/// Returns the note of this name in the memory of a root; `None` where there is none that may be read, or one of somebody who
 /// has no right to the root: in a directory where everybody may write, such as /tmp, anybody could forge it.
-pub fn note(root: &Path, name: &Path) -> Option<Vec<u8>> {
+pub fn note(root: &Path, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place = memory_place(rustix::fs::open(root, flags, Mode::empty()).ok()?);
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(root.join(name))
+        .open(root.join(place).join(name))
         .ok()?;
     let (owner, dir) = (file.metadata().ok()?.uid(), root.metadata().ok()?.uid());
     if ![0, dir, rustix::process::geteuid().as_raw()].contains(&owner) {

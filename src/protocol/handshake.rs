@@ -88,6 +88,14 @@ pub struct Hello {
     /// What is replaced or removed is kept so. Since [`VERSION_BESIDE`](super::VERSION_BESIDE).
     #[serde(deserialize_with = "backup_or_none")]
     pub backup: Option<Backup>,
+    /// Nothing new is to appear in the root: what is remembered is kept outside of it, unless it is in it already.
+    #[serde(deserialize_with = "outside_or_not")]
+    pub outside: bool,
+}
+
+/// Reads what may be missing at the end of a hello.
+fn outside_or_not<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(from).unwrap_or(false))
 }
 
 /// Reads what may be missing at the end of a hello.

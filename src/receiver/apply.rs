@@ -73,7 +73,8 @@ pub(super) type Applied = Result<(), Undone>;
 fn partials_of(hello: &Hello, version: u32, root: &Arc<Root>) -> Option<Partials> {
     let keeps = hello.state == StateMode::Keep || hello.terms.partial;
     let speaks = version >= VERSION_KEPT && hello.terms.errand == Errand::Mirror;
-    (keeps && speaks && !hello.dry_run).then(|| Partials::open(root, hello.state == StateMode::Traceless))
+    let traceless = hello.outside || hello.state == StateMode::Traceless;
+    (keeps && speaks && !hello.dry_run).then(|| Partials::open(root, traceless))
 }
 
 impl Applier {

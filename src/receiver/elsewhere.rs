@@ -1,4 +1,5 @@
-//! Directories beside the root: those that may hold what it lacks, and the one that takes what it loses.
+//! Directories beside the root: those that may hold what it lacks, the one that takes what it loses, and the one where
+//! the session's state is, if that is not in the root.
 //!
 //! **Invariants:** under a root that is the administrator's own they lie in it; of those that may hold something nothing is
 //! ever changed but the number of a file's names.
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::{Handle, Root, apply_attrs, read_entry};
+use crate::disk::{Handle, Root, apply_attrs, memory_place, memory_place_outside, read_entry};
 use crate::error::errno_of;
-use crate::protocol::{Hello, Refusal};
+use crate::protocol::{Errand, Hello, Refusal, StateMode};
 use crate::tree::{Mask, RelPath, quote};
 
 /// All of them.
@@ -23,6 +24,40 @@ use crate::tree::{Mask, RelPath, quote};
 pub(super) struct Elsewhere {
     pub besides: Besides,
     pub backups: Option<Backups>,
+    pub memory: MemoryAt,
+}
+
+/// Where what is remembered of the root is kept.
+#[derive(Debug, Default)]
+pub(super) struct MemoryAt {
+    /// As [`memory_place`] says.
+    pub place: PathBuf,
+    /// The directory, if it is outside.
+    dir: Option<OwnedFd>,
+    /// Why it is in the root although nothing new was to appear there.
+    pub lack: Option<String>,
+}
+
+impl MemoryAt {
+    /// Finds the place, and makes it outside of the root where the sender asks for that and changes the tree.
+    fn find(root: &Root, hello: &Hello) -> Self {
+        let makes = hello.outside
+            && !hello.dry_run
+            && hello.state == StateMode::Keep
+            && hello.terms.errand == Errand::Mirror;
+        let (place, lack) = match makes.then(|| memory_place_outside(root)) {
+            Some(Ok(place)) => (place, None),
+            Some(Err(error)) => {
+                let why = crate::error::io_text(&error);
+                let lack = format!("its state outside of the directory ({why}, so it is in .speil/)");
+                (memory_place(root), Some(lack))
+            }
+            None => (memory_place(root), None),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = place.is_absolute().then(|| rustix::fs::open(&place, flags, Mode::empty()));
+        Self { dir: dir.and_then(Result::ok), place, lack }
+    }
 }
 
 impl Elsewhere {
@@ -36,14 +71,16 @@ impl Elsewhere {
         (is_own, stands_for): (bool, Option<&Path>),
     ) -> Result<Self, Refusal> {
         let besides = Besides::open(root, hello, (is_own, stands_for))?;
-        Ok(Self { besides, backups: Backups::open(root, hello, is_own)? })
+        let backups = Backups::open(root, hello, is_own)?;
+        Ok(Self { besides, backups, memory: MemoryAt::find(root, hello) })
     }
 
     /// Returns the root and every directory that is there.
     pub fn with<'a>(&'a self, root: &'a Root) -> Vec<BorrowedFd<'a>> {
         let there = self.besides.0.iter().flatten().map(|dir| &**dir);
         let kept = self.backups.as_ref().and_then(|backups| backups.dir.as_ref());
-        std::iter::once(root).chain(kept).chain(there).map(|dir| dir.as_fd()).collect()
+        let dirs = std::iter::once(root).chain(kept).chain(there).map(|dir| dir.as_fd());
+        dirs.chain(self.memory.dir.as_ref().map(|dir| dir.as_fd())).collect()
     }
 }
 

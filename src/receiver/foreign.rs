@@ -23,7 +23,7 @@ pub(super) struct Foreign {
 
 impl Foreign {
     /// Begins a session; what was kept long enough is deleted, if it `expires`.
-    pub fn new(root: &Arc<Root>, expires: bool) -> io::Result<Self> {
+    pub fn new((root, state): (&Arc<Root>, BorrowedFd<'_>), expires: bool) -> io::Result<Self> {
         let kept = Retained::existing(root, FOREIGN).ok().flatten();
         let now = Time::now();
         let count = kept.as_ref().map_or(0, |kept| {
@@ -31,7 +31,7 @@ impl Foreign {
             let _ = expires.then(|| kept.expire(Time { secs: now.secs - KEPT_SECS, ..now }));
             kept.tally().map_or(0, |tally| tally.entries)
         });
-        Ok(Self { own: Own::open(root)?, kept, root: Arc::clone(root), count })
+        Ok(Self { own: Own::open(root, state)?, kept, root: Arc::clone(root), count })
     }
 
     /// Returns how many entries were kept when the session began.

@@ -228,10 +228,10 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
     // A stand-in is taken away in the end, from beside what the agent is confined to.
     let confines = options.confine && stand_in.is_none();
     let confinement = if confines { confine(&elsewhere.with(&root)) } else { Confinement::Off };
-    let Claim { state, memory, ours, sent_away, granted } = claim((&root, path), hello, empty, &fail)?;
+    let Claim { state, memory, ours, sent_away, granted } =
+        claim((&root, path, &elsewhere.memory.place), hello, empty, &fail)?;
     let state = state.map(Arc::new);
-    // What was kept when a generation changed stays until somebody removes it.
-    let foreign = state.is_some().then(|| Foreign::new(&root, !has_role(&root))).transpose().map_err(fail)?;
+    let foreign = state.as_deref().map(|state| foreign(&root, state)).transpose().map_err(fail)?;
     let trash = hello.terms.trash.filter(|_| !hello.dry_run);
     let trash = trash.map(|limits| Trash::open(&root, limits)).transpose().map_err(fail)?;
     let session = state.as_ref().map_or(0, |state| state.session);
@@ -242,7 +242,7 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         version,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         profile: profile.mask,
-        lacks: profile.lacks,
+        lacks: profile.lacks.into_iter().chain(elsewhere.memory.lack.clone()).collect(),
         identified: identified(ours, empty),
         limits: Limits { streams: super::streams::STREAMS_MAX, name_len: NAME_LEN_MAX as u32 },
         session,
@@ -275,6 +275,12 @@ pub(super) fn open(hello: &Hello, options: &Options) -> Result<Session, Refusal>
         fresh,
         elsewhere,
     })
+}
+
+/// Opens what others wrote.
+fn foreign(root: &Arc<Root>, state: &State) -> io::Result<Foreign> {
+    // What was kept when a generation changed stays until somebody removes it.
+    Foreign::new((root, state.dir()), !has_role(root))
 }
 
 /// Gives the root the time that it had.
@@ -338,7 +344,7 @@ struct Claim {
 
 /// Takes the root: what another mirror owns, or an administrator has closed, is left untouched.
 fn claim(
-    (root, path): (&Root, &Path),
+    (root, path, memory_at): (&Root, &Path, &Path),
     hello: &Hello,
     empty: bool,
     fail: &dyn Fn(io::Error) -> Refusal,
@@ -349,13 +355,13 @@ fn claim(
     }
     let keep = hello.state == StateMode::Keep && !hello.dry_run;
     let mirror = hex(&hello.mirror);
-    let known = State::read_only(root).map(|state| state.memory()).unwrap_or_default();
+    let known = State::read_only_at(root, memory_at).map(|state| state.memory()).unwrap_or_default();
     let mut ours = known.mirror == mirror || hello.origin.former.iter().any(|id| hex(id) == known.mirror);
     // Before anything is made: a tree that is not the sender's is left as it is.
-    let asked = Asked { root, path, hello, ours };
+    let asked = Asked { root, path, memory: memory_at, hello, ours };
     let led = asked.look()?.answer.is_some() && hello.state == StateMode::Keep;
-    let there = State::exists(root);
-    let mut state = if keep || there { State::open(root, keep).map_err(fail)? } else { None };
+    let there = State::exists(root, memory_at);
+    let mut state = if keep || there { State::open((root, memory_at), keep).map_err(fail)? } else { None };
     let mut memory = state.as_ref().map(State::memory).unwrap_or_default();
     // Also for who only asks: a look is to be answered as the daemon would be. Primaries
     // take turns.

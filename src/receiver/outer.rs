@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::place::shown;
-use crate::disk::{is_locked, note};
+use crate::disk::{is_locked, memory_place, note};
 use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Refusal};
-use crate::scan::STATE_DIR;
 use crate::tree::RelPath;
 
 /// A directory above a root that no mirror was at work on when the session began.
@@ -72,14 +71,13 @@ impl Above {
 
 /// Returns what changes when a session begins on a root; `None` where there is none, or nobody may know.
 fn stamp(root: &OwnedFd) -> Option<Stamp> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(STATE_DIR)).join(HOLDER_FILE);
+    let name = memory_place(root).join(HOLDER_FILE);
     let stat = rustix::fs::statat(root, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     Some((stat.st_ino, stat.st_ctime as i64, u32::try_from(stat.st_ctime_nsec).unwrap_or(0)))
 }
 
 fn holder(root: &Path) -> Option<Holder> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(STATE_DIR)).join(HOLDER_FILE);
-    serde_json::from_slice(&note(root, &name)?).ok()
+    serde_json::from_slice(&note(root, HOLDER_FILE)?).ok()
 }
 
 /// Whether a mirror neither brings nor deletes what is `below` its root.

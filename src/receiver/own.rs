@@ -1,4 +1,4 @@
-//! Which files on the target are the agent's own: a mark for each, in `.speil/own`.
+//! Which files on the target are the agent's own: a mark for each, in `own` beside the session's state.
 //!
 //! **Purpose:** telling what others wrote from what the agent wrote, without comparing moments.
 //! **In → Out:** entries as they are on the target; yes or no.
@@ -13,7 +13,9 @@ mod plans;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
@@ -23,7 +25,6 @@ use rustix::io::Errno;
 use self::plans::Plans;
 use super::retained::open_dir;
 use crate::disk::Root;
-use crate::scan::STATE_DIR;
 use crate::tree::{Entry, Kind, Time};
 
 /// Its name in the state directory.
@@ -61,9 +62,9 @@ struct Marks {
 }
 
 impl Own {
-    /// Reads the marks of a target whose state directory is there.
-    pub fn open(root: &Root) -> io::Result<Self> {
-        let dir = open_dir(root.as_fd(), STATE_DIR)?;
+    /// Reads the marks of a target whose state directory this is.
+    pub fn open(root: &Root, dir: BorrowedFd<'_>) -> io::Result<Self> {
+        let dir = dir.try_clone_to_owned()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, NAME, flags, Mode::from(0o600))?;
         let inodes = rustix::fs::fstatfs(root).map_or(true, |fs| {
@@ -77,8 +78,8 @@ impl Own {
     }
 
     /// Forgets all marks of a target, for good: whatever it holds is worth keeping.
-    pub fn disown(root: &Root) -> io::Result<()> {
-        let dir = open_dir(root.as_fd(), STATE_DIR)?;
+    pub fn disown(root: &Root, place: &Path) -> io::Result<()> {
+        let dir = open_dir(root.as_fd(), place.as_os_str().as_bytes())?;
         for name in [NAME, NEW, plans::NAME] {
             match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}

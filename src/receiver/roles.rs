@@ -30,6 +30,8 @@ use crate::tree::{Entry, Time};
 pub(super) struct Asked<'a> {
     pub root: &'a Root,
     pub path: &'a Path,
+    /// Where what is remembered of the tree is kept.
+    pub memory: &'a Path,
     pub hello: &'a Hello,
     /// The tree carries the mirror's identity.
     pub ours: bool,
@@ -116,7 +118,7 @@ impl Asked<'_> {
             let admission = admit(tree, Sender::Led(&offer));
             let new = match admission {
                 Ok(admission) => {
-                    if adopts(admission) && Own::disown(self.root).is_err() {
+                    if adopts(admission) && Own::disown(self.root, self.memory).is_err() {
                         return None;
                     }
                     begin(tree, &place, &offer, admission)

@@ -1,9 +1,9 @@
-//! What the receiver remembers between sessions, in `.speil/` below the root.
+//! What the receiver remembers between sessions, in `.speil/` below the root or where `disk::memory_place` says.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::knock;
-use crate::disk::Root;
+use crate::disk::{Root, memory_place};
 use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree, Watermark};
 use crate::scan::STATE_DIR;
 use crate::tree::RelPath;
@@ -104,8 +104,8 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 
 impl State {
     /// Whether a root has a state directory.
-    pub fn exists(root: &Root) -> bool {
-        rustix::fs::statat(root, STATE_DIR, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    pub fn exists(root: &Root, place: &Path) -> bool {
+        rustix::fs::statat(root, place, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Returns what is in the place of the state directory, or of something in it, and is of another kind: its
@@ -129,25 +129,25 @@ impl State {
     }
 
     /// Opens the state directory, and makes it if `make` says so; `None` if there is none that can be
-    /// opened and it need not be made.
-    pub fn open(root: &Root, make: bool) -> io::Result<Option<Self>> {
-        if make {
-            match rustix::fs::mkdirat(root, STATE_DIR, Mode::from(0o700)) {
+    /// opened and it need not be made. `place`: [`memory_place`].
+    pub fn open((root, place): (&Root, &Path), make: bool) -> io::Result<Option<Self>> {
+        if make && place.is_relative() {
+            match rustix::fs::mkdirat(root, place, Mode::from(0o700)) {
                 // Whose the tree is outlives a power cut.
                 Ok(()) => rustix::fs::fsync(root)?,
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        match Self::open_files(root, make) {
+        match Self::open_files((root, place), make) {
             Err(_) if !make => Ok(None),
             other => other.map(Some),
         }
     }
 
-    fn open_files(root: &Root, make: bool) -> io::Result<Self> {
+    fn open_files((root, place): (&Root, &Path), make: bool) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(root, STATE_DIR, flags, Mode::empty())?;
+        let dir = rustix::fs::openat(root, place, flags, Mode::empty())?;
         let create = if make { OFlags::CREATE } else { OFlags::empty() };
         let file = OFlags::RDWR | create | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let session_file = rustix::fs::openat(&dir, "session", file, Mode::from(0o600))?;
@@ -176,7 +176,7 @@ impl State {
     /// # Errors
     /// `NotFound` if nobody has.
     pub fn of_sessions(root: &Root) -> io::Result<Self> {
-        Self::open_files(root, false)
+        Self::open_files((root, &memory_place(root)), false)
     }
 
     /// Takes the next session number for who is no session: the one before leaves.
@@ -283,10 +283,20 @@ impl State {
         Ok(())
     }
 
+    /// Returns the state directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
     /// Opens the state directory of a target for reading alone.
     pub fn read_only(root: &Root) -> io::Result<ReadOnly> {
+        Self::read_only_at(root, &memory_place(root))
+    }
+
+    /// As [`State::read_only`], where the place is known.
+    pub fn read_only_at(root: &Root, place: &Path) -> io::Result<ReadOnly> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(ReadOnly { dir: rustix::fs::openat(root, STATE_DIR, flags, Mode::empty())? })
+        Ok(ReadOnly { dir: rustix::fs::openat(root, place, flags, Mode::empty())? })
     }
 
     fn last_stated(&self) -> Option<Stated> {
@@ -360,7 +370,7 @@ mod tests {
     fn what_is_stated_can_be_read_by_others_and_a_lag_that_nobody_knows_grows() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let state = State::open(&root, true).unwrap().unwrap();
+        let state = State::open((&root, Path::new(".speil")), true).unwrap().unwrap();
         let reader = State::read_only(&root).unwrap();
         assert_eq!(reader.last_stated(), None);
         state.note(&Stated { lag_ms: Some(123_456), paused: true }).unwrap();

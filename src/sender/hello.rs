@@ -43,6 +43,7 @@ pub fn hello(options: &SessionOptions, source: Place) -> Hello {
         role: None,
         beside: sync.beside.iter().flat_map(|beside| &beside.dirs).cloned().collect(),
         backup: sync.backup.clone(),
+        outside: sync.adopted,
     }
 }
 

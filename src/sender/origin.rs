@@ -15,7 +15,6 @@ use crate::config::spelling;
 use crate::disk::{host_name, is_locked, note};
 use crate::filter::Filter;
 use crate::protocol::{HOLDER_FILE, Holder, Origin};
-use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, quote};
 
 /// How long a daemon waits for another one to give way.
@@ -70,8 +69,7 @@ pub(super) fn upstream(source: &Path) -> Option<Holder> {
 }
 
 fn holder(root: &Path) -> Option<Holder> {
-    let name = Path::new(std::ffi::OsStr::from_bytes(STATE_DIR)).join(HOLDER_FILE);
-    serde_json::from_slice(&note(root, &name)?).ok()
+    serde_json::from_slice(&note(root, HOLDER_FILE)?).ok()
 }
 
 /// Whether a mirror to a root brings what is `below` it: its filters may leave that out.

@@ -10,6 +10,8 @@ pub const NAME_LEN_MAX: usize = 255;
 
 /// How the names of speil's own temporary files begin; no mirrored name may.
 pub const TEMP_PREFIX: &[u8] = b".speil-";
+/// Name of the directory in a target's root that holds the receiver's state.
+pub const STATE_DIR: &[u8] = b".speil";
 
 /// A path below a root, as bytes: components joined by `/`, no leading or trailing slash.
 ///

@@ -10,6 +10,7 @@ mod messages;
 mod native;
 mod scene;
 mod scripts;
+mod traceless;
 
 use std::fs;
 use std::path::Path;

@@ -143,6 +143,7 @@ fn hello() -> Hello {
         role: None,
         beside: Vec::new(),
         backup: None,
+        outside: false,
     }
 }
 

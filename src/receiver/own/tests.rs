@@ -19,6 +19,10 @@ fn target() -> (tempfile::TempDir, Root) {
     (dir, root)
 }
 
+fn open(root: &Root) -> io::Result<Own> {
+    Own::open(root, open_dir(root.as_fd(), STATE_DIR_NAME.as_bytes())?.as_fd())
+}
+
 const STATE_DIR_NAME: &str = ".speil";
 
 fn is_foreign(own: &Own, entry: &Entry) -> bool {
@@ -28,7 +32,7 @@ fn is_foreign(own: &Own, entry: &Entry) -> bool {
 #[test]
 fn whatever_changes_makes_a_file_foreign_and_no_clock_is_asked() {
     let (_dir, root) = target();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     let ours = entry(5, 1000, 900, 10);
     assert!(is_foreign(&own, &ours), "nothing is known yet");
     own.add(&ours, &ours);
@@ -61,34 +65,34 @@ fn marks_are_read_again_whole_and_a_torn_or_strange_file_costs_no_more_than_them
     let (dir, root) = target();
     let file = dir.path().join(".speil/own");
     let many: Vec<Entry> = (0..1000).map(|ino| entry(ino, 1, 1, 1)).collect();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     for part in many.chunks(100) {
         part.iter().for_each(|entry| own.add(entry, entry));
         own.save();
     }
     drop(own);
     assert_eq!(fs::metadata(&file).unwrap().len(), 8 * 1001);
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(many.iter().all(|entry| !is_foreign(&own, entry)));
     drop(own);
     // Cut within a mark, as a full disk or a power cut leaves it; what follows begins at its place again.
     fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(8 * 1000 + 3).unwrap();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(is_foreign(&own, &many[999]) && !is_foreign(&own, &many[998]));
     let next = entry(5000, 1, 1, 1);
     own.add(&next, &next);
     own.save();
     drop(own);
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(!is_foreign(&own, &next) && !is_foreign(&own, &many[998]));
     drop(own);
     fs::write(&file, "something else altogether").unwrap();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(many.iter().all(|entry| is_foreign(&own, entry)));
     own.add(&next, &next);
     own.save();
     drop(own);
-    assert!(!is_foreign(&Own::open(&root).unwrap(), &next));
+    assert!(!is_foreign(&open(&root).unwrap(), &next));
 }
 
 /// Killed: nothing more is written.
@@ -100,7 +104,7 @@ fn kill(own: Own) {
 fn what_a_killed_agent_had_planned_is_its_own_and_nothing_that_was_written_to_since() {
     let (dir, root) = target();
     let length = || fs::metadata(dir.path().join(".speil/own.next")).unwrap().len();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     let old = entry(1, 10, 10, 10);
     own.add(&old, &old);
     own.save();
@@ -108,7 +112,7 @@ fn what_a_killed_agent_had_planned_is_its_own_and_nothing_that_was_written_to_si
     assert_eq!(length(), 8 * 4);
     kill(own);
 
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(!is_foreign(&own, &old) && !is_foreign(&own, &entry(2, 21, 20, 20)));
     // Written to since; and another file altogether.
     assert!(is_foreign(&own, &entry(3, 22, 22, 20)) && is_foreign(&own, &entry(3, 22, 20, 21)));
@@ -119,7 +123,7 @@ fn what_a_killed_agent_had_planned_is_its_own_and_nothing_that_was_written_to_si
     own.plan(&entry(7, 40, 40, 40));
     kill(own);
 
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     assert!(!is_foreign(&own, &entry(2, 21, 20, 20)), "its mark was written");
     assert!(!is_foreign(&own, &entry(4, 21, 20, 20)), "met only now");
     assert!(!is_foreign(&own, &entry(7, 41, 40, 40)));
@@ -131,13 +135,13 @@ fn what_a_killed_agent_had_planned_is_its_own_and_nothing_that_was_written_to_si
     own.plan(&entry(8, 50, 50, 50));
     own.save();
     kill(own);
-    assert!(is_foreign(&Own::open(&root).unwrap(), &entry(8, 51, 50, 50)));
+    assert!(is_foreign(&open(&root).unwrap(), &entry(8, 51, 50, 50)));
 }
 
 #[test]
 fn a_walk_that_met_few_files_is_followed_by_one_that_clears_away_the_marks_of_what_is_gone() {
     let (dir, root) = target();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     let gone = u64::try_from(SLACK).unwrap() + 100;
     (0..gone).map(|ino| entry(ino, 1, 1, 1)).for_each(|entry| own.add(&entry, &entry));
     own.save();
@@ -164,7 +168,7 @@ fn a_walk_that_met_few_files_is_followed_by_one_that_clears_away_the_marks_of_wh
 fn a_million_files() {
     let (dir, root) = target();
     let many: Vec<Entry> = (0..1_000_000).map(|ino| entry(ino, 1, 1, 1)).collect();
-    let own = Own::open(&root).unwrap();
+    let own = open(&root).unwrap();
     let marks: Vec<u64> = many.iter().map(|entry| own.mark(entry).unwrap().0).collect();
     let timed = |what: &str, act: &mut dyn FnMut()| {
         let began = Instant::now();
@@ -174,7 +178,7 @@ fn a_million_files() {
     timed("agree", &mut || own.agree(&marks));
     timed("save", &mut || own.save());
     timed("look up", &mut || assert!(many.iter().all(|entry| !is_foreign(&own, entry))));
-    timed("open", &mut || drop(Own::open(&root).unwrap()));
+    timed("open", &mut || drop(open(&root).unwrap()));
     println!("memory: {} bytes", own.lock().all.allocation_size());
     println!("file: {} bytes", fs::metadata(dir.path().join(".speil/own")).unwrap().len());
 }

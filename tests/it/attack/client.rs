@@ -115,6 +115,7 @@ pub fn hello() -> Hello {
         role: None,
         beside: Vec::new(),
         backup: None,
+        outside: false,
     }
 }
 

@@ -234,7 +234,7 @@ fn write_configuration(program: &Path, dir: &Path, port: u16, lines: &str) {
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\n\
          PrintLastLog no\nX11Forwarding no\nCiphers {CIPHER}\nLogLevel ERROR\n\
          MaxStartups 1000\nMaxSessions 1000\nLoginGraceTime 60\n\
-         SetEnv {MARK}={shown} HOME={shown}/home PATH={shown}/bin:/usr/local/bin:/usr/bin:/bin\n\
+         SetEnv {MARK}={shown} HOME={shown}/home XDG_STATE_HOME={shown}/home/state PATH={shown}/bin:/usr/local/bin:/usr/bin:/bin\n\
          {lines}\n"
     );
     let file = dir.join("sshd_config");
