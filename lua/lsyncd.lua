@@ -13,20 +13,6 @@ local function refuse(message)
   error(host.place() .. message, 0)
 end
 
--- What older versions of Lua called otherwise.
-unpack = unpack or table.unpack
-loadstring = loadstring or load
-table.getn = table.getn or function(list) return #list end
-math.pow = math.pow or function(base, exponent) return base ^ exponent end
-
-function table.maxn(list)
-  local most = 0
-  for key in pairs(list) do
-    if type(key) == "number" and key > most then most = key end
-  end
-  return most
-end
-
 function table.contains(list, wanted)
   for _, value in pairs(list) do
     if value == wanted then return true end
@@ -273,6 +259,10 @@ local function rsync_prepare(config, level, skip_target)
   if config.rsync and config.rsync._computed then
     refuse('please do not use the internal rsync._computed parameter')
   end
+  if type(config.rsync) == "table" then
+    config.rsync.binary = config.rsync.binary or "/usr/bin/rsync"
+    config.rsync._computed = host.rsync_words(config)
+  end
   config.target = with_slash(config.target)
 end
 
@@ -290,6 +280,12 @@ local function rsyncssh_prepare(config, level)
   end
   config.targetdir = with_slash(config.targetdir)
   config._rsync_target = config.host .. ":" .. config.targetdir
+  if type(config.ssh) == "table" then
+    local words, shell = host.ssh_words(config.ssh)
+    config.ssh.binary = config.ssh.binary or "/usr/bin/ssh"
+    config.ssh._computed = words
+    if type(config.rsync) == "table" then table.insert(config.rsync._computed, shell) end
+  end
 end
 
 -- The layers -------------------------------------------------------------------------------------
@@ -310,6 +306,10 @@ local function rsync_codes()
   return codes
 end
 
+local function ssh_codes()
+  return { _verbatim = true, [0] = "ok", [255] = "again" }
+end
+
 local function rsync_gauge(more)
   more.rsync = gauge_of(RSYNC_WORDS)
   return gauge_of([[
@@ -324,6 +324,8 @@ default = {
   prepare = default_prepare,
   maxDelays = 1000,
   maxProcesses = 1,
+  rsyncExitCodes = rsync_codes(),
+  sshExitCodes = ssh_codes(),
   checkgauge = gauge_of [[
     action checkgauge collect crontab delay engine exitcodes full init maxDelays maxProcesses name monitor
     onAttrib onCreate onDelete onFull onModify onMove onStartup prepare source subdirs target tunnel
@@ -351,7 +353,7 @@ default.rsyncssh = {
   exitcodes = false,
   onMove = true,
   rsyncExitCodes = rsync_codes(),
-  sshExitCodes = { _verbatim = true, [0] = "ok", [255] = "again" },
+  sshExitCodes = ssh_codes(),
   ssh = {},
   checkgauge = {
     target = false,
@@ -509,6 +511,7 @@ function sync(block)
     refuse('event monitor "' .. tostring(config.monitor) .. '" unknown.')
   end
   settle_rules(config)
+  config.monitor = "inotify"
   host.sync(config)
   return config
 end

@@ -15,6 +15,7 @@ mod risks;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use spec::{Handler, LsyncdSettings, LsyncdSync, TunnelSpec};
 
 const PRELUDE: &str = include_str!("../../lua/lsyncd.lua");
 const SHARED_VALUES: &str = include_str!("../../lua/values.lua");
+const OLDER: &str = include_str!("../../lua/older.lua");
 
 /// The name in the Lua registry of what a file and the functions of its syncs share.
 pub const VALUES: &str = "speil.values";
@@ -262,6 +264,7 @@ pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError>
     for (at, sync) in syncs.iter_mut().enumerate() {
         if sync.name.is_empty() {
             sync.name = format!("Sync{}", at + 1);
+            sync.table.set("name", sync.name.as_str()).map_err(plain)?;
         }
         if let Ok(native) = &mut sync.native {
             native.sync.name.clone_from(&sync.name);
@@ -285,6 +288,9 @@ fn prepare(lua: &Lua, shared: &Shared, said: &Said) -> mlua::Result<Table> {
     lua.set_named_registry_value(VALUES, &values)?;
     let host = host(lua, shared)?;
     system(lua, &host, shared, said)?;
+    flags::serve(lua, &host)?;
+    trace::serve(lua, &host)?;
+    chunk(OLDER).call::<()>(&host)?;
     chunk(PRELUDE).call((host, values))
 }
 

@@ -6,6 +6,7 @@ mod cases;
 mod check;
 mod engine;
 mod guide;
+mod lua;
 mod messages;
 mod native;
 mod scene;

@@ -1,6 +1,6 @@
 //! The options of rsync and of ssh that a sync's tables stand for.
 
-use mlua::{Table, Value};
+use mlua::{Lua, Table, Value};
 
 /// Keys of `rsync = { … }` that are one letter, in the order in which they stand in the cluster.
 const SHORT: [(&str, u8); 30] = [
@@ -107,10 +107,58 @@ fn list(table: &Table, key: &str) -> mlua::Result<Vec<Vec<u8>>> {
     Ok(words)
 }
 
+/// Returns what the old `rsyncOps` or `rsyncOpts` holds.
+fn old_options(table: &Table) -> mlua::Result<Option<Vec<Vec<u8>>>> {
+    for key in ["rsyncOpts", "rsyncOps"] {
+        match table.get::<Value>(key)? {
+            Value::String(text) => return Ok(Some(vec![text.as_bytes().to_vec()])),
+            Value::Table(_) => return list(table, key).map(Some),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Adds the functions by which the prelude asks for the words of both programs.
+pub(super) fn serve(lua: &Lua, host: &Table) -> mlua::Result<()> {
+    let sequence = |lua: &Lua, words: &[Vec<u8>]| -> mlua::Result<Table> {
+        let words: Vec<_> = words.iter().map(|word| lua.create_string(word)).collect::<Result<_, _>>()?;
+        lua.create_sequence_from(words)
+    };
+    let rsync = move |lua: &Lua, sync: Table| sequence(lua, &RsyncFlags::of(&sync)?.arguments);
+    host.set("rsync_words", lua.create_function(rsync)?)?;
+    let ssh = move |lua: &Lua, table: Table| {
+        let flags = SshFlags::read(Some(&table))?;
+        let shell = flags.rsh.map(|shell| lua.create_string(shell)).transpose()?;
+        Ok((sequence(lua, &flags.arguments)?, shell))
+    };
+    host.set("ssh_words", lua.create_function(ssh)?)
+}
+
 impl RsyncFlags {
+    /// Takes over what `prepare` of a configuration has made of the words; `shell` is among them and is said by itself.
+    /// Returns whether it has changed any.
+    pub(super) fn recompute(&mut self, table: &Table, shell: Option<&Vec<u8>>) -> mlua::Result<bool> {
+        if !table.contains_key("_computed")? {
+            return Ok(false);
+        }
+        let mut words = list(table, "_computed")?;
+        if let Some(at) = shell.and_then(|shell| words.iter().rposition(|word| word == shell)) {
+            words.remove(at);
+        }
+        let changed = words != self.arguments;
+        self.arguments = words;
+        Ok(changed)
+    }
+
+    /// Reads what a sync says of rsync.
+    pub(super) fn of(sync: &Table) -> mlua::Result<Self> {
+        Self::read(sync.get::<Option<Table>>("rsync")?.as_ref(), old_options(sync)?)
+    }
+
     /// Reads the table `rsync` of a sync; `replaced` is what the old `rsyncOpts` says instead of the
     /// short flags.
-    pub(super) fn read(table: Option<&Table>, replaced: Option<Vec<Vec<u8>>>) -> mlua::Result<Self> {
+    fn read(table: Option<&Table>, replaced: Option<Vec<Vec<u8>>>) -> mlua::Result<Self> {
         let get = |key: &str| table.map_or(Ok(Value::Nil), |table| table.get::<Value>(key));
         let archive = is_set(&get("archive")?);
         let mut cluster = vec![b'-'];

@@ -69,6 +69,15 @@ fn gather(table: &Table, builtins: &[(Function, Builtin)]) -> mlua::Result<(RawT
     }
     foreign.sort_unstable();
     block.items.clear();
+    for (key, program) in [("rsync", &b"/usr/bin/rsync"[..]), ("ssh", b"/usr/bin/ssh")] {
+        if let Some(Raw::Table(flags)) = block.named.get_mut(key) {
+            // `prepare` put it there.
+            flags.named.remove("_computed");
+            flags
+                .named
+                .retain(|key, value| key != "binary" || !matches!(value, Raw::Text(text) if text == program));
+        }
+    }
     block.named.retain(|key, _| {
         is_mapped(key)
             && !matches!(key.as_str(), "name" | "exclude" | "excludeFrom" | "filter" | "filterFrom")

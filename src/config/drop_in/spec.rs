@@ -198,18 +198,6 @@ fn count(number: f64) -> usize {
     number.clamp(0.0, 1e15) as usize
 }
 
-/// Returns what the old `rsyncOps` or `rsyncOpts` holds.
-fn old_options(table: &Table) -> mlua::Result<Option<Vec<Vec<u8>>>> {
-    for key in ["rsyncOpts", "rsyncOps"] {
-        match table.get::<Value>(key)? {
-            Value::String(text) => return Ok(Some(vec![text.as_bytes().to_vec()])),
-            Value::Table(_) => return byte_list(table, key).map(Some),
-            _ => {}
-        }
-    }
-    Ok(None)
-}
-
 impl LsyncdSync {
     /// Reads a table that the prelude settled.
     pub(super) fn read(table: Table, builtins: &[(Function, Builtin)]) -> mlua::Result<Self> {
@@ -235,7 +223,14 @@ impl LsyncdSync {
         let name = bytes(&table, "name")?
             .map_or_else(String::new, |name| String::from_utf8_lossy(&name).into_owned());
         let (filters, excludes) = (byte_list(&table, "_filters")?, byte_list(&table, "_excludes")?);
-        let native = native::read(&table, builtins, &name, (&filters, &excludes))?;
+        let mut native = native::read(&table, builtins, &name, (&filters, &excludes))?;
+        let mut flags = RsyncFlags::of(&table)?;
+        let shell = ssh.as_ref().and_then(|(flags, ..)| flags.rsh.as_ref());
+        if let Some(rsync) = &rsync
+            && flags.recompute(rsync, shell)?
+        {
+            native = Err("its prepare changes rsync._computed".to_owned());
+        }
         let delay = number(&table, "delay")?.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         Ok(Self {
             name,
@@ -248,7 +243,7 @@ impl LsyncdSync {
             excludes,
             filters,
             subdirs: table.get::<Value>("subdirs")? != Value::Boolean(false),
-            rsync: RsyncFlags::read(rsync.as_ref(), old_options(&table)?)?,
+            rsync: flags,
             ssh,
             exit_codes: ExitCodes::read(&table, "exitcodes")?,
             rsync_codes: ExitCodes::read(&table, "rsyncExitCodes")?,

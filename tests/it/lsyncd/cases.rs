@@ -324,7 +324,8 @@ impl Case {
     fn check(&self) -> Option<String> {
         let (ours, theirs) = std::thread::scope(|scope| {
             let ours = scope.spawn(|| self.run(true));
-            let theirs = self.run(false);
+            // lsyncd ends now and then where many run at once on a busy host. That is no word about speil.
+            let theirs = self.run(false).or_else(|_| self.run(false)).or_else(|_| self.run(false));
             (ours.join().unwrap_or_else(|_| Err("panicked".to_owned())), theirs)
         });
         let (ours, theirs) = match (ours, theirs) {
