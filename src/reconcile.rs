@@ -182,16 +182,14 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
 /// rsync's quick check, with nanoseconds: size and time, or sizes alone, or contents.
 fn content_differs(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
     let (m, n) = (&a.attrs.meta, &b.attrs.meta);
-    if rules.ignore_times || m.size != n.size {
+    if m.size != n.size {
         return true;
     }
+    // In rsync's order: of several that are given, the first one decides.
     if let (Some(ours), Some(theirs)) = (&a.hash, &b.hash) {
         return ours != theirs;
     }
-    if rules.size_only {
-        return false;
-    }
-    !same_time(a, b, mask, rules)
+    !rules.size_only && (rules.ignore_times || !same_time(a, b, mask, rules))
 }
 
 /// Whether metadata that is kept differs; times within the window count as equal.
@@ -200,7 +198,9 @@ fn attrs_differ(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
     Mask { times, ..*mask }.attrs_differ(&a.attrs, &b.attrs)
 }
 
+/// Within a window whole seconds are compared, as rsync does: filesystems that need one cut times off.
 fn same_time(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
-    let time = |entry: &Entry| entry.attrs.meta.mtime.truncated(mask.granularity_ns);
+    let step = if rules.modify_window.is_zero() { mask.granularity_ns } else { 1_000_000_000 };
+    let time = |entry: &Entry| entry.attrs.meta.mtime.truncated(step);
     time(a).distance_ns(time(b)) <= rules.modify_window.as_nanos()
 }

@@ -197,7 +197,7 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
         match found {
             Found::Entry(entry) => all.entries.push(entry),
             Found::Unread(name, errno) => all.problems.push((name, errno)),
-            Found::NotKept(name) => all.not_kept.push(name),
+            Found::NotKept(name, ..) => all.not_kept.push(name),
         }
     }
     Ok(all)
@@ -370,7 +370,12 @@ impl Walk<'_> {
                     self.scan.problems.push((path.join(&name), errno));
                     continue;
                 }
-                Found::NotKept(_) => continue,
+                Found::NotKept(_, kind, size) => {
+                    // rsync's figures count what it skips.
+                    self.scan.kinds.add(kind);
+                    self.scan.bytes += size;
+                    continue;
+                }
             };
             self.scan.entries += 1;
             if self.scan.entries.is_multiple_of(PROGRESS_EVERY) {

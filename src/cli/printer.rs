@@ -194,7 +194,12 @@ impl Printer {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = counted.entry(Arc::clone(target)).or_default();
         match change {
-            Itemized::Changed { new, created: true, .. } => counted.created.add(new.attrs.meta.kind),
+            // What takes the place of another kind of entry is made anew.
+            Itemized::Changed { new, created, old, .. }
+                if *created || old.as_ref().is_some_and(|old| old.attrs.meta.kind != new.attrs.meta.kind) =>
+            {
+                counted.created.add(new.attrs.meta.kind);
+            }
             Itemized::Linked { created: Some(kind), .. } => counted.created.add(*kind),
             Itemized::Deleted { kind, .. } => counted.deleted.add(*kind),
             _ => {}

@@ -21,8 +21,8 @@ pub enum Found {
     Entry(Entry),
     /// It could not be read, by errno. Nothing may be concluded about it.
     Unread(Vec<u8>, i32),
-    /// It is of a type that is not kept: what a target has under the name stays.
-    NotKept(Vec<u8>),
+    /// It is of a type that is not kept, with its bytes: what a target has under the name stays.
+    NotKept(Vec<u8>, Kind, u64),
 }
 
 impl Found {
@@ -30,7 +30,7 @@ impl Found {
     pub fn name(&self) -> &[u8] {
         match self {
             Self::Entry(entry) => &entry.name,
-            Self::Unread(name, _) | Self::NotKept(name) => name,
+            Self::Unread(name, _) | Self::NotKept(name, ..) => name,
         }
     }
 }
@@ -98,7 +98,8 @@ impl<'a, F: AsFd> Entries<'a, F> {
             return None;
         }
         if !whole && !options.mask.carries(kind) {
-            return Some(Found::NotKept(name.to_vec()));
+            let len = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size);
+            return Some(Found::NotKept(name.to_vec(), kind, u64::try_from(len).unwrap_or(0)));
         }
         if options.checksum && kind == Kind::File {
             match hash_file(fd, name) {

@@ -36,7 +36,7 @@ use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, compare};
 use crate::scan::{self, DirEntries, Doubt, Found, Options, Role, Scan};
-use crate::tree::{Digest, Entry, Kind, LinkDigest, Mask, RelPath};
+use crate::tree::{Digest, DirDigest, Entry, Kind, LinkDigest, Mask, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
@@ -391,11 +391,19 @@ impl Pass {
                 Difference::Retyped { source, target } => {
                     self.shared.feedback.found(&path);
                     self.is_sent(&path, source);
+                    let empty = Some(DirDigest::new(self.options.mask).finish());
                     if !self.shared.options.sync.delete.in_passes() {
                         // An empty directory makes way; a full one is a Problem.
+                        if !self.shared.options.live
+                            && target.digest.is_some_and(|digest| Some(digest) != empty)
+                        {
+                            self.is_in_the_way(&path);
+                            continue;
+                        }
                         self.expect(source, Extent::Content);
                         self.update(path, Extent::Content, Some(target))?;
                     } else {
+                        self.was_there(&path, target);
                         self.after_deletes.push(Change::read(path.clone(), self.age));
                         self.summary.different += 1;
                         if target.digest.is_some() {
@@ -513,11 +521,18 @@ impl Pass {
 
     fn update(&mut self, path: RelPath, scope: Extent, old: Option<&Entry>) -> Result<(), Moot> {
         self.summary.different += 1;
-        if let Some(old) = old.filter(|_| self.shared.monitor.itemizes()) {
+        if let Some(old) = old {
+            self.was_there(&path, old);
+        }
+        self.push(Change { age: self.age, kind: ChangeKind::Update { path, scope } })
+    }
+
+    /// Notes what the target holds under a path, for the line that tells of its change.
+    fn was_there(&self, path: &RelPath, old: &Entry) {
+        if self.shared.monitor.itemizes() {
             let mut known = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(path.clone(), Box::new(old.clone()));
         }
-        self.push(Change { age: self.age, kind: ChangeKind::Update { path, scope } })
     }
 
     fn push(&self, change: Change) -> Result<(), Moot> {

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module per behaviour.
 
 mod agents;
+mod alike;
 mod allow;
 mod answers;
 mod attack;

@@ -159,20 +159,21 @@ impl Pass {
         }
     }
 
+    /// Tells of a directory that holds something and stays, where something else was to be.
+    pub(super) fn is_in_the_way(&self, path: &RelPath) {
+        let (operation, errno) = ("replace", libc::ENOTEMPTY);
+        let failure = Failure { operation, errno, on_target: true, unseen: false, age: self.age, need: None };
+        self.shared.problem(path, failure);
+    }
+
     /// Gives up what is to take the place of directories that are not emptied.
     fn leave_in_the_way(&mut self, is_full: impl Fn(&RelPath) -> bool) {
-        let shared = &self.shared;
-        let age = self.age;
-        self.after_deletes.retain(|change| {
-            let path = change.kind.path();
-            let full = is_full(path);
-            if full {
-                let (operation, errno) = ("replace", libc::ENOTEMPTY);
-                let failure = Failure { operation, errno, on_target: true, unseen: false, age, need: None };
-                shared.problem(path, failure);
-            }
-            !full
-        });
+        let (full, rest) = std::mem::take(&mut self.after_deletes)
+            .into_iter()
+            .partition(|change| is_full(change.kind.path()));
+        self.after_deletes = rest;
+        let full: Vec<Change> = full;
+        full.iter().for_each(|change| self.is_in_the_way(change.kind.path()));
     }
 
     /// Gathers what the guard judges by.

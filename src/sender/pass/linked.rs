@@ -41,6 +41,19 @@ impl Pass {
         spared || self.shared.is_apart(name)
     }
 
+    /// Whether a file is too large or too small to be sent: what the target has under its names stays so.
+    fn is_out_of_size(&self, name: &RelPath) -> bool {
+        let selection = &self.shared.options.sync.selection;
+        if selection.max_size.is_none() && selection.min_size.is_none() {
+            return false;
+        }
+        let entry = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
+        entry.is_some_and(|entry| {
+            let meta = entry.attrs.meta;
+            meta.kind == Kind::File && !selection.sends_size(meta.size)
+        })
+    }
+
     /// Notes that the content of a file with several names is handed on under this one.
     pub(super) fn is_sent(&mut self, path: &RelPath, entry: &Entry) {
         if entry.nlink > 1 && self.options.mask.hard_links {
@@ -97,7 +110,13 @@ impl Pass {
         let mut lacking = std::mem::take(&mut self.lacking);
         let groups = self.local.links.with_groups(|group| {
             let mut wrong = Vec::new();
-            let Some((id, _)) = group.first() else { return wrong };
+            let Some((id, first)) = group.first() else { return wrong };
+            if self.is_out_of_size(first) {
+                for (_, name) in group {
+                    theirs.files.remove(name);
+                }
+                return wrong;
+            }
             let names = group.iter().map(|(_, name)| name).filter(|name| !self.is_spared(name));
             let (new, here): (Vec<_>, Vec<_>) = names.partition(|name| lacking.contains_key(*name));
             let joined = theirs.are_joined(&here);

@@ -1,0 +1,140 @@
+//! What a run left and said, in a form that is compared.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::words::Case;
+use crate::support::command::Outcome;
+
+/// The trees after a run, and what it said.
+pub struct Look {
+    entries: BTreeMap<String, String>,
+    code: i32,
+    lines: Vec<String>,
+    stats: BTreeMap<String, String>,
+    said: String,
+}
+
+/// Figures that mean the same in both.
+const FIGURES: [&str; 6] = [
+    "Number of files",
+    "Number of created files",
+    "Number of deleted files",
+    "Number of regular files transferred",
+    "Total file size",
+    "Total transferred file size",
+];
+
+impl Look {
+    /// Looks at everything below a directory. What was changed after `begun` by a clock counts as "now".
+    pub fn of(dir: &Path, outcome: Outcome, begun: SystemTime) -> Self {
+        let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64 - 2;
+        let mut entries = BTreeMap::new();
+        let mut names = HashMap::new();
+        for entry in walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten() {
+            let path = entry.path();
+            let meta = path.symlink_metadata().unwrap();
+            let below = path.strip_prefix(dir).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
+            let group = names.entry((meta.dev(), meta.ino())).or_insert_with(|| below.clone()).clone();
+            let mut text = kind(path, &meta);
+            let _ = write!(text, " {:o} {}:{}", meta.mode() & 0o7777, meta.uid(), meta.gid());
+            if meta.mtime() >= begun {
+                text.push_str(" now");
+            } else {
+                let _ = write!(text, " {}.{}", meta.mtime(), meta.mtime_nsec());
+            }
+            if !meta.is_dir() && group != below {
+                let _ = write!(text, " ={group}");
+            }
+            let mut value = [0; 16];
+            if let Ok(len) = rustix::fs::lgetxattr(path, "user.note", &mut value[..]) {
+                let _ = write!(text, " note={len}");
+            }
+            entries.insert(below, text);
+        }
+        let lines: Vec<&str> = outcome.stdout.lines().collect();
+        let stats =
+            lines.iter().filter_map(|line| line.split_once(": ")).filter(|(key, _)| FIGURES.contains(key));
+        let stats = stats.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect();
+        let mut lines: Vec<String> =
+            lines.iter().filter(|line| is_item(line)).map(|&line| line.to_owned()).collect();
+        lines.sort_unstable();
+        Self { entries, code: outcome.code(), lines, stats, said: outcome.stderr }
+    }
+}
+
+impl Look {
+    /// Returns the lines of `-i`. Which of several names of a file is the first is nobody's promise: with hard links they
+    /// do not say which name a name was linked to, nor which one's content was sent.
+    fn items(&self, links: bool) -> Vec<String> {
+        let plain = |line: &String| {
+            let line = line.split(" => ").next().unwrap_or(line);
+            let sent = |line: &str| ["hf", ">f", "<f", "cf"].iter().any(|front| line.starts_with(front));
+            if sent(line) { format!("xf{}", &line[2..]) } else { line.to_owned() }
+        };
+        if links { self.lines.iter().map(plain).collect() } else { self.lines.clone() }
+    }
+}
+
+/// Whether a line is one of `-i`.
+fn is_item(line: &str) -> bool {
+    line.starts_with("*deleting")
+        || line.as_bytes().get(11) == Some(&b' ') && b"<>ch.".contains(&line.as_bytes()[0])
+}
+
+fn kind(path: &Path, meta: &std::fs::Metadata) -> String {
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        "dir".to_owned()
+    } else if kind.is_symlink() {
+        format!("link {}", std::fs::read_link(path).unwrap().display())
+    } else if kind.is_fifo() {
+        "fifo".to_owned()
+    } else if kind.is_file() {
+        let content = std::fs::read(path).unwrap_or_default();
+        format!("file {} {}", content.len(), &blake3::hash(&content).to_hex()[..8])
+    } else {
+        "other".to_owned()
+    }
+}
+
+/// Returns in what two runs differ, each as `KIND: what`.
+pub fn differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
+    let mut found = Vec::new();
+    if theirs.code != ours.code {
+        let first = |said: &str| said.lines().next().unwrap_or_default().to_owned();
+        let texts = (first(&theirs.said), first(&ours.said));
+        found.push(format!("code: rsync {} speil {} ({} / {})", theirs.code, ours.code, texts.0, texts.1));
+    }
+    let paths =
+        theirs.entries.keys().chain(ours.entries.keys().filter(|path| !theirs.entries.contains_key(*path)));
+    for path in paths {
+        let (one, two) = (theirs.entries.get(path), ours.entries.get(path));
+        if one != two {
+            let shown = |text: Option<&String>| text.map_or("nothing", String::as_str).to_owned();
+            found.push(format!("tree: {path}: rsync {}, speil {}", shown(one), shown(two)));
+        }
+    }
+    if case.has("-i") || case.has("-ii") {
+        let (theirs, ours) = (theirs.items(case.has("-H")), ours.items(case.has("-H")));
+        let only = |some: &[String], others: &[String], who: &str| {
+            let lines = some.iter().filter(|line| !others.contains(line));
+            lines.map(|line| format!("line: {who} {line}")).collect::<Vec<_>>()
+        };
+        found.extend(only(&theirs, &ours, "rsync"));
+        found.extend(only(&ours, &theirs, "speil"));
+    }
+    if case.has("--stats") {
+        for (key, value) in &theirs.stats {
+            let other = ours.stats.get(key).map_or("nothing", String::as_str);
+            if other != value {
+                found.push(format!("stats: {key}: rsync {value}, speil {other}"));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,209 @@
+//! Random command lines: what `speil sync` takes of rsync's words.
+
+use std::fs;
+use std::path::Path;
+
+use super::grow::{date, drift, grow};
+use crate::support::rng::Rng;
+
+/// Where source and target are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Local,
+    /// The target is remote.
+    Push,
+    /// The source is remote.
+    Pull,
+}
+
+/// One case.
+#[derive(Debug, Clone)]
+pub struct Case {
+    seed: u64,
+    pub place: Place,
+    /// Options; `@` stands for the directory that a run is in.
+    pub words: Vec<String>,
+    pub sources: Vec<String>,
+    pub target: String,
+}
+
+/// A word or several that belong together, and of how many cases one has it.
+const WORDS: &[(&str, usize)] = &[
+    ("-a", 2),
+    ("-r", 3),
+    ("-l", 4),
+    ("-p", 4),
+    ("-t", 4),
+    ("-g", 6),
+    ("-o", 6),
+    ("-D", 6),
+    ("-H", 4),
+    ("-X", 8),
+    ("-O", 10),
+    ("-J", 12),
+    ("--numeric-ids", 8),
+    ("-S", 12),
+    ("-x", 14),
+    ("-u", 8),
+    ("--existing", 12),
+    ("--ignore-existing", 12),
+    ("-c", 6),
+    ("--size-only", 10),
+    ("-I", 10),
+    ("--modify-window=1", 12),
+    ("--delete", 3),
+    ("--delete-before", 12),
+    ("--delete-after", 12),
+    ("--delete-excluded", 10),
+    ("-z", 10),
+    ("-W", 12),
+    ("--chmod=D2755,F640", 14),
+    ("--chmod=u+w,go-x", 14),
+    ("--exclude=*.tmp", 6),
+    ("--exclude=/a", 10),
+    ("--exclude=b/", 10),
+    ("--include=*.log --exclude=*", 20),
+    ("--include=*/ --exclude=c*", 16),
+    ("--filter=P_*.log", 12),
+    ("--filter=H_core", 14),
+    ("--filter=R_*.tmp", 16),
+    ("--max-size=1k", 14),
+    ("--min-size=10", 14),
+    ("-n", 6),
+    ("-i", 2),
+    ("--stats", 4),
+    ("-b", 10),
+    ("--suffix=.old", 16),
+    ("--backup-dir=@/kept", 16),
+    ("--link-dest=@/ref", 12),
+    ("--copy-dest=@/ref", 16),
+    ("--compare-dest=@/ref", 16),
+    ("--no-whole-file", 8),
+    ("--no-perms", 16),
+    ("--no-times", 16),
+    ("--no-links", 20),
+    ("--partial", 20),
+];
+
+impl Case {
+    /// Returns the case of a seed.
+    pub fn random(rng: &mut Rng, seed: u64) -> Self {
+        let place = match rng.below(10) {
+            0 => Place::Push,
+            1 => Place::Pull,
+            _ => Place::Local,
+        };
+        let mut words = Vec::new();
+        for (word, of) in WORDS {
+            if rng.one_in(*of) {
+                words.extend(word.split(' ').map(|word| word.replace('_', " ")));
+            }
+        }
+        let sources: &[&str] = match rng.below(8) {
+            0 => &["src"],
+            1 => &["src/", "more/"],
+            2 => &["src", "more"],
+            3 if place == Place::Local => &["src/a", "src/b"],
+            _ => &["src/"],
+        };
+        let sources = sources.iter().map(|&source| source.to_owned()).collect();
+        // Older trees are for targets that hold nothing yet.
+        let beside = words.iter().any(|word| word.contains("-dest="));
+        let target = if beside || rng.one_in(6) { "new/" } else { "dst/" };
+        let mut case = Self { seed, place, words, sources, target: target.to_owned() };
+        if !case.descends() {
+            case.words.insert(0, "-r".to_owned());
+        }
+        case.settle();
+        case
+    }
+
+    /// Takes out what contradicts itself.
+    fn settle(&mut self) {
+        let has = |case: &Self, front: &str| case.words.iter().any(|word| word.starts_with(front));
+        if !has(self, "--delete") {
+            self.words.retain(|word| !word.starts_with("--max-delete"));
+        }
+        // rsync lets one of them be given.
+        let mut dest = None;
+        self.words.retain(|word| match word.split_once("-dest=") {
+            Some((kind, _)) => *dest.get_or_insert_with(|| kind.to_owned()) == kind,
+            None => true,
+        });
+        let mut when = 0;
+        self.words.retain(|word| {
+            when += usize::from(word.starts_with("--delete-") && word != "--delete-excluded");
+            when <= 1 || !word.starts_with("--delete-") || word == "--delete-excluded"
+        });
+    }
+
+    /// Whether directories are descended into; without, nothing but files is asked for.
+    pub fn descends(&self) -> bool {
+        self.has("-a") || self.has("-r")
+    }
+
+    /// Whether anything is deleted.
+    pub fn deletes(&self) -> bool {
+        self.words.iter().any(|word| word.starts_with("--delete"))
+    }
+
+    /// Whether times are kept.
+    pub fn keeps_times(&self) -> bool {
+        (self.has("-a") || self.has("-t")) && !self.has("--no-times")
+    }
+
+    /// Whether files are sources.
+    pub fn names_files(&self) -> bool {
+        self.sources.iter().any(|source| source.contains("/a"))
+    }
+
+    /// Whether an option is among the words.
+    pub fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|other| other == word)
+    }
+
+    /// Returns the arguments of a run in `dir`.
+    pub fn arguments(&self, dir: &Path) -> Vec<String> {
+        let dir = dir.display().to_string();
+        let remote = |path: &String| format!("127.0.0.1:{dir}/{path}");
+        let local = Clone::clone;
+        let sources: Vec<String> = match self.place {
+            Place::Pull => self.sources.iter().map(remote).collect(),
+            _ => self.sources.iter().map(local).collect(),
+        };
+        let target = if self.place == Place::Push { remote(&self.target) } else { self.target.clone() };
+        let words = self.words.iter().map(|word| word.replace('@', &dir));
+        words.chain(sources).chain([target]).collect()
+    }
+                fs::write(&path, name).unwrap();
+                date(&path, (1_400_000_000, 0));
+                date(&dir.join("src"), (1_300_000_000, 0));
+    /// Returns the command line for people.
+    pub fn shown(&self) -> String {
+        format!("{:?} {} {} {}", self.place, self.words.join(" "), self.sources.join(" "), self.target)
+    }
+
+    /// Makes the trees of the case.
+    pub fn grow(&self, dir: &Path) {
+        let rng = &mut Rng::new(self.seed ^ 0x5eed);
+        for name in ["src", "more"] {
+            grow(&dir.join(name), rng);
+        }
+        for name in ["a", "b"] {
+            let path = dir.join("src").join(name);
+            if path.symlink_metadata().is_err() {
+                fs::write(path, name).unwrap();
+            }
+        }
+        for name in ["dst", "ref"] {
+            let from = dir.join(if rng.one_in(4) { "more" } else { "src" });
+            // Without -H rsync changes all names of a file of the target, and speil does not.
+            let kept = if self.has("-H") { "-a" } else { "-r" };
+            let more = "--preserve=mode,ownership,timestamps,xattr";
+            let mut copy = std::process::Command::new("cp");
+            let status = copy.args([kept, more, "--no-dereference"]).arg(from).arg(dir.join(name)).status();
+            assert!(status.unwrap().success());
+            drift(&dir.join(name), rng);
+        }
+    }
+}
