@@ -39,6 +39,7 @@ mod retarget;
 mod route;
 mod sending;
 mod service;
+mod settler;
 mod slot;
 mod standing_by;
 mod target;

@@ -7,6 +7,10 @@
 //! promoted; a verb that was typed later is never undone by an earlier one.
 //! **Not here:** the rules (`role`), the files (`role_file`), asking the other hosts (`sender`).
 
+mod asking;
+
+pub use asking::{Asks, Progress, Unhanded};
+
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -45,6 +49,9 @@ pub enum FailoverError {
     /// Somebody works on the tree and does not leave.
     #[error("{0}")]
     Busy(&'static str),
+    /// The primary did not hand over.
+    #[error("{}", .0.line)]
+    Unhanded(Unhanded),
 }
 
 /// What a verb did.
@@ -137,16 +144,17 @@ impl Tending {
         Ok(promoted(&decided, tree.record()))
     }
 
-    /// Makes the tree primary.
+    /// Makes the tree primary; a primary that sends to it is asked to hand over first.
     ///
     /// # Errors
     /// [`FailoverError`]; the old role holds.
-    pub fn promote(&self, around: &Around, force: Force) -> Result<Outcome, FailoverError> {
+    pub fn promote(&self, around: &Around, force: Force, asks: &Asks<'_>) -> Result<Outcome, FailoverError> {
         self.plan_promotion(around, force)?;
         let file = RoleFile::make(&self.root)?;
         let turn = take_turn(&file, Verb::Promote)?;
         let joins = matches!(file.read(), Ok(None));
-        let done = self.promote_in_turn(&file, &turn, around, force);
+        let asked = self.ask(&file, &turn, asks);
+        let done = asked.and_then(|()| self.promote_in_turn(&file, &turn, around, force));
         file.end_turn(turn)?;
         let is_primary = matches!(&done, Ok(outcome) if outcome.role == Some(Role::Primary));
         // Whoever forces answers for the others, also where the tree is primary already; and a tree without a role is

@@ -43,11 +43,11 @@ pub use pull::{
     Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar,
     Unsent, Word,
 };
-pub use roles::{Cut, Held, RoleAnswer, RoleTold};
+pub use roles::{Cut, HandOver, Handing, Held, RoleAnswer, RoleTold};
 pub use version::{
-    VERSION, VERSION_AGREED, VERSION_BESIDE, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_KEPT, VERSION_MARKED,
-    VERSION_MIN, VERSION_NUMBERED, VERSION_ORIGIN, VERSION_RESTORE, VERSION_ROLES, VERSION_STATE,
-    VERSION_STAYS,
+    VERSION, VERSION_AGREED, VERSION_BESIDE, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_HAND_OVER,
+    VERSION_KEPT, VERSION_MARKED, VERSION_MIN, VERSION_NUMBERED, VERSION_ORIGIN, VERSION_RESTORE,
+    VERSION_ROLES, VERSION_STATE, VERSION_STAYS,
 };
 pub use volume::{Lost, Volume};
 pub use watermark::{Ground, Settled, Watermark};

@@ -22,6 +22,7 @@ mod examine;
 mod foreign;
 mod greeting;
 mod ground;
+mod handing;
 mod install;
 mod knock;
 mod left_out;
@@ -65,7 +66,7 @@ use crate::confine;
 use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, Unsent, read_magic};
 
-pub use seize::{Seized, seize};
+pub use seize::{Seized, is_at_work, is_live, seize, wake};
 pub use standing::{Ranked, Standing, standing};
 
 use apply::Applier;

@@ -11,6 +11,7 @@
 //! other trees held the same (`cuts`).
 
 mod cuts;
+mod handed;
 mod host;
 mod rivals;
 mod stepped;
@@ -28,6 +29,7 @@ use crate::role::{BadRecord, Place, RECORD_LEN_MAX, Record};
 use crate::scan::STATE_DIR;
 
 pub use cuts::clock;
+pub use handed::{AsksHandOver, Handed};
 pub use host::{boot, know_host};
 pub use turn::{Turn, TurnError};
 

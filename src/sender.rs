@@ -26,6 +26,7 @@ mod duplicates;
 mod error;
 mod gate;
 mod gone;
+mod handing;
 mod held;
 mod hello;
 mod known;
@@ -94,6 +95,7 @@ pub use sources::{Opened, open_sources};
 pub use status::{Deed, Failure, TargetProblem, TargetState, TargetStatus};
 pub use verify::{Finding, Nature, Verified, verify};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{Age, Moment};
@@ -127,8 +129,33 @@ pub trait Feedback: Send + Sync {
     }
     /// Has it told anew up to when everything was heard.
     fn look(&self) {}
+    /// Has everything handed to a mailbox that happened before the call, also what waits for its writers. `None` if that
+    /// takes longer than `limit`.
+    fn fence(&self, _to: &Arc<Mailbox>, _limit: Duration) -> Option<Fenced> {
+        None
+    }
+    /// Has a mailbox know that everything which happened before the call was handed to it.
+    fn hear(&self, _to: &Arc<Mailbox>, _limit: Duration) {}
+    /// Returns since when the oldest waits that was not handed out.
+    fn owed(&self) -> Option<Instant> {
+        None
+    }
+    /// Changes when something is sent back: who looks at several places in turn has missed nothing meanwhile if this is
+    /// what it was.
+    fn moves(&self) -> u64 {
+        0
+    }
     /// Everything up to a moment is acknowledged.
     fn acknowledged(&self, _since: Instant) {}
+}
+
+/// Up to when everything was handed to a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fenced {
+    /// What happened before the fence is no younger.
+    pub until: Instant,
+    /// It was heard; else a comparison was begun that finds it.
+    pub sure: bool,
 }
 
 /// Feedback that nobody hears: for a single pass.

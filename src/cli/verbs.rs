@@ -1,6 +1,7 @@
 //! `speil promote`, `speil demote` and `speil rejoin`: what may be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -92,6 +93,10 @@ pub struct Promote {
         value_parser = force
     )]
     pub force: Option<Force>,
+    /// How long the primary that sends to this host has to send what is left and hand over (5s). Given here: the tree
+    /// is not promoted where it does not. 0s: it is not asked
+    #[arg(long, value_name = "DURATION", value_parser = super::commands::duration)]
+    pub wait: Option<Duration>,
 }
 
 /// `speil rejoin`.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
+use super::settler::Settler;
 use super::target::Out;
 use crate::batch::{Change, Joined};
 use crate::event::{Age, Event, Moment, Reading, RescanReason};
-use crate::sender::{Ages, Feedback, Source};
+use crate::sender::{Ages, Feedback, Fenced, Mailbox, Source};
 use crate::tree::RelPath;
 use crate::watch::{Asker, Found, Sink};
 
@@ -163,6 +164,12 @@ impl Inlet {
         owed.transit.oldest().into_iter().chain(owed.held).chain(owed.overflow).min()
     }
 
+    /// Returns what brings everything into one mailbox, once the watch stands.
+    fn settler(&self, to: &Arc<Mailbox>) -> Option<Settler> {
+        let asker = self.asker.get()?.clone();
+        Some(Settler::new(self.input.clone(), asker, vec![Arc::clone(to)]))
+    }
+
     /// Returns how often something was sent back: who looks at several places in turn has missed nothing
     /// that went round, if this did not change meanwhile.
     pub fn moves(&self) -> u64 {
@@ -214,6 +221,24 @@ impl Feedback for Inlet {
         if let Some(asker) = self.asker.get() {
             asker.look();
         }
+    }
+
+    fn fence(&self, to: &Arc<Mailbox>, limit: Duration) -> Option<Fenced> {
+        self.settler(to)?.fence(limit)
+    }
+
+    fn hear(&self, to: &Arc<Mailbox>, limit: Duration) {
+        if let Some(settler) = self.settler(to) {
+            settler.hear(limit);
+        }
+    }
+
+    fn owed(&self) -> Option<Instant> {
+        self.owed()
+    }
+
+    fn moves(&self) -> u64 {
+        self.moves()
     }
 
     fn change(&self) -> Moment {

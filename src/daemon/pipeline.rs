@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -15,6 +15,7 @@ use super::link;
 use super::link_options::LinkOptions;
 use super::lock::Lock;
 use super::recent_events::RecentEvents;
+use super::settler::Settler;
 use super::standing_by::Warden;
 use super::target::{RunningTarget, leave};
 use crate::config::{Backend, Sync, Target};
@@ -24,7 +25,7 @@ use crate::monitor::{Monitor, Notice, Scope};
 use crate::role::{Id, Role};
 use crate::sender::{Gate, Lead, Mailbox, SessionError, Source, Stand, Surroundings};
 use crate::tree::RelPath;
-use crate::watch::{self, Asker, Watcher};
+use crate::watch::{self, Watcher};
 
 /// Inputs that may wait for the engine; a full queue is an overflow, which is a rescan.
 const INPUTS_MAX: usize = 4096;
@@ -101,50 +102,6 @@ pub(super) fn keep(sync: &Sync, running: &mut RunningTarget) -> Result<(), Sessi
         running.lock = lock.map_err(|pid| SessionError::Kept { target: target.to_string(), pid })?;
     }
     Ok(())
-}
-
-/// Brings everything that was written before a moment into the mailboxes of a sync.
-pub(super) struct Settler {
-    input: Sender<Input>,
-    asker: Asker,
-    mailboxes: Vec<Arc<Mailbox>>,
-}
-
-impl Settler {
-    /// Returns the moment: once nothing older is owed, what was written before the call stands on the
-    /// target. `None` if the watch or the engine does not answer within `limit`.
-    pub fn settle(&self, limit: Duration) -> Option<Instant> {
-        let until = match self.asker.hear_all(limit) {
-            watch::Heard::Late => return None,
-            watch::Heard::Unsure => {
-                let now = Instant::now();
-                self.input.send(Input::Reconcile(RescanReason::Request, now)).ok()?;
-                now
-            }
-            watch::Heard::All(until) => until,
-        };
-        self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
-        let (done, flushed) = bounded(1);
-        self.input.send(Input::Flush(until, done)).ok()?;
-        flushed.recv_timeout(limit).ok()?;
-        self.mailboxes.iter().for_each(|mailbox| mailbox.heard(until));
-        Some(until)
-    }
-
-    /// Has the sessions know that everything which happened before the call was handed to them: what they
-    /// keep for an event that may tell more, they need not keep any longer.
-    pub fn hear(&self, limit: Duration) {
-        let until = match self.asker.hear_all(limit) {
-            watch::Heard::All(until) => until,
-            // Without a queue nothing is told later that was not seen by now.
-            watch::Heard::Unsure => Instant::now(),
-            watch::Heard::Late => return,
-        };
-        let (done, echoed) = bounded(1);
-        if self.input.send(Input::Echo(done)).is_ok() && echoed.recv_timeout(limit).is_ok() {
-            self.mailboxes.iter().for_each(|mailbox| mailbox.heard(until));
-        }
-    }
 }
 
 impl Pipeline {
@@ -302,7 +259,7 @@ impl Pipeline {
     /// Returns what brings everything that was written before a moment into the mailboxes.
     pub(super) fn settler(&self) -> Option<Settler> {
         let asker = self.watcher.as_ref()?.asker();
-        Some(Settler { input: self.input.clone(), asker, mailboxes: self.mailboxes() })
+        Some(Settler::new(self.input.clone(), asker, self.mailboxes()))
     }
 
     /// Returns since when the oldest change waits that a target has not acknowledged, wherever it is now.

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pipeline::{Owed, Pipeline, Settler};
+use super::pipeline::{Owed, Pipeline};
+use super::settler::Settler;
 use super::slot::{LeftOut, Running};
 use super::target::RunningTarget;
 use crate::monitor::{counted, sized};

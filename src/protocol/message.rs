@@ -9,7 +9,7 @@ use super::handshake::{Hello, Refusal, ReplyHello};
 use super::keeping::{KeptEntry, Order};
 use super::origin::Tree;
 use super::owners::{OwnerNames, Owners};
-use super::roles::Cut;
+use super::roles::{Cut, HandOver, Handing};
 use super::watermark::Watermark;
 
 use crate::tree::{Attrs, Digest, Entry, Kind, RelPath, Time};
@@ -381,6 +381,8 @@ pub enum ToReceiver<'a> {
         /// Which directory of [`Hello::beside`].
         which: u8,
     },
+    /// What became of [`ToSender::HandOver`]. Since [`VERSION_HAND_OVER`](super::VERSION_HAND_OVER).
+    Handing(Handing),
 }
 
 /// Why an operation was not done, where doing something else helps.
@@ -565,6 +567,9 @@ pub enum ToSender<'a> {
         /// Why.
         why: Why,
     },
+    /// The standby is being promoted, and asks its primary to hand over. Since
+    /// [`VERSION_HAND_OVER`](super::VERSION_HAND_OVER).
+    HandOver(Box<HandOver>),
 }
 
 #[cfg(test)]

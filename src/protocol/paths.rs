@@ -71,7 +71,8 @@ impl ToReceiver<'_> {
             | Self::Cut(_)
             | Self::Wanted { .. }
             | Self::Beside { .. }
-            | Self::SignBeside { .. } => [None, None],
+            | Self::SignBeside { .. }
+            | Self::Handing(_) => [None, None],
         }
     }
 }

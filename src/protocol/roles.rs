@@ -46,6 +46,38 @@ pub struct RoleAnswer {
     pub cut: Option<Held>,
 }
 
+/// A standby that is being promoted asks its primary to hand over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// What it tells of its tree, with the identity of the coming generation.
+    pub told: RoleTold,
+    /// In so many milliseconds it goes on without an answer: nothing is handed over later.
+    pub limit_ms: u64,
+    /// What is to be verified need not be.
+    pub leaves_doubts: bool,
+}
+
+/// What a primary answers to it, the last one being none that says [`Handing::Under`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handing {
+    /// It is under way.
+    Under {
+        /// Files that are to be verified first.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The primary goes on leading.
+    Refused {
+        /// Why, in one line.
+        line: String,
+        /// What may be typed, and where; empty if nothing helps.
+        hint: String,
+    },
+    /// It leads no more, and everything that it had is acknowledged. `true`: both trees hold the same.
+    Done(bool),
+}
+
 /// Reads what may be missing at the end of a hello.
 pub(super) fn role_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<RoleTold>, D::Error> {
     Ok(Option::<RoleTold>::deserialize(from).unwrap_or(None).map(bounded))

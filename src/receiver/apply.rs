@@ -107,7 +107,8 @@ impl Applier {
         let mask = hello.mask.both(greeting.profile);
         if !hello.dry_run {
             let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));
-            keep_watch(ground, state.clone(), reply).map_err(own("watch the session"))?;
+            let asking = led.as_ref().map(Led::asking);
+            keep_watch(ground, state.clone(), reply, asking).map_err(own("watch the session"))?;
         }
         let partials = partials_of(hello, greeting.version, &root);
         if let Some(partials) = &partials {
@@ -185,6 +186,11 @@ impl Applier {
             ToReceiver::Cut(cut) => {
                 if let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) {
                     led.cut(cut);
+                }
+            }
+            ToReceiver::Handing(handing) => {
+                if let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) {
+                    led.handing(handing);
                 }
             }
             ToReceiver::Upstream(trees) => {

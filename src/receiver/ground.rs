@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Statx, StatxFlags};
 
+use super::handing::Asking;
 use super::outer::Above;
 use super::reply::Reply;
 use super::state::State;
@@ -121,6 +122,7 @@ pub(super) fn keep_watch(
     ground: Arc<Ground>,
     state: Option<Arc<State>>,
     reply: Arc<Reply>,
+    asking: Option<Arc<Asking>>,
 ) -> io::Result<()> {
     let door = state.as_ref().and_then(|state| state.listen());
     std::thread::Builder::new().name("sentry".to_owned()).spawn(move || {
@@ -141,6 +143,9 @@ pub(super) fn keep_watch(
             if let Some(why) = ground.ended() {
                 farewell(reply, ground.words(why));
                 break;
+            }
+            if let Some(asking) = &asking {
+                asking.look(&reply);
             }
             wait(door.as_ref(), ground.mounts.as_ref());
             if let Some(door) = &door {

@@ -8,16 +8,18 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
+use super::handing::Asking;
 use super::own::Own;
 use super::place::shown;
 use crate::config::Durability;
 use crate::disk::Root;
-use crate::protocol::{Cut, Errand, Held, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
+use crate::protocol::{Cut, Errand, Handing, Held, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
 use crate::role::{
     self, Admission, Command, Cuts, Here, HostName, Id, Offer, Place, Record, Sender, Tree, Way, Why, admit,
     begin, finish, hear, tells,
@@ -53,7 +55,7 @@ pub(super) struct Led {
     offer: Offer,
     /// What is doubted until the tree is in step.
     doubt: Option<Doubt>,
-    in_step: AtomicBool,
+    asking: Arc<Asking>,
     /// What is acknowledged is on the disk.
     durable: bool,
 }
@@ -140,8 +142,10 @@ impl Asked<'_> {
                 let (cut, doubt) = if adopts { self.apart(&file, admission) } else { (None, None) };
                 granted.answer = Some(RoleAnswer { told, adopts, cut });
                 let durable = self.hello.durability != Durability::None;
-                let in_step = AtomicBool::new(false);
-                granted.led = Some(Led { file, place, offer, doubt, in_step, durable });
+                let asks = RoleFile::open(self.root.as_fd()).map_err(|error| self.failed(&error))?;
+                let asks = asks.ok_or_else(|| self.refused(&role::Refusal::NotJoined, None))?;
+                let asking = Asking::new(asks, offer.host.clone(), self.hello.version);
+                granted.led = Some(Led { file, place, offer, doubt, asking, durable });
                 Ok(granted)
             }
             Some(Err(why)) => Err(self.refused(&why, told)),
@@ -270,7 +274,7 @@ impl Led {
         let standby = |old: &&Record| old.role == role::Role::Standby;
         let finished = |old: Option<&Record>| finish(Some(old.filter(standby)?), &self.place, &self.offer);
         self.file.update(|old| finished(old.ok()?))?;
-        self.in_step.store(true, Ordering::Release);
+        self.asking.in_step.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -287,9 +291,27 @@ impl Led {
         self.doubt
     }
 
+    /// Returns what asks the primary to hand over.
+    pub fn asking(&self) -> Arc<Asking> {
+        Arc::clone(&self.asking)
+    }
+
+    /// Takes in what the primary answers to a hand-over: where both trees hold the same, that is remembered first.
+    pub fn handing(&self, handing: Handing) {
+        let standby = || self.file.read().ok().flatten().filter(|record| record.role == role::Role::Standby);
+        if handing == Handing::Done(true)
+            && self.durable
+            && let Some(coming) = standby().and_then(|record| record.coming)
+        {
+            // What is not noted makes a later adoption read more.
+            let _ = self.file.note_cut(role::Cut::of_hand_over(coming), clock());
+        }
+        self.asking.answered(handing);
+    }
+
     /// Takes in what both trees hold.
     pub fn cut(&self, cut: Cut) {
-        if self.durable && self.in_step.load(Ordering::Acquire) {
+        if self.durable && self.asking.in_step.load(Ordering::Acquire) {
             let cut = role::Cut { of: Id::from_bytes(cut.of), until: cut.until, read: cut.read };
             // What is not noted makes a later adoption read more.
             let _ = self.file.note_cut(cut, clock());

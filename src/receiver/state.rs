@@ -189,6 +189,11 @@ impl State {
         Ok(rustix::fs::flock(&self.session_file, FlockOperation::Unlock)?)
     }
 
+    /// Wakes the session that works on the root.
+    pub fn knock(&self) {
+        knock::knock(self.dir.as_fd());
+    }
+
     /// Returns who holds the root, if its agent has noted it: an older one does not, nor does one that has ended
     /// in order.
     pub fn holder(&self) -> Option<Holder> {

@@ -131,7 +131,9 @@ fn to_a_primary(record: &Record, offer: &Offer) -> Refusal {
         record.generation.as_ref().map_or(Relation::Neither, |own| own.relation(&offer.generation));
     match relation {
         Relation::Same => Refusal::Twin { host, n },
-        Relation::Older => Refusal::Unfit(Unfit::Superseded { by: host, theirs, n, primary: true }),
+        Relation::Older => {
+            Refusal::Unfit(Unfit::Superseded { by: host, theirs, n, primary: true, next: false })
+        }
         Relation::Younger => Refusal::SenderSuperseded { host, theirs, n },
         Relation::Neither => Refusal::Diverged { host, theirs, n, primary: true },
     }

@@ -52,6 +52,14 @@ pub struct Cut {
     pub read: u64,
 }
 
+impl Cut {
+    /// Returns the cut of a hand-over to the generation that is coming: both trees hold the same when it is noted, but
+    /// for what has changed since by each one's own clock. No third tree has one of it.
+    pub fn of_hand_over(coming: Id) -> Self {
+        Self { of: coming, until: 1, read: 1 }
+    }
+}
+
 /// A cut, and what the own clock showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Note {

@@ -38,6 +38,8 @@ pub enum Unfit {
         n: u64,
         /// The tree is primary.
         primary: bool,
+        /// That one follows directly: this tree may have handed over to it, and it may not have begun.
+        next: bool,
     },
     /// The host has talked to no other one since it was booted.
     Unconfirmed {
@@ -67,7 +69,8 @@ pub fn fitness(tree: Tree<'_>, confirmed: bool) -> Result<(), Unfit> {
     if let Some(known) = superseded_by(record) {
         let theirs = Generation::n(&known.generation);
         let primary = record.role == Role::Primary;
-        return Err(Unfit::Superseded { by: known.host.clone(), theirs, n, primary });
+        let next = known.generation.parent() == record.generation.as_ref().map(Generation::id);
+        return Err(Unfit::Superseded { by: known.host.clone(), theirs, n, primary, next });
     }
     if confirmed { Ok(()) } else { Err(Unfit::Unconfirmed { n }) }
 }
@@ -91,10 +94,10 @@ impl Unfit {
                     "the tree is at generation {n} and waits for the primary of {of}, as `speil rejoin` said"
                 )
             }
-            Self::Superseded { by, theirs, n, primary: true } => {
+            Self::Superseded { by, theirs, n, primary: true, .. } => {
                 format!("this host led generation {n}, but {by} knows {theirs}; nothing is sent any more")
             }
-            Self::Superseded { by, theirs, n, primary: false } => {
+            Self::Superseded { by, theirs, n, primary: false, .. } => {
                 format!(
                     "the tree is at generation {n}, but {by} knows {theirs}; it waits for that one's primary"
                 )
@@ -132,6 +135,13 @@ impl Unfit {
             }
             Self::Superseded { primary: true, .. } => vec![
                 demote("makes it a standby; what only it holds is kept aside"),
+                Way(force, "starts a second truth, if that generation is lost for good"),
+            ],
+            Self::Superseded { by, next: true, .. } => vec![
+                Way(
+                    Command::On(by.clone(), Box::new(Command::Promote(Force::No))),
+                    "makes that one primary, if nobody leads yet",
+                ),
                 Way(force, "starts a second truth, if that generation is lost for good"),
             ],
             Self::Superseded { .. } => {

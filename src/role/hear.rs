@@ -16,7 +16,8 @@ pub fn tells(record: &Record, host: &HostName) -> Vec<Heard> {
 /// new.
 pub fn hear(record: &Record, told: &[Heard]) -> Option<Record> {
     let mut new = record.clone();
-    for heard in told {
+    // The old primary tells of what this host itself is about to make.
+    for heard in told.iter().filter(|heard| record.coming != Some(heard.generation.id())) {
         new.heard = new.heard.max(heard.generation.n());
         note(&mut new, heard);
     }
@@ -42,10 +43,8 @@ pub fn superseded_by(record: &Record) -> Option<&Heard> {
 fn note(record: &mut Record, heard: &Heard) {
     let stands = |to: &Generation| heard.generation.relation(to);
     let is_past = |to: &Generation| matches!(stands(to), Relation::Same | Relation::Older);
-    // The old primary tells of what this host itself is about to make.
-    let own = record.coming == Some(heard.generation.id());
     let past = record.generation.as_ref().is_some_and(is_past);
-    if own || past || record.known.iter().any(|known| is_past(&known.generation)) {
+    if past || record.known.iter().any(|known| is_past(&known.generation)) {
         return;
     }
     record.known.retain(|known| stands(&known.generation) != Relation::Younger);

@@ -111,7 +111,7 @@ fn who_may_send_to_a_primary() {
     let by = host("oslo");
     assert_eq!(
         admits(tree, g3()),
-        Err(Refusal::Unfit(Unfit::Superseded { by, theirs: 3, n: 2, primary: true }))
+        Err(Refusal::Unfit(Unfit::Superseded { by, theirs: 3, n: 2, primary: true, next: true }))
     );
     assert_eq!(admits(tree, g1()), superseded(1, 2));
     assert_eq!(admits(tree, other2()), diverged(2, 2, true));
@@ -406,7 +406,8 @@ fn every_refusal_says_the_state_and_what_to_type_on_this_host() {
     assert_eq!(line, "oslo leads generation 1, but 2 is known here, which came after it");
     assert_eq!(hint, "`speil demote uploads` on oslo makes it a standby; what only it holds is kept aside");
     let by = host("bergen");
-    let (hint, line) = told(Refusal::Unfit(Unfit::Superseded { by, theirs: 4, n: 3, primary: true }));
+    let (hint, line) =
+        told(Refusal::Unfit(Unfit::Superseded { by, theirs: 4, n: 3, primary: true, next: false }));
     assert_eq!(line, "this host led generation 3, but bergen knows 4; nothing is sent any more");
     assert_eq!(
         hint,

@@ -32,6 +32,13 @@ pub struct Turn {
     intent: Intent,
 }
 
+impl Turn {
+    /// Returns the number of the verb.
+    pub fn ticket(&self) -> u64 {
+        self.intent.ticket
+    }
+}
+
 /// Why it is not a verb's turn.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
@@ -93,6 +100,11 @@ impl RoleFile {
         let lock = self.lock_file(VERB_LOCK)?;
         // A process that was killed holds nothing, and promises nothing.
         Ok(rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK))
+    }
+
+    /// Returns the number of the verb that was typed last.
+    pub(super) fn ticket(&self) -> Option<u64> {
+        self.intent().ok().flatten().map(|intent| intent.ticket)
     }
 
     fn intend(&self, make: impl FnOnce(Option<&Intent>) -> Intent) -> Result<Intent, RoleFileError> {

@@ -499,6 +499,7 @@ impl Session {
             }
             Reply::Partial(stream, chunks) => self.jobs.told(stream, chunks),
             Reply::Rotten(rotten) => self.rotten(&rotten)?,
+            Reply::HandOver(asked) => self.is_asked_to_hand_over(&asked)?,
             Reply::Undone(about, why) => {
                 for answered in self.about(about)? {
                     self.undone(&answered, why)?;

@@ -204,7 +204,8 @@ impl Session {
         for age in vanished.chain(&self.links_doubtful) {
             out.since = out.since.older(Since::of(age.since, false));
         }
-        if let Some(since) = self.shared.status.suspects.oldest() {
+        let left = self.handing.as_ref().is_some_and(|handing| handing.leaves_doubts);
+        if let Some(since) = self.shared.status.suspects.oldest().filter(|_| !left) {
             out.since = out.since.older(Since::of(since, false));
         }
         let sent = self.shared.status.counters.totals().sent_bytes;

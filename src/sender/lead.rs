@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::cuts::{Notes, held, look_at_clock};
 use super::error::SessionError;
@@ -42,6 +43,8 @@ pub struct Lead {
     begun: Mutex<bool>,
     /// What is to be noted of what others hold.
     pub(super) notes: Notes,
+    /// When this host has handed over last.
+    pub(super) handed: Mutex<Option<Instant>>,
 }
 
 /// One host of several.
@@ -93,6 +96,7 @@ impl Lead {
             beside: Mutex::default(),
             begun: Mutex::new(false),
             notes: Notes::default(),
+            handed: Mutex::default(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Lead {
             beside: Mutex::default(),
             begun: Mutex::new(false),
             notes: Notes::default(),
+            handed: Mutex::default(),
         }
     }
 
@@ -390,7 +395,7 @@ impl Lead {
         Some((found.ino(), found.ctime(), u32::try_from(found.ctime_nsec()).unwrap_or(0)))
     }
 
-    fn file(&self) -> Result<Option<RoleFile>, RoleFileError> {
+    pub(super) fn file(&self) -> Result<Option<RoleFile>, RoleFileError> {
         let Some(source) = &self.source else { return Ok(None) };
         // A source that cannot be opened is told of by whoever reads it.
         let Ok(root) = Root::open(source) else { return Ok(None) };

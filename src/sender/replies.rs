@@ -15,8 +15,8 @@ use super::scrub::Rotten;
 use super::shared::Shared;
 use crate::delta::{Index, Signature};
 use crate::protocol::{
-    CHAIN_MAX, FrameReader, Listing, PassId, Refusal, ReplyHello, StreamId, Subject, ToSender, Why,
-    read_magic,
+    CHAIN_MAX, FrameReader, HandOver, Listing, PassId, Refusal, ReplyHello, StreamId, Subject, ToSender,
+    VERSION_HAND_OVER, Why, read_magic,
 };
 use crate::tree::{Digest, Entry, RelPath};
 
@@ -46,6 +46,8 @@ pub(super) enum Reply {
     Partial(StreamId, Option<Chunks>),
     /// A scrub, which is on this side, found other bytes.
     Rotten(Box<Rotten>),
+    /// The standby is being promoted.
+    HandOver(Box<HandOver>),
 }
 
 /// What a pass waits for.
@@ -116,6 +118,7 @@ impl Reply {
             Self::Signature(_, index) => 40 * (index.basis_len() / u64::from(index.block_len().max(1))),
             Self::NoBasis(_) | Self::Stopped(_) => 64,
             Self::Partial(_, chunks) => chunks.as_ref().map_or(64, Chunks::weight),
+            Self::HandOver(asked) => asked.told.record.len() as u64 + 512,
             Self::Rotten(rotten) => rotten.path.as_bytes().len() as u64 + 256,
         }
     }
@@ -314,6 +317,12 @@ fn deliver(
         }
         ToSender::Partial { stream, chunk_len, hashes } => {
             Reply::Partial(stream, Chunks::new(chunk_len, &hashes))
+        }
+        ToSender::HandOver(asked) => {
+            if shared.version < VERSION_HAND_OVER {
+                return Err(SessionError::Fatal("it asks for what it does not know".to_owned()));
+            }
+            Reply::HandOver(asked)
         }
         ToSender::Examined(_)
         | ToSender::Kept { .. }

@@ -12,6 +12,7 @@ use super::duplicates::Contents;
 use super::error::SessionError;
 use super::gate::Gate;
 use super::gone::Gone;
+use super::handing::{self, Handing};
 use super::held::Held;
 use super::known::Known;
 use super::lead::Lead;
@@ -141,6 +142,8 @@ pub struct Session {
     pub(super) buffer: Vec<u8>,
     /// Contents of small files, by which they are told to be the same.
     pub(super) contents: Contents,
+    /// The standby is being promoted, and asks for what is left.
+    pub(super) handing: Option<Box<Handing>>,
     /// Until when a batch of a pass that is under way may grow.
     gather_until: Option<Instant>,
 }
@@ -245,6 +248,7 @@ impl Session {
             gone: None,
             buffer: Vec::new(),
             contents: Contents::default(),
+            handing: None,
             gather_until: None,
         }
     }
@@ -287,6 +291,9 @@ impl Session {
             self.shared.leading.still()?;
             self.look_at_answers()?;
             self.go_on()?;
+            if self.hand_on(Instant::now())? {
+                return Err(SessionError::Role { line: "handed over".to_owned(), hint: String::new() });
+            }
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }
@@ -445,6 +452,9 @@ impl Session {
             }
         }
         self.hand_soon();
+        if self.handing.is_some() {
+            until = until.min(now + handing::LOOK_EVERY);
+        }
         Ok(until.max(now + Duration::from_millis(1)))
     }
 

@@ -4,7 +4,8 @@
 //! however much has come since: under uploads that never cease there is always something under way.
 //! **Invariants:** a target that is adopted is in step only when nothing is to be verified either.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::SessionError;
@@ -21,6 +22,9 @@ const TURN: Duration = Duration::from_millis(200);
 /// It lasts that much shorter.
 const SHARE: u32 = 4;
 
+/// How long the watch may take to say that it has heard everything.
+const HEAR_MAX: Duration = Duration::from_secs(30);
+
 /// How far a session has come.
 #[derive(Debug, Default)]
 pub(super) struct Stepping {
@@ -33,6 +37,8 @@ pub(super) struct Stepping {
     told: bool,
     /// The commit by which it has written that.
     writes: Option<BatchId>,
+    /// The watch is asked whether all was heard.
+    hears: Arc<AtomicBool>,
     /// Time that live changes took since there were none, or a pass had a turn.
     busy: Duration,
 }
@@ -122,11 +128,34 @@ impl Session {
             self.shared.status.enter(TargetState::Live, None);
             self.shared.notice(&Notice::Live);
         }
-        if self.stepping.told || self.shared.leading.adopts() && !after(self.shared.status.suspects.oldest())
-        {
+        if self.stepping.told {
+            return Ok(());
+        }
+        if self.shared.leading.adopts() && !after(self.shared.status.suspects.oldest()) {
+            self.hear_of_verified();
             return Ok(());
         }
         self.tell_in_step()
+    }
+
+    /// Has everything heard that happened until now, if nothing is to be verified any more: what was verified is
+    /// followed until then, and a tree that is half way need not wait for it longer than for that.
+    fn hear_of_verified(&mut self) {
+        if self.shared.status.suspects.totals().0 > 0 || self.stepping.hears.load(Ordering::Acquire) {
+            return;
+        }
+        let hears = Arc::clone(&self.stepping.hears);
+        let (feedback, mailbox) = (Arc::clone(&self.shared.feedback), Arc::clone(&self.shared.mailbox));
+        hears.store(true, Ordering::Release);
+        let hear = move || {
+            feedback.hear(&mailbox, HEAR_MAX);
+            hears.store(false, Ordering::Release);
+            mailbox.wake();
+        };
+        // Without a thread it is as old as it need be after a second.
+        if std::thread::Builder::new().name("hear".to_owned()).spawn(hear).is_err() {
+            self.stepping.hears.store(false, Ordering::Release);
+        }
     }
 
     /// Tells a standby that it is as its primary, unless a delete is held. The acknowledgement of the commit behind it

@@ -3,6 +3,7 @@
 //! The hosts are trees of this one, each with a daemon of its own whose configuration names the others.
 
 mod apart;
+mod handing;
 mod hosts;
 mod kills;
 

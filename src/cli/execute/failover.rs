@@ -1,6 +1,7 @@
 //! `speil promote`, `speil demote` and `speil rejoin`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::verbs::{Demote, Promote, Rejoin, Which};
 use crate::config::{self, Sync};
 use crate::daemon::{mirror_id, transport_of};
-use crate::failover::{Done, FailoverError, Outcome, Tending};
+use crate::failover::{Asks, Done, FailoverError, Outcome, Progress, Tending, Unhanded};
+use crate::monitor::{counted, sized};
 use crate::protocol::RoleTold;
 use crate::role::{
     Answer, Answered, Around, Barred, Command, Force, Generation, Here, HostName, Leader, Others, Record,
@@ -21,6 +23,8 @@ use crate::role::{
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, ask, of_nobody};
 use crate::transport::Uploads;
 
+/// How long a primary has for what is left, where nobody says.
+const WAIT: Duration = Duration::from_secs(5);
 /// Version of the JSON that is printed.
 const SCHEMA: u32 = 1;
 
@@ -53,7 +57,7 @@ pub(super) fn promote(it: &Promote) -> u8 {
         {
             note(&format!("forced although {}", told.line));
         }
-        let done = if it.which.dry_run { tree.plan_promotion(&around, force) } else { tree.promote(&around, force) };
+        let done = if it.which.dry_run { tree.plan_promotion(&around, force) } else { tree.promote(&around, force, &asks(it, force)) };
         let leads = matches!(&done, Ok(outcome) if outcome.role == Some(Role::Primary));
         if leads && !it.which.dry_run && !tree.is_confirmed() {
             let force = named.here.types(&Command::Promote(Force::Yes));
@@ -65,6 +69,34 @@ pub(super) fn promote(it: &Promote) -> u8 {
         done
     });
     told(&named, &it.which, "promote", done, None)
+}
+
+/// Returns how a promotion asks a primary that sends to the tree.
+fn asks(it: &Promote, force: Force) -> Asks<'static> {
+    Asks {
+        limit: it.wait.unwrap_or(WAIT),
+        insists: it.wait.is_some_and(|wait| !wait.is_zero()),
+        leaves_doubts: force != Force::No,
+        tell: &under_way,
+    }
+}
+
+/// Says what is under way.
+fn under_way(progress: &Progress) {
+    match progress {
+        Progress::Verifies(host, files, bytes) => {
+            let (files, bytes) = (counted(*files, "file", "files"), sized(*bytes));
+            note(&format!("{host} verifies {files}, {bytes}, before it hands over"));
+        }
+        Progress::Handed(host) => note(&format!("{host} has handed over: everything that it had is here")),
+        Progress::GoesOn(Unhanded { line, hint, .. }) => {
+            let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
+            note(&format!(
+                "taken over without a hand-over: {line}{hint}; what it has not sent is kept aside there when it is a \
+                 standby again"
+            ));
+        }
+    }
 }
 
 /// Returns who may lead instead, if the configuration has the tree and does not let this host lead it. A tree that is
@@ -338,7 +370,7 @@ fn told(
                 FailoverError::Refused(told) => (Exit::Selection, told.ways.clone()),
                 FailoverError::Root { .. } => (Exit::Selection, Vec::new()),
                 FailoverError::File(_) => (Exit::File, Vec::new()),
-                FailoverError::Busy(_) => (Exit::Timeout, Vec::new()),
+                FailoverError::Busy(_) | FailoverError::Unhanded(_) => (Exit::Timeout, Vec::new()),
             };
             if which.json {
                 let ways: Vec<Value> = ways
@@ -353,6 +385,7 @@ fn told(
             } else {
                 let hint = match &error {
                     FailoverError::Refused(told) => told.hint(&named.here),
+                    FailoverError::Unhanded(unhanded) => Some(not_handed(unhanded, &named.here)),
                     _ => None,
                 };
                 complain_text(&format!("{root}: {error}; nothing was changed"), hint.as_deref());
@@ -360,6 +393,23 @@ fn told(
             exit.code()
         }
     }
+}
+
+/// Returns what may be typed where a primary did not hand over.
+fn not_handed(unhanded: &Unhanded, here: &Here) -> String {
+    let promote = here.types(&Command::Promote(Force::No));
+    let takes = format!(
+        "{promote}, without --wait, takes over at once, and what was not sent is kept aside there when it is a standby \
+         again"
+    );
+    let first = match unhanded {
+        Unhanded { hint, .. } if !hint.is_empty() => format!("{hint}; "),
+        Unhanded { unsure: true, .. } => {
+            "if it hands over yet, nobody leads until this is typed: ".to_owned()
+        }
+        _ => String::new(),
+    };
+    first + &takes
 }
 
 fn print_json(value: &Value) {

@@ -45,6 +45,7 @@ fn messages_keep_their_numbers_from_version_to_version() {
         (ToReceiver::Agreed { pass: 1, dir: RelPath::root(), except: Vec::new() }, 43),
         (ToReceiver::InStep, 44),
         (ToReceiver::Wanted { edition: 1, len: 0 }, 47),
+        (ToReceiver::Handing(super::super::Handing::Done(true)), 51),
     ] {
         assert_eq!(number(&message), expected, "{message:?}");
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::{BERGEN, Hosts, OSLO};
 use crate::support::syscalls::{Call, Verdict, Watched, hold};
 
-const WATCHED: [Watched; 10] = [
+pub(super) const WATCHED: [Watched; 10] = [
     (libc::SYS_openat, None),
     (libc::SYS_unlinkat, None),
     (libc::SYS_mkdirat, None),
@@ -21,7 +21,7 @@ const WATCHED: [Watched; 10] = [
     (libc::SYS_flock, None),
 ];
 
-fn is_ours(call: &Call, state: &std::path::Path) -> bool {
+pub(super) fn is_ours(call: &Call, state: &std::path::Path) -> bool {
     let by_name =
         [libc::SYS_openat, libc::SYS_unlinkat, libc::SYS_mkdirat, libc::SYS_renameat, libc::SYS_renameat2];
     let path = if by_name.contains(&call.nr) { call.path(0, 1) } else { call.opened(call.fd(0)) };
