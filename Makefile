@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived python3 curl
 
-.PHONY: all demo recording test sim failover-model failover failover-mysql failover-pacemaker failover-patroni seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
+.PHONY: all demo recording test sim failover-model failover failover-pause failover-mysql failover-pacemaker failover-patroni seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -45,6 +45,11 @@ failover: packages
 	    { mkdir -p target/tools && cd target/tools && apt-get download -q libfaketime && dpkg-deb -x libfaketime_*.deb . && rm libfaketime_*.deb; }
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/drill.py "$${CARGO_TARGET_DIR:-target}/debug/speil" $(SCENARIO)
+
+# How long nothing is accepted in a planned switch, with the same hosts: ROUNDS switches, a third of a minute each.
+failover-pause: packages
+	$(CARGO) build --locked --bin speil
+	ROUNDS=$(ROUNDS) tests/data/failover/pause.py "$${CARGO_TARGET_DIR:-target}/debug/speil"
 
 # The same for two hosts that have a MariaDB beside the uploads, with `contrib/mysql/`. What is installed has no service.
 failover-mysql: packages

@@ -19,6 +19,7 @@ mod hosted;
 mod hub;
 mod identity;
 mod inlet;
+mod input;
 mod landing;
 mod latencies;
 mod link;

@@ -556,7 +556,7 @@ fn level(text: &str) -> Result<Level, String> {
     Level::parse(text).ok_or_else(|| "error, warn, info, debug or trace".to_owned())
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 

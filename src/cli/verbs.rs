@@ -6,25 +6,28 @@ use std::time::Duration;
 use clap::Args;
 
 use super::reach::Reach;
+use crate::config::parse_duration;
 use crate::role::Force;
 
 pub(super) const PROMOTE_HELP: &str = "\
 Examples:
-  speil promote --root /srv/uploads      the primary is gone: this host takes its place
+  speil promote --root /srv/uploads      a planned switch, or the primary is gone: this host takes its place
   speil promote uploads                  the same by the name of a sync; the others are asked
+  speil promote --wait 10m uploads       only if the primary hands over, which may take so long
   speil promote -n --root /srv/uploads   say what would be done, or what is in the way
 
-A session that changes the tree is ended first; the primary that sent it learns of the new
-generation and sends nothing any more. What it had not sent yet stays on its disk. When it becomes
-a standby (speil demote there), that is kept aside in .speil/strangers; speil trash --strangers
-lists it.
+A primary that is connected is asked to hand over: it sends what is left, becomes a standby, and
+then this host is promoted. If it does not, this host is promoted all the same, unless --wait is
+given; the old primary learns of the new generation and sends nothing any more. What it had not sent
+stays on its disk. When it becomes a standby (speil demote there), that is kept aside in
+.speil/strangers; speil trash --strangers lists it.
 
 Needs no daemon and no way to the other hosts. May be typed again at any time, also after it was
 killed.
 
 Exit codes: 0 done, also where the tree is primary already, or a later demote was typed meanwhile;
 1 wrong usage or configuration; 3 refused, the hint says what to type; 11 the role cannot be read
-or written; 30 a session or another verb does not end.";
+or written; 30 with --wait the primary did not hand over, or a session or another verb does not end.";
 
 pub(super) const DEMOTE_HELP: &str = "\
 Examples:
@@ -95,7 +98,7 @@ pub struct Promote {
     pub force: Option<Force>,
     /// How long the primary that sends to this host has to send what is left and hand over (5s). Given here: the tree
     /// is not promoted where it does not. 0s: it is not asked
-    #[arg(long, value_name = "DURATION", value_parser = super::commands::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
 }
 
@@ -136,6 +139,10 @@ pub struct Demote {
     /// Which tree.
     #[command(flatten)]
     pub which: Which,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn force(text: &str) -> Result<Force, String> {

@@ -286,6 +286,11 @@ pub fn risks(sync: &Sync, exists: &dyn Fn(&Path) -> bool) -> Vec<String> {
     if sync.reconcile.interval.is_none() {
         warn("no periodic pass: what is changed on a target stays unnoticed until the next start".to_owned());
     }
+    let local = |target: &&Target| sync.hosts.is_some() && target.host.is_none();
+    for Target { name, path, .. } in sync.targets.iter().filter(local) {
+        let path = String::from_utf8_lossy(path);
+        warn(format!("hosts.{name} is a directory on this host: another host's is HOST:{path}"));
+    }
     if sync.selection.size_only {
         warn("sizeOnly: a change that keeps the size is not found by a pass".to_owned());
     }

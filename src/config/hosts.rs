@@ -27,6 +27,9 @@ pub(super) struct ThisHost {
     pub chosen: Option<String>,
 }
 
+/// Options by which a standby may rightly differ from its primary.
+const DIFFER: [&str; 4] = ["update", "existing", "ignoreExisting", "sizeOnly"];
+
 /// What `hosts` makes of a sync.
 pub(super) struct Held {
     /// Where the tree is on this host.
@@ -50,6 +53,14 @@ pub(super) fn hosts(
     let Some(table) = section.section("hosts", HOSTS)? else { return Ok(None) };
     if let Some(key) = TARGETS.into_iter().find(|key| section.get(key).is_some()) {
         return Err(section.error(Fault::Both("hosts", key)));
+    }
+    // As the sessions refuse it: a standby that may differ could not be promoted.
+    for key in DIFFER {
+        let mut on = false;
+        section.flag(key, &mut on)?;
+        if on {
+            return Err(section.error(Fault::Both("hosts", key)));
+        }
     }
     if let Some(stray) = table.table.items.values().next() {
         return Err(section.error(Fault::Stray { block: "hosts", given: stray.describe() }));
@@ -218,6 +229,11 @@ mod tests {
                 "oslo",
                 "hosts = { oslo = 'h', bergen = 'i' }, targets = {}",
                 "key \"hosts\" and key \"targets\" cannot both be given",
+            ),
+            (
+                "oslo",
+                "hosts = { oslo = 'h', bergen = 'i' }, update = true",
+                "key \"hosts\" and key \"update\" cannot both be given",
             ),
             (
                 "olso",

@@ -9,35 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
+pub(super) use super::input::Input;
 use super::settler::Settler;
-use super::target::Out;
 use crate::batch::{Change, Joined};
-use crate::event::{Age, Event, Moment, Reading, RescanReason};
+use crate::event::{Age, Event, Moment, Reading};
 use crate::sender::{Ages, Feedback, Fenced, Mailbox, Source};
 use crate::tree::RelPath;
 use crate::watch::{Asker, Found, Sink};
-
-/// What an engine is told.
-pub(super) enum Input {
-    Events(Vec<Event>),
-    Sent(RelPath, Instant, Duration),
-    /// Everything was told that was changed before that moment.
-    Mark(Moment),
-    /// With when it was known by the path, and how old its change is.
-    StillOpen(RelPath, Instant, Age),
-    /// The same behind the pause, and whether the change is owed.
-    Again(RelPath, Duration, Instant, (Age, bool)),
-    Gone(RelPath),
-    /// Compare everything, for what happened before that moment.
-    Reconcile(RescanReason, Instant),
-    /// Hand out what is held; somebody waits for everything up to that moment.
-    Flush(Instant, Sender<()>),
-    /// Answer when everything that came before is handed out or held.
-    Echo(Sender<()>),
-    /// Hand out to these targets from now on, and answer.
-    Targets(Vec<Out>, Sender<()>),
-    Stop,
-}
 
 #[derive(Default)]
 struct Owed {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::inlet::Input;
+use super::input::Input;
 use crate::event::RescanReason;
 use crate::sender::{Fenced, Mailbox};
 use crate::watch::{self, Asker};

@@ -68,8 +68,8 @@ impl StandingBy {
             // What was just heard is told now.
             return Some(Instant::now());
         }
-        // Where nobody has a role, somebody may be promoted at any moment.
-        let rests = self.asked && (!plain || around.lead.knows_a_role());
+        // Where nobody leads, somebody may be promoted at any moment; or another link hears of one that does.
+        let rests = self.asked && (!plain || around.lead.knows_a_leader());
         Some(Instant::now() + if rests { REST } else { ASK_EVERY })
     }
 }

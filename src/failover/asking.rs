@@ -33,8 +33,8 @@ pub struct Asks<'a> {
 /// What is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// So many files, and bytes, the primary verifies first.
-    Verifies(HostName, u64, u64),
+    /// So many files, and bytes, the primary verifies first, and that takes about so long, once that can be said.
+    Verifies(HostName, (u64, u64), Option<Duration>),
     /// It has handed over.
     Handed(HostName),
     /// It has not, and the tree is promoted all the same.
@@ -95,7 +95,7 @@ impl Tending {
     fn wait_for(&self, file: &RoleFile, turn: &Turn, asks: &Asks<'_>) -> Option<Result<HostName, Unhanded>> {
         let ticket = turn.ticket();
         let began = Instant::now();
-        let mut told = None;
+        let (mut told, mut first) = (None, None);
         let no = |line: String, hint: String, unsure| Some(Err(Unhanded { line, hint, unsure }));
         loop {
             // In this order: the agent writes the last word before it leaves.
@@ -112,7 +112,10 @@ impl Tending {
                 Some(Handed::Under(host, files, bytes)) if told != Some((files, bytes)) => {
                     told = Some((files, bytes));
                     if files > 0 {
-                        (asks.tell)(&Progress::Verifies(host, files, bytes));
+                        let (all, at) = *first.get_or_insert((bytes, Instant::now()));
+                        let (done, took) = (all.saturating_sub(bytes), at.elapsed());
+                        let about = (done > 0).then(|| took.mul_f64(bytes as f64 / done as f64));
+                        (asks.tell)(&Progress::Verifies(host, (files, bytes), about));
                     }
                 }
                 _ => {}

@@ -18,7 +18,8 @@ impl RoleFile {
     pub fn stepped(&self, own: &Record, other: &Record) -> Result<(), RoleFileError> {
         let (Some(held), Some(led)) = (&own.generation, &other.generation) else { return Ok(()) };
         let steps = other.role == Role::Standby && other.mine && held.id() == led.id();
-        if !steps || own.role != Role::Standby {
+        // Whoever brings it to another generation leads it.
+        if !steps || own.role != Role::Standby || own.adopting.is_some() {
             return Ok(());
         }
         self.replace((NAME, NEW), format!("{}\n", held.id()).as_bytes())

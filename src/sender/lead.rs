@@ -189,9 +189,10 @@ impl Lead {
         };
     }
 
-    /// Whether another host has told that its tree has a role and was in step.
-    pub fn knows_a_role(&self) -> bool {
-        self.led_beside().is_some()
+    /// Whether another host has told that it leads, while this source has no role.
+    pub fn knows_a_leader(&self) -> bool {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.values().any(|other| other.leads().is_some())
     }
 
     /// Says who leads, or what another host holds, as far as that was told.

@@ -301,3 +301,96 @@ fn what_was_written_before_the_address_went_is_sent_before_the_tree_is_demoted()
     assert_eq!(host.role("uploads"), "standby");
     daemon.terminate();
 }
+
+#[test]
+fn a_planned_switch_stops_the_service_first_and_starts_it_again_where_nothing_comes_of_it() {
+    let host = Host::new();
+    host.verb(&["promote", "--force"], "uploads");
+    // What speil-switch says on the host that leads: nothing of it is what keepalived has seen.
+    assert!(host.notify(&["uploads"], "YIELD").status.success());
+    assert_eq!(host.done(), ["standby primary"]);
+    assert!(host.notify(&["uploads"], "KEEP").status.success());
+    assert_eq!((host.done(), host.priority()), (vec!["primary primary".to_owned()], "55".to_owned()));
+    assert_eq!(host.role("uploads"), "primary");
+    host.verb(&["demote"], "uploads");
+    assert!(host.notify(&["uploads"], "KEEP").status.success());
+    assert_eq!(
+        (host.done(), host.priority()),
+        (vec![], "-254".to_owned()),
+        "the service is not started on a standby"
+    );
+    assert!(host.notify(&["uploads"], "RANK").status.success());
+    assert_eq!(host.priority(), "55", "it led last");
+    assert!(host.notify(&["uploads"], "GONE").status.success());
+    assert_eq!(host.priority(), "-254");
+    // It leads already when the address comes: nothing is waited for.
+    host.verb(&["promote"], "uploads");
+    let said = host.notifies(&["uploads"], "MASTER", "600").output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(host.done(), ["primary primary"]);
+}
+
+#[test]
+fn a_switch_asks_before_it_stops_anything_and_the_other_end_survives_its_death() {
+    let (old, new) = (Host::new(), Host::new());
+    old.verb(&["promote", "--force"], "uploads");
+    new.verb(&["promote", "--force"], "uploads");
+    new.verb(&["demote"], "uploads");
+    let script = |host: &Host, name: &str, text: String| {
+        let path = host.path(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    let notify = |host: &Host| {
+        let (run, hooks) = (host.path("run"), host.path("hooks"));
+        let tree = new.tree("uploads");
+        format!(
+            "#!/bin/sh\nexport SPEIL={SPEIL} SPEIL_NOTIFY_RUN={} SPEIL_NOTIFY_HOOKS={}\nshift\nexec {}/speil-notify {} \"$@\"\n",
+            run.display(),
+            hooks.display(),
+            contrib().display(),
+            if run == new.path("run") { tree } else { old.tree("uploads") }
+        )
+    };
+    // On the other host the same words mean its own tree.
+    script(&new, "notify", notify(&new));
+    let there = script(&old, "notify", notify(&old));
+    let ssh = |ends: &str| {
+        let text = format!(
+            "#!/bin/sh\neval last=\\${{$#}}\n{ends}\nexec sh -c \"$(echo \"$last\" | sed 's,{},{},g')\"\n",
+            new.path("notify").display(),
+            there.display()
+        );
+        script(&new, "ssh", text)
+    };
+    let switch = |ssh: PathBuf| {
+        let mut command = new.environment.command(contrib().join("speil-switch"));
+        command.args(["oslo", "uploads", &new.tree("uploads")]);
+        command.env("SPEIL", SPEIL).env("SPEIL_NOTIFY_RUN", new.path("run"));
+        command.env("SPEIL_NOTIFY", new.path("notify")).env("SPEIL_SWITCH_SSH", ssh);
+        command
+    };
+    // No way in: nothing was touched.
+    let said = switch(ssh("exit 255")).output().unwrap();
+    assert_eq!(said.status.code(), Some(10), "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stderr).contains("no login as root; nothing was changed"),
+        "{said:?}"
+    );
+    assert_eq!((old.done(), new.role("uploads")), (vec![], "standby".to_owned()));
+    // The switch is killed as soon as the service is stopped: the other end starts it again.
+    let mut killed = switch(ssh(""));
+    killed.env("SPEIL", script(&new, "speil", "#!/bin/sh\n[ \"$2\" = -n ] || kill -KILL $PPID\n".to_owned()));
+    assert!(!killed.status().unwrap().success());
+    eventually("the service is started again", || {
+        fs::read_to_string(old.path("done")).unwrap_or_default() == "standby primary\nprimary primary\n"
+    });
+    old.done();
+    // No session is at work between the two: it is promoted as if the old one were gone, and that one gives way.
+    let said = switch(ssh("")).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(new.role("uploads"), "primary");
+    assert_eq!((old.done(), old.priority()), (vec!["standby primary".to_owned()], "-254".to_owned()));
+    assert_eq!(new.priority(), "55");
+}

@@ -14,7 +14,7 @@ use crate::cli::verbs::{Demote, Promote, Rejoin, Which};
 use crate::config::{self, Sync};
 use crate::daemon::{mirror_id, transport_of};
 use crate::failover::{Asks, Done, FailoverError, Outcome, Progress, Tending, Unhanded};
-use crate::monitor::{counted, sized};
+use crate::monitor::{counted, sized, spanned};
 use crate::protocol::RoleTold;
 use crate::role::{
     Answer, Answered, Around, Barred, Command, Force, Generation, Here, HostName, Leader, Others, Record,
@@ -84,9 +84,11 @@ fn asks(it: &Promote, force: Force) -> Asks<'static> {
 /// Says what is under way.
 fn under_way(progress: &Progress) {
     match progress {
-        Progress::Verifies(host, files, bytes) => {
+        Progress::Verifies(host, (files, bytes), about) => {
             let (files, bytes) = (counted(*files, "file", "files"), sized(*bytes));
-            note(&format!("{host} verifies {files}, {bytes}, before it hands over"));
+            let about = about.map(|about| format!(", about {}", spanned(about.as_secs().max(1))));
+            let about = about.unwrap_or_default();
+            note(&format!("{host} verifies {files}, {bytes}, before it hands over{about}"));
         }
         Progress::Handed(host) => note(&format!("{host} has handed over: everything that it had is here")),
         Progress::GoesOn(Unhanded { line, hint, .. }) => {
@@ -200,6 +202,9 @@ struct Chosen {
 /// Asks the hosts of a sync, and returns of all of them, or of those of this name, the one that leads, else the first.
 /// `all`: the sync names every other host.
 fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<Chosen, u8> {
+    if let Some(name) = name {
+        known_or_asked(sync, name)?;
+    }
     let lead = Lead::of_sync(&Sync { source: root.to_owned(), ..sync.clone() });
     let (mut found, mut meant, mut everybody) = (Vec::new(), Vec::new(), all);
     for target in &sync.targets {
@@ -240,6 +245,25 @@ fn chosen(sync: &Sync, root: &Path, name: Option<&String>, all: bool) -> Result<
     let instead = || Leader::instead_of(&other, own.as_ref(), &found, everybody);
     let led = other.leads().cloned().ok_or_else(instead);
     Ok(Chosen { host: other.host, target, led })
+}
+
+/// Says before anybody is asked that no target has a name; where `hosts` names all hosts, that is the end of it.
+fn known_or_asked(sync: &Sync, name: &str) -> Result<(), u8> {
+    let label = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let names: Vec<&str> = sync.targets.iter().map(|target| target.name.as_str()).collect();
+    if names.iter().any(|known| label(known) == label(name)) {
+        return Ok(());
+    }
+    let names = names.join(", ");
+    if sync.hosts.is_none() {
+        note(&format!("no target is called {name}: {names} are asked what they are called"));
+        return Ok(());
+    }
+    complain_text(
+        &format!("no other host {name} in hosts of {}", sync.name),
+        Some(&format!("it has {names}")),
+    );
+    Err(Exit::Syntax.code())
 }
 
 fn answered_by(told: &RoleTold) -> Option<Answered> {

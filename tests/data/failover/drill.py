@@ -29,7 +29,7 @@ class Moved(Exception):
 
 class World:
     def __init__(self, work, speil, names=tuple(NAMES), kind=Host):
-        self.work, self.typed = work, []
+        self.work, self.typed, self.handed = work, [], {}
         key = f"{work}/key"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
         for side in (0, 1):
@@ -175,20 +175,37 @@ def power_cut(round):
     round.old.boot()
 
 
+def switch(round, new):
+    """One command on the host that shall lead. A host hands over once a minute."""
+    handed = round.world.handed
+    pause(max(0, handed.get(round.old.name, 0) + 61 - time.time()))
+    handed[round.old.name] = time.time()
+    round.happens("a planned switch")
+    if round.world.type(new, f"/etc/keepalived/speil-switch {round.old.name} uploads /srv/uploads") != 0:
+        raise Failed("the switch is refused")
+    round.taken_over(by=new)
+    round.old = new
+
+
 def switch_and_back(round):
-    world, first = round.world, round.old
+    first = round.old
     pause(2)
-    for back in (False, True):
-        round.happens("a planned switch")
-        world.type(round.old, "speil wait --timeout 60s && systemctl stop keepalived")
-        new = round.taken_over()
+    for new in (round.standbys[0], first):
+        switch(round, new)
         pause(2)
-        world.type(round.old, "systemctl start keepalived")
-        world.agree()
-        # Where there are three hosts, the third one may be it.
-        round.old = new
-        if new is first:
-            break
+        round.world.agree()
+
+
+def stepped_down(round):
+    """As before there was a hand-over: keepalived is stopped on the primary, and any standby takes over."""
+    world = round.world
+    pause(2)
+    round.happens("keepalived is stopped on the primary")
+    world.type(round.old, "speil wait --timeout 60s && systemctl stop keepalived")
+    round.taken_over()
+    pause(2)
+    world.type(round.old, "systemctl start keepalived")
+    world.agree()
 
 
 def split_brain(round):
@@ -344,6 +361,7 @@ SCENARIOS = {
     "power cut of the primary, with writes that nobody saw": power_cut,
     "reboot of the primary": reboot,
     "planned switch, and back": switch_and_back,
+    "keepalived is stopped on the primary": stepped_down,
     "network cut, writes on both sides": split_brain,
     "keepalived alone dies": keepalived_dies,
     "power cut; the old primary boots alone": old_primary_alone,

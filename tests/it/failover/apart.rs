@@ -35,7 +35,7 @@ fn unpack(root: &Path, name: &str, text: &str) {
 }
 
 /// Changes bytes in place and puts the time back.
-fn edit_unseen(path: &Path, text: &str) {
+pub(super) fn edit_unseen(path: &Path, text: &str) {
     let meta = fs::metadata(path).unwrap();
     File::options().write(true).open(path).unwrap().write_all_at(text.as_bytes(), 0).unwrap();
     set_times(path, Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() as _ }).unwrap();

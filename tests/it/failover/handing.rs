@@ -1,12 +1,14 @@
 //! A planned switch by one command on the host that shall lead: its primary hands over within the session.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::apart::edit_unseen;
 use super::kills::{WATCHED, is_ours};
 use super::{ALL, BERGEN, Hosts, OSLO, TROMSO};
 use crate::support::command::{Background, Outcome, eventually};
@@ -216,6 +218,36 @@ fn a_primary_that_is_killed_while_it_hands_over_leaves_one_primary() {
         for daemon in [oslo, bergen] {
             daemon.terminate();
         }
+    }
+}
+
+#[test]
+fn what_is_doubtful_is_verified_before_it_is_handed_over() {
+    let hosts = Hosts::new();
+    hosts.verb(BERGEN, &["demote"]).succeeded();
+    hosts.verb(OSLO, &["promote", "--force"]).succeeded();
+    for at in 0..50 {
+        hosts.write(OSLO, &format!("old-{at}"), &format!("one {at}"));
+    }
+    let oslo = hosts.start_with(OSLO, "watch = \"inotify\"");
+    let bergen = hosts.start_to(BERGEN, &[OSLO, BERGEN]);
+    eventually("a standby in step", || hosts.follows(BERGEN, 1));
+    // An edit that keeps size and time, while so much happens that the queue of events runs over.
+    oslo.signal(Signal::STOP);
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let noise = ["noise", "more"].map(|name| hosts.tree(OSLO).join(name));
+    noise.iter().for_each(|path| fs::write(path, "").unwrap());
+    for at in 0..limit.trim().parse::<usize>().unwrap() + 100 {
+        let mode = if at / 2 % 2 == 0 { 0o600 } else { 0o640 };
+        fs::set_permissions(&noise[at % 2], fs::Permissions::from_mode(mode)).unwrap();
+    }
+    edit_unseen(&hosts.tree(OSLO).join("old-7"), "two 7");
+    oslo.signal(Signal::CONT);
+    let promoted = hosts.verb(BERGEN, &["promote", "--wait=60s"]).succeeded();
+    assert!(handed_over(&promoted), "{promoted:?}");
+    assert_eq!(hosts.read(BERGEN, "old-7").as_deref(), Some("two 7"));
+    for daemon in [oslo, bergen] {
+        daemon.terminate();
     }
 }
 

@@ -184,6 +184,21 @@ fn a_host_that_may_not_lead_is_not_promoted_and_keeps_nobody_from_leading() {
         let done = hosts.verb(BERGEN, &words).succeeded();
         assert!(done.stderr.contains("whether this host may lead is not known"), "{done:?}");
     }
+    // Without its configuration it knows nothing of that, and asks; its primary does not hand over to it.
+    let none = format!("--config={}", one.path("none.lua").display());
+    let asked = hosts.verb(TROMSO, &["promote", "--wait=10s", &none]);
+    assert_eq!(asked.code(), 30, "{asked:?}");
+    assert!(
+        asked.stderr.contains("this host has mayLead = false in hosts: it never leads; nothing was"),
+        "{asked:?}"
+    );
+    // A name that nobody bears is told before anybody is asked.
+    let nobody = one.verb(BERGEN, &["rejoin", "nosuch"]);
+    assert_eq!(nobody.code(), 1, "{nobody:?}");
+    assert!(
+        nobody.stderr.contains("no other host nosuch in hosts of uploads\nhint: it has oslo, tromso"),
+        "{nobody:?}"
+    );
     // In hostile hands: it says that it leads a generation which came after the primary's.
     hosts.verb(TROMSO, &["promote", "--force"]).succeeded();
     eventually("its own daemon sends nothing", || {
