@@ -106,9 +106,8 @@ impl Applier {
         let kept_to = policy.keeps_to_filter().then(|| filter.clone());
         let mask = hello.mask.both(greeting.profile);
         if !hello.dry_run {
-            let (ground, reply) = (Arc::clone(&ground), Arc::clone(&reply));
-            let asking = led.as_ref().map(Led::asking);
-            keep_watch(ground, state.clone(), reply, asking).map_err(own("watch the session"))?;
+            let (ours, asking) = ((Arc::clone(&ground), Arc::clone(&reply)), led.as_ref().map(Led::asking));
+            keep_watch(ours.0, state.clone(), ours.1, asking).map_err(own("watch the session"))?;
         }
         let partials = partials_of(hello, greeting.version, &root);
         if let Some(partials) = &partials {
@@ -183,16 +182,7 @@ impl Applier {
             ToReceiver::Watermark(watermark) => {
                 self.remembering.remember(|memory| memory.watermark = Some(*watermark));
             }
-            ToReceiver::Cut(cut) => {
-                if let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) {
-                    led.cut(cut);
-                }
-            }
-            ToReceiver::Handing(handing) => {
-                if let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) {
-                    led.handing(handing);
-                }
-            }
+            ToReceiver::Cut(_) | ToReceiver::Handing(_) => self.told_as_standby(message),
             ToReceiver::Upstream(trees) => {
                 if let Some(state) = &self.state {
                     // As above: what is unknown here is refused by the sender that knows it.
@@ -233,6 +223,16 @@ impl Applier {
             change => self.change(change)?,
         }
         Ok(())
+    }
+
+    /// Takes in what only a primary says.
+    fn told_as_standby(&self, message: ToReceiver<'_>) {
+        let Some(led) = self.led.as_ref().filter(|_| self.check_session().is_ok()) else { return };
+        match message {
+            ToReceiver::Cut(cut) => led.cut(cut),
+            ToReceiver::Handing(handing) => led.handing(handing),
+            _ => {}
+        }
     }
 
     /// Does what a message of a pass asks for.

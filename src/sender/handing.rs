@@ -136,18 +136,21 @@ impl Session {
         let _ = std::thread::Builder::new().name("flush".to_owned()).spawn(flush);
     }
 
-    /// Goes on with a hand-over; `true` if this tree leads no more and everything was said.
-    pub(super) fn hand_on(&mut self, now: Instant) -> Result<bool, SessionError> {
-        let Some(mut handing) = self.handing.take() else { return Ok(false) };
+    /// Goes on with a hand-over.
+    ///
+    /// # Errors
+    /// [`SessionError::Role`] if this tree leads no more, and everything was said.
+    pub(super) fn hand_on(&mut self, now: Instant) -> Result<(), SessionError> {
+        let Some(mut handing) = self.handing.take() else { return Ok(()) };
         match handing.fence.try_recv() {
             Ok(Some(fenced)) => {
                 let first = handing.fenced.unwrap_or(fenced);
                 handing.fenced = Some(Fenced { sure: fenced.sure && first.sure, ..first });
                 handing.at = now;
             }
-            Ok(None) => return self.refuse_hand_over(unheard()).map(|()| false),
+            Ok(None) => return self.refuse_hand_over(unheard()),
             Err(TryRecvError::Disconnected) if handing.fenced.is_none() => {
-                return self.refuse_hand_over(unheard()).map(|()| false);
+                return self.refuse_hand_over(unheard());
             }
             Err(_) => {}
         }
@@ -162,7 +165,7 @@ impl Session {
         }
         if now >= handing.until {
             let why = self.too_late(&handing, now);
-            return self.refuse_hand_over(why).map(|()| false);
+            return self.refuse_hand_over(why);
         }
         if handing.told.is_none_or(|told| told + TELL_EVERY <= now) {
             handing.told = Some(now);
@@ -170,7 +173,7 @@ impl Session {
             self.tell_handing(protocol::Handing::Under { files, bytes })?;
         }
         self.handing = Some(handing);
-        Ok(false)
+        Ok(())
     }
 
     fn has_sent_all_before(&self, moment: Instant) -> bool {
@@ -219,14 +222,14 @@ impl Session {
     }
 
     /// Hands over: everything is acknowledged.
-    fn hand(&mut self, handing: &Handing, now: Instant) -> Result<bool, SessionError> {
+    fn hand(&mut self, handing: &Handing, now: Instant) -> Result<(), SessionError> {
         let lead = Arc::clone(&self.shared.leading.lead);
         if now >= handing.until {
             let why = self.too_late(handing, now);
-            return self.refuse_hand_over(why).map(|()| false);
+            return self.refuse_hand_over(why);
         }
         if let Err(why) = lead.steps_down_for(&handing.coming) {
-            return self.refuse_hand_over(why).map(|()| false);
+            return self.refuse_hand_over(why);
         }
         let host = &handing.coming.host;
         let text =
@@ -252,7 +255,7 @@ impl Session {
         while self.shared.inbox().dead.is_none() && Instant::now() < until {
             self.shared.mailbox.wait_closed(&mut seen, until);
         }
-        Ok(true)
+        Err(SessionError::Role { line: "handed over".to_owned(), hint: String::new() })
     }
 }
 

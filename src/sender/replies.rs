@@ -318,13 +318,9 @@ fn deliver(
         ToSender::Partial { stream, chunk_len, hashes } => {
             Reply::Partial(stream, Chunks::new(chunk_len, &hashes))
         }
-        ToSender::HandOver(asked) => {
-            if shared.version < VERSION_HAND_OVER {
-                return Err(SessionError::Fatal("it asks for what it does not know".to_owned()));
-            }
-            Reply::HandOver(asked)
-        }
-        ToSender::Examined(_)
+        ToSender::HandOver(asked) if shared.version >= VERSION_HAND_OVER => Reply::HandOver(asked),
+        ToSender::HandOver(_)
+        | ToSender::Examined(_)
         | ToSender::Kept { .. }
         | ToSender::AsItWas { .. }
         | ToSender::Places(_)

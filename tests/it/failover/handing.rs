@@ -20,7 +20,7 @@ impl Hosts {
         let handed = |host: &str| {
             let cuts = self.read(host, ".speil/cuts").unwrap_or_default();
             let of = |line: &str| Some(line.strip_suffix(" 1 1")?.rsplit(' ').next()?.to_owned());
-            cuts.lines().filter_map(of).last()
+            cuts.lines().rev().find_map(of)
         };
         handed(one).is_some() && handed(one) == handed(other)
     }
