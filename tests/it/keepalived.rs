@@ -371,6 +371,11 @@ fn a_switch_asks_before_it_stops_anything_and_the_other_end_survives_its_death()
         command.env("SPEIL_NOTIFY", new.path("notify")).env("SPEIL_SWITCH_SSH", ssh);
         command
     };
+    // With a database it is another order.
+    script(&new, "hooks/promote", "#!/bin/sh\n".to_owned());
+    let said = switch(ssh("")).env("SPEIL_NOTIFY_HOOKS", new.path("hooks")).output().unwrap();
+    assert_eq!((said.status.code(), old.done()), (Some(3), vec![]), "{said:?}");
+    fs::remove_file(new.path("hooks/promote")).unwrap();
     // No way in: nothing was touched.
     let said = switch(ssh("exit 255")).output().unwrap();
     assert_eq!(said.status.code(), Some(10), "{said:?}");
