@@ -184,6 +184,19 @@ fn every_order_of_events_ends_well() {
 }
 
 #[test]
+fn a_host_that_may_not_lead_follows_and_is_in_nobodys_way() {
+    let states_max = number("STATES").map_or(2_000, |states| states as usize);
+    let long = Duration::from_secs(number("SECONDS").unwrap_or(3_600));
+    for plan in PLANS.iter().filter(|plan| plan.with_roles) {
+        let (began, mut pool) = (cpu(), Pool::barring(HOSTS - 1));
+        match breadth_first(&mut pool, plan, states_max, began + long, 4) {
+            Ok(done) => println!("{}: {done:?} in {:.1} s", plan.name, since(began).as_secs_f64()),
+            Err(bad) => panic!("{}", told(&mut pool, plan, &bad)),
+        }
+    }
+}
+
+#[test]
 fn long_histories_end_well() {
     let span = Duration::from_secs(number("SECONDS").unwrap_or(1)) / 2;
     for (at, plan) in PLANS.iter().enumerate() {

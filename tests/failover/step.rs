@@ -1,8 +1,8 @@
 //! What hosts do by themselves, one step at a time: the product's rules decide, and write records.
 
 use speil::role::{
-    Admission, Answer, Around, Force, Heard, Offer, Others, Promotion, Record, Refusal, Role, Sender, Tree,
-    Why, admit, begin, finish, hand_over, hear, prepare, promote, tells,
+    Admission, Answer, Around, Barred, Force, Heard, Offer, Others, Promotion, Record, Refusal, Role, Sender,
+    Tree, Why, admit, begin, finish, hand_over, hear, is_past, prepare, promote, tells,
 };
 use speil::role::{Generation, Intent, Verb};
 
@@ -31,9 +31,17 @@ pub fn exchange(pool: &mut Pool, s: &mut State, a: usize, b: usize) {
         })
     };
     let (by_a, by_b) = (told(pool, a), told(pool, b));
-    for (host, told) in [(a, by_b), (b, by_a)] {
+    for (host, from, told) in [(a, b, by_b), (b, a, by_a)] {
         let Some((told, bits)) = told.filter(|(told, _)| !told.is_empty()) else { continue };
         if s.hosts[host].record == PLAIN {
+            continue;
+        }
+        if pool.barred == Some(from) {
+            // Its word does not count, unless it says that it knows of nothing else.
+            if pool.get(s.hosts[host].record).is_some_and(|own| is_past(own, &told)) {
+                s.hosts[host].confirmed = true;
+                s.hosts[host].ghost.talked = true;
+            }
             continue;
         }
         hear_at(pool, s, host, &told);
@@ -235,7 +243,9 @@ pub fn around(pool: &Pool, s: &State, h: usize) -> Around {
         (name(other), answer)
     });
     let confirmed = s.hosts[h].confirmed || pool.is(Mutant::ConfirmedAlways);
-    Around { confirmed, barred: None, group: Some(id(4, 0)), others: Others::Asked(asked.collect()) }
+    let may = || (0..HOSTS).filter(|other| pool.barred != Some(*other)).map(name).collect();
+    let barred = (pool.barred == Some(h)).then(|| Barred { entry: name(h), others: may() });
+    Around { confirmed, barred, group: Some(id(4, 0)), others: Others::Asked(asked.collect()) }
 }
 
 /// Asks the product for a promotion.

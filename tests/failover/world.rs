@@ -114,11 +114,18 @@ pub struct Pool {
     records: Vec<Record>,
     numbers: HashMap<Record, Kept>,
     pub mutant: Option<Mutant>,
+    /// The host that has `mayLead = false` in the others' configuration, and no key to them.
+    pub barred: Option<usize>,
 }
 
 impl Pool {
     pub fn new(mutant: Option<Mutant>) -> Self {
-        Self { records: Vec::new(), numbers: HashMap::new(), mutant }
+        Self { records: Vec::new(), numbers: HashMap::new(), mutant, barred: None }
+    }
+
+    /// Returns the same where a host may not lead.
+    pub fn barring(host: usize) -> Self {
+        Self { barred: Some(host), ..Self::new(None) }
     }
 
     pub fn is(&self, mutant: Mutant) -> bool {
