@@ -38,6 +38,11 @@ pub fn confine_to_reading(roots: &[BorrowedFd<'_>]) -> Confinement {
     confine_to(roots, AccessFs::ReadFile | AccessFs::ReadDir)
 }
 
+/// The same, and to removing files there.
+pub fn confine_to_removing(roots: &[BorrowedFd<'_>]) -> Confinement {
+    confine_to(roots, AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::RemoveFile)
+}
+
 fn confine_to(roots: &[BorrowedFd<'_>], beneath: BitFlags<AccessFs>) -> Confinement {
     let open_before = opens_outside();
     match restrict(roots, beneath) {

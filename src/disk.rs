@@ -13,6 +13,7 @@ mod aside;
 mod attrs;
 mod clock;
 mod filesystem;
+mod follow;
 mod host;
 mod layers;
 mod lease;

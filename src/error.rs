@@ -90,6 +90,10 @@ pub fn errno_text(errno: i32) -> String {
 pub fn failure_text(operation: &str, errno: i32) -> String {
     match (operation, errno) {
         ("update", libc::EBUSY) => "changes faster than it can be mirrored (EBUSY)".to_owned(),
+        ("read", libc::ENOLINK) => "symlink has no referent".to_owned(),
+        ("read", libc::EMLINK) => "symlink leads back to a directory that holds it".to_owned(),
+        ("read", libc::EXDEV) => "symlink leads out of the directory that this agent may read".to_owned(),
+        ("remove", libc::EBUSY) => "it has changed since, or is being written; it stays".to_owned(),
         ("read", libc::EBUSY) => "changes faster than it can be read (EBUSY)".to_owned(),
         _ => errno_text(errno),
     }

@@ -17,15 +17,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
-
 pub use entries::{Entries, Found};
 
 use crate::disk::{Root, hash_zeros, hole_end, is_sparse, open_in, read_entry, read_some};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
-use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, Mask, RelPath, TEMP_PREFIX};
+use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, LinkRules, Mask, RelPath, TEMP_PREFIX};
 
 pub use crate::tree::STATE_DIR;
 pub use doubt::{Doubt, Doubts};
@@ -67,6 +65,8 @@ pub struct Options {
     pub recursive: bool,
     /// Contents are hashed.
     pub checksum: bool,
+    /// Which symlinks are left out.
+    pub links: LinkRules,
 }
 
 /// What the walk's caller adds to it.
@@ -171,8 +171,8 @@ pub fn walk_doubting(
     (view, doubt): (&dyn View, Option<Doubt>),
 ) -> Scan {
     let scan = Scan { doubts: Doubts::new(doubt), ..Scan::default() };
-    let mut walk = Walk { homes: Vec::new(), devs: Vec::new(), options, view, scan };
-    match walk.top(root, top) {
+    let mut walk = Walk { root, homes: Vec::new(), devs: Vec::new(), options, view, scan };
+    match walk.top(top) {
         Ok(entry) => walk.scan.top = entry,
         Err(error) => walk.scan.problems.push((top.clone(), errno_of(&error))),
     }
@@ -208,12 +208,12 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
 /// # Errors
 /// As [`list`].
 pub fn entries<'a>(
-    root: &Root,
+    root: &'a Root,
     dir: &'a RelPath,
     options: &'a Options,
     view: &'a dyn View,
 ) -> io::Result<Entries<'a, OwnedFd>> {
-    Entries::of(root.parts(dir)?, dir, options, (view, true))
+    Entries::of(root, root.parts(dir)?, dir, (options, view, true))
 }
 
 /// Returns BLAKE3 of the regular file at `path`.
@@ -224,12 +224,12 @@ pub fn hash(root: &Root, path: &RelPath) -> io::Result<[u8; 32]> {
     hash_open(&open_file(root, path)?, |_, _| Ok(()))
 }
 
-/// Returns BLAKE3 of the regular file of this name in a directory.
+/// Returns BLAKE3 of the regular file of this name in the directory that holds `path`.
 ///
 /// # Errors
 /// What opening and reading it say.
-pub fn hash_in(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
-    hash_file(dir, name)
+pub fn hash_in(root: &Root, path: &RelPath, (dir, name): (BorrowedFd<'_>, &[u8])) -> io::Result<[u8; 32]> {
+    hash_file(root, path, (dir, name))
 }
 
 /// Returns BLAKE3 of the regular file at `path`, read from the disk at no more than `rate` bytes a second;
@@ -261,20 +261,15 @@ fn hidden(options: &Options, path: &RelPath, dir: bool) -> bool {
     }
 }
 
-fn hash_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<[u8; 32]> {
-    hash_open(&open_at(dir, name)?, |_, _| Ok(()))
-}
-
-fn open_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, name, flags, Mode::empty())?)
+fn hash_file(root: &Root, path: &RelPath, (dir, name): (BorrowedFd<'_>, &[u8])) -> io::Result<[u8; 32]> {
+    hash_open(&root.open_in(dir, path, name)?, |_, _| Ok(()))
 }
 
 /// Opens the regular file at `path`; what is none is not found.
 fn open_file(root: &Root, path: &RelPath) -> io::Result<OwnedFd> {
     let parent = root.parent(path)?;
-    match read_entry(parent.fd.as_fd(), parent.name, &Mask::nothing())? {
-        Some(entry) if entry.attrs.meta.kind == Kind::File => open_at(parent.fd.as_fd(), parent.name),
+    match root.entry_in(parent.fd.as_fd(), path, parent.name, &Mask::nothing())? {
+        Some(entry) if entry.attrs.meta.kind == Kind::File => root.open_in(parent.fd.as_fd(), path, parent.name),
         _ => Err(io::ErrorKind::NotFound.into()),
     }
 }
@@ -309,6 +304,7 @@ fn hash_open(file: &OwnedFd, mut each: impl FnMut(u64, u64) -> io::Result<()>) -
 type Parts<'a> = Vec<(BorrowedFd<'a>, Option<BTreeSet<Vec<u8>>>)>;
 
 struct Walk<'a> {
+    root: &'a Root,
     /// The filesystems that a walk stays on.
     homes: Vec<u64>,
     /// The filesystems of the directories that are being walked, from the top down.
@@ -319,12 +315,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn top(&mut self, root: &Root, top: &RelPath) -> io::Result<Option<Entry>> {
+    fn top(&mut self, top: &RelPath) -> io::Result<Option<Entry>> {
+        let root = self.root;
         let entry = if top.is_root() {
             read_entry(root.as_fd(), b"", &self.options.mask)?
         } else {
             match root.parent(top) {
-                Ok(parent) => read_entry(parent.fd.as_fd(), parent.name, &self.options.mask)?,
+                Ok(parent) => root.entry_in(parent.fd.as_fd(), top, parent.name, &self.options.mask)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => None,
                 Err(error) => return Err(error),
@@ -350,7 +347,7 @@ impl Walk<'_> {
             entry.digest = Some(self.dir(parts, top)?);
         } else if self.options.checksum && entry.attrs.meta.kind == Kind::File {
             let parent = root.parent(top)?;
-            entry.hash = Some(hash_file(parent.fd.as_fd(), parent.name)?);
+            entry.hash = Some(hash_file(root, top, (parent.fd.as_fd(), parent.name))?);
         } else if entry.attrs.meta.kind == Kind::File {
             self.scan.doubts.look_at_top(root.parent(top)?.fd.as_fd(), top, &entry);
         }
@@ -360,7 +357,7 @@ impl Walk<'_> {
     /// Folds one open directory, or several that are one, and everything below.
     fn dir(&mut self, parts: Parts<'_>, path: &RelPath) -> io::Result<Digest> {
         let dirs: Vec<BorrowedFd<'_>> = parts.iter().map(|(fd, _)| *fd).collect();
-        let mut found = Entries::of(parts, path, self.options, (self.view, false))?;
+        let mut found = Entries::of(self.root, parts, path, (self.options, self.view, false))?;
         let mut digest = DirDigest::new(self.options.mask);
         let first_mark = self.scan.marks.len();
         while let Some(next) = found.next() {
@@ -431,7 +428,12 @@ impl Walk<'_> {
         if self.options.one_file_system && !self.homes.contains(&entry.id.dev) {
             return;
         }
-        let digest = open_in(dirs, &entry.name).and_then(|children| {
+        let children = if self.root.follows() {
+            self.root.parts(&below).map(|parts| parts.into_iter().map(|(fd, _)| fd).collect())
+        } else {
+            open_in(dirs, &entry.name)
+        };
+        let digest = children.and_then(|children: Vec<OwnedFd>| {
             if self.devs.len() > DEPTH_MAX {
                 // Nothing is concluded of what lies below, and nothing there is deleted.
                 return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
@@ -458,6 +460,8 @@ mod tests {
     use super::*;
     use std::fs;
 
+    use rustix::fs::{Mode, OFlags};
+
     fn options() -> Options {
         Options {
             mask: Mask::everything(),
@@ -466,6 +470,7 @@ mod tests {
             one_file_system: false,
             recursive: true,
             checksum: false,
+            links: LinkRules::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod chown;
 mod civil;
 mod digest;
 mod entry;
+mod link_rules;
 mod path;
 
 pub use acl::{ACL_ACCESS, ACL_DEFAULT, Acl};
@@ -19,4 +20,5 @@ pub use chmod::{Chmod, ChmodError};
 pub use chown::{Chown, ChownError, Owner};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
+pub use link_rules::{LinkRule, LinkRules};
 pub use path::{NAME_LEN_MAX, PathError, RelPath, STATE_DIR, TEMP_PREFIX, check_name, quote, shell_word};

@@ -14,10 +14,10 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Leads, Sources, Sync, Target, Transport, is_remote,
+    AgentSource, Borrow, Compress, DeleteMode, Durability, Leads, Sources, Sync, Target, Transport, is_remote,
     name_targets, parse_target, remote_path, spelling, split_words,
 };
-use crate::tree::{Mask, RelPath, quote};
+use crate::tree::{LinkRules, Mask, RelPath, quote};
 
 /// What `speil sync` or `speil mirror` is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -204,6 +204,7 @@ impl Draft {
         self.check_recursion(several)?;
         // With --files-from the paths count from the source itself, slash or not.
         let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !several);
+        self.sync.selection.links.depth = u32::from(carried.is_some());
         if let Some(far) = &mut self.from {
             far.is_named = carried.is_some();
         }
@@ -226,6 +227,7 @@ impl Draft {
             && !self.output.quiet
             && Path::new(source).is_symlink()
             && Path::new(source).is_dir()
+            && !stands_for(Path::new(source), self.sync.selection.links)
         {
             let source = quote(source.as_bytes());
             notes.push(format!("SOURCE {source} is a symlink and is sent as one; with a slash at its end its directory is sent"));
@@ -293,7 +295,7 @@ impl Draft {
         let is_none = match self.from {
             // Its host will say; and a directory that is not to be entered is passed over there.
             Some(_) => !self.sync.selection.recursive,
-            None => is_no_directory(first),
+            None => is_no_directory(first, self.sync.selection.links),
         };
         let flat = self.asked.dirs && !self.sync.selection.recursive;
         if more.is_empty() && !relative && !flat && !is_none {
@@ -423,6 +425,7 @@ impl Draft {
             let reason = "the paths of --files-from keep their directories on the target";
             return Err(CliError::Refused { option: "--no-relative".to_owned(), command: "sync", reason });
         }
+        self.settle_removal()?;
         if self.from.is_some() && self.sync.connections > 1 {
             return Err(CliError::Conflict("--connections", "a SOURCE on another host"));
         }
@@ -433,6 +436,22 @@ impl Draft {
             return Err(CliError::DeleteNotRecursive);
         }
         Ok(())
+    }
+
+    /// Refuses what cannot be promised of files that are removed here: that one target has the whole of each.
+    fn settle_removal(&self) -> Result<(), CliError> {
+        const REMOVES: &str = "--remove-source-files";
+        let (sync, selection) = (&self.sync, &self.sync.selection);
+        let clash = [
+            (sync.targets.len() > 1, "several TARGETs"),
+            (selection.links.follows(), "-L, -k or --copy-unsafe-links"),
+            (selection.ignore_existing, "--ignore-existing"),
+            (sync.durability == Durability::None, "--durability=none"),
+        ];
+        match clash.into_iter().find(|(is_so, _)| sync.removes && *is_so) {
+            Some((_, with)) => Err(CliError::Conflict(REMOVES, with)),
+            None => Ok(()),
+        }
     }
 
     fn settle_shell(&mut self, rsync_rsh: Option<&OsStr>) -> Result<(), CliError> {
@@ -492,10 +511,21 @@ fn parted<'a, 'b>(words: &'a [&'b OsStr], live: bool) -> (&'a [&'b OsStr], &'a [
     words.split_at_checked(at).unwrap_or((words, &[]))
 }
 
-/// Whether a source on this host is sent as what it is: a file, or a symlink without a slash at its end.
-fn is_no_directory(source: &OsStr) -> bool {
+/// Whether a source on this host is sent as what it is: a file, or a symlink without a slash at its end that does not
+/// stand for a directory.
+fn is_no_directory(source: &OsStr, links: LinkRules) -> bool {
     let path = Path::new(source);
-    path.metadata().is_ok_and(|found| !found.is_dir()) || carried_name(source).is_some() && path.is_symlink()
+    path.metadata().is_ok_and(|found| !found.is_dir())
+        || carried_name(source).is_some() && path.is_symlink() && !(path.is_dir() && stands_for(path, links))
+}
+
+/// Whether what a named symlink leads to is sent in its place, where that is a directory.
+fn stands_for(path: &Path, links: LinkRules) -> bool {
+    let leads_out = || {
+        let name = path.file_name().and_then(|name| RelPath::new(name.as_bytes()).ok()).unwrap_or_default();
+        path.read_link().is_ok_and(|text| links.leads_out(&name, text.as_os_str().as_bytes()))
+    };
+    links.follows_named() || links.copy_unsafe && leads_out()
 }
 
 /// Refuses what rsync keeps of a path and speil does not.

@@ -14,7 +14,6 @@ const fn refuse(names: &'static [&'static str], reason: &'static str) -> Refusal
 }
 
 const WHOLE: &str = "a target's file is always its old or its new whole version; leave it out";
-const FOLLOW: &str = "symlinks are mirrored as they are (-l), never followed";
 const UNMIRRORED: &str = "this time is not mirrored; only modification times are";
 const DAEMON: &str = "it concerns rsync daemons; speil runs its agent over ssh";
 const BATCH: &str = "there are no batch files; sync to each target";
@@ -38,11 +37,7 @@ const REFUSALS: &[Refusal] = &[
     ),
     refuse(&["preallocate"], "speil makes room as the filesystem likes it; leave it out"),
     refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
-    refuse(&["copy-links", "L", "copy-unsafe-links", "copy-dirlinks", "k"], FOLLOW),
-    refuse(
-        &["safe-links", "munge-links"],
-        "symlinks are mirrored as they are; exclude those that must not be",
-    ),
+    refuse(&["munge-links"], "symlinks are mirrored as they are; exclude those that must not be"),
     refuse(&["keep-dirlinks", "K"], "speil never writes through a symlink on the target"),
     refuse(&["insecure-links", "confine-root"], "speil never follows a symlink out of its roots"),
     refuse(&["atimes", "U", "open-noatime", "crtimes", "N"], UNMIRRORED),
@@ -55,7 +50,6 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["copy-as"], "log in as that user: USER@HOST:PATH"),
     refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
     refuse(&["prune-empty-dirs", "m"], "a mirror has its source's empty directories as well"),
-    refuse(&["remove-source-files", "remove-sent-files"], "speil never changes the source"),
     refuse(&["ignore-errors"], "what could not be read is never deleted on the target"),
     refuse(&["force"], "a directory gives way to a file of its name where --delete is given"),
     refuse(&["delete-missing-args"], ARGS),

@@ -376,6 +376,26 @@ pub(super) const TOLD: Group = Group {
 pub(super) const PASS: Group = Group {
     heading: "One pass",
     options: &[
+        switch("copy-links", "Send what symlinks lead to in their place", |d, on| {
+            d.sync.selection.links.copy = on;
+        })
+        .short('L'),
+        switch("copy-unsafe-links", "The same for symlinks that lead out of SOURCE", |d, on| {
+            d.sync.selection.links.copy_unsafe = on;
+        }),
+        switch("copy-dirlinks", "The same for symlinks that lead to directories", |d, on| {
+            d.sync.selection.links.copy_dirs = on;
+        })
+        .short('k'),
+        switch("safe-links", "Leave out symlinks that lead out of SOURCE", |d, on| {
+            d.sync.selection.links.safe = on;
+        }),
+        switch(
+            "remove-source-files",
+            "Remove from SOURCE every file that TARGET has then, whole and on its disk",
+            |d, on| d.sync.removes = on,
+        )
+        .also(&["remove-sent-files"]),
         switch(
             "relative",
             "Keep the whole path of each SOURCE on the target, from /./ on if it has one",

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use daemon::{AgentCheck, Http, LogFormat, Settings, Token};
 
 use crate::config::{Allowed, Backup, Beside, Hours, Origins, Sources};
-use crate::tree::{Mask, RelPath, quote};
+use crate::tree::{LinkRules, Mask, RelPath, quote};
 
 /// A whole configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Sync {
     pub beside: Option<Beside>,
     /// What becomes of what is replaced or removed; for a single pass.
     pub backup: Option<Backup>,
+    /// What the target has is removed here (`--remove-source-files`).
+    pub removes: bool,
     /// The targets: at least one.
     pub targets: Vec<Target>,
     /// The file that lists them, where the configuration names one.
@@ -107,6 +109,7 @@ impl Sync {
             sources: None,
             beside: None,
             backup: None,
+            removes: false,
             targets,
             targets_file: None,
             hosts: None,
@@ -252,6 +255,8 @@ pub struct Selection {
     pub max_size: Option<u64>,
     /// Files below this size do as well (`--min-size`).
     pub min_size: Option<u64>,
+    /// What becomes of the source's symlinks (`-L` and its kin).
+    pub links: LinkRules,
 }
 
 /// One line of `--files-from`.
@@ -321,6 +326,7 @@ impl Default for Selection {
             sparse: false,
             max_size: None,
             min_size: None,
+            links: LinkRules::default(),
         }
     }
 }

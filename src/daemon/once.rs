@@ -83,11 +83,13 @@ fn ready(sync: &Sync) -> Result<(Ready, Named), SessionError> {
     let targets = sync.targets.len();
     match &sync.sources {
         None => {
-            let source = Source::open(&sync.source, targets).map_err(unreadable)?;
+            let source = Source::open_following(&sync.source, targets, sync.selection.links).map_err(unreadable)?;
             Ok(((sync.clone(), Some(source), None), Named::default()))
         }
         Some(sources) => {
-            let opened = open_sources(sources, sync.selection.recursive, targets, &Root::open);
+            let opened = open_sources(sources, sync.selection.recursive, targets, &|path| {
+                Root::open(path)?.following(sync.selection.links, None)
+            });
             Ok(in_order(sync, opened.map_err(unreadable)?))
         }
     }

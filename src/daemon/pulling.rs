@@ -240,6 +240,7 @@ impl Near<'_> {
                     .map(|trash| TrashLimits { keep_secs: trash.keep.as_secs(), max_bytes: trash.max }),
                 partial: sync.partial,
                 dry_run: self.options.dry_run,
+                removes: sync.removes,
             },
             itemizes: self.monitor.itemizes(),
             sources: sync.sources.clone(),

@@ -109,13 +109,27 @@ pub fn send(
         Err(why) => return refuse(&wire, why),
     };
     drop(in_time);
+    if order.selection.links.follows() && !options.filter.is_empty() {
+        return refuse(&wire, Unsent::Follows);
+    }
+    if order.means.removes && options.root.is_some() {
+        return refuse(&wire, Unsent::ReadOnly);
+    }
     let (sent, top) = match open_asked(&order, options) {
         Ok(opened) => opened,
         Err(why) => return refuse(&wire, why),
     };
     if options.confine {
         let root = sent.source.root();
-        confine::confine_to_reading(&top.as_ref().map_or_else(|| root.tops(), |top| vec![top.as_fd()]));
+        // Without a root of the administrator, symlinks may lead anywhere.
+        let everything = if top.is_none() && root.follows() { Root::open(Path::new("/")).ok() } else { None };
+        let top = top.as_ref().or(everything.as_ref());
+        let beneath = top.map_or_else(|| root.tops(), |top| vec![top.as_fd()]);
+        if order.means.removes {
+            confine::confine_to_removing(&beneath);
+        } else {
+            confine::confine_to_reading(&beneath);
+        }
     }
     pass(&order, sent, (reader, wire), words)
 }
@@ -141,8 +155,10 @@ fn open_asked(order: &PullOrder, options: &SendOptions) -> Result<(Sent, Option<
     let top = options.root.as_ref().map(|dir| Root::open(dir)).transpose().map_err(failed)?;
     let outside = std::cell::Cell::new(false);
     let open = |path: &Path| {
-        let (Some(dir), Some(top)) = (&options.root, &top) else { return Root::open(path) };
+        let links = order.selection.links;
+        let (Some(dir), Some(top)) = (&options.root, &top) else { return Root::open(path)?.following(links, None) };
         let opened = below(dir, path.as_os_str().as_bytes()).map(|at| top.dir(&at).map(Root::from_fd));
+        let opened = opened.map(|opened| opened.and_then(|root| root.following(links, Some(top))));
         let opened = opened.unwrap_or(Err(io::Error::from_raw_os_error(libc::EXDEV)));
         let leads_out = |error: &io::Error| matches!(errno_of(error), libc::EXDEV | libc::ELOOP);
         outside.set(outside.get() || opened.as_ref().is_err_and(leads_out));
@@ -233,11 +249,11 @@ fn open(order: &PullOrder, options: &SendOptions) -> Result<(Arc<Source>, Option
     };
     let Some(dir) = &options.root else {
         let path = Path::new(OsStr::from_bytes(&order.source));
-        if order.is_named && path.is_symlink() {
+        if order.is_named && path.is_symlink() && !order.selection.links.follows_named() {
             return Err(Unsent::Link);
         }
         let top = Root::open(path).map_err(failed)?;
-        let source = Source::open_beneath((&top, path), &RelPath::root(), options.filter.clone());
+        let source = Source::open_beneath((&top, path), &RelPath::root(), options.filter.clone(), (order.selection.links, false));
         return Ok((source.map_err(failed)?, None));
     };
     let at = below(dir, &order.source).ok_or(Unsent::Outside)?;
@@ -245,7 +261,7 @@ fn open(order: &PullOrder, options: &SendOptions) -> Result<(Arc<Source>, Option
         return Err(Unsent::Source(libc::ENOENT));
     }
     let top = Root::open(dir).map_err(failed)?;
-    let source = Source::open_beneath((&top, dir), &at, options.filter.clone());
+    let source = Source::open_beneath((&top, dir), &at, options.filter.clone(), (order.selection.links, true));
     let source = source.map_err(|error| match errno_of(&error) {
         libc::ELOOP | libc::EXDEV => Unsent::Outside,
         libc::ENOTDIR if is_symlink(&top, &at) => Unsent::Outside,
@@ -349,6 +365,7 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
             .trash
             .map(|trash| Trash { keep: Duration::from_secs(trash.keep_secs), max: trash.max_bytes }),
         partial: means.partial,
+        removes: means.removes,
         sources: order.sources.clone(),
         beside: order.beside.clone(),
         backup: order.backup.clone(),

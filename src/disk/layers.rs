@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
 use super::root::{Layer, Only, Root};
-use crate::tree::RelPath;
+use crate::tree::{Kind, Mask, RelPath};
 
 /// One of the directories that a path leads to, and the names of it that count; all of them if `None`.
 pub type Part = (OwnedFd, Option<BTreeSet<Vec<u8>>>);
@@ -66,6 +66,7 @@ impl Root {
     pub fn layered(layers: Vec<Layer>) -> io::Result<Self> {
         let first = layers.iter().find(|layer| layer.is_whole()).or(layers.first()).ok_or(Errno::INVAL)?;
         let mut root = Self::from_fd(first.root.as_fd().try_clone_to_owned()?);
+        root.follow = first.root.follow.clone();
         root.layers = layers;
         Ok(root)
     }
@@ -163,10 +164,10 @@ impl Root {
                     continue;
                 }
             };
-            match rustix::fs::statat(&fd, path.name(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(fd),
-                Ok(_) => found = found.or(Some(fd)),
-                Err(_) => empty = empty.or(Some(fd)),
+            match layer.root.entry_in(fd.as_fd(), path, path.name(), &Mask::nothing()) {
+                Ok(Some(entry)) if entry.attrs.meta.kind == Kind::Dir => return Ok(fd),
+                Ok(Some(_)) => found = found.or(Some(fd)),
+                _ => empty = empty.or(Some(fd)),
             }
         }
         found.or(empty).ok_or_else(|| failed.unwrap_or_else(|| Errno::NOENT.into()))

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
+use super::follow::Follow;
 use super::host::boot_id;
 use crate::tree::{FileId, RelPath};
 
@@ -25,6 +26,8 @@ pub struct Root {
     openat2: AtomicBool,
     /// What the tree is made of, the first ones first; none where it is the directory alone.
     pub(super) layers: Vec<Layer>,
+    /// Which symlinks stand for what they lead to; none of them if `None`.
+    pub(super) follow: Option<Follow>,
 }
 
 /// One of several sources that are one tree: a directory, or some of what it holds.
@@ -63,7 +66,7 @@ impl Root {
 
     /// Takes over an open directory.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd, openat2: AtomicBool::new(true), layers: Vec::new() }
+        Self { fd, openat2: AtomicBool::new(true), layers: Vec::new(), follow: None }
     }
 
     /// Makes every resolution walk component by component, as on a kernel older than 5.6.
@@ -109,6 +112,9 @@ impl Root {
 
     fn resolve(&self, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if let Some(follow) = self.follow.as_ref().filter(|_| !path.is_root()) {
+            return follow.resolve(self.fd.as_fd(), path, flags);
+        }
         if path.is_root() {
             return Ok(rustix::fs::openat(&self.fd, c".", flags, Mode::empty())?);
         }

@@ -67,6 +67,7 @@ pub(super) fn look(sync: &Sync) -> Result<Tree, Box<Finding>> {
         one_file_system: sync.selection.one_file_system,
         recursive: true,
         checksum: false,
+        links: sync.selection.links,
     };
     let place = crate::disk::place(&sync.source).ok();
     let mut tree = Tree {

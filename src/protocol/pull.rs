@@ -19,7 +19,7 @@ use crate::tree::{Mask, RelPath};
 
 /// Which form orders and what follows them have. It is raised with every change of one of these types or of what they
 /// hold: both sides must have the same.
-pub const PULL_EDITION: u32 = 2;
+pub const PULL_EDITION: u32 = 3;
 
 /// Longest piece of the session's bytes in one frame.
 pub const PULL_PIECE_MAX: usize = 256 * 1024;
@@ -76,6 +76,8 @@ pub struct Means {
     pub partial: bool,
     /// Nothing is changed.
     pub dry_run: bool,
+    /// What has arrived is removed there.
+    pub removes: bool,
 }
 
 /// To the far side, after the order.
@@ -126,6 +128,10 @@ pub enum Unsent {
     Directory,
     /// This login hides a part of its directory, and sends one directory at a time.
     OneDirectory,
+    /// It may be read only, and what has arrived was to be removed.
+    ReadOnly,
+    /// Symlinks are to be followed, and it has a filter of its own, which what they lead to would pass by.
+    Follows,
     /// Orders have another form there.
     Edition {
         /// Its form.
@@ -236,6 +242,7 @@ mod tests {
                 trash: None,
                 partial: false,
                 dry_run: true,
+                removes: false,
             },
             itemizes: true,
             sources: None,

@@ -169,6 +169,8 @@ impl Passes {
                 one_file_system: self.one_file_system,
                 recursive: options.recursive,
                 checksum: options.checksum,
+                // What the source leaves out is for its own side to say.
+                links: crate::tree::LinkRules::default(),
             },
             tag: self.tag,
             // Elsewhere nothing is taken away.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType};
 
 use super::{Options, Role, STATE_DIR, View, hash_file, hidden, is_temporary};
-use crate::disk::{Names, names_of, read_entry};
+use crate::disk::{Names, Root, names_of};
 use crate::error::errno_of;
 use crate::tree::{Entry, Kind, RelPath};
 
@@ -38,6 +38,7 @@ impl Found {
 /// The entries of one directory, in the order of their names. Where several directories are one, a name that is in
 /// more than one of them is the first one's, or the first that is a directory.
 pub struct Entries<'a, F> {
+    root: &'a Root,
     dirs: Vec<F>,
     names: Vec<Names>,
     /// Which name of which directory comes when, where that is not every name of the only one.
@@ -53,16 +54,16 @@ impl<'a, F: AsFd> Entries<'a, F> {
     /// Reads the names of a directory, for a walk or for a listing. Of each of `dirs` these names count alone; all of
     /// them if there are none.
     pub(super) fn of(
+        root: &'a Root,
         dirs: Vec<(F, Option<BTreeSet<Vec<u8>>>)>,
         dir: &'a RelPath,
-        options: &'a Options,
-        (view, lists): (&'a dyn View, bool),
+        (options, view, lists): (&'a Options, &'a dyn View, bool),
     ) -> io::Result<Self> {
         let names = dirs.iter().map(|(fd, _)| names_of(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
         let is_plain = matches!(&dirs[..], [(_, None)]);
         let order = (!is_plain).then(|| joined(&dirs, &names));
         let dirs = dirs.into_iter().map(|(fd, _)| fd).collect();
-        Ok(Self { dirs, names, order, next: 0, dir, options, view, lists })
+        Ok(Self { root, dirs, names, order, next: 0, dir, options, view, lists })
     }
 
     /// Returns the directory that holds the name with this number, and the name.
@@ -88,21 +89,23 @@ impl<'a, F: AsFd> Entries<'a, F> {
             self.view.temporary(fd, name);
             return None;
         }
-        let mut entry = match read_entry(fd, name, &options.mask) {
+        let path = self.dir.join(name);
+        let mut entry = match self.root.entry_in(fd, &path, name, &options.mask) {
             Ok(entry) => entry?,
             Err(error) => return Some(Found::Unread(name.to_vec(), errno_of(&error))),
         };
         let kind = entry.attrs.meta.kind;
         let whole = options.role == Role::WholeTarget;
-        if !(whole && self.lists) && hidden(options, &self.dir.join(name), kind == Kind::Dir) {
+        if !(whole && self.lists) && hidden(options, &path, kind == Kind::Dir) {
             return None;
         }
-        if !whole && !options.mask.carries(kind) {
+        let leaves = |entry: &Entry| options.links.leaves_out(&path, &entry.attrs.symlink);
+        if !whole && !options.mask.carries(kind) || kind == Kind::Symlink && leaves(&entry) {
             let len = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size);
             return Some(Found::NotKept(name.to_vec(), kind, u64::try_from(len).unwrap_or(0)));
         }
         if options.checksum && kind == Kind::File {
-            match hash_file(fd, name) {
+            match hash_file(self.root, &path, (fd, name)) {
                 Ok(hash) => entry.hash = Some(hash),
                 Err(error) => return Some(Found::Unread(name.to_vec(), errno_of(&error))),
             }

@@ -38,8 +38,9 @@ impl Source {
     /// # Errors
     /// What stops the answer from being known: nothing may be deleted then.
     pub fn vanished(&self, path: &RelPath) -> io::Result<bool> {
-        if self.root().is_layered() {
-            // Any of the layers may have it.
+        let root = self.root();
+        if root.is_layered() || root.follows() {
+            // Any of the layers may have it, or what a symlink leads to.
             return Ok(self.entry(path, &Mask::nothing())?.is_none());
         }
         Ok(!matches!(self.look_for(path)?, Found::There))
@@ -51,7 +52,8 @@ impl Source {
     /// # Errors
     /// As [`Source::vanished`].
     pub(super) fn vanished_by(&self, gone: &mut Option<Gone>, path: &RelPath) -> io::Result<bool> {
-        if self.root().is_layered() {
+        let root = self.root();
+        if root.is_layered() || root.follows() {
             return Ok(self.vanished(path)? && self.is_in_place());
         }
         let held = gone.take().filter(|gone| gone.looked.elapsed() < DIR_CACHE_MAX);

@@ -11,6 +11,7 @@ mod mounts;
 mod moves;
 mod named;
 mod proof;
+mod removal;
 mod sought;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -151,6 +152,7 @@ impl Pass {
                 one_file_system: shared.options.sync.selection.one_file_system,
                 recursive: shared.options.sync.selection.recursive,
                 checksum,
+                links: shared.options.sync.selection.links,
             },
             shared: Arc::clone(shared),
             id,
@@ -458,8 +460,8 @@ impl Pass {
         let mut waiting = vec![path.clone()];
         while let Some(dir) = waiting.pop() {
             let shared = Arc::clone(&self.shared);
-            let options = self.options.clone();
-            let found = match scan::entries(&shared.source.root(), &dir, &options, &shared.view) {
+            let (options, root) = (self.options.clone(), shared.source.root());
+            let found = match scan::entries(&root, &dir, &options, &shared.view) {
                 Ok(found) => found,
                 Err(error) if is_absence(&error) => continue,
                 Err(error) => {

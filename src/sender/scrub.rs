@@ -154,6 +154,7 @@ impl Reader {
             one_file_system: sync.selection.one_file_system,
             recursive: true,
             checksum: false,
+            links: sync.selection.links,
         };
         let mut waiting = vec![RelPath::root()];
         while let Some(dir) = waiting.pop() {

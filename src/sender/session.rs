@@ -31,7 +31,7 @@ use super::{Feedback, NoFeedback};
 use crate::batch::{Change, ChangeKind, Extent};
 use crate::config;
 use crate::error::errno_of;
-use crate::event::{Age, RescanReason};
+use crate::event::{Age, Moment, RescanReason};
 use crate::monitor::{Monitor, Silent};
 use crate::protocol::{BatchId, ReplyHello, ToReceiver};
 use crate::transport::Control;
@@ -82,6 +82,12 @@ pub struct SessionOptions {
     pub rehearsal: bool,
 }
 
+impl SessionOptions {
+    fn removes(&self) -> bool {
+        self.sync.removes && !self.live && !self.dry_run
+    }
+}
+
 /// How a session ended.
 #[derive(Debug)]
 pub struct Outcome {
@@ -125,6 +131,8 @@ pub struct Session {
     pub(super) links_doubtful: Option<Age>,
     /// How old the change is that is being sent: what follows from it is as old.
     pub(super) age: Age,
+    /// When it began, if what the target has is to be removed from the source.
+    pub(super) removes_since: Option<Moment>,
     pub(super) debts: Debts,
     pinged: Instant,
     pub(super) stepping: Stepping,
@@ -216,6 +224,7 @@ impl Session {
         let works = super::stopping::limit(&shared, &control);
         Self {
             _works: works,
+            removes_since: shared.options.removes().then(|| crate::disk::mark().0),
             told: Told::new(&shared),
             stating: Stating::new(reply),
             marking: Marking::of(reply),
@@ -337,6 +346,9 @@ impl Session {
                 self.shared.status.looked(self.batch);
                 if !self.shared.options.live {
                     let again = self.shared.feedback.settle();
+                    if again.is_empty() && self.begins_removal() {
+                        continue;
+                    }
                     if again.is_empty() {
                         self.tell_all_done();
                         return Ok(());

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 pub use file::{End, Piece, SourceFile};
@@ -24,7 +25,7 @@ use crate::disk::{Root, read_clock, read_entry};
 use crate::event::{Moment, Offsets, Reading};
 use crate::filter::Filter;
 use crate::scan;
-use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
+use crate::tree::{Entry, FileId, Kind, LinkRules, Mask, RelPath, Time};
 
 /// Bytes of a file in one piece.
 pub const PIECE_LEN: usize = 256 * 1024;
@@ -63,6 +64,15 @@ pub struct Source {
     whereabouts: Vec<Whereabouts>,
 }
 
+/// What came of removing a file of the source.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It is gone.
+    Done,
+    /// It is not what was looked at, or somebody writes to it: it stays.
+    Changed,
+}
+
 /// A target that is being sent to: while there is one, what was read is kept.
 pub(super) struct Reader(Arc<Source>);
 
@@ -80,7 +90,16 @@ impl Source {
     /// # Errors
     /// What opening the directory says.
     pub fn open(path: &Path, targets: usize) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self::held(Root::open(path)?, path, (targets, None))))
+        Self::open_following(path, targets, LinkRules::default())
+    }
+
+    /// The same, for a single pass in which symlinks may stand for what they lead to.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_following(path: &Path, targets: usize, links: LinkRules) -> io::Result<Arc<Self>> {
+        let root = Root::open(path)?.following(links, None)?;
+        Ok(Arc::new(Self::held(root, path, (targets, None))))
     }
 
     /// Returns the tree that `root` holds, of which `path` is the directory, for `targets` targets. With `renamed` its
@@ -118,7 +137,7 @@ impl Source {
 
     /// Returns what stands under a path, by the name that it has on the target.
     fn look(&self, dir: BorrowedFd<'_>, path: &RelPath, mask: &Mask) -> io::Result<Option<Entry>> {
-        let mut entry = read_entry(dir, self.name(path), mask)?;
+        let mut entry = self.root().entry_in(dir, path, self.name(path), mask)?;
         if let Some(entry) = entry.as_mut().filter(|_| self.renamed.is_some()) {
             entry.name = path.name().to_vec();
         }
@@ -132,18 +151,26 @@ impl Source {
     pub(super) fn hash(&self, path: &RelPath) -> io::Result<[u8; 32]> {
         let root = self.root();
         match &self.renamed {
-            Some((renamed, name)) if renamed == path => scan::hash_in(root.parent(path)?.fd.as_fd(), name),
+            Some((renamed, name)) if renamed == path => {
+                scan::hash_in(&root, path, (root.parent(path)?.fd.as_fd(), name))
+            },
             _ => scan::hash(&root, path),
         }
     }
 
     /// Opens the tree that lies `at` a place beneath the directory at `path`, held as `top`, for one target. What
-    /// `filter` hides of that directory stays hidden.
+    /// `filter` hides of that directory stays hidden. Symlinks may stand for what they lead to, by rules; if `bound`,
+    /// they lead nowhere outside of `top`.
     ///
     /// # Errors
     /// What opening the directory says; `ELOOP` or `EXDEV` where a symlink stands in the way.
-    pub fn open_beneath((top, path): (&Root, &Path), at: &RelPath, filter: Filter) -> io::Result<Arc<Self>> {
-        let root = Root::from_fd(top.dir(at)?);
+    pub fn open_beneath(
+        (top, path): (&Root, &Path),
+        at: &RelPath,
+        filter: Filter,
+        (links, bound): (LinkRules, bool),
+    ) -> io::Result<Arc<Self>> {
+        let root = Root::from_fd(top.dir(at)?).following(links, bound.then_some(top))?;
         let path = if at.is_root() { path.to_owned() } else { path.join(OsStr::from_bytes(at.as_bytes())) };
         Ok(Arc::new(Self::held(root, &path, (1, Some((filter, at.clone()))))))
     }
@@ -343,7 +370,7 @@ impl Source {
             if look.is_none_or(|entry| entry.attrs.meta.kind != Kind::File) {
                 return Err(Errno::NOENT.into());
             }
-            self.open_file(parent.fd.as_fd(), self.name(path), mask)
+            self.open_file(parent.fd.as_fd(), path, mask)
         })
     }
 
@@ -358,11 +385,13 @@ impl Source {
         mask: &Mask,
         issued: Instant,
     ) -> io::Result<Arc<SourceFile>> {
-        self.shared_or(path, issued, || self.open_file(self.find(way, path)?, self.name(path), mask))
+        self.shared_or(path, issued, || self.open_file(self.find(way, path)?, path, mask))
     }
 
-    fn open_file(&self, dir: BorrowedFd<'_>, name: &[u8], mask: &Mask) -> io::Result<SourceFile> {
-        SourceFile::open(dir, name, mask, (self.is_shared(), &self.rooms))
+    fn open_file(&self, dir: BorrowedFd<'_>, path: &RelPath, mask: &Mask) -> io::Result<SourceFile> {
+        let name = self.name(path);
+        let file = self.root().open_in(dir, path, name)?;
+        SourceFile::open(file, name, mask, (self.is_shared(), &self.rooms))
     }
 
     fn shared_or(
@@ -381,6 +410,33 @@ impl Source {
         let file = Arc::new(open()?);
         kept.add(path, &file);
         Ok(file)
+    }
+
+    /// Removes what stands at a path and is no directory, if it is still what `seen` says and nobody has it open for
+    /// writing. Where another name of it was removed (`parted`), its change time says nothing.
+    ///
+    /// # Errors
+    /// What unlink(2) says.
+    pub(super) fn remove(&self, path: &RelPath, seen: &Entry, parted: bool) -> io::Result<Removal> {
+        let root = self.root();
+        let parent = root.parent(path)?;
+        let is_same = |now: &Entry| {
+            let (mut now, seen) = (now.version(), seen.version());
+            now.ctime = if parted { seen.ctime } else { now.ctime };
+            now == seen
+        };
+        if seen.attrs.meta.kind == Kind::File {
+            let file = root.open_in(parent.fd.as_fd(), path, self.name(path))?;
+            if crate::disk::writers(file.as_fd()) == crate::disk::Writers::Some {
+                return Ok(Removal::Changed);
+            }
+        }
+        let now = read_entry(parent.fd.as_fd(), self.name(path), &Mask::nothing())?;
+        if !now.is_some_and(|now| now.attrs.meta.kind == seen.attrs.meta.kind && is_same(&now)) {
+            return Ok(Removal::Changed);
+        }
+        rustix::fs::unlinkat(&parent.fd, self.name(path), AtFlags::empty())?;
+        Ok(Removal::Done)
     }
 
     /// Says that a target is being sent to, until the reader is dropped.

@@ -6,18 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::{AtFlags, FileType};
 
 use super::source::Source;
 use super::whereabouts::Whereabouts;
 use crate::config::{Leads, Listed, Sources};
 use crate::disk::{Layer, Root};
 use crate::error::errno_of;
-use crate::tree::{FileId, RelPath};
+use crate::tree::{Kind, Mask, RelPath};
 
 /// What came of the words.
 pub struct Opened {
@@ -126,13 +124,13 @@ impl Opening {
         let opened = if known.is_none() { Some(open(&dir).map_err(failed)?) } else { None };
         let root = known.and_then(|at| self.layers.get(at)).map(|layer| &layer.root).or(opened.as_ref());
         let parent = root.ok_or(libc::EINVAL)?.parent(&path).map_err(failed)?;
-        let stat = rustix::fs::statat(&parent.fd, parent.name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| error.raw_os_error())?;
-        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let found = root.ok_or(libc::EINVAL)?.entry_in(parent.fd.as_fd(), &path, parent.name, &Mask::nothing());
+        let found = found.map_err(failed)?.ok_or(libc::ENOENT)?;
+        let is_dir = found.attrs.meta.kind == Kind::Dir;
         if is_dir && !enters {
             return Ok(Some(path));
         }
-        let id = is_dir.then_some(FileId { dev: stat.st_dev, ino: stat.st_ino });
+        let id = is_dir.then_some(found.id);
         self.whereabouts.push(Whereabouts::of(&dir, id, Some(&path)));
         self.listed.insert(Listed { path: path.clone(), level: false });
         if sources.relative && dir.as_os_str() == "./" {

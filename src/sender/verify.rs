@@ -117,6 +117,7 @@ fn attempt(
             one_file_system: sync.selection.one_file_system,
             recursive: true,
             checksum: true,
+            links: sync.selection.links,
         };
         let mut both = Both { talk, source, view, options, local: Scan::default() };
         let verified = both.run(tell)?;

@@ -177,6 +177,16 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
             "pull each source by itself; a single file with --include and --exclude",
             Exit::Selection,
         ),
+        Unsent::ReadOnly => refused(
+            format!("SOURCE {source}: this login may only read, and --remove-source-files removes"),
+            "leave out --remove-source-files",
+            Exit::Selection,
+        ),
+        Unsent::Follows => refused(
+            format!("SOURCE {source}: this login hides a part of its directory, and follows no symlinks"),
+            "leave out -L, -k and --copy-unsafe-links",
+            Exit::Selection,
+        ),
         Unsent::Outside => refused(
             format!(
                 "SOURCE {source} is not below the directory that this login may read, or a symlink leads there"

@@ -62,10 +62,10 @@ impl Pass {
         let (mut piece, mut last) = self.piece(dir, 0)?;
         let (mut count, mut tasks) = (piece.len(), Vec::new());
         let shared = std::sync::Arc::clone(&self.shared);
-        let options = self.options.clone();
+        let (options, root) = (self.options.clone(), shared.source.root());
         let ours = match task {
             Task::Empty => None,
-            _ => match scan::entries(&shared.source.root(), dir, &options, &shared.view) {
+            _ => match scan::entries(&root, dir, &options, &shared.view) {
                 Ok(ours) => Some(ours),
                 Err(error) => {
                     // Gone since: the event that says so has come or will. Else nothing is known of what is

@@ -84,6 +84,10 @@ impl Pass {
     fn named(&self, file: &Listed) -> Option<(RelPath, bool)> {
         let path = file.path.clone();
         let there = self.shared.source.entry(&path, &Mask::nothing()).ok().flatten();
+        let is_left = |entry: &Entry| self.options.links.leaves_out(&path, &entry.attrs.symlink);
+        if there.as_ref().is_some_and(|entry| entry.attrs.meta.kind == Kind::Symlink && is_left(entry)) {
+            return None;
+        }
         let is_dir = there.is_some_and(|entry| entry.attrs.meta.kind == Kind::Dir);
         let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
         (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::read_cache::Rooms;
@@ -85,13 +85,11 @@ pub enum End {
 
 impl SourceFile {
     pub(super) fn open(
-        dir: BorrowedFd<'_>,
+        file: OwnedFd,
         name: &[u8],
         mask: &Mask,
         (shared, rooms): (bool, &Arc<Rooms>),
     ) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         let began = Instant::now();
         let writers_before = writers(file.as_fd());
         let (mut entry, allocated) = read_open(file.as_fd(), mask)?;
