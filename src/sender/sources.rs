@@ -68,7 +68,9 @@ pub fn open_sources(
         }
     }
     opened.is_whole = opening.layers.iter().any(|layer| layer.paths.is_none());
-    let Some(path) = opening.layers.first().map(|layer| layer.dir.clone()) else { return Ok(opened) };
+    // The directory that the tree's own is: as [`Root::layered`] takes it.
+    let own = opening.layers.iter().find(|layer| layer.paths.is_none()).or(opening.layers.first());
+    let Some(path) = own.map(|layer| layer.dir.clone()) else { return Ok(opened) };
     let mut renamed = None;
     if let [Gathered { paths: Some(paths), .. }] = &mut opening.layers[..]
         && let ([only], [at]) = (&mut paths[..], &opening.whereabouts[..])

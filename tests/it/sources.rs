@@ -165,6 +165,7 @@ fn several_sources_leave_what_rsync_leaves() {
             &["-ai", "--delete", "a/", "b", "c/file", "T"],
             &["-ai", "--delete", "a/", "b/", "T"],
             &["-ai", "--delete", "b/", "a/", "c/dir", "T"],
+            &["-ai", "--delete", "c/dir", "b/", "T"],
             &["-ai", "c/one.log", "c/other.log", "T"],
             &["-i", "c/one.log", "c/dir", "T"],
             &["-ti", "c/file", "c/dir", "a", "T"],
