@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use entries::{Entries, Found};
+pub use entries::{Entries, Found, is_hollow};
 
 use crate::disk::{Root, hash_zeros, hole_end, is_sparse, open_in, read_entry, read_some};
 use crate::error::errno_of;
@@ -67,6 +67,8 @@ pub struct Options {
     pub checksum: bool,
     /// Which symlinks are left out.
     pub links: LinkRules,
+    /// Directories are left out in which there is nothing but such directories.
+    pub prune: bool,
 }
 
 /// What the walk's caller adds to it.
@@ -471,6 +473,7 @@ mod tests {
             recursive: true,
             checksum: false,
             links: LinkRules::default(),
+            prune: false,
         }
     }
 

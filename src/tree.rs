@@ -13,6 +13,7 @@ mod civil;
 mod digest;
 mod entry;
 mod link_rules;
+mod owner_map;
 mod path;
 
 pub use acl::{ACL_ACCESS, ACL_DEFAULT, Acl};
@@ -21,4 +22,5 @@ pub use chown::{Chown, ChownError, Owner};
 pub use digest::{Digest, DirDigest, LinkDigest, entry_digest};
 pub use entry::{Attrs, Entry, FileId, Kind, Mask, Meta, Time, Version, Xattr};
 pub use link_rules::{LinkRule, LinkRules};
+pub use owner_map::{OwnerMap, Owning};
 pub use path::{NAME_LEN_MAX, PathError, RelPath, STATE_DIR, TEMP_PREFIX, check_name, quote, shell_word};

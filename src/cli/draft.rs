@@ -14,7 +14,7 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Durability, Leads, Sources, Sync, Target, Transport, is_remote,
+    AgentSource, Borrow, Compress, DeleteMode, Durability, Leads, Selection, Sources, Sync, Target, Transport, is_remote,
     name_targets, parse_target, remote_path, spelling, split_words,
 };
 use crate::tree::{LinkRules, Mask, RelPath, quote};
@@ -87,6 +87,10 @@ pub(super) struct Remote {
     pub rsh: Option<Vec<String>>,
     /// `--rsync-path`.
     pub program: Option<RemoteProgram>,
+    /// `-4` or `-6`, as ssh has it too.
+    pub family: Option<&'static str>,
+    /// `--contimeout`, in seconds.
+    pub connect_limit: Option<u32>,
 }
 
 /// Patterns and lists, before they are read.
@@ -429,6 +433,10 @@ impl Draft {
         if self.from.is_some() && self.sync.connections > 1 {
             return Err(CliError::Conflict("--connections", "a SOURCE on another host"));
         }
+        let Selection { chown, usermap, groupmap, .. } = &self.sync.selection;
+        if chown.is_some() && (usermap.is_some() || groupmap.is_some()) {
+            return Err(CliError::Conflict("--chown", "--usermap and --groupmap"));
+        }
         if self.asked.max_delete && !self.sync.guard.enabled {
             return Err(CliError::Conflict("--max-delete", "--no-delete-guard"));
         }
@@ -467,6 +475,29 @@ impl Draft {
         if let (false, Some(value)) = (asked, rsync_rsh.filter(|value| !value.is_empty())) {
             let words = text(value).and_then(|value| Ok(split_words(value)?));
             self.sync.ssh.command = Some(words.map_err(|why| CliError::value("RSYNC_RSH", value, why))?);
+        }
+        self.settle_connection(in_process)
+    }
+
+    /// Hands on to ssh what rsync says of the connection; another remote shell may not know it.
+    fn settle_connection(&mut self, in_process: bool) -> Result<(), CliError> {
+        let Remote { family, connect_limit, .. } = self.remote;
+        let limit = connect_limit.map(|seconds| format!("-oConnectTimeout={seconds}"));
+        let words: Vec<String> = family.map(str::to_owned).into_iter().chain(limit).collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        let option = match family {
+            Some("-4") => "--ipv4",
+            Some(_) => "--ipv6",
+            None => "--contimeout",
+        };
+        let is_ssh = |word: &String| Path::new(word).file_name().is_some_and(|name| name == "ssh");
+        match &mut self.sync.ssh.command {
+            _ if in_process => return Err(CliError::Conflict(option, "--transport=ssh2")),
+            Some(command) if command.first().is_some_and(is_ssh) => drop(command.splice(1..1, words)),
+            Some(_) => return Err(CliError::Conflict(option, "a remote shell other than ssh")),
+            None => self.sync.ssh.extra.extend(words),
         }
         Ok(())
     }

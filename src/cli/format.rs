@@ -1,7 +1,7 @@
 //! `--out-format`: one line for each change.
 //!
-//! Source: rsyncd.conf(5) "log format". Escapes that only an rsync daemon fills are refused, and so are
-//! those that name rsync's own checksums.
+//! Source: rsyncd.conf(5) "log format". Escapes that only an rsync daemon fills stand for themselves, as in rsync; those
+//! that name rsync's own checksums are refused.
 
 use std::io::Write;
 
@@ -103,6 +103,11 @@ impl Format {
         Self { parts: vec![Part::plain(Field::Name), Part::plain(Field::Link)] }
     }
 
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// Parses a format. Between `%` and the letter may stand a width (`%10l`, `%-20n`), and apostrophes for
     /// readable numbers (`%'l`, `%''b`).
     ///
@@ -176,7 +181,14 @@ impl Part {
         if width > WIDTH_MAX {
             return Err(FormatError::Width);
         }
-        let field = Field::of(chars.next().ok_or(FormatError::Open)?)?;
+        let letter = chars.next().ok_or(FormatError::Open)?;
+        let plain = |text: String| Ok(Self::Text(text));
+        let field = match Field::of(letter)? {
+            Some(field) => field,
+            None if letter == 'm' => return plain(String::new()),
+            None if width == 0 && readable == 0 && !left => return plain(format!("%{letter}")),
+            None => return Err(FormatError::Escape(letter)),
+        };
         let numbers = match readable {
             0 => Numbers::Plain,
             1 => Numbers::Grouped,
@@ -188,8 +200,9 @@ impl Part {
 }
 
 impl Field {
-    fn of(letter: char) -> Result<Self, FormatError> {
-        Ok(match letter {
+    /// Returns what a letter stands for; `None` if it stands for itself where there is no rsync daemon.
+    fn of(letter: char) -> Result<Option<Self>, FormatError> {
+        Ok(Some(match letter {
             'i' => Self::Item,
             'n' => Self::Name,
             'f' => Self::Path,
@@ -203,8 +216,9 @@ impl Field {
             'B' => Self::Perms,
             'U' => Self::Uid,
             'G' => Self::Gid,
-            other => return Err(FormatError::Escape(other)),
-        })
+            'c' | 'C' => return Err(FormatError::Escape(letter)),
+            _ => return Ok(None),
+        }))
     }
 
     fn render(self, line: &Line<'_>, numbers: Numbers, eight_bit: bool) -> Vec<u8> {

@@ -22,6 +22,8 @@ pub struct Output {
     pub eight_bit: bool,
     /// Whether changed names are listed, where `--info=name` says so; else `-v` does.
     pub names: Option<bool>,
+    /// Whether deletes are told, where `--info=del` says so; else `-v` does.
+    pub deletes: Option<bool>,
     /// Figures at the end: 1 for the closing lines, 2 for the table as well (`--stats`).
     pub stats: u8,
     /// Progress while it runs.
@@ -32,6 +34,8 @@ pub struct Output {
     pub numbers: Numbers,
     /// Where lines and messages go as well (`--log-file`).
     pub log_file: Option<PathBuf>,
+    /// The line for each change there (`--log-file-format`).
+    pub log_format: Option<Format>,
 }
 
 impl Output {
@@ -44,6 +48,11 @@ impl Output {
             None if self.names.unwrap_or(self.verbose > 0 && !self.quiet) => Some(Format::names()),
             None => None,
         }
+    }
+
+    /// Whether deletes are told where nothing else of the changes is.
+    pub fn tells_deletes(&self) -> bool {
+        self.deletes.unwrap_or(self.verbose > 0 && !self.quiet) && !self.json
     }
 
     /// Whether the two closing lines are printed (`sent … bytes`, `total size is …`).

@@ -95,7 +95,8 @@ impl Printer {
             format: output.line_format(),
             // The log of a dry run has the changes that are printed, and else none: they were not made.
             log_format: (log.is_some() && (!dry_run || output.line_format().is_some()))
-                .then(|| output.out_format.clone().unwrap_or_else(Format::itemized)),
+                .then(|| output.log_format.clone().or(output.out_format.clone()).unwrap_or_else(Format::itemized))
+                .filter(|format| !format.is_empty()),
             output: output.clone(),
             source: sync.source.clone(),
             describer: Describer {
@@ -269,14 +270,16 @@ impl Monitor for Printer {
 
     fn itemized(&self, scope: &Scope, entry: &Itemized) {
         self.count(&scope.target, entry);
-        if self.format.is_none() && self.log_format.is_none() {
+        let goes = matches!(entry, Itemized::Deleted { .. }) && self.output.tells_deletes();
+        let names = goes.then(Format::names);
+        if self.format.is_none() && self.log_format.is_none() && names.is_none() {
             return;
         }
         let change = self.describer.describe(entry);
         if let Some(format) = &self.log_format {
             self.log(&[self.render(format, &change, true).as_slice(), b"\n"].concat());
         }
-        let Some(format) = &self.format else { return };
+        let Some(format) = self.format.as_ref().or(names.as_ref()) else { return };
         if self.output.json {
             return self.record(&Record::Change {
                 target: scope.target.to_string(),
@@ -290,7 +293,11 @@ impl Monitor for Printer {
     }
 
     fn itemizes(&self) -> bool {
-        self.format.is_some() || self.log_format.is_some() || self.output.table() || self.output.json
+        self.format.is_some()
+            || self.log_format.is_some()
+            || self.output.table()
+            || self.output.json
+            || self.output.tells_deletes()
     }
 
     fn progress(&self, scope: &Scope, progress: &Progress) {

@@ -18,11 +18,8 @@ const UNMIRRORED: &str = "this time is not mirrored; only modification times are
 const DAEMON: &str = "it concerns rsync daemons; speil runs its agent over ssh";
 const BATCH: &str = "there are no batch files; sync to each target";
 const ARGS: &str = "nothing is deleted for a SOURCE that is missing";
-const ZSTD: &str = "speil compresses with zstd and adapts by itself; -z turns it on";
-const SUM: &str = "speil verifies every file with BLAKE3";
 const STOP: &str = "use timeout(1); an interrupted run leaves no half file";
 const DEVICES: &str = "device nodes are mirrored as nodes (-D), their content is not";
-const MAPS: &str = "use --chown for one owner and group, or --numeric-ids";
 const NETWORK: &str = "the connection is ssh's: put the setting into -e or ssh_config";
 
 /// Every refusal.
@@ -35,7 +32,6 @@ const REFUSALS: &[Refusal] = &[
         &["temp-dir", "T"],
         "the temporary file must lie beside the target's for the rename to be one step",
     ),
-    refuse(&["preallocate"], "speil makes room as the filesystem likes it; leave it out"),
     refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
     refuse(&["munge-links"], "symlinks are mirrored as they are; exclude those that must not be"),
     refuse(&["keep-dirlinks", "K"], "speil never writes through a symlink on the target"),
@@ -46,27 +42,17 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["fake-super"], "privileged attributes are not stored in xattrs; run the agent as root"),
     refuse(&["copy-devices", "write-devices"], DEVICES),
     refuse(&["drop-D"], "leave out -D on the command line"),
-    refuse(&["usermap", "groupmap"], MAPS),
     refuse(&["copy-as"], "log in as that user: USER@HOST:PATH"),
     refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
-    refuse(&["prune-empty-dirs", "m"], "a mirror has its source's empty directories as well"),
-    refuse(&["ignore-errors"], "what could not be read is never deleted on the target"),
     refuse(&["force"], "a directory gives way to a file of its name where --delete is given"),
     refuse(&["delete-missing-args"], ARGS),
-    refuse(&["max-alloc"], "speil's memory is bounded in any case"),
-    refuse(&["contimeout"], "the connection is ssh's: -e \"ssh -o ConnectTimeout=SECONDS\""),
-    refuse(&["compress-choice", "zc", "compress-level", "zl", "compress-threads", "zt"], ZSTD),
-    refuse(&["skip-compress", "old-compress", "new-compress"], ZSTD),
-    refuse(&["checksum-choice", "cc", "checksum-seed"], SUM),
-    refuse(&["block-size", "B"], "speil chooses the block size by the file's"),
     refuse(&["cvs-exclude", "C"], "write the patterns into a file for --exclude-from"),
     refuse(&["F"], "write the rules into a file for --exclude-from, or give them with --filter"),
-    refuse(&["blocking-io", "sockopts", "address", "ipv4", "4", "ipv6", "6"], NETWORK),
+    refuse(&["blocking-io", "sockopts", "address"], NETWORK),
     refuse(&["old-args"], "names never pass through a remote shell; leave it out"),
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),
     refuse(&["server", "sender", "daemon", "config", "dparam", "detach"], DAEMON),
     refuse(&["no-motd", "motd", "password-file", "early-input"], DAEMON),
-    refuse(&["log-file-format"], "the log has the lines of -i, or of --out-format"),
     refuse(&["list-only"], "use --dry-run --itemize-changes"),
     refuse(&["stop-after", "time-limit", "stop-at"], STOP),
     refuse(&["write-batch", "only-write-batch", "read-batch"], BATCH),
@@ -74,10 +60,9 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["iconv"], "names are bytes and stay as they are"),
     refuse(&["debug"], "use -v, up to three times"),
     refuse(
-        &["stderr", "msgs2stderr", "outbuf"],
-        "errors go to standard error, lines end when they are complete",
+        &["stderr", "msgs2stderr"],
+        "errors go to standard error",
     ),
-    refuse(&["qsort"], "it is a test option of rsync's"),
 ];
 
 /// rsync's options that only turn something off that speil never does, or ask for what it always does.
@@ -104,9 +89,8 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-inplace",
     "no-append",
     "no-force",
+    "ignore-errors",
     "no-ignore-errors",
-    "no-prune-empty-dirs",
-    "no-m",
     "no-fuzzy",
     "no-y",
     "no-delay-updates",

@@ -2,20 +2,26 @@
 
 use std::path::PathBuf;
 
+mod hints;
+mod pass;
+
+pub(super) use hints::HINTS;
+pub(super) use pass::PASS;
+
 use super::draft::{Draft, Pattern};
 use super::numbers::Numbers;
 use super::options::{Group, count, optional, switch, value};
 use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
-    ValueError, check_chmod, parse_agent, parse_bytes, parse_info, parse_max_delete, parse_seconds,
+    ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds,
     parse_window, text,
 };
 use crate::config::{
-    Backend, Borrow, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
+    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
     parse_duration, parse_interval, parse_trash, split_words,
 };
-use crate::tree::Chown;
+use crate::tree::{Chown, OwnerMap};
 
 /// Which properties are kept.
 pub(super) const KEPT: Group = Group {
@@ -86,6 +92,18 @@ pub(super) const KEPT: Group = Group {
                 Ok(())
             },
         ),
+        value("usermap", "FROM:TO,…", "Users that are others on the target; implies -o", |d, v| {
+            OwnerMap::parse(text(v)?).map_err(ValueError::from)?;
+            d.sync.mask.owner = true;
+            d.sync.selection.usermap = Some(text(v)?.to_owned());
+            Ok(())
+        }),
+        value("groupmap", "FROM:TO,…", "Groups that are others on the target; implies -g", |d, v| {
+            OwnerMap::parse(text(v)?).map_err(ValueError::from)?;
+            d.sync.mask.group = true;
+            d.sync.selection.groupmap = Some(text(v)?.to_owned());
+            Ok(())
+        }),
         switch("sparse", "Write holes for runs of zeros", |d, on| d.sync.selection.sparse = on)
             .short('S')
             .no(&["no-sparse", "no-S"]),
@@ -222,6 +240,21 @@ pub(super) const SENT: Group = Group {
         )
         .short('z')
         .no(&["no-compress", "no-z"]),
+        value("compress-choice", "NAME", "The same by the name of the method: zstd or auto, or none", |d, v| {
+            d.sync.compress = match text(v)? {
+                "zstd" | "auto" => Compress::Always,
+                "none" => Compress::Never,
+                _ => return Err(ValueError::Word("zstd, auto, none")),
+            };
+            Ok(())
+        })
+        .also(&["zc"]),
+        value("compress-level", "NUM", "0 turns it off; speil finds the level by itself", |d, v| {
+            let level: i32 = text(v)?.parse().map_err(|_| ValueError::Number)?;
+            d.sync.compress = if level == 0 { Compress::Never } else { Compress::Always };
+            Ok(())
+        })
+        .also(&["zl"]),
         switch("whole-file", "Send whole files, no deltas", |d, on| d.sync.selection.whole_file = on)
             .short('W')
             .no(&["no-whole-file", "no-W"]),
@@ -270,6 +303,14 @@ pub(super) const SENT: Group = Group {
             d.sync.ssh.port = Some(text(v)?.parse().map_err(|_| ValueError::Number)?);
             Ok(())
         }),
+        switch("ipv4", "Have ssh use IPv4 alone", |d, on| d.remote.family = on.then_some("-4")).short('4'),
+        switch("ipv6", "Have ssh use IPv6 alone", |d, on| d.remote.family = on.then_some("-6")).short('6'),
+        value("contimeout", "SECONDS", "How long ssh may take to connect; 0: as it likes", |d, v| {
+            let seconds: u32 = text(v)?.parse().map_err(|_| ValueError::Number)?;
+            d.remote.connect_limit = (seconds > 0).then_some(seconds);
+            Ok(())
+        })
+        .no(&["no-contimeout"]),
         value(
             "timeout",
             "SECONDS",
@@ -345,6 +386,10 @@ pub(super) const TOLD: Group = Group {
             d.output.log_file = Some(PathBuf::from(v));
             Ok(())
         }),
+        value("log-file-format", "FORMAT", "Its line for each change; an empty one is none", |d, v| {
+            d.output.log_format = Some(super::format::Format::parse(text(v)?)?);
+            Ok(())
+        }),
         switch("stats", "Figures at the end", |d, on| d.output.stats = if on { 2 } else { 0 })
             .no(&["no-stats"]),
         switch("progress", "Progress, on a pipe as well", |d, on| {
@@ -354,7 +399,7 @@ pub(super) const TOLD: Group = Group {
         value(
             "info",
             "FLAGS",
-            "progress, progress2, stats2, name, each with 0 to turn it off: name0,progress2",
+            "What is told: progress2, stats2, name, del, none; 0 behind a word turns it off",
             |d, v| parse_info(text(v)?, &mut d.output),
         ),
         count("human-readable", "Numbers as 1.23M; twice for units of 1024", |d, n| {
@@ -369,110 +414,6 @@ pub(super) const TOLD: Group = Group {
         switch("8-bit-output", "Bytes that are no UTF-8 as they are", |d, on| d.output.eight_bit = on)
             .short('8'),
         switch("json", "Results as JSON, one object a line, instead of text", |d, on| d.output.json = on),
-    ],
-};
-
-/// What only one pass needs.
-pub(super) const PASS: Group = Group {
-    heading: "One pass",
-    options: &[
-        switch("copy-links", "Send what symlinks lead to in their place", |d, on| {
-            d.sync.selection.links.copy = on;
-        })
-        .short('L'),
-        switch("copy-unsafe-links", "The same for symlinks that lead out of SOURCE", |d, on| {
-            d.sync.selection.links.copy_unsafe = on;
-        }),
-        switch("copy-dirlinks", "The same for symlinks that lead to directories", |d, on| {
-            d.sync.selection.links.copy_dirs = on;
-        })
-        .short('k'),
-        switch("safe-links", "Leave out symlinks that lead out of SOURCE", |d, on| {
-            d.sync.selection.links.safe = on;
-        }),
-        switch(
-            "remove-source-files",
-            "Remove from SOURCE every file that TARGET has then, whole and on its disk",
-            |d, on| d.sync.removes = on,
-        )
-        .also(&["remove-sent-files"]),
-        switch(
-            "relative",
-            "Keep the whole path of each SOURCE on the target, from /./ on if it has one",
-            |d, on| {
-                d.asked.relative = Some(on);
-            },
-        )
-        .short('R')
-        .no(&["no-relative", "no-R"]),
-        switch("dirs", "Directories without what they hold; of SOURCE/ one level", |d, on| d.asked.dirs = on)
-            .short('d')
-            .also(&["old-dirs", "old-d"])
-            .no(&["no-dirs", "no-d"]),
-        switch("mkpath", "Make every directory of the target's path that is missing", |d, on| {
-            d.asked.mkpath = on;
-        })
-        .no(&["no-mkpath"]),
-        switch("backup", "Keep what is replaced or removed, as NAME~ or in --backup-dir", |d, on| {
-            d.asked.backup.on = on;
-        })
-        .short('b')
-        .no(&["no-backup", "no-b"]),
-        value(
-            "backup-dir",
-            "DIR",
-            "Keep it in DIR on the target's host, seen from TARGET; implies -b",
-            |d, v| {
-                d.asked.backup.dir = Some(v.to_owned());
-                Ok(())
-            },
-        ),
-        value(
-            "suffix",
-            "SUFFIX",
-            "Put SUFFIX behind its name [default: ~, with --backup-dir none]",
-            |d, v| {
-                d.asked.backup.suffix = Some(v.to_owned());
-                Ok(())
-            },
-        ),
-        value("max-size", "SIZE", "Leave files above SIZE as they are on the target", |d, v| {
-            d.sync.selection.max_size = Some(parse_bytes(text(v)?)?);
-            Ok(())
-        }),
-        value("min-size", "SIZE", "Leave files below SIZE as they are on the target", |d, v| {
-            d.sync.selection.min_size = Some(parse_bytes(text(v)?)?);
-            Ok(())
-        }),
-        value(
-            "link-dest",
-            "DIR",
-            "Link what the target lacks to the same in DIR, seen from TARGET; several",
-            |d, v| d.add_beside(Borrow::Link, v),
-        ),
-        value("copy-dest", "DIR", "Copy it on the target's host", |d, v| d.add_beside(Borrow::Copy, v)),
-        value("compare-dest", "DIR", "Leave it out", |d, v| d.add_beside(Borrow::Leave, v)),
-        switch("ignore-missing-args", "Pass over a SOURCE that is missing, without a word", |d, on| {
-            d.asked.may_miss = on;
-        }),
-        value(
-            "lock-max-age",
-            "DURATION",
-            "Evict a run on the same target that is older [default: 1h]",
-            |d, v| {
-                d.lock.max_age = parse_duration(text(v)?)?;
-                Ok(())
-            },
-        ),
-        value(
-            "wait-lock",
-            "SECONDS",
-            "How long to wait for another run on the same target to end [default: 0]",
-            |d, v| {
-                d.lock.wait = parse_duration(text(v)?)?;
-                Ok(())
-            },
-        ),
     ],
 };
 
@@ -540,6 +481,6 @@ pub(super) const LIVE: Group = Group {
 };
 
 /// Returns the groups of `speil mirror` (`live`) or `speil sync`.
-pub(super) fn groups(live: bool) -> [&'static Group; 6] {
-    [&KEPT, &CHOSEN, &REMOVED, &SENT, &TOLD, if live { &LIVE } else { &PASS }]
+pub(super) fn groups(live: bool) -> [&'static Group; 7] {
+    [&KEPT, &CHOSEN, &REMOVED, &SENT, &TOLD, if live { &LIVE } else { &PASS }, &HINTS]
 }

@@ -55,7 +55,7 @@ pub enum ValueError {
     #[error("\"{0}\" is no mode change; expected forms such as u=rwX,go-w, D2755 or F640")]
     Chmod(String),
     /// A flag of `--info`.
-    #[error("\"{0}\" is not available; speil has progress, progress2, stats and name")]
+    #[error("\"{0}\" is not available; speil has progress, progress2, stats, name, del and none, and turns others off")]
     Info(String),
     /// An owner and group.
     #[error(transparent)]
@@ -145,8 +145,13 @@ pub(super) fn parse_info(flags: &str, output: &mut Output) -> Result<(), ValueEr
             "progress" => output.progress = Progress::Lines,
             "stats" => output.stats = level,
             "name" => output.names = Some(level > 0),
-            // It announces the file list, which speil does not do.
-            "flist" if level == 0 => {}
+            "del" => output.deletes = Some(level > 0),
+            "none" | "all" if level == 0 || name == "none" => {
+                (output.progress, output.stats) = (Progress::Never, 0);
+                (output.names, output.deletes) = (Some(false), Some(false));
+            }
+            // What speil does not tell at all, and what it tells under another name.
+            "flist" | "misc" | "copy" | "backup" | "mount" | "nonreg" | "remove" | "skip" | "symsafe" if level == 0 => {}
             _ => return Err(ValueError::Info(flag.escape_debug().to_string())),
         }
     }

@@ -249,12 +249,18 @@ pub struct Selection {
     pub chmod: Vec<String>,
     /// `USER:GROUP` for everything on the target (`--chown`).
     pub chown: Option<String>,
+    /// `FROM:TO` pairs of users (`--usermap`).
+    pub usermap: Option<String>,
+    /// `FROM:TO` pairs of groups (`--groupmap`).
+    pub groupmap: Option<String>,
     /// Write holes for runs of zeros (`-S`); holes of the source are kept in any case.
     pub sparse: bool,
     /// Files above this size stay as they are on the target (`--max-size`).
     pub max_size: Option<u64>,
     /// Files below this size do as well (`--min-size`).
     pub min_size: Option<u64>,
+    /// Directories are left out in which there are none but such directories (`-m`).
+    pub prune: bool,
     /// What becomes of the source's symlinks (`-L` and its kin).
     pub links: LinkRules,
 }
@@ -323,9 +329,12 @@ impl Default for Selection {
             files_from: None,
             chmod: Vec::new(),
             chown: None,
+            usermap: None,
+            groupmap: None,
             sparse: false,
             max_size: None,
             min_size: None,
+            prune: false,
             links: LinkRules::default(),
         }
     }

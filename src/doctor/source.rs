@@ -68,6 +68,7 @@ pub(super) fn look(sync: &Sync) -> Result<Tree, Box<Finding>> {
         recursive: true,
         checksum: false,
         links: sync.selection.links,
+        prune: sync.selection.prune,
     };
     let place = crate::disk::place(&sync.source).ok();
     let mut tree = Tree {

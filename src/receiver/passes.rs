@@ -171,6 +171,7 @@ impl Passes {
                 checksum: options.checksum,
                 // What the source leaves out is for its own side to say.
                 links: crate::tree::LinkRules::default(),
+                prune: false,
             },
             tag: self.tag,
             // Elsewhere nothing is taken away.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, FileType};
 
-use super::{Options, Role, STATE_DIR, View, hash_file, hidden, is_temporary};
+use super::{Options, Plain, Role, STATE_DIR, View, hash_file, hidden, is_temporary};
 use crate::disk::{Names, Root, names_of};
 use crate::error::errno_of;
 use crate::tree::{Entry, Kind, RelPath};
@@ -99,6 +99,9 @@ impl<'a, F: AsFd> Entries<'a, F> {
         if !(whole && self.lists) && hidden(options, &path, kind == Kind::Dir) {
             return None;
         }
+        if options.prune && kind == Kind::Dir && is_hollow(self.root, &path, options) {
+            return None;
+        }
         let leaves = |entry: &Entry| options.links.leaves_out(&path, &entry.attrs.symlink);
         if !whole && !options.mask.carries(kind) || kind == Kind::Symlink && leaves(&entry) {
             let len = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size);
@@ -128,6 +131,14 @@ impl<F: AsFd> Iterator for Entries<'_, F> {
             }
         }
     }
+}
+
+/// Whether there is nothing in a directory but directories of which that is true; what cannot be looked into is not.
+pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
+    let options = Options { checksum: false, prune: true, ..options.clone() };
+    let Ok(parts) = root.parts(dir) else { return false };
+    let Ok(mut found) = Entries::of(root, parts, dir, (&options, &Plain, true)) else { return false };
+    found.all(|found| matches!(found, Found::NotKept(_)))
 }
 
 /// Returns which name of which directory comes when.

@@ -30,7 +30,7 @@ use crate::protocol::{
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport, ended_soon};
-use crate::tree::{Chmod, Chown};
+use crate::tree::{Chmod, Chown, OwnerMap, Owning};
 
 /// Former identities that are tried with an agent which does not take them from the hello.
 const FORMER_TRIED: usize = 2;
@@ -146,12 +146,12 @@ impl Session {
         around: &Surroundings,
         outbox: Outbox,
         reply: &ReplyHello,
-        parsed: (Filter, Chmod, Chown, Leading),
+        parsed: (Filter, Chmod, Owning, Leading),
     ) -> Arc<Shared> {
         let sync = &options.sync;
         let selection = &sync.selection;
         let mask = sync.mask.both(reply.profile);
-        let (filter, chmod, chown, leading) = parsed;
+        let (filter, chmod, owning, leading) = parsed;
         Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
             let asker = shared.clone();
             let ask = Box::new(move |names| {
@@ -180,7 +180,7 @@ impl Session {
                 mailbox: Arc::clone(&around.mailbox),
                 outbox,
                 window: Mutex::default(),
-                view: TargetView::new(mask, chmod, chown, selection.numeric_ids, ask),
+                view: TargetView::new(mask, chmod, owning, selection.numeric_ids, ask),
                 status: Arc::clone(&around.status),
                 held: Arc::clone(&around.held),
                 monitor: Arc::clone(&around.monitor),
@@ -254,14 +254,24 @@ fn heard_out(error: SessionError, options: &SessionOptions, around: &Surrounding
 }
 
 /// Returns what `--chmod` and `--chown` change on the way.
-fn changes_on_the_way(sync: &crate::config::Sync) -> Result<(Chmod, Chown), SessionError> {
+fn changes_on_the_way(sync: &crate::config::Sync) -> Result<(Chmod, Owning), SessionError> {
     let mut chmod = Chmod::default();
     for text in &sync.selection.chmod {
         chmod.extend(Chmod::parse(text, umask()).map_err(|error| SessionError::Option(error.to_string()))?);
     }
     let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
     let chown = chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?;
-    Ok((chmod, chown.unwrap_or_default()))
+    let mut owning = Owning::from(chown.unwrap_or_default());
+    let map = |option: &str, text: &String| {
+        OwnerMap::parse(text).map_err(|error| SessionError::Option(format!("{option}: {error}")))
+    };
+    if let Some(text) = &sync.selection.usermap {
+        owning.users = map("--usermap", text)?;
+    }
+    if let Some(text) = &sync.selection.groupmap {
+        owning.groups = map("--groupmap", text)?;
+    }
+    Ok((chmod, owning))
 }
 
 /// Tells that there is a connection, and what is to be known of it. `missing`: why there are fewer than wanted.

@@ -9,6 +9,7 @@ use crate::error::errno_of;
 use crate::event::RescanReason;
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
+use crate::scan;
 use crate::tree::{Kind, Mask, RelPath};
 
 impl Session {
@@ -26,11 +27,13 @@ impl Session {
     }
 
     /// Whether a pass has found that what the target has may be deleted though the source has the same: the
-    /// rules hide it (`H`, `--delete-excluded`).
+    /// rules hide it (`H`, `--delete-excluded`), or it holds no file (`-m`).
     fn is_hidden(&self, path: &RelPath, expected: &Identity) -> bool {
         let source = &self.shared.source;
         let there = source.entry(path, &Mask::nothing()).ok().flatten();
-        let hidden = |is_dir| self.shared.filter.excludes(path, is_dir);
+        let options = self.shared.walk_options(false);
+        let prunes = |is_dir| options.prune && is_dir && scan::is_hollow(&source.root(), path, &options);
+        let hidden = |is_dir| self.shared.filter.excludes(path, is_dir) || prunes(is_dir);
         matches!(expected, Identity::Exactly(..))
             && there.is_some_and(|entry| hidden(entry.attrs.meta.kind == Kind::Dir))
             && source.is_in_place()

@@ -9,7 +9,7 @@ use super::error::SessionError;
 use super::own_names;
 use crate::protocol::{OwnerNames, Owners};
 use crate::scan::View;
-use crate::tree::{Attrs, Chmod, Chown, FileId, Kind, Mask, Owner, quote};
+use crate::tree::{Attrs, Chmod, FileId, Kind, Mask, Owner, OwnerMap, Owning, quote};
 
 /// Longest wait for the target to say what an owner is there; then the number is taken.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -32,8 +32,8 @@ struct Known {
 pub(super) struct TargetView {
     mask: Mask,
     chmod: Chmod,
-    /// Fixed owners of `--chown`, as the target numbers them once it has said so.
-    chown: Chown,
+    /// Owners of `--chown`, `--usermap` and `--groupmap`, as the target numbers them once it has said so.
+    owning: Owning,
     numeric: bool,
     known: Mutex<Known>,
     answered: Condvar,
@@ -56,15 +56,20 @@ pub(super) struct Sought {
     demand: u64,
 }
 
-/// Stands for a fixed owner's name in questions to the target; no user or group has this number.
-const FIXED: u32 = u32::MAX;
+/// Pairs whose owners can be told apart in questions to the target; owners with numbers as high keep them.
+const PAIRS_MAX: usize = 255;
+
+/// Returns what stands for the owner of a pair in questions to the target.
+fn key(pair: usize) -> u32 {
+    u32::MAX - u32::try_from(pair.min(PAIRS_MAX)).unwrap_or(0)
+}
 
 impl TargetView {
-    pub fn new(mask: Mask, chmod: Chmod, chown: Chown, numeric: bool, ask: Ask) -> Self {
+    pub fn new(mask: Mask, chmod: Chmod, owning: Owning, numeric: bool, ask: Ask) -> Self {
         Self {
             mask,
             chmod,
-            chown,
+            owning,
             numeric,
             known: Mutex::default(),
             answered: Condvar::new(),
@@ -100,10 +105,10 @@ impl TargetView {
     /// # Errors
     /// [`SessionError::Silent`] if it does not answer. A connection that is gone is no error here.
     pub fn unknown_owners(&self) -> Result<Vec<String>, SessionError> {
-        let ask = |owner: &Option<Owner>| -> Vec<(u32, String)> {
-            owner.iter().filter_map(Owner::name).map(|name| (FIXED, name.to_owned())).collect()
+        let ask = |map: &OwnerMap| -> Vec<(u32, String)> {
+            map.names().map(|(at, name)| (key(at), name.to_owned())).collect()
         };
-        let (users, groups) = (ask(&self.chown.user), ask(&self.chown.group));
+        let (users, groups) = (ask(&self.owning.users), ask(&self.owning.groups));
         if users.is_empty() && groups.is_empty() {
             return Ok(Vec::new());
         }
@@ -122,27 +127,32 @@ impl TargetView {
             return Err(SessionError::Silent(ANSWER_MAX));
         }
         let lacks = |what: &str, asked: Vec<(u32, String)>, found: &HashMap<u32, u32>| {
-            let name = asked.into_iter().next().filter(|_| !known.closed && !found.contains_key(&FIXED));
-            name.map(|(_, name)| format!("{what} {}", quote(name.as_bytes())))
+            let lacking = asked.into_iter().filter(|(key, _)| !known.closed && !found.contains_key(key));
+            lacking.map(|(_, name)| format!("{what} {}", quote(name.as_bytes()))).collect::<Vec<_>>()
         };
         let user = lacks("user", users, &known.users);
         Ok(user.into_iter().chain(lacks("group", groups, &known.groups)).collect())
     }
 
+    /// Returns the name that an owner has here, where names are told.
+    fn own_name(&self, id: u32, name: fn(u32) -> Option<String>) -> Option<String> {
+        if self.numeric { None } else { name(id) }
+    }
+
     fn user(&self, id: u32) -> u32 {
-        match &self.chown.user {
-            Some(Owner::Number(number)) => *number,
-            Some(Owner::Name(name)) => self.resolve(FIXED, true, || Some(name.clone())),
-            None if self.numeric || !self.mask.owner => id,
+        match self.owning.users.find(id, || self.own_name(id, own_names::user)) {
+            Some((_, Owner::Number(number))) => *number,
+            Some((at, Owner::Name(name))) => self.resolve(key(at), true, || Some(name.clone())),
+            None if self.numeric || !self.mask.owner || id >= key(PAIRS_MAX) => id,
             None => self.resolve(id, true, || own_names::user(id)),
         }
     }
 
     fn group(&self, id: u32) -> u32 {
-        match &self.chown.group {
-            Some(Owner::Number(number)) => *number,
-            Some(Owner::Name(name)) => self.resolve(FIXED, false, || Some(name.clone())),
-            None if self.numeric || !self.mask.group => id,
+        match self.owning.groups.find(id, || self.own_name(id, own_names::group)) {
+            Some((_, Owner::Number(number))) => *number,
+            Some((at, Owner::Name(name))) => self.resolve(key(at), false, || Some(name.clone())),
+            None if self.numeric || !self.mask.group || id >= key(PAIRS_MAX) => id,
             None => self.resolve(id, false, || own_names::group(id)),
         }
     }
@@ -228,10 +238,10 @@ impl View for TargetView {
             // The mode's bits and the ACL's own entries are one value.
             attrs.xattrs.iter_mut().for_each(|xattr| xattr.set_acl_mode(attrs.meta.mode));
         }
-        if self.mask.owner || self.chown.user.is_some() {
+        if self.mask.owner || !self.owning.users.is_empty() {
             attrs.meta.uid = self.user(attrs.meta.uid);
         }
-        if self.mask.group || self.chown.group.is_some() {
+        if self.mask.group || !self.owning.groups.is_empty() {
             attrs.meta.gid = self.group(attrs.meta.gid);
         }
     }

@@ -36,8 +36,8 @@ use crate::event::{Age, RescanReason};
 use crate::monitor::{Counters, Notice, PassSummary};
 use crate::protocol::{PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, compare};
-use crate::scan::{self, DirEntries, Doubt, Found, Options, Role, Scan};
-use crate::tree::{Digest, DirDigest, Entry, Kind, LinkDigest, Mask, RelPath};
+use crate::scan::{self, DirEntries, Doubt, Found, Options, Scan};
+use crate::tree::{Digest, DirDigest, Entry, Kind, LinkDigest, RelPath};
 
 /// Listings that are asked for ahead, at most, and entries in them, about: half a kilobyte each.
 const LISTS_AHEAD: usize = 64;
@@ -145,15 +145,7 @@ impl Pass {
         let doubt = doubts::doubt_of(shared, (&top, apart), (reason, age));
         let checksum = shared.mask.checksum || shared.options.sync.reconcile.verify == Verify::Checksum;
         Self {
-            options: Options {
-                mask: Mask { checksum, ..shared.mask },
-                filter: Arc::clone(&shared.filter),
-                role: Role::Source,
-                one_file_system: shared.options.sync.selection.one_file_system,
-                recursive: shared.options.sync.selection.recursive,
-                checksum,
-                links: shared.options.sync.selection.links,
-            },
+            options: shared.walk_options(checksum),
             shared: Arc::clone(shared),
             id,
             top,

@@ -105,7 +105,7 @@ impl Dialogue {
         let chown = sync.selection.chown.as_deref().map(Chown::parse).transpose();
         let chown = chown.map_err(|error| SessionError::Option(format!("--chown: {error}")))?;
         let Some(chown) = chown else { return Ok(Vec::new()) };
-        self.keep_alive(|ask| TargetView::new(sync.mask, Chmod::default(), chown, true, ask))?
+        self.keep_alive(|ask| TargetView::new(sync.mask, Chmod::default(), chown.into(), true, ask))?
             .unknown_owners()
     }
 

@@ -155,6 +155,7 @@ impl Reader {
             recursive: true,
             checksum: false,
             links: sync.selection.links,
+            prune: sync.selection.prune,
         };
         let mut waiting = vec![RelPath::root()];
         while let Some(dir) = waiting.pop() {

@@ -29,6 +29,7 @@ use crate::filter::Filter;
 use crate::monitor::{Arrived, Counters, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
+use crate::scan;
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// Names that are remembered as lying apart.
@@ -199,6 +200,21 @@ impl Shared {
     /// Whether a path lies on another filesystem than the source's root and is left out for it (`-x`).
     pub fn is_beyond(&self, path: &RelPath) -> bool {
         self.options.sync.selection.one_file_system && self.source.is_beyond(path)
+    }
+
+    /// Returns what a walk over the source takes in; with `checksum` contents are hashed.
+    pub fn walk_options(&self, checksum: bool) -> scan::Options {
+        let selection = &self.options.sync.selection;
+        scan::Options {
+            mask: Mask { checksum, ..self.mask },
+            filter: Arc::clone(&self.filter),
+            role: scan::Role::Source,
+            one_file_system: selection.one_file_system,
+            recursive: selection.recursive,
+            checksum,
+            links: selection.links,
+            prune: selection.prune && selection.recursive,
+        }
     }
 
     /// Records a failure of a path, and tells of it once.

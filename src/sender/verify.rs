@@ -21,7 +21,7 @@ use crate::protocol::{Errand, Listing, PassId, ScanOptions, ToReceiver};
 use crate::reconcile::{Difference, Rules, compare};
 use crate::scan::{self, Options, Role, Scan};
 use crate::transport::Transport;
-use crate::tree::{Chmod, Chown, Entry, FileId, Kind, LinkDigest, Mask, RelPath};
+use crate::tree::{Chmod, Entry, FileId, Kind, LinkDigest, Mask, Owning, RelPath};
 
 /// The one pass of such a conversation.
 const PASS: PassId = 1;
@@ -108,7 +108,7 @@ fn attempt(
         let greeting = talk.greet(hello)?;
         let mask = Mask { checksum: true, ..sync.mask.both(greeting.profile) };
         let view = talk.keep_alive(|ask| {
-            TargetView::new(mask, Chmod::default(), Chown::default(), sync.selection.numeric_ids, ask)
+            TargetView::new(mask, Chmod::default(), Owning::default(), sync.selection.numeric_ids, ask)
         })?;
         let options = Options {
             mask,
@@ -118,6 +118,7 @@ fn attempt(
             recursive: true,
             checksum: true,
             links: sync.selection.links,
+            prune: sync.selection.prune,
         };
         let mut both = Both { talk, source, view, options, local: Scan::default() };
         let verified = both.run(tell)?;

@@ -24,6 +24,9 @@ pub enum ChownError {
     /// It names nobody, or more than a user and a group.
     #[error("expected USER, USER:GROUP or :GROUP")]
     Form,
+    /// No pairs of whom and to whom.
+    #[error("expected FROM:TO pairs with commas between them; FROM may be a name with * and ?, a number or LOW-HIGH")]
+    Pair,
     /// A number that no user and no group can have.
     #[error("no user and no group can have the number {0}")]
     Number(String),
@@ -45,7 +48,7 @@ impl Chown {
 }
 
 impl Owner {
-    fn parse(text: &str) -> Result<Self, ChownError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ChownError> {
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::Name(text.to_owned()));
         }
