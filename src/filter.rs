@@ -5,15 +5,18 @@
 //! **Invariants:** pure; the first rule that matches decides, nothing that matches means included; the
 //! root is never excluded; a verdict allocates nothing and takes O(rules × pattern × path) time at most;
 //! `Filter::new(&filter.rules()) == filter`, but for what [`Filter::beneath`] adds.
-//! **Not here:** reading rule files (merge rules are refused), `--files-from`, sizes, owners.
+//! **Not here:** reading rule files (a filter refuses merge rules; `merge` says what they mean, `cli` and `sender` read
+//! the files), `--files-from`, sizes, owners.
 //! **Sources:** rsync(1) "FILTER RULES", checked against rsync 3.5.0 by the tests.
 
 mod absolute;
 mod glob;
 mod lsyncd;
+mod merge;
 mod rule;
 
 pub use lsyncd::LsyncdFilter;
+pub use merge::{Merge, Named, cvs_rules, rebased};
 
 use crate::error::{Consequence, Consequential};
 use crate::tree::{RelPath, quote};
@@ -62,7 +65,7 @@ pub enum FilterError {
     ClearArgument(Vec<u8>),
     /// A merge rule, which would read a file.
     #[error(
-        "filter rule {}: {name} rules are not supported, for no rule file is read; write the file's rules in its place, or name the file in --exclude-from",
+        "filter rule {}: {name} rules of this kind are taken by speil sync alone, and dir-merge with a name, not a path; write the file's rules in its place, or name the file in --exclude-from",
         quote(.rule)
     )]
     Merge {
@@ -70,6 +73,14 @@ pub enum FilterError {
         rule: Vec<u8>,
         /// `merge` or `dir-merge`.
         name: &'static str,
+    },
+    /// A rule in a directory's own file that has no meaning for one directory alone.
+    #[error("filter rule {} in {}: a directory's own file takes no !, merge and dir-merge rules", quote(.rule), quote(.dir))]
+    InDirectory {
+        /// The rule.
+        rule: Vec<u8>,
+        /// The directory.
+        dir: Vec<u8>,
     },
     /// The `C` modifier, rsync's list of CVS ignores.
     #[error("filter rule {}: the C modifier is not supported; write each pattern, such as \"-p *.o\"", quote(.0))]

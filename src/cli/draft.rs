@@ -1,6 +1,8 @@
 //! What the options say so far, and what comes of it.
 
-use std::collections::BTreeSet;
+mod checks;
+mod lists;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,15 +11,14 @@ use serde_bytes::ByteBuf;
 
 use super::carried::{carried_name, descend, shown};
 use super::error::CliError;
-use super::filters::{Lists, Rules, listed_paths};
 use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Durability, Leads, Selection, Sources, Sync, Target, Transport, is_remote,
-    name_targets, parse_target, remote_path, spelling, split_words,
+    AgentSource, Borrow, Compress, DeleteMode, Durability, Selection, Sources, Sync, Target, Transport, is_remote,
+    name_targets, parse_target, remote_path, split_words,
 };
-use crate::tree::{LinkRules, Mask, RelPath, quote};
+use crate::tree::{Mask, quote};
 
 /// What `speil sync` or `speil mirror` is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +54,9 @@ pub struct Far {
     /// The target of a source that is no directory, as its host alone knows.
     pub target: Option<Target>,
 }
+
+pub use checks::check_source;
+use checks::{check_kept, is_no_directory, refuse_twins, stands_for};
 
 /// A filter option, in the order of the command line.
 #[derive(Debug, Clone)]
@@ -124,6 +128,8 @@ pub(super) struct Asked {
     pub backup: AskedBackup,
     /// `--agent`.
     pub agent: bool,
+    /// `--cvs-exclude`.
+    pub cvs: bool,
     archive: bool,
     recursive: Option<bool>,
 }
@@ -393,32 +399,6 @@ impl Draft {
         refuse_twins(&self.sync.targets)
     }
 
-    fn read_lists(&mut self, carried: Option<&[u8]>) -> Result<(), CliError> {
-        let mut lists = Lists::default();
-        let mut rules = Rules::default();
-        for pattern in std::mem::take(&mut self.lists.patterns) {
-            match &pattern {
-                Pattern::Rule(rule) => rules.add_rule(rule.as_bytes()),
-                Pattern::One(sign, one) => rules.add_pattern(*sign, one.as_bytes()),
-                Pattern::File(sign, file, from0) => {
-                    let option = if *sign == '-' { "--exclude-from" } else { "--include-from" };
-                    rules.add_lines(*sign, &lists.read(option, file, *from0)?);
-                }
-            }
-        }
-        rules.check()?;
-        let below = rules.below(carried);
-        self.sync.filters =
-            below.map_err(|(rule, reason)| CliError::value("--filter", OsStr::from_bytes(&rule), reason))?;
-        if let Some(file) = &self.lists.files_from {
-            let entries = lists.read("--files-from", file, self.lists.from0)?;
-            let paths =
-                listed_paths(&entries).map_err(|reason| CliError::value("--files-from", file, reason))?;
-            self.sync.selection.files_from = Some(paths);
-        }
-        Ok(())
-    }
-
     fn settle_guard(&self) -> Result<(), CliError> {
         if self.asked.skip_mounts {
             let command = if self.live { "mirror" } else { "sync" };
@@ -540,75 +520,4 @@ fn parted<'a, 'b>(words: &'a [&'b OsStr], live: bool) -> (&'a [&'b OsStr], &'a [
     let fans_out = words.first().is_some_and(|first| !is_far(first)) && words.iter().skip(1).all(is_far);
     let at = if live || fans_out { 1 } else { words.len().saturating_sub(1).max(1) };
     words.split_at_checked(at).unwrap_or((words, &[]))
-}
-
-/// Whether a source on this host is sent as what it is: a file, or a symlink without a slash at its end that does not
-/// stand for a directory.
-fn is_no_directory(source: &OsStr, links: LinkRules) -> bool {
-    let path = Path::new(source);
-    path.metadata().is_ok_and(|found| !found.is_dir())
-        || carried_name(source).is_some() && path.is_symlink() && !(path.is_dir() && stands_for(path, links))
-}
-
-/// Whether what a named symlink leads to is sent in its place, where that is a directory.
-fn stands_for(path: &Path, links: LinkRules) -> bool {
-    let leads_out = || {
-        let name = path.file_name().and_then(|name| RelPath::new(name.as_bytes()).ok()).unwrap_or_default();
-        path.read_link().is_ok_and(|text| links.leads_out(&name, text.as_os_str().as_bytes()))
-    };
-    links.follows_named() || links.copy_unsafe && leads_out()
-}
-
-/// Refuses what rsync keeps of a path and speil does not.
-fn check_kept(sources: &Sources, leads: &[Option<Leads>], is_here: bool) -> Result<(), CliError> {
-    if !sources.relative {
-        return Ok(());
-    }
-    let mut dirs = BTreeSet::new();
-    for (word, leads) in sources.words.iter().zip(leads) {
-        let unkept = |why| CliError::Unkept(quote(word), why);
-        let Some((dir, path)) = leads else { return Err(unkept("it has .. in it")) };
-        dirs.insert(dir);
-        let Some(path) = path else { continue };
-        let is_link = |path: &RelPath| dir.join(OsStr::from_bytes(path.as_bytes())).is_symlink();
-        let way = std::iter::successors(Some(path.clone()), RelPath::parent).filter(|at| !at.is_root());
-        // The last one is followed only with a slash behind it.
-        let mut followed = way.skip(usize::from(!word.ends_with(b"/")));
-        if is_here && followed.any(|at| is_link(&at)) {
-            return Err(unkept("a directory on the way is a symlink"));
-        }
-    }
-    // Of several directories one path could be meant in one and not in the other.
-    let paths: Vec<&RelPath> = leads.iter().flatten().filter_map(|(_, path)| path.as_ref()).collect();
-    let nested = |one: &RelPath| paths.iter().any(|other| *other != one && other.is_within(one));
-    if dirs.len() > 1 && (paths.len() < leads.len() || paths.iter().any(|path| nested(path))) {
-        let word = sources.words.first().map(|word| quote(word)).unwrap_or_default();
-        return Err(CliError::Unkept(word, "another SOURCE leads into it from another directory"));
-    }
-    Ok(())
-}
-
-/// Refuses the same tree twice.
-fn refuse_twins(targets: &[Target]) -> Result<(), CliError> {
-    let spelled: Vec<Target> = targets.iter().map(spelling::target).collect();
-    for (at, (target, one)) in targets.iter().zip(&spelled).enumerate() {
-        let same = |other: &Target| other.host == one.host && other.path == one.path;
-        if spelled.iter().take(at).any(same) {
-            return Err(CliError::TargetTwice(quote(target.to_string().as_bytes())));
-        }
-    }
-    Ok(())
-}
-
-/// Looks at the source: it must be a directory.
-///
-/// # Errors
-/// [`CliError::Source`] if it cannot be looked at, [`CliError::SourceNotDirectory`] for a file.
-pub fn check_source(source: &Path) -> Result<(), CliError> {
-    let quoted = || quote(source.as_os_str().as_bytes());
-    match std::fs::metadata(source) {
-        Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(CliError::SourceNotDirectory(quoted())),
-        Err(error) => Err(CliError::Source { path: quoted(), source: error }),
-    }
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::error::CliError;
 use super::values::ValueError;
 use crate::config::Listed;
-use crate::filter::{Filter, FilterError};
+use crate::filter::{Filter, FilterError, Merge, Named};
 use crate::tree::{RelPath, quote};
 
 /// What wildcards are made of.
@@ -44,12 +44,19 @@ impl Rules {
         lines.iter().for_each(|line| self.add_pattern(sign, line));
     }
 
+    /// Whether a file is named that directories have each.
+    pub(super) fn merges(&self) -> bool {
+        self.rules.iter().any(|rule| is_merge(rule))
+    }
+
     /// Refuses rules that do not parse.
     ///
     /// # Errors
     /// [`FilterError`] of the first one.
     pub(super) fn check(&self) -> Result<(), FilterError> {
-        Filter::new(&self.rules).map(drop)
+        // What names a file in each directory has been looked at when it was added.
+        let plain = self.rules.iter().filter(|rule| !is_merge(rule)).collect::<Vec<_>>();
+        Filter::new(&plain).map(drop)
     }
 
     /// Returns the rules as they apply below the source.
@@ -75,6 +82,10 @@ impl Rules {
     }
 }
 
+fn is_merge(rule: &[u8]) -> bool {
+    matches!(Merge::parse(rule), Ok(Named::File(_)))
+}
+
 /// What becomes of a rule one level down.
 enum Descent {
     /// It says the same there.
@@ -91,7 +102,9 @@ enum Descent {
 
 /// Moves `rule` from the level that holds the directory `name` into that directory.
 fn descend(rule: &[u8], name: &[u8]) -> Descent {
-    let Some((kind, pattern)) = split_at_first(rule, b" _") else { return Descent::Keep };
+    let Some((kind, pattern)) = split_at_first(rule, b" _").filter(|_| !is_merge(rule)) else {
+        return Descent::Keep;
+    };
     if kind.iter().skip(1).any(|&modifier| modifier == b'/') {
         return Descent::Keep;
     }
@@ -161,6 +174,24 @@ impl Lists {
         file: &OsStr,
         from0: bool,
     ) -> Result<Vec<Vec<u8>>, CliError> {
+        Ok(entries(&self.bytes(option, file)?, from0))
+    }
+
+    /// Reads the file of rules that a `merge` rule names, with its lines; with `from0` entries end at NUL bytes.
+    ///
+    /// # Errors
+    /// As [`Lists::read`].
+    pub(super) fn text(
+        &mut self,
+        option: &'static str,
+        file: &OsStr,
+        from0: bool,
+    ) -> Result<Vec<u8>, CliError> {
+        let text = self.bytes(option, file)?;
+        Ok(if from0 { text.into_iter().map(|byte| if byte == 0 { b'\n' } else { byte }).collect() } else { text })
+    }
+
+    fn bytes(&mut self, option: &'static str, file: &OsStr) -> Result<Vec<u8>, CliError> {
         let mut bytes = Vec::new();
         let result = if file == "-" {
             if self.stdin_read {
@@ -172,7 +203,7 @@ impl Lists {
             crate::disk::open_to_read(file.as_ref()).and_then(|mut open| open.read_to_end(&mut bytes))
         };
         result.map_err(|source| CliError::List { option, path: quote(file.as_bytes()), source })?;
-        Ok(entries(&bytes, from0))
+        Ok(bytes)
     }
 }
 

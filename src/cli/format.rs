@@ -103,6 +103,12 @@ impl Format {
         Self { parts: vec![Part::plain(Field::Name), Part::plain(Field::Link)] }
     }
 
+    /// Whether it says what was done (`%i`, `%o`).
+    pub fn tells_operation(&self) -> bool {
+        let tells = |part: &Part| matches!(part, Part::Field { field: Field::Item | Field::Operation, .. });
+        self.parts.iter().any(tells)
+    }
+
     /// Whether it says nothing.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -227,7 +233,10 @@ impl Field {
             Self::Item => line.item.to_string().into_bytes(),
             Self::Name => escape_name(&short_name(line), eight_bit),
             Self::Path => escape_name(&long_name(line), eight_bit),
-            Self::Size => numbers::whole(meta.map_or(0, |meta| meta.size), numbers).into_bytes(),
+            Self::Size => {
+                let link = line.link.filter(|_| line.item.kind == Kind::Symlink).map(|link| link.len() as u64);
+                numbers::whole(link.unwrap_or(meta.map_or(0, |meta| meta.size)), numbers).into_bytes()
+            }
             Self::Bytes => numbers::whole(line.bytes, numbers).into_bytes(),
             Self::Mtime => meta.map_or_else(Vec::new, |meta| stamp(meta.mtime, '-').into_bytes()),
             Self::Operation => match line.operation {

@@ -207,7 +207,7 @@ impl Printer {
         }
     }
 
-    fn render(&self, format: &Format, change: &Described, logs: bool) -> Vec<u8> {
+    fn render(&self, format: &Format, change: &Described) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = Line {
             item: change.item,
@@ -224,13 +224,11 @@ impl Printer {
             now: Time { secs: i64::try_from(now.as_secs()).unwrap_or(0), nanos: now.subsec_nanos() },
             pid: std::process::id(),
         };
-        let rendered = format.render(&line, self.output.eight_bit);
-        let by_name = !logs && self.output.itemize == 0 && self.output.out_format.is_none();
-        // A bare name says that something came; rsync puts a word before what went.
-        if by_name && line.operation == Operation::Delete {
-            [b"deleting ".as_slice(), &rendered].concat()
+        // A line that does not say what was done says that something came; rsync puts a word before what went.
+        if line.operation == Operation::Delete && !format.tells_operation() {
+            [b"deleting ".as_slice(), &Format::names().render(&line, self.output.eight_bit)].concat()
         } else {
-            rendered
+            format.render(&line, self.output.eight_bit)
         }
     }
 }
@@ -277,7 +275,7 @@ impl Monitor for Printer {
         }
         let change = self.describer.describe(entry);
         if let Some(format) = &self.log_format {
-            self.log(&[self.render(format, &change, true).as_slice(), b"\n"].concat());
+            self.log(&[self.render(format, &change).as_slice(), b"\n"].concat());
         }
         let Some(format) = self.format.as_ref().or(names.as_ref()) else { return };
         if self.output.json {
@@ -288,7 +286,7 @@ impl Monitor for Printer {
                 link: change.link.as_deref().map(escaped),
             });
         }
-        let line = [self.render(format, &change, false).as_slice(), b"\n"].concat();
+        let line = [self.render(format, &change).as_slice(), b"\n"].concat();
         self.write(io::stdout(), &line);
     }
 

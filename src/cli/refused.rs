@@ -46,8 +46,6 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
     refuse(&["force"], "a directory gives way to a file of its name where --delete is given"),
     refuse(&["delete-missing-args"], ARGS),
-    refuse(&["cvs-exclude", "C"], "write the patterns into a file for --exclude-from"),
-    refuse(&["F"], "write the rules into a file for --exclude-from, or give them with --filter"),
     refuse(&["blocking-io", "sockopts", "address"], NETWORK),
     refuse(&["old-args"], "names never pass through a remote shell; leave it out"),
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),

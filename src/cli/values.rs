@@ -37,6 +37,9 @@ pub enum ValueError {
     /// Standard input asked for twice.
     #[error("standard input can be read only once")]
     StdinTwice,
+    /// Files of rules that name each other.
+    #[error("files of rules name each other, more than 16 within each other")]
+    Merges,
     /// A path of which a part is not to be made on the target.
     #[error(
         "line \"{0}\" has /./ in it, which leaves out what is before it on the target; name that directory as SOURCE"

@@ -12,7 +12,7 @@ use crate::event::RescanReason;
 use crate::monitor::{Monitor, Totals};
 use crate::sender::{
     Feedback, Held, Mailbox, Opened, Session, SessionError, SessionOptions, Source, Surroundings,
-    TargetProblem, TargetStatus, open_sources,
+    TargetProblem, TargetStatus, merged, open_sources,
 };
 use crate::transport::{Transport, TransportError, Uploads};
 use crate::tree::{Mask, RelPath};
@@ -131,8 +131,9 @@ pub fn once(
     monitor: &Arc<dyn Monitor>,
     started: impl Fn(Vec<Arc<Mailbox>>),
 ) -> Result<OnceReport, SessionError> {
-    let ((sync, source, alone), named) = ready(sync)?;
+    let ((mut sync, source, alone), named) = ready(sync)?;
     let Some(source) = source else { return Ok(OnceReport { targets: Vec::new(), named }) };
+    sync.filters = merged(&sync, &source, true).map_err(SessionError::Option)?;
     let mailboxes: Vec<Arc<Mailbox>> = sync.targets.iter().map(|_| Mailbox::new()).collect();
     started(mailboxes.clone());
     let targets = std::thread::scope(|scope| {

@@ -27,7 +27,7 @@ use crate::protocol::{
     ORDER_LEN_MAX, PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word,
     read_magic,
 };
-use crate::sender::{SessionError, SessionOptions, clean_refusal, hello};
+use crate::sender::{SessionError, SessionOptions, clean_refusal, hello, without_merges};
 use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads, ended_soon};
 use crate::tree::{RelPath, quote};
 
@@ -318,6 +318,8 @@ impl Near<'_> {
     /// Returns what the agent here is told first: what is known of the source alone is the far side's word.
     fn own_hello(&self, theirs: Hello) -> Hello {
         let mut sync = self.sync.clone();
+        // Its directories are there, and what their files say is for the other side to keep to.
+        sync.filters = without_merges(&sync.filters);
         if let Some(name) = &self.options.alone {
             sync.filters = only(name);
         }

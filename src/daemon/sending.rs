@@ -28,7 +28,7 @@ use crate::protocol::{
     Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder,
     Refusal, ToFar, ToReceiver, ToSender, Unsent, Word, read_magic,
 };
-use crate::sender::{Mailbox, SessionError, Source, look_up_apart, open_sources};
+use crate::sender::{Mailbox, SessionError, Source, look_up_apart, merged, open_sources};
 use crate::tree::{Kind, Mask, RelPath, quote};
 
 /// Time for the order to come.
@@ -119,6 +119,12 @@ pub fn send(
         Ok(opened) => opened,
         Err(why) => return refuse(&wire, why),
     };
+    let above = options.root.is_none() && options.filter.is_empty();
+    let mut sent = sent;
+    match merged(&sent.sync, &sent.source, above) {
+        Ok(rules) => sent.sync.filters = rules,
+        Err(why) => return refuse(&wire, Unsent::Rules(why)),
+    }
     if options.confine {
         let root = sent.source.root();
         // Without a root of the administrator, symlinks may lead anywhere.

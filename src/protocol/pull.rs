@@ -128,6 +128,8 @@ pub enum Unsent {
     Directory,
     /// This login hides a part of its directory, and sends one directory at a time.
     OneDirectory,
+    /// A rule file of the source's cannot be read, or not understood: why.
+    Rules(String),
     /// It may be read only, and what has arrived was to be removed.
     ReadOnly,
     /// Symlinks are to be followed, and it has a filter of its own, which what they lead to would pass by.

@@ -72,3 +72,4 @@ mod verify;
 mod version;
 mod wait;
 mod watchdog;
+mod words;

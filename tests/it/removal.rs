@@ -34,7 +34,6 @@ fn what_the_target_has_goes_from_the_source_as_in_rsync() {
         &["-a", "--exclude=*.log"],
         &["-a", "--existing"],
         &["-a", "--max-size=5"],
-        &["-aR"],
         &["-d"],
     ] {
         for sources in [&["s/"][..], &["s"], &["s/one.log"], &["s/a", "s/dir/", "s/link"]] {

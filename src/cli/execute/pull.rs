@@ -177,6 +177,11 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
             "pull each source by itself; a single file with --include and --exclude",
             Exit::Selection,
         ),
+        Unsent::Rules(why) => refused(
+            format!("SOURCE {source}: {}", quote(why.as_bytes())),
+            "correct the file on that host",
+            Exit::Selection,
+        ),
         Unsent::ReadOnly => refused(
             format!("SOURCE {source}: this login may only read, and --remove-source-files removes"),
             "leave out --remove-source-files",

@@ -1,6 +1,7 @@
 //! The options of a single pass.
 
-use crate::cli::options::{Group, switch, value};
+use crate::cli::draft::Pattern;
+use crate::cli::options::{Group, count, switch, value};
 use crate::cli::values::{parse_bytes, text};
 use crate::config::{Borrow, parse_duration};
 
@@ -46,6 +47,14 @@ pub(in crate::cli) const PASS: Group = Group {
         })
         .short('m')
         .no(&["no-prune-empty-dirs", "no-m"]),
+        switch("cvs-exclude", "Leave out what CVS ignores, and what .cvsignore files name", |d, on| {
+            d.asked.cvs = on;
+        })
+        .short('C'),
+        count("F", "As --filter='dir-merge /.rsync-filter'; twice leaves those files out, too", |d, n| {
+            let rules = [": /.rsync-filter", "- .rsync-filter"].into_iter().take(n.into());
+            rules.for_each(|rule| drop(d.add(Pattern::Rule(rule.into()))));
+        }),
         switch("mkpath", "Make every directory of the target's path that is missing", |d, on| {
             d.asked.mkpath = on;
         })
