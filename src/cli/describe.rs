@@ -51,14 +51,24 @@ impl Describer {
                     meta: Some(new.attrs.meta.clone()),
                 }
             }
-            Itemized::Linked { path, existing, .. } => Described {
+            Itemized::Linked { path, existing, created, new, old } => Described {
                 item: Item {
                     update: Update::Linked,
-                    kind: Kind::File,
-                    changed: Changed { new: true, ..Changed::default() },
+                    kind: new.attrs.meta.kind,
+                    changed: self.linked(new, old.as_deref(), created.is_some()),
                 },
                 name: path.as_bytes().to_vec(),
                 link: Some(existing.as_bytes().to_vec()),
+                meta: None,
+            },
+            Itemized::Same { path, kind, linked, symlink } => Described {
+                item: Item {
+                    update: if *linked { Update::Linked } else { Update::Kept },
+                    kind: *kind,
+                    changed: Changed::default(),
+                },
+                name: path.as_bytes().to_vec(),
+                link: (*kind == Kind::Symlink).then(|| symlink.clone()),
                 meta: None,
             },
             Itemized::Deleted { path, kind } => Described {
@@ -95,6 +105,15 @@ impl Describer {
         };
         let update = if kind != Kind::File && changed.value { Update::Made } else { update };
         Item { update, kind, changed }
+    }
+
+    /// Returns what about a name changes that is linked to another one.
+    fn linked(&self, new: &Entry, old: Option<&Entry>, created: bool) -> Changed {
+        match old {
+            Some(old) if !created && old.attrs.meta.kind == new.attrs.meta.kind => self.changed(new, old, false),
+            None if !created => Changed::default(),
+            _ => Changed { new: true, ..Changed::default() },
+        }
     }
 
     fn changed(&self, new: &Entry, old: &Entry, content: bool) -> Changed {

@@ -290,6 +290,10 @@ impl Monitor for Printer {
         self.write(io::stdout(), &line);
     }
 
+    fn itemizes_same(&self) -> bool {
+        self.output.itemize > 1 && !self.output.json
+    }
+
     fn itemizes(&self) -> bool {
         self.format.is_some()
             || self.log_format.is_some()

@@ -259,6 +259,8 @@ pub struct Selection {
     pub max_size: Option<u64>,
     /// Files below this size do as well (`--min-size`).
     pub min_size: Option<u64>,
+    /// A directory gives way to what is none with what it holds, without `--delete` as well (`--force`).
+    pub force: bool,
     /// Directories are left out in which there are none but such directories (`-m`).
     pub prune: bool,
     /// What becomes of the source's symlinks (`-L` and its kin).
@@ -334,6 +336,7 @@ impl Default for Selection {
             sparse: false,
             max_size: None,
             min_size: None,
+            force: false,
             prune: false,
             links: LinkRules::default(),
         }

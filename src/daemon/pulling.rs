@@ -243,6 +243,7 @@ impl Near<'_> {
                 removes: sync.removes,
             },
             itemizes: self.monitor.itemizes(),
+            itemizes_same: self.monitor.itemizes_same(),
             sources: sync.sources.clone(),
             beside: sync.beside.clone(),
             backup: sync.backup.clone(),
@@ -293,7 +294,7 @@ impl Near<'_> {
     fn start(&self) -> Result<Agent, SessionError> {
         let mut local = Local::this_program()?;
         local.command.push("--keep-to-filters".to_owned());
-        if self.sync.delete == DeleteMode::Never {
+        if self.sync.delete == DeleteMode::Never && !self.sync.selection.force {
             local.command.push("--keep-entries".to_owned());
         }
         let Link { mut reader, writer, control } = local.connect()?;

@@ -314,7 +314,7 @@ fn pass(
     thread("tell").spawn(move || teller.keep_telling()).map_err(own("start a thread"))?;
     let monitor = Arc::new(Teller {
         wire: Arc::clone(&wire),
-        itemizes: order.itemizes,
+        itemizes: (order.itemizes, order.itemizes_same),
         detail: words.detail,
         last: Mutex::default(),
     });
@@ -382,7 +382,8 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
 /// Has what the sender says told on the other side.
 struct Teller {
     wire: Arc<Wire>,
-    itemizes: bool,
+    /// What is sent is told, and what is not.
+    itemizes: (bool, bool),
     detail: fn(&Notice) -> Option<String>,
     /// What was told last of how far it is.
     last: Mutex<Option<Progress>>,
@@ -415,7 +416,11 @@ impl Monitor for Teller {
     }
 
     fn itemizes(&self) -> bool {
-        self.itemizes
+        self.itemizes.0
+    }
+
+    fn itemizes_same(&self) -> bool {
+        self.itemizes.1
     }
 
     fn progress(&self, _: &Scope, progress: &Progress) {

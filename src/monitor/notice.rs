@@ -270,6 +270,10 @@ pub enum Itemized {
         existing: RelPath,
         /// Its type, if nothing was under the path before.
         created: Option<Kind>,
+        /// What the source holds.
+        new: Box<Entry>,
+        /// What the target held, if the sender knows.
+        old: Option<Box<Entry>>,
     },
     /// Removed.
     Deleted {
@@ -293,6 +297,17 @@ pub enum Itemized {
         new: Box<Entry>,
         /// What is beside the target.
         old: Box<Entry>,
+    },
+    /// The target has it as it is. Only told where [`Monitor::itemizes_same`].
+    Same {
+        /// The path.
+        path: RelPath,
+        /// Its type.
+        kind: Kind,
+        /// It is another name of a file that was told of.
+        linked: bool,
+        /// What a symlink leads to.
+        symlink: Vec<u8>,
     },
 }
 
@@ -336,6 +351,10 @@ pub trait Monitor: Send + Sync {
     fn itemized(&self, _scope: &Scope, _entry: &Itemized) {}
     /// Whether [`Monitor::itemized`] is wanted.
     fn itemizes(&self) -> bool {
+        false
+    }
+    /// Whether it is wanted of what is not changed as well.
+    fn itemizes_same(&self) -> bool {
         false
     }
     /// Hears what a target has acknowledged, batch by batch.

@@ -51,6 +51,8 @@ pub struct Order {
     pub means: Means,
     /// What comes of each entry is told.
     pub itemizes: bool,
+    /// What stays as it is is told, too.
+    pub itemizes_same: bool,
     /// What is to be sent where that is not the one directory.
     pub sources: Option<Sources>,
     /// Directories beside the target that may hold what it lacks.
@@ -247,6 +249,7 @@ mod tests {
                 removes: false,
             },
             itemizes: true,
+            itemizes_same: false,
             sources: None,
             beside: None,
             backup: None,

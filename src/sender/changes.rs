@@ -532,6 +532,9 @@ impl Session {
             }
             old = Some(beside);
         }
+        if scope == Extent::Attributes && self.is_told(path, &entry) {
+            return;
+        }
         let created = scope == Extent::Absent && old.is_none();
         // As it is to look there: that is what the target's is compared with.
         crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);
@@ -543,6 +546,18 @@ impl Session {
             old,
         };
         self.shared.monitor.itemized(&self.shared.about, &item);
+    }
+
+    /// Whether a single pass has told what changes about a file, under another of its names.
+    fn is_told(&self, path: &RelPath, entry: &Entry) -> bool {
+        let several = entry.nlink > 1 && self.shared.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
+        if !several || self.shared.options.live || self.shared.tells_first(entry) {
+            return false;
+        }
+        if self.shared.monitor.itemizes_same() {
+            self.shared.tell_same(path, entry, true);
+        }
+        true
     }
 
     /// Whether a large file had better wait for its writer to close it.

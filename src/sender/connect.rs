@@ -198,6 +198,7 @@ impl Session {
                 leading,
                 apart: Mutex::default(),
                 old: Mutex::default(),
+                told_files: Mutex::default(),
                 borrowed: Mutex::default(),
             }
         })

@@ -4,6 +4,7 @@
 //! anew after its content was sent. No event tells which file a new name joined: what is not known is
 //! found by a pass once the session is quiet.
 
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::error::SessionError;
@@ -15,6 +16,7 @@ use crate::batch::{Change, ChangeKind, Extent, Naming};
 use crate::event::Age;
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
+use crate::scan::View;
 use crate::tree::{Entry, FileId, Mask, RelPath};
 
 use super::changes::{Done, version_of};
@@ -47,7 +49,7 @@ impl Session {
             return Ok(false);
         }
         let made = matches!(parcel.change.kind, ChangeKind::Update { scope: Extent::Absent, .. });
-        self.send_link((path, made), &existing, entry)?;
+        self.send_link((path, made), &existing, entry, true)?;
         Ok(true)
     }
 
@@ -76,14 +78,16 @@ impl Session {
     }
 
     /// Makes a name a link of another one; `made` if the target has nothing there.
-    fn send_link(&mut self, (path, made): (&RelPath, bool), existing: &RelPath, entry: &Entry) -> Done {
-        let told = {
-            let mut links = self.shared.links();
-            // A single pass tells each name once: with the one that was sent, or by itself.
-            let told = links.is_joined(entry.id, path) && !self.shared.options.live;
-            links.join(entry.id, path);
-            told
-        };
+    fn send_link(
+        &mut self,
+        (path, made): (&RelPath, bool),
+        existing: &RelPath,
+        entry: &Entry,
+        own: bool,
+    ) -> Done {
+        self.shared.links().join(entry.id, path);
+        // A single pass tells of a name by itself, where that was found to differ.
+        let tells = own || self.shared.options.live;
         let counters = &self.shared.status.counters;
         Counters::add(&counters.links, 1);
         Counters::add(&counters.created, u64::from(made));
@@ -93,9 +97,12 @@ impl Session {
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
         self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
-        if self.shared.monitor.itemizes() && !told {
-            let created = made.then_some(kind);
-            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone(), created };
+        if self.shared.monitor.itemizes() && tells {
+            let mut new = Box::new(entry.clone());
+            View::adjust(&self.shared.view, &mut new.attrs);
+            let old = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+            let created = (made && old.is_none()).then_some(kind);
+            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone(), created, new, old };
             self.shared.monitor.itemized(&self.shared.about, &linked);
         }
         Ok(())
@@ -118,7 +125,7 @@ impl Session {
                     self.soon.push(Change::read(name.clone(), self.age));
                     continue;
                 }
-                self.send_link((name, false), path, entry)?;
+                self.send_link((name, false), path, entry, false)?;
                 // On its way under each name: the one that was read may be another file's before it arrives. If
                 // the link cannot be made, a comparison finds that.
                 let kind = ChangeKind::Update { path: name.clone(), scope: Extent::Absent };

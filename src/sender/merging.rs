@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::source::Source;
 use crate::config::Sync;
@@ -60,7 +60,7 @@ pub fn merged(sync: &Sync, source: &Source, above: bool) -> Result<Vec<Vec<u8>>,
             }
         }
         if above && merge.from_top {
-            rules.extend(of_ancestors(merge, source.path())?);
+            rules.extend(of_ancestors(merge, &tops(sync, source))?);
         }
     }
     Filter::new(&rules).map_err(|error| error.to_string())?;
@@ -141,11 +141,31 @@ fn content(file: std::fs::File) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
+/// Returns the directories that a source is made of, and whether what is sent only lies in one.
+fn tops(sync: &Sync, source: &Source) -> Vec<(PathBuf, bool)> {
+    let mut tops: Vec<(PathBuf, bool)> = match &sync.sources {
+        None => vec![(source.path().to_owned(), false)],
+        Some(sources) => {
+            sources.leads().into_iter().flatten().map(|(dir, path)| (dir, path.is_some())).collect()
+        }
+    };
+    tops.dedup();
+    tops
+}
+
 /// Returns the rules of the directories above a source, the nearest first, as they are for what is below it.
-fn of_ancestors(merge: &Merge, source: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let source = source.canonicalize().map_err(|error| io_text(&error))?;
+fn of_ancestors(merge: &Merge, tops: &[(PathBuf, bool)]) -> Result<Vec<Vec<u8>>, String> {
     let mut rules = Vec::new();
-    for dir in source.ancestors().skip(1).filter(|_| merge.inherits) {
+    for (top, only_holds) in tops.iter().filter(|_| merge.inherits) {
+        let Ok(top) = top.canonicalize() else { continue };
+        rules.extend(of_those_above(merge, &top, *only_holds)?);
+    }
+    Ok(rules)
+}
+
+fn of_those_above(merge: &Merge, source: &Path, itself: bool) -> Result<Vec<Vec<u8>>, String> {
+    let mut rules = Vec::new();
+    for dir in source.ancestors().skip(usize::from(!itself)) {
         let path = dir.join(OsStr::from_bytes(&merge.file));
         if !path.is_file() {
             continue;
@@ -168,7 +188,7 @@ fn brought_down(rule: &[u8], path: &[u8]) -> Option<Vec<u8>> {
         return Some(rule.to_vec());
     }
     rest = rest.get(2..)?;
-    for name in path.split(|&byte| byte == b'/') {
+    for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
         let end = rest.iter().position(|&byte| byte == b'/')?;
         let (first, after) = rest.split_at_checked(end)?;
         if first != name && first != b"*" {

@@ -12,6 +12,7 @@ mod moves;
 mod named;
 mod proof;
 mod removal;
+mod same;
 mod sought;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -334,11 +335,13 @@ impl Pass {
         theirs: &'a [Entry],
     ) -> Vec<(RelPath, Difference<'a>)> {
         let rules = self.rules_in(dir, ours);
-        let found: Vec<_> = compare(ours, theirs, &self.options.mask, &rules)
+        let all: Vec<_> = compare(ours, theirs, &self.options.mask, &rules)
             .into_iter()
             .map(|difference| (self.at(dir, difference.entry()), difference))
-            .filter(|(path, difference)| !self.is_none(path, difference))
             .collect();
+        let found: Vec<_> =
+            all.iter().filter(|(path, difference)| !self.is_none(path, difference)).cloned().collect();
+        self.tell_same(dir, (ours, theirs), (&all, &found));
         found.iter().for_each(|(_, difference)| self.agreement.differs(difference));
         found.into_iter().filter(|(path, difference)| !self.is_suspect(path, difference)).collect()
     }
@@ -386,7 +389,7 @@ impl Pass {
                     self.shared.feedback.found(&path);
                     self.is_sent(&path, source);
                     let empty = Some(DirDigest::new(self.options.mask).finish());
-                    if !self.shared.options.sync.delete.in_passes() {
+                    if !self.deletes(true) {
                         // An empty directory makes way; a full one is a Problem.
                         if !self.shared.options.live
                             && target.digest.is_some_and(|digest| Some(digest) != empty)

@@ -26,11 +26,11 @@ use super::status::{Failure, TargetStatus, deed_of};
 use super::window::Window;
 use crate::batch::{ChangeKind, Extent};
 use crate::filter::Filter;
-use crate::monitor::{Arrived, Counters, Monitor, Notice, Scope as About};
+use crate::monitor::{Arrived, Counters, Itemized, Monitor, Notice, Scope as About};
 use crate::protocol::{BatchId, PassId};
 use crate::reconcile::Rules;
 use crate::scan;
-use crate::tree::{Entry, Kind, Mask, RelPath};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath};
 
 /// Names that are remembered as lying apart.
 const APART_MAX: usize = 10_000;
@@ -76,6 +76,8 @@ pub(super) struct Shared {
     pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
+    /// Files with several names that were told of.
+    pub told_files: Mutex<HashSet<FileId>>,
     /// What a directory beside the target holds of what that lacks.
     pub borrowed: Mutex<HashMap<RelPath, Borrowed>>,
 }
@@ -215,6 +217,18 @@ impl Shared {
             links: selection.links,
             prune: selection.prune && selection.recursive,
         }
+    }
+
+    /// Whether a file with several names was not told of before, under any of them.
+    pub fn tells_first(&self, entry: &Entry) -> bool {
+        self.told_files.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.id)
+    }
+
+    /// Tells that the target has something as it is; `linked`: under another name it was told of.
+    pub fn tell_same(&self, path: &RelPath, entry: &Entry, linked: bool) {
+        let (kind, symlink) = (entry.attrs.meta.kind, entry.attrs.symlink.clone());
+        let same = Itemized::Same { path: self.source.called(path), kind, linked, symlink };
+        self.monitor.itemized(&self.about, &same);
     }
 
     /// Records a failure of a path, and tells of it once.

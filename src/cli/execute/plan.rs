@@ -113,7 +113,7 @@ impl Monitor for Planner {
                 plan.comes += 1;
             }
             // Attributes alone: the other tree's replace them, and nothing is kept.
-            Itemized::Changed { .. } | Itemized::Borrowed { .. } => {}
+            Itemized::Changed { .. } | Itemized::Borrowed { .. } | Itemized::Same { .. } => {}
             Itemized::Linked { path, .. } => plan.keep(path, 0),
             Itemized::Deleted { .. } => plan.comes += 1,
             Itemized::Renamed { to, .. } => {

@@ -23,6 +23,10 @@ pub(in crate::cli) const PASS: Group = Group {
         switch("safe-links", "Leave out symlinks that lead out of SOURCE", |d, on| {
             d.sync.selection.links.safe = on;
         }),
+        switch("force", "A directory gives way to a file or link, with what it holds", |d, on| {
+            d.sync.selection.force = on;
+        })
+        .no(&["no-force"]),
         switch(
             "remove-source-files",
             "Remove from SOURCE every file that TARGET has then, whole and on its disk",

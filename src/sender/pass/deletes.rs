@@ -23,7 +23,7 @@ impl Pass {
         entry: &Entry,
         removed: bool,
     ) -> Result<Vec<(RelPath, Task)>, Moot> {
-        if !self.shared.options.sync.delete.in_passes() {
+        if !self.deletes(removed) {
             return Ok(Vec::new());
         }
         let (meta, filter) = (&entry.attrs.meta, &self.options.filter);
@@ -49,6 +49,12 @@ impl Pass {
         };
         self.deletes.push(Change { age: self.age, kind });
         Ok(if is_dir { vec![(path.clone(), Task::Empty)] } else { Vec::new() })
+    }
+
+    /// Whether what the source lacks is removed; `removed`: in a directory that gives way.
+    pub(super) fn deletes(&self, removed: bool) -> bool {
+        let sync = &self.shared.options.sync;
+        sync.delete.in_passes() || removed && sync.selection.force
     }
 
     /// Whether an entry of the target is a directory that the target's walk has not entered, since it lies on
