@@ -65,7 +65,7 @@ pub enum FilterError {
     ClearArgument(Vec<u8>),
     /// A merge rule, which would read a file.
     #[error(
-        "filter rule {}: {name} rules of this kind are taken by speil sync alone, and dir-merge with a name, not a path; write the file's rules in its place, or name the file in --exclude-from",
+        "filter rule {}: {name} rules are taken by speil sync alone, and dir-merge with a name without directories; write the file's rules in its place, or name the file in --exclude-from",
         quote(.rule)
     )]
     Merge {

@@ -23,7 +23,9 @@ use crate::disk::{Root, hash_zeros, hole_end, is_sparse, open_in, read_entry, re
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::monitor::Counts;
-use crate::tree::{Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, LinkRules, Mask, RelPath, TEMP_PREFIX};
+use crate::tree::{
+    Attrs, Digest, DirDigest, Entry, FileId, Kind, LinkDigest, LinkRules, Mask, RelPath, TEMP_PREFIX,
+};
 
 pub use crate::tree::STATE_DIR;
 pub use doubt::{Doubt, Doubts};
@@ -271,7 +273,9 @@ fn hash_file(root: &Root, path: &RelPath, (dir, name): (BorrowedFd<'_>, &[u8])) 
 fn open_file(root: &Root, path: &RelPath) -> io::Result<OwnedFd> {
     let parent = root.parent(path)?;
     match root.entry_in(parent.fd.as_fd(), path, parent.name, &Mask::nothing())? {
-        Some(entry) if entry.attrs.meta.kind == Kind::File => root.open_in(parent.fd.as_fd(), path, parent.name),
+        Some(entry) if entry.attrs.meta.kind == Kind::File => {
+            root.open_in(parent.fd.as_fd(), path, parent.name)
+        }
         _ => Err(io::ErrorKind::NotFound.into()),
     }
 }

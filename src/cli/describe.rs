@@ -110,7 +110,9 @@ impl Describer {
     /// Returns what about a name changes that is linked to another one.
     fn linked(&self, new: &Entry, old: Option<&Entry>, created: bool) -> Changed {
         match old {
-            Some(old) if !created && old.attrs.meta.kind == new.attrs.meta.kind => self.changed(new, old, false),
+            Some(old) if !created && old.attrs.meta.kind == new.attrs.meta.kind => {
+                self.changed(new, old, false)
+            }
             None if !created => Changed::default(),
             _ => Changed { new: true, ..Changed::default() },
         }

@@ -15,8 +15,8 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Durability, Selection, Sources, Sync, Target, Transport, is_remote,
-    name_targets, parse_target, remote_path, split_words,
+    AgentSource, Borrow, Compress, DeleteMode, Durability, Selection, Sources, Sync, Target, Transport,
+    is_remote, name_targets, parse_target, remote_path, split_words,
 };
 use crate::tree::{Mask, quote};
 

@@ -188,7 +188,11 @@ impl Lists {
         from0: bool,
     ) -> Result<Vec<u8>, CliError> {
         let text = self.bytes(option, file)?;
-        Ok(if from0 { text.into_iter().map(|byte| if byte == 0 { b'\n' } else { byte }).collect() } else { text })
+        Ok(if from0 {
+            text.into_iter().map(|byte| if byte == 0 { b'\n' } else { byte }).collect()
+        } else {
+            text
+        })
     }
 
     fn bytes(&mut self, option: &'static str, file: &OsStr) -> Result<Vec<u8>, CliError> {

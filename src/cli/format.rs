@@ -234,7 +234,8 @@ impl Field {
             Self::Name => escape_name(&short_name(line), eight_bit),
             Self::Path => escape_name(&long_name(line), eight_bit),
             Self::Size => {
-                let link = line.link.filter(|_| line.item.kind == Kind::Symlink).map(|link| link.len() as u64);
+                let link =
+                    line.link.filter(|_| line.item.kind == Kind::Symlink).map(|link| link.len() as u64);
                 numbers::whole(link.unwrap_or(meta.map_or(0, |meta| meta.size)), numbers).into_bytes()
             }
             Self::Bytes => numbers::whole(line.bytes, numbers).into_bytes(),

@@ -95,7 +95,9 @@ impl Printer {
             format: output.line_format(),
             // The log of a dry run has the changes that are printed, and else none: they were not made.
             log_format: (log.is_some() && (!dry_run || output.line_format().is_some()))
-                .then(|| output.log_format.clone().or(output.out_format.clone()).unwrap_or_else(Format::itemized))
+                .then(|| {
+                    output.log_format.clone().or(output.out_format.clone()).unwrap_or_else(Format::itemized)
+                })
                 .filter(|format| !format.is_empty()),
             output: output.clone(),
             source: sync.source.clone(),

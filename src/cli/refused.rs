@@ -34,7 +34,10 @@ const REFUSALS: &[Refusal] = &[
     ),
     refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
     refuse(&["munge-links"], "symlinks are mirrored as they are; exclude those that must not be"),
-    refuse(&["keep-dirlinks", "K"], "speil never writes through a symlink on the target"),
+    refuse(
+        &["keep-dirlinks", "K"],
+        "speil never writes through a symlink on the target, which may lead anywhere",
+    ),
     refuse(&["insecure-links", "confine-root"], "speil never follows a symlink out of its roots"),
     refuse(&["atimes", "U", "open-noatime", "crtimes", "N"], UNMIRRORED),
     refuse(&["executability", "E"], "use -p, or --chmod"),
@@ -45,7 +48,7 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["copy-as"], "log in as that user: USER@HOST:PATH"),
     refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
     refuse(&["delete-missing-args"], ARGS),
-    refuse(&["blocking-io", "sockopts", "address"], NETWORK),
+    refuse(&["sockopts", "address"], NETWORK),
     refuse(&["old-args"], "names never pass through a remote shell; leave it out"),
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),
     refuse(&["server", "sender", "daemon", "config", "dparam", "detach"], DAEMON),
@@ -56,10 +59,7 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["protocol"], "speil's protocol is its own and settles its version by itself"),
     refuse(&["iconv"], "names are bytes and stay as they are"),
     refuse(&["debug"], "use -v, up to three times"),
-    refuse(
-        &["stderr", "msgs2stderr"],
-        "errors go to standard error",
-    ),
+    refuse(&["stderr", "msgs2stderr"], "errors go to standard error"),
 ];
 
 /// rsync's options that only turn something off that speil never does, or ask for what it always does.
@@ -91,7 +91,6 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-y",
     "no-delay-updates",
     "no-iconv",
-    "no-blocking-io",
     "no-munge-links",
 ];
 
@@ -116,7 +115,7 @@ mod tests {
 
     #[test]
     fn refusals_are_found_by_every_name() {
-        for option in ["--inplace", "-y", "--partial-dir=x", "--no-motd", "--zc", "--no-implied-dirs"] {
+        for option in ["--inplace", "-y", "--partial-dir=x", "--no-motd", "-E", "--no-implied-dirs"] {
             assert!(refusal(option).is_some(), "{option}");
         }
         for option in ["--bogus", "-a", "--b", "b", "--delete"] {

@@ -14,8 +14,7 @@ use super::options::{Group, count, optional, switch, value};
 use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
-    ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds,
-    parse_window, text,
+    ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds, parse_window, text,
 };
 use crate::config::{
     Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
@@ -240,14 +239,19 @@ pub(super) const SENT: Group = Group {
         )
         .short('z')
         .no(&["no-compress", "no-z"]),
-        value("compress-choice", "NAME", "The same by the name of the method: zstd or auto, or none", |d, v| {
-            d.sync.compress = match text(v)? {
-                "zstd" | "auto" => Compress::Always,
-                "none" => Compress::Never,
-                _ => return Err(ValueError::Word("zstd, auto, none")),
-            };
-            Ok(())
-        })
+        value(
+            "compress-choice",
+            "NAME",
+            "The same by the name of the method: zstd or auto, or none",
+            |d, v| {
+                d.sync.compress = match text(v)? {
+                    "zstd" | "auto" => Compress::Always,
+                    "none" => Compress::Never,
+                    _ => return Err(ValueError::Word("zstd, auto, none")),
+                };
+                Ok(())
+            },
+        )
         .also(&["zc"]),
         value("compress-level", "NUM", "0 turns it off; speil finds the level by itself", |d, v| {
             let level: i32 = text(v)?.parse().map_err(|_| ValueError::Number)?;

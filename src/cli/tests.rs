@@ -14,6 +14,7 @@ use crate::status::Quorum;
 use crate::tree::Mask;
 
 mod itemize_against_rsync;
+mod spellings;
 
 /// Returns rules as text.
 fn texts(rules: &[Vec<u8>]) -> Vec<&str> {
@@ -414,36 +415,6 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
     assert!(refused_with(&["--bogus"]).contains("unknown option --bogus"));
     assert!(refused_with(&["--delay=1s"]).contains("option of speil mirror"));
     assert!(refused(&["mirror", "--wait-lock=1", "/s/", "h:/t"]).contains("option of speil sync"));
-}
-
-#[test]
-fn every_option_of_the_installed_rsync_is_known_one_way_or_the_other() {
-    let Ok(help) = std::process::Command::new("rsync").arg("--help").output() else {
-        eprintln!("SKIPPED: no rsync on this host");
-        return;
-    };
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let (_, options) = help.split_once("\nOptions\n").expect("rsync --help lists options");
-    let ours: Vec<String> =
-        groups(false).iter().flat_map(|group| group.options).flat_map(|option| option.names()).collect();
-    let mut seen = 0;
-    for line in options.lines().filter(|line| line.starts_with('-')) {
-        let names = line.split("  ").next().unwrap_or_default();
-        for name in names.split([' ', ',']).filter(|name| name.starts_with('-')) {
-            let name = name.split(['=', '[']).next().unwrap_or(name);
-            if matches!(name, "--no-OPTION" | "--help" | "-h" | "--version" | "-V") {
-                continue;
-            }
-            let long = name.trim_start_matches('-');
-            let known = ours.iter().any(|our| our == name)
-                || refusal(name).is_some()
-                || super::refused::ALWAYS_SO.contains(&long)
-                || name == "-s";
-            assert!(known, "{name} is neither taken nor refused");
-            seen += 1;
-        }
-    }
-    assert!(seen > 150, "only {seen} options were found");
 }
 
 #[test]

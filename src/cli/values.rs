@@ -58,7 +58,9 @@ pub enum ValueError {
     #[error("\"{0}\" is no mode change; expected forms such as u=rwX,go-w, D2755 or F640")]
     Chmod(String),
     /// A flag of `--info`.
-    #[error("\"{0}\" is not available; speil has progress, progress2, stats, name, del and none, and turns others off")]
+    #[error(
+        "\"{0}\" is not available; speil has progress, progress2, stats, name, del and none, and turns others off"
+    )]
     Info(String),
     /// An owner and group.
     #[error(transparent)]
@@ -154,7 +156,8 @@ pub(super) fn parse_info(flags: &str, output: &mut Output) -> Result<(), ValueEr
                 (output.names, output.deletes) = (Some(false), Some(false));
             }
             // What speil does not tell at all, and what it tells under another name.
-            "flist" | "misc" | "copy" | "backup" | "mount" | "nonreg" | "remove" | "skip" | "symsafe" if level == 0 => {}
+            "flist" | "misc" | "copy" | "backup" | "mount" | "nonreg" | "remove" | "skip" | "symsafe"
+                if level == 0 => {}
             _ => return Err(ValueError::Info(flag.escape_debug().to_string())),
         }
     }

@@ -92,7 +92,8 @@ impl Wire {
 /// Returns a word without what can be long and is not shown.
 fn shortened(message: FromFar<'_>) -> FromFar<'_> {
     let FromFar::Told(mut word) = message else { return message };
-    if let Word::Itemized(Itemized::Changed { new, old, .. } | Itemized::Linked { new, old, .. }) = &mut *word {
+    if let Word::Itemized(Itemized::Changed { new, old, .. } | Itemized::Linked { new, old, .. }) = &mut *word
+    {
         new.attrs.xattrs.clear();
         old.iter_mut().for_each(|old| old.attrs.xattrs.clear());
     }

@@ -83,7 +83,8 @@ fn ready(sync: &Sync) -> Result<(Ready, Named), SessionError> {
     let targets = sync.targets.len();
     match &sync.sources {
         None => {
-            let source = Source::open_following(&sync.source, targets, sync.selection.links).map_err(unreadable)?;
+            let source =
+                Source::open_following(&sync.source, targets, sync.selection.links).map_err(unreadable)?;
             Ok(((sync.clone(), Some(source), None), Named::default()))
         }
         Some(sources) => {

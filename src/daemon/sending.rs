@@ -162,7 +162,9 @@ fn open_asked(order: &PullOrder, options: &SendOptions) -> Result<(Sent, Option<
     let outside = std::cell::Cell::new(false);
     let open = |path: &Path| {
         let links = order.selection.links;
-        let (Some(dir), Some(top)) = (&options.root, &top) else { return Root::open(path)?.following(links, None) };
+        let (Some(dir), Some(top)) = (&options.root, &top) else {
+            return Root::open(path)?.following(links, None);
+        };
         let opened = below(dir, path.as_os_str().as_bytes()).map(|at| top.dir(&at).map(Root::from_fd));
         let opened = opened.map(|opened| opened.and_then(|root| root.following(links, Some(top))));
         let opened = opened.unwrap_or(Err(io::Error::from_raw_os_error(libc::EXDEV)));
@@ -259,7 +261,12 @@ fn open(order: &PullOrder, options: &SendOptions) -> Result<(Arc<Source>, Option
             return Err(Unsent::Link);
         }
         let top = Root::open(path).map_err(failed)?;
-        let source = Source::open_beneath((&top, path), &RelPath::root(), options.filter.clone(), (order.selection.links, false));
+        let source = Source::open_beneath(
+            (&top, path),
+            &RelPath::root(),
+            options.filter.clone(),
+            (order.selection.links, false),
+        );
         return Ok((source.map_err(failed)?, None));
     };
     let at = below(dir, &order.source).ok_or(Unsent::Outside)?;
@@ -267,7 +274,8 @@ fn open(order: &PullOrder, options: &SendOptions) -> Result<(Arc<Source>, Option
         return Err(Unsent::Source(libc::ENOENT));
     }
     let top = Root::open(dir).map_err(failed)?;
-    let source = Source::open_beneath((&top, dir), &at, options.filter.clone(), (order.selection.links, true));
+    let source =
+        Source::open_beneath((&top, dir), &at, options.filter.clone(), (order.selection.links, true));
     let source = source.map_err(|error| match errno_of(&error) {
         libc::ELOOP | libc::EXDEV => Unsent::Outside,
         libc::ENOTDIR if is_symlink(&top, &at) => Unsent::Outside,

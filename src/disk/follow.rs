@@ -127,12 +127,7 @@ impl Follow {
     }
 
     /// Opens a path beneath a directory, step by step.
-    pub(super) fn resolve(
-        &self,
-        root: BorrowedFd<'_>,
-        path: &RelPath,
-        flags: OFlags,
-    ) -> io::Result<OwnedFd> {
+    pub(super) fn resolve(&self, root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         let mut held: Option<OwnedFd> = None;
         let (mut so_far, mut names) = (RelPath::root(), path.components().peekable());
         while let Some(name) = names.next() {
@@ -205,9 +200,14 @@ mod tests {
         for (name, content) in [("top/root/d/f", "1"), ("top/beside/f", "22"), ("outside/f", "333")] {
             fs::write(dir.path().join(name), content).unwrap();
         }
-        for (name, text) in
-            [("in", "d/f"), ("dir", "d"), ("beside", "../beside"), ("out", "../../outside"), ("up", "d/up"), ("gone", "x")]
-        {
+        for (name, text) in [
+            ("in", "d/f"),
+            ("dir", "d"),
+            ("beside", "../beside"),
+            ("out", "../../outside"),
+            ("up", "d/up"),
+            ("gone", "x"),
+        ] {
             symlink(text, dir.path().join("top/root").join(name)).unwrap();
         }
         symlink("..", dir.path().join("top/root/d/up")).unwrap();
@@ -232,9 +232,15 @@ mod tests {
         }
         let root = open(LinkRules { copy_dirs: true, ..LinkRules::default() });
         let kind = |root: &Root, name| look(root, name).unwrap().unwrap().0;
-        assert_eq!([kind(&root, "in"), kind(&root, "dir"), kind(&root, "gone")], [Kind::Symlink, Kind::Dir, Kind::Symlink]);
+        assert_eq!(
+            [kind(&root, "in"), kind(&root, "dir"), kind(&root, "gone")],
+            [Kind::Symlink, Kind::Dir, Kind::Symlink]
+        );
         let root = open(LinkRules { copy_unsafe: true, ..LinkRules::default() });
-        assert_eq!([kind(&root, "in"), kind(&root, "dir"), kind(&root, "out")], [Kind::Symlink, Kind::Symlink, Kind::Dir]);
+        assert_eq!(
+            [kind(&root, "in"), kind(&root, "dir"), kind(&root, "out")],
+            [Kind::Symlink, Kind::Symlink, Kind::Dir]
+        );
         assert!(root.dir(&path("dir")).is_err());
         assert!(root.dir(&path("out")).is_ok());
     }

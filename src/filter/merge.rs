@@ -75,7 +75,9 @@ impl Merge {
             match byte {
                 b' ' | b'_' => break,
                 b'-' | b'+' => merge.sign = Some(byte),
-                b'C' => (merge.sign, merge.words, merge.cvs, merge.inherits) = (Some(b'-'), true, true, false),
+                b'C' => {
+                    (merge.sign, merge.words, merge.cvs, merge.inherits) = (Some(b'-'), true, true, false)
+                }
                 b'e' => merge.excludes_itself = true,
                 b'n' => merge.inherits = false,
                 b'w' => merge.words = true,
@@ -165,7 +167,8 @@ pub fn rebased(rule: &[u8], dir: &RelPath, inherits: bool) -> Result<Vec<Vec<u8>
     let at = rule.iter().position(|byte| matches!(byte, b' ' | b'_')).ok_or_else(refused)?;
     let (kind, pattern) = (&rule[..at], &rule[at + 1..]);
     // Of absolute paths, and of extended attributes.
-    if kind.get(1..).is_some_and(|rest| rest.iter().any(|byte| matches!(byte, b'/' | b'x'))) && kind.len() < 6 {
+    if kind.get(1..).is_some_and(|rest| rest.iter().any(|byte| matches!(byte, b'/' | b'x'))) && kind.len() < 6
+    {
         return Ok(vec![rule.to_vec()]);
     }
     let body = pattern.strip_prefix(b"/").unwrap_or(pattern);
@@ -189,7 +192,10 @@ pub fn rebased(rule: &[u8], dir: &RelPath, inherits: bool) -> Result<Vec<Vec<u8>
         let name = dir.as_bytes();
         let wild = is_wild(body) || has_deep(body) || deep || is_wild(name);
         let escaped = |bytes: &[u8]| -> Vec<u8> {
-            bytes.iter().flat_map(|&byte| if b"*?[\\".contains(&byte) { vec![b'\\', byte] } else { vec![byte] }).collect()
+            bytes
+                .iter()
+                .flat_map(|&byte| if b"*?[\\".contains(&byte) { vec![b'\\', byte] } else { vec![byte] })
+                .collect()
         };
         let name = if wild { escaped(name) } else { name.to_vec() };
         let body = if wild && !is_wild(body) { escaped(body) } else { body.to_vec() };
@@ -234,7 +240,11 @@ mod tests {
             ("dir-merge,n- .x", ".x", true, false),
         ] {
             let found = merge(rule);
-            assert_eq!((found.file, found.per_dir, found.from_top), (file.into(), per_dir, from_top), "{rule}");
+            assert_eq!(
+                (found.file, found.per_dir, found.from_top),
+                (file.into(), per_dir, from_top),
+                "{rule}"
+            );
         }
         for rule in ["- a", "merged x", "dir-merger", "+ .", "H .x", "!"] {
             assert_eq!(Merge::parse(rule.as_bytes()), Ok(Named::None), "{rule}");
@@ -255,14 +265,17 @@ mod tests {
         ] {
             assert_eq!(texts(&merge(rule).rules(text.as_bytes())), expected, "{rule}");
         }
-        assert!(texts(&cvs_rules(&[b"mine".to_vec()])).ends_with(&["-p .bzr/".to_owned(), "-p mine".to_owned()]));
+        assert!(
+            texts(&cvs_rules(&[b"mine".to_vec()])).ends_with(&["-p .bzr/".to_owned(), "-p mine".to_owned()])
+        );
         assert_eq!(texts(&cvs_rules(&[b"! only".to_vec()])), ["-p only"]);
     }
 
     #[test]
     fn a_rule_of_a_directory_matches_there_and_below_alone() {
         let filter = |rule: &str, dir: &str, inherits: bool| {
-            Filter::new(&rebased(rule.as_bytes(), &RelPath::try_from(dir).unwrap(), inherits).unwrap()).unwrap()
+            Filter::new(&rebased(rule.as_bytes(), &RelPath::try_from(dir).unwrap(), inherits).unwrap())
+                .unwrap()
         };
         for (rule, dir, inherits, hidden, shown) in [
             ("- *.o", "d", true, vec!["d/a.o", "d/e/f/a.o"], vec!["a.o", "e/a.o", "d/a.c"]),

@@ -191,9 +191,9 @@ fn absolute_patterns_are_anchored_at_the_source_or_refused() {
 #[test]
 fn what_cannot_be_done_is_refused_by_name() {
     for (rule, part) in [
-        (". /etc/rules", "merge rules are not supported"),
-        ("merge /etc/rules", "merge rules are not supported"),
-        (":n- .rules", "dir-merge rules are not supported"),
+        (". /etc/rules", "merge rules are taken by speil sync alone"),
+        ("merge /etc/rules", "merge rules are taken by speil sync alone"),
+        (":n- .rules", "dir-merge rules are taken by speil sync alone"),
         ("dir-merge .rules", "--exclude-from"),
         (":C", "dir-merge"),
         ("-C", "write each pattern"),

@@ -258,6 +258,6 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);
         let account = postcard::to_stdvec(&Account::default()).unwrap();
         let hash = blake3::hash(&[bytes, account].concat()).to_hex();
-        assert_eq!((&hash[..16], PULL_EDITION), ("dd17f674086ba5c8", 2));
+        assert_eq!((&hash[..16], PULL_EDITION), ("5e0620fc0ee81e3e", 3));
     }
 }

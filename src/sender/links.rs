@@ -102,7 +102,8 @@ impl Session {
             View::adjust(&self.shared.view, &mut new.attrs);
             let old = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
             let created = (made && old.is_none()).then_some(kind);
-            let linked = Itemized::Linked { path: path.clone(), existing: existing.clone(), created, new, old };
+            let linked =
+                Itemized::Linked { path: path.clone(), existing: existing.clone(), created, new, old };
             self.shared.monitor.itemized(&self.shared.about, &linked);
         }
         Ok(())

@@ -42,8 +42,10 @@ pub fn merged(sync: &Sync, source: &Source, above: bool) -> Result<Vec<Vec<u8>>,
         }
     }
     let Some((first, _)) = merges.first() else { return Ok(sync.filters.clone()) };
-    let before = Filter::new(sync.filters.get(..*first).unwrap_or_default()).map_err(|error| error.to_string())?;
-    let mut reading = Reading { sync, source, before: source.narrowed(before), found: vec![Vec::new(); merges.len()] };
+    let before =
+        Filter::new(sync.filters.get(..*first).unwrap_or_default()).map_err(|error| error.to_string())?;
+    let mut reading =
+        Reading { sync, source, before: source.narrowed(before), found: vec![Vec::new(); merges.len()] };
     reading.walk(&merges)?;
     let mut rules = Vec::new();
     for (at, rule) in sync.filters.iter().enumerate() {
@@ -51,7 +53,9 @@ pub fn merged(sync: &Sync, source: &Source, above: bool) -> Result<Vec<Vec<u8>>,
             rules.push(rule.clone());
             continue;
         };
-        let (Some((_, merge)), Some(found)) = (merges.get(number), reading.found.get_mut(number)) else { continue };
+        let (Some((_, merge)), Some(found)) = (merges.get(number), reading.found.get_mut(number)) else {
+            continue;
+        };
         // Deeper directories have the first word.
         found.sort_by_key(|(dir, _)| std::cmp::Reverse(dir.depth()));
         for (dir, own) in found {
@@ -119,14 +123,18 @@ impl Reading<'_> {
     /// Returns what a rule file holds; `None` if it is none.
     fn read(&self, path: &RelPath) -> Result<Option<Vec<u8>>, String> {
         let failed = |why: String| format!("rule file {path}: {why}");
-        let (root, parent) = (self.source.root(), self.source.root().parent(path).map_err(|e| failed(io_text(&e)))?);
+        let (root, parent) =
+            (self.source.root(), self.source.root().parent(path).map_err(|e| failed(io_text(&e)))?);
         let entry = self.source.entry(path, &Mask::nothing()).map_err(|error| failed(io_text(&error)))?;
         match entry.map(|entry| entry.attrs.meta.kind) {
             Some(Kind::File) => {}
-            Some(Kind::Symlink) => return Err(failed("it is a symlink; write its rules into a file".to_owned())),
+            Some(Kind::Symlink) => {
+                return Err(failed("it is a symlink; write its rules into a file".to_owned()));
+            }
             _ => return Ok(None),
         }
-        let file = root.open_in(parent.fd.as_fd(), path, parent.name).map_err(|error| failed(io_text(&error)))?;
+        let file =
+            root.open_in(parent.fd.as_fd(), path, parent.name).map_err(|error| failed(io_text(&error)))?;
         content(std::fs::File::from(file)).map(Some).map_err(failed)
     }
 }
@@ -182,7 +190,9 @@ fn of_those_above(merge: &Merge, source: &Path, itself: bool) -> Result<Vec<Vec<
 
 /// Returns a rule of a directory above as it is below `path` from there; `None` if it matches nothing there.
 fn brought_down(rule: &[u8], path: &[u8]) -> Option<Vec<u8>> {
-    let Some(at) = rule.windows(2).position(|two| matches!(two, b" /" | b"_/")) else { return Some(rule.to_vec()) };
+    let Some(at) = rule.windows(2).position(|two| matches!(two, b" /" | b"_/")) else {
+        return Some(rule.to_vec());
+    };
     let (kind, mut rest) = rule.split_at_checked(at)?;
     if kind.contains(&b' ') {
         return Some(rule.to_vec());

@@ -153,7 +153,7 @@ impl Source {
         match &self.renamed {
             Some((renamed, name)) if renamed == path => {
                 scan::hash_in(&root, path, (root.parent(path)?.fd.as_fd(), name))
-            },
+            }
             _ => scan::hash(&root, path),
         }
     }

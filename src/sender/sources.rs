@@ -126,7 +126,8 @@ impl Opening {
         let opened = if known.is_none() { Some(open(&dir).map_err(failed)?) } else { None };
         let root = known.and_then(|at| self.layers.get(at)).map(|layer| &layer.root).or(opened.as_ref());
         let parent = root.ok_or(libc::EINVAL)?.parent(&path).map_err(failed)?;
-        let found = root.ok_or(libc::EINVAL)?.entry_in(parent.fd.as_fd(), &path, parent.name, &Mask::nothing());
+        let found =
+            root.ok_or(libc::EINVAL)?.entry_in(parent.fd.as_fd(), &path, parent.name, &Mask::nothing());
         let found = found.map_err(failed)?.ok_or(libc::ENOENT)?;
         let is_dir = found.attrs.meta.kind == Kind::Dir;
         if is_dir && !enters {

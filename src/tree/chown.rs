@@ -25,7 +25,9 @@ pub enum ChownError {
     #[error("expected USER, USER:GROUP or :GROUP")]
     Form,
     /// No pairs of whom and to whom.
-    #[error("expected FROM:TO pairs with commas between them; FROM may be a name with * and ?, a number or LOW-HIGH")]
+    #[error(
+        "expected FROM:TO pairs with commas between them; FROM may be a name with * and ?, a number or LOW-HIGH"
+    )]
     Pair,
     /// A number that no user and no group can have.
     #[error("no user and no group can have the number {0}")]

@@ -71,7 +71,8 @@ fn what_goes_to_another_host_or_comes_from_one_goes_where_it_was() {
         };
         let run = |side: &str, more: &[&str]| {
             let (from, to) = (place(&format!("{side}/s/"), pull), place(&format!("{side}/t/"), !pull));
-            let words = [&["-a", "--remove-source-files", "-e", &ssh], more, &[from.as_str(), to.as_str()]].concat();
+            let words =
+                [&["-a", "--remove-source-files", "-e", &ssh], more, &[from.as_str(), to.as_str()]].concat();
             if more.is_empty() { scene.rsync(&words) } else { scene.speil(&words) }.succeeded();
         };
         run("theirs", &[]);
@@ -92,7 +93,11 @@ fn what_the_target_does_not_have_stays() {
     let outcome = scene.speil(&["-a", "--remove-source-files", "a/", "t/"]);
     assert_eq!(outcome.code(), 23, "{}", outcome.stderr);
     assert!(scene.path("a/x/f").exists() && scene.path("a/top").exists(), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("remove \"top\": it has changed since, or is being written"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("remove \"top\": it has changed since, or is being written"),
+        "{}",
+        outcome.stderr
+    );
     // Their change times are of before the run, so the quick check is believed, unless it began within the second.
     drop(writer);
     let again = scene.speil(&["-ac", "--remove-source-files", "--force-root", "a/", "t/"]);

@@ -10,9 +10,13 @@ use crate::support::sshd::Sshd;
 /// A tree of symlinks of every kind: up, down, out, absolute, to files and directories, and to nothing.
 fn scene() -> Scene {
     let scene = Scene::new();
-    for (name, content) in
-        [("s/d/f", "f"), ("s/x/g", "the g"), ("out/f", "outside"), ("out/od/h", "outside, too"), ("s/plain", "p")]
-    {
+    for (name, content) in [
+        ("s/d/f", "f"),
+        ("s/x/g", "the g"),
+        ("out/f", "outside"),
+        ("out/od/h", "outside, too"),
+        ("s/plain", "p"),
+    ] {
         scene.write(name, content);
     }
     let out = scene.path("out").display().to_string();
@@ -58,8 +62,12 @@ fn symlinks_are_followed_and_left_out_as_in_rsync() {
         &["-aiL", "--delete"],
         &["-ai", "--safe-links", "--delete"],
     ] {
-        for words in [&["s/", "T"][..], &["s/", "a/", "T"], &["s", "a", "T"], &["link", "way", "s/abs", "s/absd", "T/"]]
-        {
+        for words in [
+            &["s/", "T"][..],
+            &["s/", "a/", "T"],
+            &["s", "a", "T"],
+            &["link", "way", "s/abs", "s/absd", "T/"],
+        ] {
             let _ = scene.agree("dir", &[options, words].concat());
         }
     }
@@ -150,7 +158,8 @@ fn a_forced_command_follows_no_symlink_out_of_its_root_and_none_past_its_filter(
     let (keys, ssh) = (sshd.dir().join("authorized_keys"), sshd.ssh_command());
     let key = fs::read_to_string(&keys).unwrap();
     let pull = |more: &str, options: &[&str]| {
-        fs::write(&keys, format!("command=\"{SPEIL} agent --root {root} --send{more}\",restrict {key}")).unwrap();
+        fs::write(&keys, format!("command=\"{SPEIL} agent --root {root} --send{more}\",restrict {key}"))
+            .unwrap();
         let _ = fs::remove_dir_all(scene.path("ours"));
         let words: Vec<&str> = ["-a", "-e", &ssh].iter().chain(options).copied().collect();
         scene.speil(&[&words[..], &["ours/"]].concat())
@@ -165,7 +174,8 @@ fn a_forced_command_follows_no_symlink_out_of_its_root_and_none_past_its_filter(
         let says = format!("\"{name}\": symlink leads out of");
         assert!(pulled.stderr.contains(&says), "{says}\n{}", pulled.stderr);
     }
-    let single = pull("", &["-L", &format!("{login}:outf"), &format!("{login}:in"), &format!("{login}:absd")]);
+    let single =
+        pull("", &["-L", &format!("{login}:outf"), &format!("{login}:in"), &format!("{login}:absd")]);
     assert!(single.code() == 23 && scene.path("ours/in").is_file(), "{}", single.stderr);
     assert!(!scene.path("ours/outf").exists() && !scene.path("ours/absd").exists());
     let hidden = pull(" --filter 'H /x'", &["-L", &format!("{login}:")]);

@@ -8,11 +8,15 @@ use crate::config::Compress;
 pub(in crate::cli) const HINTS: Group = Group {
     heading: "Taken for rsync's sake, without effect",
     options: &[
-        value("block-size", "SIZE", "speil finds the size of blocks by itself", |_, v| parse_bytes(text(v)?).map(drop))
-            .short('B'),
-        value("checksum-choice", "NAME", "auto alone: contents are compared by BLAKE3", |_, v| match text(v)? {
-            "auto" => Ok(()),
-            _ => Err(ValueError::Word("auto")),
+        value("block-size", "SIZE", "speil finds the size of blocks by itself", |_, v| {
+            parse_bytes(text(v)?).map(drop)
+        })
+        .short('B'),
+        value("checksum-choice", "NAME", "auto alone: contents are compared by BLAKE3", |_, v| {
+            match text(v)? {
+                "auto" => Ok(()),
+                _ => Err(ValueError::Word("auto")),
+            }
         })
         .also(&["cc"]),
         value("checksum-seed", "NUM", "BLAKE3 needs none", |_, v| {
@@ -28,7 +32,10 @@ pub(in crate::cli) const HINTS: Group = Group {
             d.sync.compress = if on { Compress::Always } else { Compress::Never };
         })
         .also(&["new-compress"]),
-        switch("preallocate", "Room on the target is made by its filesystem", |_, _| {}).no(&["no-preallocate"]),
+        switch("preallocate", "Room on the target is made by its filesystem", |_, _| {})
+            .no(&["no-preallocate"]),
+        switch("blocking-io", "speil reads and writes as the remote shell likes it", |_, _| {})
+            .no(&["no-blocking-io"]),
         switch("qsort", "Names are in order in any case", |_, _| {}),
         value("outbuf", "MODE", "N, L or B; a line is written when it is whole", |_, v| match text(v)? {
             "N" | "L" | "B" | "n" | "l" | "b" => Ok(()),

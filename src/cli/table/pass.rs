@@ -125,4 +125,3 @@ pub(in crate::cli) const PASS: Group = Group {
         ),
     ],
 };
-

@@ -49,7 +49,8 @@ impl Pass {
         if !self.options.recursive {
             return;
         }
-        let (options, root) = (scan::Options { checksum: false, ..self.options.clone() }, self.shared.source.root());
+        let (options, root) =
+            (scan::Options { checksum: false, ..self.options.clone() }, self.shared.source.root());
         let mut waiting = vec![top.clone()];
         while let Some(dir) = waiting.pop() {
             let Ok(found) = scan::list(&root, &dir, &options, &self.shared.view) else { continue };
