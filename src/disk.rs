@@ -14,6 +14,7 @@ mod attrs;
 mod clock;
 mod filesystem;
 mod follow;
+mod followed;
 mod host;
 mod layers;
 mod lease;

@@ -548,18 +548,6 @@ impl Session {
         self.shared.monitor.itemized(&self.shared.about, &item);
     }
 
-    /// Whether a single pass has told what changes about a file, under another of its names.
-    fn is_told(&self, path: &RelPath, entry: &Entry) -> bool {
-        let several = entry.nlink > 1 && self.shared.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
-        if !several || self.shared.options.live || self.shared.tells_first(entry) {
-            return false;
-        }
-        if self.shared.monitor.itemizes_same() {
-            self.shared.tell_same(path, entry, true);
-        }
-        true
-    }
-
     /// Whether a large file had better wait for its writer to close it.
     pub(super) fn must_wait(&self, file: &SourceFile, parcel: &Parcel) -> bool {
         self.shared.options.live

@@ -17,7 +17,7 @@ use crate::event::Age;
 use crate::monitor::{Counters, Itemized};
 use crate::protocol::{Expect, ToReceiver};
 use crate::scan::View;
-use crate::tree::{Entry, FileId, Mask, RelPath};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath};
 
 use super::changes::{Done, version_of};
 
@@ -140,6 +140,18 @@ impl Session {
         // Names that are gone have stood for others that are not known.
         self.note_link(path, entry);
         Ok(())
+    }
+
+    /// Whether a single pass has told what changes about a file, under another of its names.
+    pub(super) fn is_told(&self, path: &RelPath, entry: &Entry) -> bool {
+        let several = entry.nlink > 1 && self.shared.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
+        if !several || self.shared.options.live || self.shared.tells_first(entry) {
+            return false;
+        }
+        if self.shared.monitor.itemizes_same() {
+            self.shared.tell_same(path, entry, true);
+        }
+        true
     }
 
     /// Whether a name is one of a file now.

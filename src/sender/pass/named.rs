@@ -89,6 +89,9 @@ impl Pass {
             return None;
         }
         let is_dir = there.is_some_and(|entry| entry.attrs.meta.kind == Kind::Dir);
+        if is_dir && self.options.prune && scan::is_hollow(&self.shared.source.root(), &path, &self.options) {
+            return None;
+        }
         let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
         (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))
     }
