@@ -535,6 +535,9 @@ impl Session {
         if scope == Extent::Attributes && self.is_told(path, &entry) {
             return;
         }
+        if !self.shared.options.live {
+            self.shared.note_old(&entry, old.as_deref());
+        }
         let created = scope == Extent::Absent && old.is_none();
         // As it is to look there: that is what the target's is compared with.
         crate::scan::View::adjust(&self.shared.view, &mut entry.attrs);

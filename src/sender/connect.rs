@@ -198,7 +198,7 @@ impl Session {
                 leading,
                 apart: Mutex::default(),
                 old: Mutex::default(),
-                told_files: Mutex::default(),
+                told: Mutex::default(),
                 borrowed: Mutex::default(),
             }
         })

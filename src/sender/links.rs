@@ -4,7 +4,6 @@
 //! anew after its content was sent. No event tells which file a new name joined: what is not known is
 //! found by a pass once the session is quiet.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::error::SessionError;
@@ -86,8 +85,12 @@ impl Session {
         own: bool,
     ) -> Done {
         self.shared.links().join(entry.id, path);
-        // A single pass tells of a name by itself, where that was found to differ.
-        let tells = own || self.shared.options.live;
+        // Told before it is done: a comparison that comes to the name afterwards finds it as it is to be.
+        let old = match self.shared.monitor.itemizes() {
+            true if self.shared.options.live => Some(None),
+            true => self.shared.old_of(path, entry, own),
+            false => None,
+        };
         let counters = &self.shared.status.counters;
         Counters::add(&counters.links, 1);
         Counters::add(&counters.created, u64::from(made));
@@ -97,10 +100,9 @@ impl Session {
         self.send(&ToReceiver::Link { path: path.clone(), existing: existing.clone(), expect })?;
         self.shared.status.tried(path, self.batch);
         self.touch_parent(path);
-        if self.shared.monitor.itemizes() && tells {
+        if let Some(old) = old.filter(|_| self.shared.monitor.itemizes()) {
             let mut new = Box::new(entry.clone());
             View::adjust(&self.shared.view, &mut new.attrs);
-            let old = self.shared.old.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
             let created = (made && old.is_none()).then_some(kind);
             let linked =
                 Itemized::Linked { path: path.clone(), existing: existing.clone(), created, new, old };

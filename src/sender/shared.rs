@@ -76,8 +76,8 @@ pub(super) struct Shared {
     pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
-    /// Files with several names that were told of.
-    pub told_files: Mutex<HashSet<FileId>>,
+    /// What was told of files with several names.
+    pub told: Mutex<ToldLinks>,
     /// What a directory beside the target holds of what that lacks.
     pub borrowed: Mutex<HashMap<RelPath, Borrowed>>,
 }
@@ -221,7 +221,7 @@ impl Shared {
 
     /// Whether a file with several names was not told of before, under any of them.
     pub fn tells_first(&self, entry: &Entry) -> bool {
-        self.told_files.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.id)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).files.insert(entry.id)
     }
 
     /// Tells that the target has something as it is; `linked`: under another name it was told of.
@@ -229,6 +229,29 @@ impl Shared {
         let (kind, symlink) = (entry.attrs.meta.kind, entry.attrs.symlink.clone());
         let same = Itemized::Same { path: self.source.called(path), kind, linked, symlink };
         self.monitor.itemized(&self.about, &same);
+    }
+
+    /// Notes what the target held of a file with several names there, before one of them is sent.
+    pub fn note_old(&self, entry: &Entry, old: Option<&Entry>) {
+        if let Some(old) = old.filter(|old| old.nlink > 1 && entry.nlink > 1) {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.old.insert(entry.id, Box::new(old.clone()));
+        }
+    }
+
+    /// Returns what the target held under a name that is to be linked, and whether that is to be told now. `own`: the name
+    /// itself was found to differ.
+    pub fn old_of(&self, path: &RelPath, entry: &Entry, own: bool) -> Option<Option<Box<Entry>>> {
+        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its names were one file there, too: they were alike.
+        let old = old.or_else(|| told.old.get(&entry.id).filter(|_| !own).cloned());
+        ((own || old.is_some()) && told.names.insert(path.clone())).then_some(old)
+    }
+
+    /// Whether a name was told of that was linked with another one.
+    pub fn is_told(&self, path: &RelPath) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).names.contains(path)
     }
 
     /// Records a failure of a path, and tells of it once.
@@ -240,6 +263,17 @@ impl Shared {
             self.notice(&Notice::Problem { path: path.clone(), operation, errno, on_target });
         }
     }
+}
+
+/// What was told of files with several names, in a single pass.
+#[derive(Default)]
+pub(super) struct ToldLinks {
+    /// Those that were told of at all.
+    files: HashSet<FileId>,
+    /// Names that were linked.
+    names: HashSet<RelPath>,
+    /// What the target held before.
+    old: HashMap<FileId, Box<Entry>>,
 }
 
 /// Returns what a parcel did that is acknowledged now; `None` if it did nothing.

@@ -40,6 +40,9 @@ impl Pass {
     }
 
     fn tell_one(&self, path: &RelPath, entry: &Entry) {
+        if self.shared.is_told(path) {
+            return;
+        }
         let several = entry.nlink > 1 && self.options.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
         let linked = several && !self.shared.tells_first(entry);
         self.shared.tell_same(path, entry, linked);
