@@ -159,6 +159,8 @@ fn walk(bencher: Bencher<'_, '_>) {
         one_file_system: false,
         recursive: true,
         checksum: false,
+        links: speil::tree::LinkRules::default(),
+        prune: false,
     };
     bencher
         .counter(ItemsCount::new(10_050_usize))

@@ -345,17 +345,10 @@ impl Session {
                 self.reader = None;
                 self.shared.status.looked(self.batch);
                 if !self.shared.options.live {
-                    let again = self.shared.feedback.settle();
-                    if again.is_empty() && self.begins_removal() {
-                        continue;
-                    }
-                    if again.is_empty() {
+                    if self.is_over() {
                         self.tell_all_done();
                         return Ok(());
                     }
-                    let age = Age::believed(Instant::now());
-                    let again = again.into_iter().map(|path| Change::read(path, age));
-                    self.shared.mailbox.push_live(again);
                     continue;
                 }
                 self.step(true)?;
@@ -366,6 +359,17 @@ impl Session {
             let until = self.keep_alive()?;
             self.shared.mailbox.wait(&mut seen, Some(until), false);
         }
+    }
+
+    /// Whether a single pass is over: nothing is to be read again, and nothing to be removed from the source.
+    fn is_over(&mut self) -> bool {
+        let again = self.shared.feedback.settle();
+        if again.is_empty() {
+            return !self.begins_removal();
+        }
+        let age = Age::believed(Instant::now());
+        self.shared.mailbox.push_live(again.into_iter().map(|path| Change::read(path, age)));
+        false
     }
 
     /// Whether more of what is large may be sent: what is small is not to wait behind it.

@@ -37,7 +37,7 @@ fn what_the_target_has_goes_from_the_source_as_in_rsync() {
         &["-d"],
     ] {
         for sources in [&["s/"][..], &["s"], &["s/one.log"], &["s/a", "s/dir/", "s/link"]] {
-            if options.contains(&"--existing") && sources == &["s"] {
+            if options.contains(&"--existing") && *sources == ["s"] {
                 // A directory that is missing is made; that has nothing to do with what is removed.
                 continue;
             }

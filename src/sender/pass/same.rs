@@ -7,13 +7,16 @@ use crate::reconcile::Difference;
 use crate::scan;
 use crate::tree::{Entry, Kind, RelPath};
 
+/// Differences, each with its path.
+type Found<'a> = [(RelPath, Difference<'a>)];
+
 impl Pass {
     /// Tells of what is alike in two listings of `dir`, and of all below directories that are not entered.
     pub(super) fn tell_same(
         &self,
         dir: Option<&RelPath>,
         (ours, theirs): (&[Entry], &[Entry]),
-        (all, kept): (&[(RelPath, Difference<'_>)], &[(RelPath, Difference<'_>)]),
+        (all, kept): (&Found<'_>, &Found<'_>),
     ) {
         if !self.shared.monitor.itemizes_same() {
             return;
