@@ -8,7 +8,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Moot, Pass, PassReply};
 use crate::error::errno_of;
@@ -20,7 +20,7 @@ use crate::sender::session::Session;
 use crate::sender::shared::Shared;
 use crate::sender::source::{Removal, is_absence};
 use crate::sender::status::Failure;
-use crate::tree::{Entry, FileId, Kind, RelPath, Time};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
 
 /// Starts the removal of what the target has from the source, on a thread of its own. `since`: when the run began.
 fn start(shared: &Arc<Shared>, id: PassId, since: Age) {
@@ -61,6 +61,16 @@ struct Removing {
     failed: HashSet<RelPath>,
     /// Files of which a name was removed: that changes their change time.
     parted: HashSet<FileId>,
+}
+
+/// How long two changes may bear one change time: a tick of the kernel's clock, at most.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Returns how much of the tick is left in which a file changed.
+fn left_of_tick(changed: Time) -> Duration {
+    let at = Duration::new(u64::try_from(changed.secs).unwrap_or(0), changed.nanos.min(999_999_999));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (at + TICK).saturating_sub(now).min(TICK)
 }
 
 impl Pass {
@@ -144,6 +154,12 @@ impl Pass {
         let settled = ours.ctime < removing.since && !sync.selection.size_only;
         if alike && settled && self.options.mask.times {
             return Ok(true);
+        }
+        // A write after this one gets another change time.
+        std::thread::sleep(left_of_tick(ours.ctime));
+        let now = self.shared.source.entry(path, &Mask::nothing()).ok().flatten();
+        if now.is_none_or(|now| now.version() != ours.version()) {
+            return Ok(false);
         }
         self.send(&ToReceiver::Hash { pass: self.id, path: path.clone() })?;
         self.flush()?;

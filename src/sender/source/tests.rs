@@ -127,3 +127,32 @@ fn a_path_has_vanished_only_if_the_way_to_it_is_known() {
     assert!(!source.vanished(&path("f")).unwrap());
     assert!(!source.vanished(&RelPath::root()).unwrap());
 }
+
+#[test]
+fn a_file_is_removed_only_while_it_is_what_was_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["same", "changed", "stamped", "written", "replaced", "linked"] {
+        fs::write(at(name), "content").unwrap();
+    }
+    fs::hard_link(at("linked"), at("other")).unwrap();
+    let source = Source::open(dir.path(), 1).unwrap();
+    let look = |name: &str| source.entry(&path(name), &Mask::nothing()).unwrap().unwrap();
+    let seen = ["same", "changed", "stamped", "written", "replaced", "other"].map(|name| (name, look(name)));
+    fs::write(at("changed"), "longer content").unwrap();
+    // The same size and time, and another content: the change time alone tells.
+    let time = fs::metadata(at("stamped")).unwrap().modified().unwrap();
+    while look("stamped").ctime == seen[2].1.ctime {
+        fs::write(at("stamped"), "CONTENT").unwrap();
+        fs::File::options().write(true).open(at("stamped")).unwrap().set_modified(time).unwrap();
+    }
+    let _writer = fs::File::options().append(true).open(at("written")).unwrap();
+    fs::rename(at("replaced"), at("away")).unwrap();
+    fs::write(at("replaced"), "content").unwrap();
+    fs::remove_file(at("linked")).unwrap();
+    for (name, entry) in &seen {
+        let gone = source.remove(&path(name), entry, *name == "other").unwrap() == Removal::Done;
+        assert_eq!(gone, matches!(*name, "same" | "other"), "{name}");
+        assert_eq!(at(name).exists(), !gone, "{name}");
+    }
+}
