@@ -249,6 +249,9 @@ fn no_command(asked: &str) -> CliError {
     CliError::Unheard { text: format!("speil has no command {}", quote(asked.as_bytes())), hint }
 }
 
+/// Options of `speil sync` that would have a live mirror follow symlinks.
+const FOLLOWING: &[&str] = &["-L", "--copy-links", "-k", "--copy-dirlinks", "--copy-unsafe-links"];
+
 /// Says which kind of unknown an unknown option is.
 fn unknown(error: &clap::Error, command: &str) -> CliError {
     let option = context(error, ContextKind::InvalidArg).pop().unwrap_or_default();
@@ -260,6 +263,10 @@ fn unknown(error: &clap::Error, command: &str) -> CliError {
     };
     if let Some((command, other)) = transfers {
         if let Some(reason) = refusal(&option) {
+            return CliError::Refused { option, command, reason };
+        }
+        if command == "mirror" && FOLLOWING.contains(&option.as_str()) {
+            let reason = "changes behind a symlink are not heard of; mirror each directory by itself, or run speil sync";
             return CliError::Refused { option, command, reason };
         }
         let has = |group: &&super::options::Group| group.options.iter().any(|o| o.is_called(&option));

@@ -412,6 +412,7 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
         assert!(text.contains(needle), "{options:?}: {text}");
     }
     assert!(refused(&["mirror", "--append", "/s/", "h:/t"]).contains("speil mirror: "));
+    assert!(refused(&["mirror", "-L", "/s/", "h:/t"]).contains("not heard of"));
     assert!(refused_with(&["--bogus"]).contains("unknown option --bogus"));
     assert!(refused_with(&["--delay=1s"]).contains("option of speil mirror"));
     assert!(refused(&["mirror", "--wait-lock=1", "/s/", "h:/t"]).contains("option of speil sync"));

@@ -20,7 +20,7 @@ use crate::sender::session::Session;
 use crate::sender::shared::Shared;
 use crate::sender::source::{Removal, is_absence};
 use crate::sender::status::Failure;
-use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time};
+use crate::tree::{Entry, FileId, Kind, Mask, RelPath, Time, Version};
 
 /// Starts the removal of what the target has from the source, on a thread of its own. `since`: when the run began.
 fn start(shared: &Arc<Shared>, id: PassId, since: Age) {
@@ -158,7 +158,12 @@ impl Pass {
         // A write after this one gets another change time.
         std::thread::sleep(left_of_tick(ours.ctime));
         let now = self.shared.source.entry(path, &Mask::nothing()).ok().flatten();
-        if now.is_none_or(|now| now.version() != ours.version()) {
+        let parted = removing.parted.contains(&ours.id);
+        let is_same = |now: Entry| {
+            let (now, seen) = (now.version(), ours.version());
+            now == seen || parted && Version { ctime: seen.ctime, ..now } == seen
+        };
+        if !now.is_some_and(is_same) {
             return Ok(false);
         }
         self.send(&ToReceiver::Hash { pass: self.id, path: path.clone() })?;
