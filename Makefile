@@ -5,7 +5,7 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 TOOLS  := sshd ip rsync lsyncd setfacl setfattr man groff zsh fish haproxy keepalived python3 curl
 
-.PHONY: all demo recording test sim failover-model failover failover-pause failover-mysql failover-pacemaker failover-patroni seeds faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
+.PHONY: all demo recording test sim failover-model failover failover-pause failover-mysql failover-pacemaker failover-patroni seeds fuzz-rsync faults soak attack deny fuzz drill judge page packages bench micro install deb dist test-deb test-dist test-ansible lint doc check clean
 
 all:
 	$(CARGO) build --release --locked
@@ -71,6 +71,10 @@ failover-patroni: packages
 	$(call UNPACKED,patroni,patroni etcd-server python3-etcd python3-psycopg2 postgresql-15 sudo)
 	$(CARGO) build --locked --bin speil
 	ROUNDS=$(ROUNDS) tests/data/failover/patroni.py "$${CARGO_TARGET_DIR:-target}/debug/speil" target/tools/patroni $(SCENARIO)
+
+# Random trees and words, rsync as the judge: COUNT cases from SEED on.
+fuzz-rsync: packages
+	SPEIL_ALIKE=$(or $(COUNT),5000) SPEIL_SEED=$(or $(SEED),1) $(CARGO) test --locked --test it alike:: -- --nocapture
 
 # Fifty seeds of 3,000 adversarial edits each, live over a real sshd: with the periodic pass off, with
 # it on, with two targets that are cut off at random, with the daemon killed, and across filters. Quarter of

@@ -153,7 +153,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
                 found.push(Difference::Below(a, b));
             }
         }
-        _ if rules.ignore_existing || (rules.update && both_files && n.mtime > m.mtime) => {
+        _ if rules.ignore_existing || (rules.update && both_files && is_newer(b, a, rules)) => {
             if m.kind == Kind::Dir || mask.hard_links && (a.nlink > 1 || b.nlink > 1) {
                 found.push(Difference::Spared(a));
             }
@@ -190,6 +190,14 @@ fn content_differs(a: &Entry, b: &Entry, mask: &Mask, rules: &Rules) -> bool {
         return ours != theirs;
     }
     !rules.size_only && (rules.ignore_times || !same_time(a, b, mask, rules))
+}
+
+/// Whether what the target has counts as newer than what the source has: with a window also what is as old, or older by
+/// less than that, in whole seconds.
+fn is_newer(target: &Entry, source: &Entry, rules: &Rules) -> bool {
+    let (theirs, ours) = (target.attrs.meta.mtime, source.attrs.meta.mtime);
+    let window = i64::try_from(rules.modify_window.as_secs()).unwrap_or(i64::MAX);
+    if window == 0 { theirs > ours } else { ours.secs.saturating_sub(theirs.secs) < window }
 }
 
 /// Whether metadata that is kept differs; times within the window count as equal.

@@ -92,6 +92,8 @@ impl<'a, F: AsFd> Entries<'a, F> {
         let path = self.dir.join(name);
         let mut entry = match self.root.entry_in(fd, &path, name, &options.mask) {
             Ok(entry) => entry?,
+            // A symlink that leads nowhere, for one: the rules may leave it out whatever it is.
+            Err(_) if hidden(options, &path, false) && hidden(options, &path, true) => return None,
             Err(error) => return Some(Found::Unread(name.to_vec(), errno_of(&error))),
         };
         let kind = entry.attrs.meta.kind;
@@ -138,7 +140,7 @@ pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
     let options = Options { checksum: false, prune: true, ..options.clone() };
     let Ok(parts) = root.parts(dir) else { return false };
     let Ok(mut found) = Entries::of(root, parts, dir, (&options, &Plain, true)) else { return false };
-    found.all(|found| matches!(found, Found::NotKept(_)))
+    found.all(|found| matches!(found, Found::NotKept(..)))
 }
 
 /// Returns which name of which directory comes when.

@@ -140,7 +140,11 @@ fn random_trees_under_random_words_are_as_rsync_makes_them() {
             let kind = format!("{} | {}", less.words.join(" "), first.split(':').next().unwrap_or(first));
             let left: Vec<String> =
                 bench.try_out(&less).into_iter().filter(|what| allowed(&less, what).is_none()).collect();
-            let left = left.join("\n    ");
+            let left = if left.is_empty() {
+                format!("not each time: {}", strange.join("\n    "))
+            } else {
+                left.join("\n    ")
+            };
             println!("seed {seed}: {}\n  less: {}\n    {left}", case.shown(), less.shown());
             kinds.entry(kind).or_default().push(format!("seed {seed}"));
         }

@@ -13,6 +13,14 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
     let row = match kind {
         "line" if one_directory => "lines of `-i` for a single directory without a slash",
         "line" if beside => "lines of `-i` with `--link-dest` and its like",
+        "line" | "stats" if case.has("-H") && case.has("-n") => "a dry run with `-H`",
+        "tree" if case.has("-H") && is_believed(what) => {
+            "`-H`, and a name of the target that is to be linked and was not"
+        }
+        "line" if case.has("-ii") && case.has("--ignore-existing") => "`-ii --ignore-existing`",
+        "tree" | "stats" if case.has("-m") && (kind == "stats" || what.contains(": rsync dir ")) => {
+            "`-m`, and a directory that holds only what is not sent"
+        }
         "line" | "stats" if !case.deletes() && !case.keeps_times() => {
             "figures and lines of what cannot be made"
         }
@@ -32,6 +40,13 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "code" if case.has("--ignore-existing") && what.starts_with("rsync 23 speil 0") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
+        "tree"
+            if case.has("--size-only")
+                && what.starts_with("src/")
+                && what.contains(": rsync nothing, speil file") =>
+        {
+            "`--remove-source-files` with `--size-only`"
+        }
         "stats" if one_directory && vain(case) => "a single directory without a slash that is left out",
         "stats" if case.sources.len() > 1 => "`--stats` of several sources",
         _ => return None,
@@ -45,10 +60,18 @@ pub fn rsync_broke(difference: &str) -> bool {
     difference.starts_with("code: rsync 2 ") || difference.contains("[generator] gen_entry_copy_xattrs")
 }
 
+/// Whether both have an entry that rsync took for equal by its size and time, and speil made anew.
+fn is_believed(what: &str) -> bool {
+    !what.contains("rsync nothing")
+        && what.split_once(", speil ").is_some_and(|(_, ours)| ours.contains(" now"))
+}
+
 /// Whether it is the source's own directory, or below it, which the words leave out.
 fn made_in_vain(case: &Case, what: &str) -> bool {
     let top = format!("{}{}", case.target, case.sources[0]);
-    vain(case) && what.starts_with(&top) && what.contains(": rsync nothing, speil ")
+    let above = format!("{}: rsync dir ", case.target.trim_end_matches('/'));
+    vain(case)
+        && (what.starts_with(&top) && what.contains(": rsync nothing, speil ") || what.starts_with(&above))
 }
 
 fn vain(case: &Case) -> bool {

@@ -71,6 +71,15 @@ const WORDS: &[(&str, usize)] = &[
     ("--min-size=10", 14),
     ("-n", 6),
     ("-i", 2),
+    ("-ii", 8),
+    ("-m", 10),
+    ("-L", 16),
+    ("-k", 20),
+    ("--copy-unsafe-links", 20),
+    ("--safe-links", 16),
+    ("-C", 16),
+    ("--force", 16),
+    ("--remove-source-files", 20),
     ("--stats", 4),
     ("-b", 10),
     ("--suffix=.old", 16),
@@ -123,6 +132,11 @@ impl Case {
         let has = |case: &Self, front: &str| case.words.iter().any(|word| word.starts_with(front));
         if !has(self, "--delete") {
             self.words.retain(|word| !word.starts_with("--max-delete"));
+        }
+        // speil refuses these together, as contrib/rsync-differences.md says.
+        if has(self, "--remove-source-files") {
+            let apart = ["-L", "-k", "--copy-unsafe-links", "--ignore-existing"];
+            self.words.retain(|word| !apart.contains(&word.as_str()));
         }
         // rsync lets one of them be given.
         let mut dest = None;
@@ -190,7 +204,9 @@ impl Case {
         for name in ["a", "b"] {
             let path = dir.join("src").join(name);
             if path.symlink_metadata().is_err() {
-                fs::write(path, name).unwrap();
+                fs::write(&path, name).unwrap();
+                date(&path, (1_400_000_000, 0));
+                date(&dir.join("src"), (1_300_000_000, 0));
             }
         }
         for name in ["dst", "ref"] {
