@@ -71,7 +71,8 @@ pub fn memory_place_outside(root: impl AsFd) -> io::Result<PathBuf> {
 fn is_memory(place: &Path) -> bool {
     match place.join(SESSION).symlink_metadata() {
         Ok(found) => found.is_file(),
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        // Of a directory above it nothing follows.
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied && place.symlink_metadata().is_ok(),
     }
 }
 

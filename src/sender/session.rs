@@ -47,8 +47,6 @@ const BULK_COMMIT: usize = 1024;
 const BULK_COMMIT_BYTES: u64 = 64 << 20;
 /// Time that a batch of a pass waits for more of it, once there is nothing else to send.
 const GATHER: Duration = Duration::from_millis(30);
-/// Time that a stop waits for what is in flight.
-const STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// Which mirror a session is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -528,7 +526,7 @@ impl Session {
         Ok(())
     }
 
-    fn look_at_answers(&mut self) -> Result<(), SessionError> {
+    pub(super) fn look_at_answers(&mut self) -> Result<(), SessionError> {
         let acked = self.shared.acked.load(Ordering::Acquire);
         loop {
             let (reply, dead) = {
@@ -574,33 +572,5 @@ impl Session {
             self.shared.status.acknowledged(acked);
             self.note_in_flight();
         }
-    }
-
-    /// Stops in order: the file in flight is finished, what was sent is acknowledged.
-    fn leave(&mut self) -> Result<(), SessionError> {
-        let deadline = Instant::now() + STOP_WAIT;
-        let sync = &self.shared.options.sync;
-        let limited = sync.bwlimit.is_some() || !sync.bwlimit_hours.is_empty();
-        while !limited && self.jobs.is_sending() && Instant::now() < deadline {
-            self.step_job()?;
-        }
-        if !self.resumes() {
-            self.abandon_jobs()?;
-        }
-        self.commit()?;
-        let mut seen = 0;
-        while !self.unacked.is_empty() && Instant::now() < deadline {
-            self.look_at_answers()?;
-            if self.unacked.is_empty() {
-                break;
-            }
-            // A closed mailbox does not wait for wake-ups: this is the one place that asks again.
-            self.shared.mailbox.wait_closed(&mut seen, deadline);
-        }
-        // Nothing new is handed over any more: what was told is done if nothing is owed.
-        self.state_watermark(Instant::now(), true)?;
-        self.state_cut(Instant::now())?;
-        self.shared.outbox.send(&ToReceiver::Bye)?;
-        Ok(self.shared.outbox.flush()?)
     }
 }

@@ -224,6 +224,11 @@ impl Shared {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).files.insert(entry.id)
     }
 
+    /// Notes that a path was told of.
+    pub fn is_now_told(&self, path: &RelPath) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).names.insert(path.clone());
+    }
+
     /// Tells that the target has something as it is; `linked`: under another name it was told of.
     pub fn tell_same(&self, path: &RelPath, entry: &Entry, linked: bool) {
         let (kind, symlink) = (entry.attrs.meta.kind, entry.attrs.symlink.clone());
@@ -265,12 +270,12 @@ impl Shared {
     }
 }
 
-/// What was told of files with several names, in a single pass.
+/// What was told in a single pass, so that it is told once.
 #[derive(Default)]
 pub(super) struct ToldLinks {
-    /// Those that were told of at all.
+    /// Files with several names that were told of at all.
     files: HashSet<FileId>,
-    /// Names that were linked.
+    /// Names that were linked, or are as they were.
     names: HashSet<RelPath>,
     /// What the target held before.
     old: HashMap<FileId, Box<Entry>>,

@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::error::SessionError;
 use super::names::Names;
 use super::session::Session;
 use crate::batch::{Change, ChangeKind};
 use crate::event::{Age, RescanReason};
+use crate::protocol::ToReceiver;
 use crate::transport::{Ended, ended_soon};
 use crate::tree::{FileId, RelPath};
 
+/// Time that a stop waits for what is in flight.
+const STOP_WAIT: Duration = Duration::from_secs(10);
 /// Names that the changes left may have by now: so many, and so many more for each change. Beyond, everything
 /// is compared and read.
 const NAMES_SLACK: usize = 1024;
@@ -37,6 +41,34 @@ impl Session {
         let left = unfinished(left, &self.shared.links());
         self.shared.known.leave_sought(self.shared.view.seeking());
         (left, ended)
+    }
+
+    /// Stops in order: the file in flight is finished, what was sent is acknowledged.
+    pub(super) fn leave(&mut self) -> Result<(), SessionError> {
+        let deadline = Instant::now() + STOP_WAIT;
+        let sync = &self.shared.options.sync;
+        let limited = sync.bwlimit.is_some() || !sync.bwlimit_hours.is_empty();
+        while !limited && self.jobs.is_sending() && Instant::now() < deadline {
+            self.step_job()?;
+        }
+        if !self.resumes() {
+            self.abandon_jobs()?;
+        }
+        self.commit()?;
+        let mut seen = 0;
+        while !self.unacked.is_empty() && Instant::now() < deadline {
+            self.look_at_answers()?;
+            if self.unacked.is_empty() {
+                break;
+            }
+            // A closed mailbox does not wait for wake-ups: this is the one place that asks again.
+            self.shared.mailbox.wait_closed(&mut seen, deadline);
+        }
+        // Nothing new is handed over any more: what was told is done if nothing is owed.
+        self.state_watermark(Instant::now(), true)?;
+        self.state_cut(Instant::now())?;
+        self.shared.outbox.send(&ToReceiver::Bye)?;
+        Ok(self.shared.outbox.flush()?)
     }
 }
 

@@ -67,20 +67,6 @@ impl Bench {
         let ran = |speil: bool| {
             let dir = base.path().join(if speil { "speil" } else { "rsync" });
             let outcome = self.run(&dir, case, speil);
-            if std::env::var_os("SPEIL_ALIKE_SHOW").is_some() {
-                let before = std::process::Command::new("ls")
-                    .args(["-lanR", "--time-style=full-iso", "ref", "dst", "src"])
-                    .current_dir(&dir)
-                    .output()
-                    .unwrap();
-                println!(
-                    "speil {speil} {}: {}{}\n{}",
-                    case.shown(),
-                    outcome.stdout,
-                    outcome.stderr,
-                    String::from_utf8_lossy(&before.stdout)
-                );
-            }
             Look::of(&dir, outcome, begun)
         };
         let (theirs, ours) = (ran(false), ran(true));

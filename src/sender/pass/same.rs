@@ -49,6 +49,10 @@ impl Pass {
         let several = entry.nlink > 1 && self.options.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
         let linked = several && !self.shared.tells_first(entry);
         self.shared.tell_same(path, entry, linked);
+        // A run may compare a directory again.
+        if !self.shared.options.live {
+            self.shared.is_now_told(path);
+        }
     }
 
     fn tell_below(&self, top: &RelPath) {

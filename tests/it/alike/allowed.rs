@@ -14,8 +14,15 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "line" if one_directory => "lines of `-i` for a single directory without a slash",
         "line" if beside => "lines of `-i` with `--link-dest` and its like",
         "line" | "stats" if case.has("-H") && case.has("-n") => "a dry run with `-H`",
+        "line" if case.has("-H") && what.contains(" xf") => {
+            "`-H`, and a file whose names on the target are not the source's"
+        }
+        "stats" if case.has("-H") => "`-H`, and a file whose names on the target are not the source's",
+        "tree" if what.starts_with("kept/") && what.contains(": rsync nothing, speil link ") => {
+            "`--backup`, and a symlink that gives way"
+        }
         "tree" if case.has("-H") && is_believed(what) => {
-            "`-H`, and a name of the target that is to be linked and was not"
+            "`-H`, and a file whose names on the target are not the source's"
         }
         "line" if case.has("-ii") && case.has("--ignore-existing") => "`-ii --ignore-existing`",
         "tree" | "stats" if case.has("-m") && (kind == "stats" || what.contains(": rsync dir ")) => {
