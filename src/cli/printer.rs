@@ -316,9 +316,13 @@ impl Monitor for Printer {
 
     fn reopen(&self) {
         let (Some(log), Some(path)) = (&self.log, &self.output.log_file) else { return };
-        match crate::disk::open_to_append(path.as_ref()) {
-            Ok(new) => *log.lock().unwrap_or_else(PoisonError::into_inner) = new,
-            Err(error) => self.warn(&not_reopened(path, &error)),
+        let opened = {
+            // Locked before: whoever sees the new file finds every later line in it.
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            crate::disk::open_to_append(path.as_ref()).map(|new| *log = new)
+        };
+        if let Err(error) = opened {
+            self.warn(&not_reopened(path, &error));
         }
     }
 }
