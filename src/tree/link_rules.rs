@@ -42,8 +42,8 @@ impl LinkRules {
         self.copy || self.copy_dirs
     }
 
-    /// Returns what becomes of the symlink `text` at `path`; `FollowDir` says what becomes of it otherwise by
-    /// [`LinkRules::rule_of_other`].
+    /// Returns what becomes of the symlink `text` at `path`. With `FollowDir` it stays a symlink where it leads to no
+    /// directory.
     pub fn rule(&self, path: &RelPath, text: &[u8]) -> LinkRule {
         match self.rule_of_other(path, text) {
             LinkRule::Keep if self.copy_dirs => LinkRule::FollowDir,
