@@ -43,6 +43,11 @@ local function shift(number, places)
   return (places < 0 and number >> -places or number << places) & WORD
 end
 
+local function rotate(number, places)
+  places = places % 32
+  return (word(number) << places | word(number) >> (32 - places)) & WORD
+end
+
 local function field(at, width)
   width = width or 1
   if at < 0 or width < 1 or at + width > 32 then error("trying to access non-existent bits", 3) end
@@ -64,14 +69,8 @@ bit32 = bit32 or {
     if not filled then return shift(number, -places) end
     return places >= 32 and WORD or (shift(number, -places) | ~(WORD >> places) & WORD)
   end,
-  lrotate = function(number, places)
-    places = places % 32
-    return (word(number) << places | word(number) >> (32 - places)) & WORD
-  end,
-  rrotate = function(number, places)
-    places = -places % 32
-    return (word(number) << places | word(number) >> (32 - places)) & WORD
-  end,
+  lrotate = rotate,
+  rrotate = function(number, places) return rotate(number, -places) end,
   extract = function(number, at, width)
     local mask = field(at, width)
     return word(number) >> at & mask

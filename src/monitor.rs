@@ -13,4 +13,4 @@ mod words;
 pub use counters::{Counters, Totals};
 pub use counts::Counts;
 pub use notice::{Arrived, Itemized, Level, Monitor, Notice, PassSummary, Progress, Scope, Silent};
-pub use words::{counted, sized, spanned};
+pub use words::{counted, sized, spanned, time_left};

@@ -66,7 +66,7 @@ use crate::confine;
 use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, Unsent, read_magic};
 
-pub use seize::{Seized, is_at_work, is_live, seize, wake};
+pub use seize::{Seized, is_live, seize, wake};
 pub use standing::{Ranked, Standing, standing};
 
 use apply::Applier;

@@ -117,9 +117,9 @@ pub struct Scan {
     pub marked: HashMap<RelPath, std::ops::Range<usize>>,
     /// Entries below the top.
     pub entries: u64,
-    /// The same by type.
+    /// The same by type, with those that are not kept.
     pub kinds: Counts,
-    /// Bytes of the regular files among them, and of the symlinks, as rsync counts.
+    /// Bytes of the regular files among these, and of the symlinks, as rsync counts.
     pub bytes: u64,
     /// Directories below the top that lie on another filesystem than what holds them.
     pub mounts: Vec<RelPath>,
@@ -129,6 +129,19 @@ pub struct Scan {
     pub ended: bool,
     /// What may hold something else than its size and time say.
     pub doubts: Doubts,
+}
+
+impl Scan {
+    /// Takes an entry into the figures.
+    fn count(&mut self, entry: &Entry) {
+        let kind = entry.attrs.meta.kind;
+        self.kinds.add(kind);
+        self.bytes += match kind {
+            Kind::Dir => 0,
+            Kind::Symlink => entry.attrs.symlink.len() as u64,
+            _ => entry.attrs.meta.size,
+        };
+    }
 }
 
 /// Directories within each other that are walked; a walk holds a descriptor and stack for each.
@@ -201,7 +214,7 @@ pub fn list(root: &Root, dir: &RelPath, options: &Options, view: &dyn View) -> i
         match found {
             Found::Entry(entry) => all.entries.push(entry),
             Found::Unread(name, errno) => all.problems.push((name, errno)),
-            Found::NotKept(name, ..) => all.not_kept.push(name),
+            Found::NotKept(entry) => all.not_kept.push(entry.name),
         }
     }
     Ok(all)
@@ -373,10 +386,9 @@ impl Walk<'_> {
                     self.scan.problems.push((path.join(&name), errno));
                     continue;
                 }
-                Found::NotKept(_, kind, size) => {
+                Found::NotKept(entry) => {
                     // rsync's figures count what it skips.
-                    self.scan.kinds.add(kind);
-                    self.scan.bytes += size;
+                    self.scan.count(&entry);
                     continue;
                 }
             };
@@ -384,17 +396,13 @@ impl Walk<'_> {
             if self.scan.entries.is_multiple_of(PROGRESS_EVERY) {
                 self.progress();
             }
-            self.scan.kinds.add(entry.attrs.meta.kind);
+            self.scan.count(&entry);
             match entry.attrs.meta.kind {
                 Kind::Dir => self.enter(&dirs, path, &mut entry),
                 kind => {
                     if let Some(fd) = found.holder() {
                         self.scan.doubts.meet(fd, path, &entry);
                     }
-                    self.scan.bytes += match kind {
-                        Kind::Symlink => entry.attrs.symlink.len() as u64,
-                        _ => entry.attrs.meta.size,
-                    };
                     self.scan.marks.extend(self.view.mark(&entry));
                     if self.view.seeks(entry.id) {
                         self.scan.sought.push((entry.id, path.join(&entry.name)));

@@ -31,10 +31,10 @@ impl Describer {
     /// Returns what to say of one change.
     pub fn describe(&self, change: &Itemized) -> Described {
         match change {
-            Itemized::Changed { path, new, old, created, content } => {
+            Itemized::Changed { path, new, old, content, .. } => {
                 let meta = &new.attrs.meta;
                 Described {
-                    item: self.item(new, old.as_deref(), *created, *content),
+                    item: self.item(new, old.as_deref(), change.made().is_some(), *content),
                     name: path.as_bytes().to_vec(),
                     link: (meta.kind == Kind::Symlink).then(|| new.attrs.symlink.clone()),
                     meta: Some(meta.clone()),
@@ -86,10 +86,9 @@ impl Describer {
         }
     }
 
-    fn item(&self, new: &Entry, old: Option<&Entry>, created: bool, content: bool) -> Item {
+    fn item(&self, new: &Entry, old: Option<&Entry>, fresh: bool, content: bool) -> Item {
         let kind = new.attrs.meta.kind;
         let sent = if self.remote { Update::Sent } else { Update::Received };
-        let fresh = created || old.is_some_and(|old| old.attrs.meta.kind != kind);
         let update = match (kind, content, fresh) {
             (Kind::File, true, _) => sent,
             (Kind::File, false, _) | (_, _, false) => Update::Kept,

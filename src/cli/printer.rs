@@ -196,16 +196,11 @@ impl Printer {
     fn count(&self, target: &Arc<str>, change: &Itemized) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = counted.entry(Arc::clone(target)).or_default();
-        match change {
-            // What takes the place of another kind of entry is made anew.
-            Itemized::Changed { new, created, old, .. }
-                if *created || old.as_ref().is_some_and(|old| old.attrs.meta.kind != new.attrs.meta.kind) =>
-            {
-                counted.created.add(new.attrs.meta.kind);
-            }
-            Itemized::Linked { created: Some(kind), .. } => counted.created.add(*kind),
-            Itemized::Deleted { kind, .. } => counted.deleted.add(*kind),
-            _ => {}
+        if let Some(kind) = change.made() {
+            counted.created.add(kind);
+        }
+        if let Itemized::Deleted { kind, .. } = change {
+            counted.deleted.add(*kind);
         }
     }
 

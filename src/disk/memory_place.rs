@@ -44,14 +44,7 @@ fn below(home: &Path) -> PathBuf {
 /// Returns the directory that holds the memory of a root: `.speil` unless there is one outside, also where there is none
 /// yet.
 pub fn memory_place(root: impl AsFd) -> PathBuf {
-    let (root, inside) = (root.as_fd(), PathBuf::from(OsStr::from_bytes(STATE_DIR)));
-    if rustix::fs::statat(root, inside.join(SESSION), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        return inside;
-    }
-    let Some(name) = name_of(root) else { return inside };
-    let homes = [state_home(), Some(PathBuf::from(SYSTEM)), state_of_owner(root)];
-    let mut places = homes.into_iter().flatten().map(|home| home.join(TARGETS).join(&name));
-    places.find(|place| is_memory(place)).unwrap_or(inside)
+    existing(root.as_fd()).unwrap_or_else(inside)
 }
 
 /// As [`memory_place`], and makes a directory outside of a root that has no memory yet.
@@ -59,12 +52,22 @@ pub fn memory_place(root: impl AsFd) -> PathBuf {
 /// # Errors
 /// Why there can be none outside. Consequence: it is in `.speil`.
 pub fn memory_place_outside(root: impl AsFd) -> io::Result<PathBuf> {
-    let (root, place) = (root.as_fd(), memory_place(root.as_fd()));
-    if place.is_absolute() || rustix::fs::statat(root, place.join(SESSION), AtFlags::SYMLINK_NOFOLLOW).is_ok()
-    {
-        return Ok(place);
+    existing(root.as_fd()).map_or_else(|| make_outside(root.as_fd()), Ok)
+}
+
+fn inside() -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(STATE_DIR))
+}
+
+/// Returns the directory that holds the memory of a root; `None` if it has none yet.
+fn existing(root: BorrowedFd<'_>) -> Option<PathBuf> {
+    if rustix::fs::statat(root, inside().join(SESSION), AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Some(inside());
     }
-    make_outside(root)
+    let name = name_of(root)?;
+    let homes = [state_home(), Some(PathBuf::from(SYSTEM)), state_of_owner(root)];
+    let mut places = homes.into_iter().flatten().map(|home| home.join(TARGETS).join(&name));
+    places.find(|place| is_memory(place))
 }
 
 /// Whether a directory holds a memory, also one that this user may not read.
@@ -81,12 +84,9 @@ fn make_outside(root: BorrowedFd<'_>) -> io::Result<PathBuf> {
     let all = state_home().ok_or_else(|| missing("no HOME"))?.join(TARGETS);
     let place = all.join(name_of(root).ok_or_else(|| missing("no statx"))?);
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-    // For people alone.
+    // For people; and a directory that nothing can be written into is none.
     let path = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
     std::fs::write(place.join(ROOT), [path.as_os_str().as_bytes(), b"\n"].concat())?;
-    // A directory that nothing can be written into is none.
-    std::fs::File::options().append(true).create(true).open(place.join("memory.new"))?;
-    std::fs::remove_file(place.join("memory.new"))?;
     std::fs::File::open(all)?.sync_all()?;
     Ok(place)
 }

@@ -6,7 +6,9 @@
 use std::time::{Duration, Instant};
 
 use super::{FailoverError, Tending, fresh};
-use crate::receiver::{is_at_work, is_live, wake};
+use crate::disk::is_locked;
+use crate::monitor::time_left;
+use crate::receiver::{is_live, wake};
 use crate::role::{HostName, Record, Role, prepare};
 use crate::role_file::{AsksHandOver, Handed, RoleFile, Turn};
 
@@ -99,7 +101,7 @@ impl Tending {
         let no = |line: String, hint: String, unsure| Some(Err(Unhanded { line, hint, unsure }));
         loop {
             // In this order: the agent writes the last word before it leaves.
-            let leaves = !is_at_work(&self.root);
+            let leaves = !is_locked(&self.root);
             let handed = file.handed(ticket);
             let answered = matches!(handed, Some(Handed::Under(..)));
             let who = match &handed {
@@ -113,8 +115,7 @@ impl Tending {
                     told = Some((files, bytes));
                     if files > 0 {
                         let (all, at) = *first.get_or_insert((bytes, Instant::now()));
-                        let (done, took) = (all.saturating_sub(bytes), at.elapsed());
-                        let about = (done > 0).then(|| took.mul_f64(bytes as f64 / done as f64));
+                        let about = time_left(all, bytes, at.elapsed());
                         (asks.tell)(&Progress::Verifies(host, (files, bytes), about));
                     }
                 }

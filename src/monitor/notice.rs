@@ -311,6 +311,21 @@ pub enum Itemized {
     },
 }
 
+impl Itemized {
+    /// Returns the type of an entry that is made anew: under a name that held nothing, or another type of entry.
+    pub fn made(&self) -> Option<Kind> {
+        match self {
+            Self::Changed { new, old, created, .. } => {
+                let kind = new.attrs.meta.kind;
+                let other = old.as_ref().is_some_and(|old| old.attrs.meta.kind != kind);
+                (*created || other).then_some(kind)
+            }
+            Self::Linked { created, .. } => *created,
+            _ => None,
+        }
+    }
+}
+
 /// A change that a target has acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrived<'a> {

@@ -1,5 +1,7 @@
 //! Counts, sizes and spans as people read them.
 
+use std::time::Duration;
+
 /// Returns a count with its noun: `1 entry`, `2 entries`.
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -21,6 +23,17 @@ pub fn sized(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// Returns how long `left` bytes take if that goes on as fast as it went, of `first` bytes, for as long as it `took`;
+/// `None` if nothing is done yet, or if no span is as long.
+pub fn time_left(first: u64, left: u64, took: Duration) -> Option<Duration> {
+    let done = first.saturating_sub(left);
+    if done == 0 || took.is_zero() {
+        return None;
+    }
+    // The bytes may be another host's word.
+    Duration::try_from_secs_f64(took.as_secs_f64() * left as f64 / done as f64).ok()
+}
+
 /// Returns a span in its largest unit that counts more than one.
 pub fn spanned(seconds: u64) -> String {
     match seconds {
@@ -34,6 +47,16 @@ pub fn spanned(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_is_done_tells() {
+        let second = Duration::from_secs(1);
+        assert_eq!(time_left(300, 200, second), Some(2 * second));
+        assert_eq!(time_left(300, 300, second), None);
+        assert_eq!(time_left(200, 300, second), None);
+        assert_eq!(time_left(300, 200, Duration::ZERO), None);
+        assert_eq!(time_left(u64::MAX, u64::MAX - 1, Duration::from_secs(86_400)), None);
+    }
 
     #[test]
     fn a_noun_agrees_with_its_count_and_units_with_what_they_measure() {

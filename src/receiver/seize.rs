@@ -51,11 +51,6 @@ pub fn is_live(root: &Root) -> bool {
     state.holder().is_some() && is_locked(root) && fresh() == Some(true)
 }
 
-/// Whether a session works on a root.
-pub fn is_at_work(root: &Root) -> bool {
-    is_locked(root)
-}
-
 /// Has the session that works on a root look at its state directory.
 pub fn wake(root: &Root) {
     if let Ok(state) = State::of_sessions(root) {

@@ -21,16 +21,16 @@ pub enum Found {
     Entry(Entry),
     /// It could not be read, by errno. Nothing may be concluded about it.
     Unread(Vec<u8>, i32),
-    /// It is of a type that is not kept, with its bytes: what a target has under the name stays.
-    NotKept(Vec<u8>, Kind, u64),
+    /// It is of a type that is not kept: what a target has under the name stays.
+    NotKept(Entry),
 }
 
 impl Found {
     /// Returns the name.
     pub fn name(&self) -> &[u8] {
         match self {
-            Self::Entry(entry) => &entry.name,
-            Self::Unread(name, _) | Self::NotKept(name, ..) => name,
+            Self::Entry(entry) | Self::NotKept(entry) => &entry.name,
+            Self::Unread(name, _) => name,
         }
     }
 }
@@ -106,8 +106,7 @@ impl<'a, F: AsFd> Entries<'a, F> {
         }
         let leaves = |entry: &Entry| options.links.leaves_out(&path, &entry.attrs.symlink);
         if !whole && !options.mask.carries(kind) || kind == Kind::Symlink && leaves(&entry) {
-            let len = rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_size);
-            return Some(Found::NotKept(name.to_vec(), kind, u64::try_from(len).unwrap_or(0)));
+            return Some(Found::NotKept(entry));
         }
         if options.checksum && kind == Kind::File {
             match hash_file(self.root, &path, (fd, name)) {
@@ -140,7 +139,7 @@ pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
     let options = Options { checksum: false, prune: true, ..options.clone() };
     let Ok(parts) = root.parts(dir) else { return false };
     let Ok(mut found) = Entries::of(root, parts, dir, (&options, &Plain, true)) else { return false };
-    found.all(|found| matches!(found, Found::NotKept(..)))
+    found.all(|found| matches!(found, Found::NotKept(_)))
 }
 
 /// Returns which name of which directory comes when.

@@ -19,7 +19,7 @@ use super::lead::Lead;
 use super::session::Session;
 use crate::config::Durability;
 use crate::disk::Root;
-use crate::monitor::{Notice, counted, sized, spanned};
+use crate::monitor::{Notice, counted, sized, spanned, time_left};
 use crate::protocol::{self, HandOver, ToReceiver};
 use crate::role::{Cut, Generation, Heard, HostName, Record, Refusal, Shown, Tree, hand_over};
 use crate::role_file::{RoleFile, RoleFileError, clock};
@@ -193,9 +193,8 @@ impl Session {
         let seconds = limit.as_secs_f64().round();
         let hint = "--wait 10m waits for it".to_owned();
         if files > 0 {
-            let done = handing.first.0.saturating_sub(bytes);
-            let rate = done as f64 / limit.as_secs_f64().max(0.001);
-            let about = (done > 0).then(|| spanned((bytes as f64 / rate).ceil().max(1.0) as u64));
+            let about = time_left(handing.first.0, bytes, limit);
+            let about = about.map(|about| spanned((about.as_secs_f64().ceil() as u64).max(1)));
             let about = about.map(|about| format!(", about {about}")).unwrap_or_default();
             let (files, bytes) = (counted(files, "file", "files"), sized(bytes));
             let line = format!("{files}, {bytes}, {here} has yet to verify{about}");

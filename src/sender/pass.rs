@@ -335,13 +335,12 @@ impl Pass {
         theirs: &'a [Entry],
     ) -> Vec<(RelPath, Difference<'a>)> {
         let rules = self.rules_in(dir, ours);
-        let all: Vec<_> = compare(ours, theirs, &self.options.mask, &rules)
+        let found: Vec<_> = compare(ours, theirs, &self.options.mask, &rules)
             .into_iter()
             .map(|difference| (self.at(dir, difference.entry()), difference))
+            .filter(|(path, difference)| !self.is_none(path, difference))
             .collect();
-        let found: Vec<_> =
-            all.iter().filter(|(path, difference)| !self.is_none(path, difference)).cloned().collect();
-        self.tell_same(dir, (ours, theirs), (&all, &found));
+        self.tell_same(dir, (ours, theirs), &found);
         found.iter().for_each(|(_, difference)| self.agreement.differs(difference));
         found.into_iter().filter(|(path, difference)| !self.is_suspect(path, difference)).collect()
     }
@@ -388,12 +387,11 @@ impl Pass {
                 Difference::Retyped { source, target } => {
                     self.shared.feedback.found(&path);
                     self.is_sent(&path, source);
-                    let empty = Some(DirDigest::new(self.options.mask).finish());
                     if !self.deletes(true) {
                         // An empty directory makes way; a full one is a Problem.
-                        if !self.shared.options.live
-                            && target.digest.is_some_and(|digest| Some(digest) != empty)
-                        {
+                        let empty = DirDigest::new(self.options.mask).finish();
+                        let is_full = target.digest.is_some_and(|digest| digest != empty);
+                        if is_full && !self.shared.options.live {
                             self.is_in_the_way(&path);
                             continue;
                         }

@@ -76,8 +76,8 @@ pub(super) struct Shared {
     pub apart: Mutex<HashSet<RelPath>>,
     /// What the target held under a name, where somebody itemizes.
     pub old: Mutex<HashMap<RelPath, Box<Entry>>>,
-    /// What was told of files with several names.
-    pub told: Mutex<ToldLinks>,
+    /// What was told, in a single pass.
+    pub told: Mutex<ToldOnce>,
     /// What a directory beside the target holds of what that lacks.
     pub borrowed: Mutex<HashMap<RelPath, Borrowed>>,
 }
@@ -224,9 +224,9 @@ impl Shared {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).files.insert(entry.id)
     }
 
-    /// Notes that a path was told of.
-    pub fn is_now_told(&self, path: &RelPath) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).names.insert(path.clone());
+    /// Whether a name was not told of before, as linked or as it was.
+    pub fn tells_name(&self, path: &RelPath) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).names.insert(path.clone())
     }
 
     /// Tells that the target has something as it is; `linked`: under another name it was told of.
@@ -254,11 +254,6 @@ impl Shared {
         ((own || old.is_some()) && told.names.insert(path.clone())).then_some(old)
     }
 
-    /// Whether a name was told of that was linked with another one.
-    pub fn is_told(&self, path: &RelPath) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).names.contains(path)
-    }
-
     /// Records a failure of a path, and tells of it once.
     pub fn problem(&self, path: &RelPath, failure: Failure<'_>) {
         Counters::add(&self.status.counters.problems, 1);
@@ -272,7 +267,7 @@ impl Shared {
 
 /// What was told in a single pass, so that it is told once.
 #[derive(Default)]
-pub(super) struct ToldLinks {
+pub(super) struct ToldOnce {
     /// Files with several names that were told of at all.
     files: HashSet<FileId>,
     /// Names that were linked, or are as they were.

@@ -19,6 +19,7 @@ use self::words::{Case, Place};
 use crate::support::command::{Background, Environment, Outcome};
 use crate::support::rng::Rng;
 use crate::support::sshd::Sshd;
+use crate::support::tree::copy_tree;
 
 /// What both need.
 struct Bench {
@@ -57,12 +58,7 @@ impl Bench {
     fn try_out(&self, case: &Case) -> Vec<String> {
         let base = tempfile::tempdir_in(scratch()).unwrap();
         case.grow(&base.path().join("rsync"));
-        let copied = std::process::Command::new("cp")
-            .args(["-a", "rsync", "speil"])
-            .current_dir(base.path())
-            .status()
-            .unwrap();
-        assert!(copied.success());
+        copy_tree(&base.path().join("rsync"), &base.path().join("speil")).unwrap();
         let begun = std::time::SystemTime::now();
         let ran = |speil: bool| {
             let dir = base.path().join(if speil { "speil" } else { "rsync" });

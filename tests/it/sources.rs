@@ -109,6 +109,32 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Sends `source` to another host with these options, and fetches it from there, into a target that is not there. Trees,
+    /// codes and lines must agree.
+    #[track_caller]
+    pub fn agree_afar(&self, sshd: &Sshd, options: &[&str], source: &str) {
+        let (ssh, agent) = (sshd.ssh_command(), format!("--agent={}", agent_command()));
+        for pull in [false, true] {
+            let place = |name: &str, is_far: bool| {
+                if is_far { sshd.target(&self.path(name)) } else { name.to_owned() }
+            };
+            let words = |side: &str| {
+                let _ = fs::remove_dir_all(self.path(side));
+                [place(source, pull), place(&format!("{side}/"), !pull)]
+            };
+            let ([from, to], before) = (words("theirs"), [options, &["-e", &ssh]].concat());
+            let theirs = self.rsync(&[&before[..], &[&from, &to]].concat());
+            let [from, to] = words("ours");
+            let ours = self.speil(&[&before[..], &[&agent, &from, &to]].concat());
+            let told = format!("{options:?} {pull} {}\n{}", ours.stderr, theirs.stderr);
+            assert_eq!(ours.code(), theirs.code(), "{told}");
+            assert_eq!(listed(&self.path("ours")), listed(&self.path("theirs")), "{told}");
+            assert_eq!(changes(&ours), changes(&theirs), "{told}");
+        }
+    }
+}
+
 /// Returns the lines of `-i`, in the order of their paths; the time of a directory alone is told by rsync in one case and
 /// not in another.
 pub(super) fn changes(outcome: &Outcome) -> Vec<String> {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::sources::{Scene, changes, date, listed};
-use crate::support::command::{Outcome, SPEIL, agent_command};
+use crate::sources::{Scene, date, listed};
+use crate::support::command::SPEIL;
 use crate::support::sshd::Sshd;
 
 /// A tree of symlinks of every kind: up, down, out, absolute, to files and directories, and to nothing.
@@ -129,24 +129,8 @@ fn symlinks_are_followed_on_the_way_to_another_host_and_from_one() {
     let scene = scene();
     fs::remove_file(scene.path("s/x/dots")).unwrap();
     let sshd = Sshd::start();
-    let (ssh, agent) = (sshd.ssh_command(), format!("--agent={}", agent_command()));
-    let far = |name: &str| sshd.target(&scene.path(name));
     for options in [&["-aiL"][..], &["-ai", "--copy-unsafe-links"], &["-ai", "--safe-links"], &["-aik"]] {
-        for pull in [false, true] {
-            let _ = fs::remove_dir_all(scene.path("ours"));
-            let _ = fs::remove_dir_all(scene.path("theirs"));
-            let run = |side: &str, more: &[&str]| -> Outcome {
-                let place = |name: &str, is_far: bool| if is_far { far(name) } else { name.to_owned() };
-                let (from, to) = (place("s/", pull), place(&format!("{side}/"), !pull));
-                let words = [options, &["-e", &ssh], more, &[&from, &to]].concat();
-                if more.is_empty() { scene.rsync(&words) } else { scene.speil(&words) }
-            };
-            let (theirs, ours) = (run("theirs", &[]), run("ours", &[&agent]));
-            let told = format!("{options:?} {pull} {}\n{}", ours.stderr, theirs.stderr);
-            assert_eq!(ours.code(), theirs.code(), "{told}");
-            assert_eq!(listed(&scene.path("ours")), listed(&scene.path("theirs")), "{told}");
-            assert_eq!(changes(&ours), changes(&theirs), "{told}");
-        }
+        scene.agree_afar(&sshd, options, "s/");
     }
 }
 

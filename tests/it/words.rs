@@ -125,23 +125,8 @@ fn what_a_rule_file_hides_or_no_file_is_in_is_deleted_or_kept_as_in_rsync() {
 fn rule_files_are_read_where_the_source_is() {
     let scene = scene();
     let sshd = Sshd::start();
-    let (ssh, agent) = (sshd.ssh_command(), format!("--agent={}", agent_command()));
-    let far = |name: &str| sshd.target(&scene.path(name));
-    for options in [&["-aF"][..], &["-aC"], &["-aFFm"]] {
-        for pull in [false, true] {
-            let place = |name: &str, is_far: bool| if is_far { far(name) } else { name.to_owned() };
-            let run = |side: &str, more: &[&str]| {
-                let _ = fs::remove_dir_all(scene.path(side));
-                let (from, to) = (place("p/r/", pull), place(&format!("{side}/"), !pull));
-                let words = [options, &["-i", "-e", &ssh], more, &[&from, &to]].concat();
-                if more.is_empty() { scene.rsync(&words) } else { scene.speil(&words) }
-            };
-            let (theirs, ours) = (run("theirs", &[]), run("ours", &[&agent]));
-            let told = format!("{options:?} {pull} {}\n{}", ours.stderr, theirs.stderr);
-            assert_eq!(ours.code(), theirs.code(), "{told}");
-            assert_eq!(listed(&scene.path("ours")), listed(&scene.path("theirs")), "{told}");
-            assert_eq!(changes(&ours), changes(&theirs), "{told}");
-        }
+    for options in [&["-aiF"][..], &["-aiC"], &["-aiFFm"]] {
+        scene.agree_afar(&sshd, options, "p/r/");
     }
 }
 

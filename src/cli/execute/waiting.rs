@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::note;
 use crate::daemon;
-use crate::monitor::{counted, sized, spanned};
+use crate::monitor::{counted, sized, spanned, time_left};
 use crate::status::{Answer, Report, Request};
 
 /// A wait that is over sooner prints nothing.
@@ -65,12 +65,10 @@ fn said(first: Left, now: Left) -> String {
         sized(now.bytes),
         if now.files == 1 { "is" } else { "are" }
     );
-    let (done, took) = (first.bytes.saturating_sub(now.bytes), now.at.saturating_duration_since(first.at));
-    if done == 0 || took.is_zero() {
-        return what;
+    match time_left(first.bytes, now.bytes, now.at.saturating_duration_since(first.at)) {
+        None => what,
+        Some(left) => format!("{what}: about {}", spanned((left.as_secs_f64().ceil() as u64).max(1))),
     }
-    let seconds = took.as_secs_f64() * now.bytes as f64 / done as f64;
-    format!("{what}: about {}", spanned((seconds.ceil() as u64).max(1)))
 }
 
 #[cfg(test)]

@@ -74,7 +74,8 @@ impl<I: Iterator<Item = Found>> Iterator for Pairs<'_, I> {
             }
             match found {
                 Found::Entry(entry) => pair.ours.push(entry),
-                Found::Unread(name, _) | Found::NotKept(name, ..) => pair.unknown.push(name),
+                Found::Unread(name, _) => pair.unknown.push(name),
+                Found::NotKept(entry) => pair.unknown.push(entry.name),
             }
         }
         let cut = if count < CHUNK {

@@ -16,7 +16,7 @@ impl Pass {
         &self,
         dir: Option<&RelPath>,
         (ours, theirs): (&[Entry], &[Entry]),
-        (all, kept): (&Found<'_>, &Found<'_>),
+        found: &Found<'_>,
     ) {
         if !self.shared.monitor.itemizes_same() {
             return;
@@ -24,11 +24,11 @@ impl Pass {
         let differs = |(path, one): &(RelPath, Difference<'_>)| {
             (!matches!(one, Difference::Below(..) | Difference::Alike(..))).then(|| path.clone())
         };
-        let differing: HashSet<RelPath> = all.iter().filter_map(differs).collect();
+        let differing: HashSet<RelPath> = found.iter().filter_map(differs).collect();
         let enters = |(path, one): &(RelPath, Difference<'_>)| {
             matches!(one, Difference::Below(..) | Difference::Retyped { .. }).then(|| path.clone())
         };
-        let entered: HashSet<RelPath> = kept.iter().filter_map(enters).collect();
+        let entered: HashSet<RelPath> = found.iter().filter_map(enters).collect();
         for entry in ours {
             let Ok(at) = theirs.binary_search_by(|other| other.name.cmp(&entry.name)) else { continue };
             let path = self.at(dir, entry);
@@ -43,16 +43,13 @@ impl Pass {
     }
 
     fn tell_one(&self, path: &RelPath, entry: &Entry) {
-        if self.shared.is_told(path) {
+        // A run may compare a directory again.
+        if !self.shared.options.live && !self.shared.tells_name(path) {
             return;
         }
         let several = entry.nlink > 1 && self.options.mask.hard_links && entry.attrs.meta.kind != Kind::Dir;
         let linked = several && !self.shared.tells_first(entry);
         self.shared.tell_same(path, entry, linked);
-        // A run may compare a directory again.
-        if !self.shared.options.live {
-            self.shared.is_now_told(path);
-        }
     }
 
     fn tell_below(&self, top: &RelPath) {

@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode, Timespec};
 
 use crate::support::rng::Rng;
+use crate::support::tree::set_times;
 
 const NAMES: [&[u8]; 14] = [
     b"a",
@@ -36,9 +37,7 @@ fn name(rng: &mut Rng) -> PathBuf {
 }
 
 pub fn date(path: &Path, (tv_sec, tv_nsec): (i64, i64)) {
-    let time = Timespec { tv_sec, tv_nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    set_times(path, Timespec { tv_sec, tv_nsec }).unwrap();
 }
 
 fn content(rng: &mut Rng) -> Vec<u8> {
