@@ -8,6 +8,7 @@
 //! applied in its order; file names in output carry no control characters.
 //! **Not here:** running anything. **Sources:** rsync(1), rsyncd.conf(5) "log format".
 
+mod arrivals;
 mod aside;
 mod carried;
 mod commands;

@@ -11,6 +11,7 @@ mod access;
 mod agreed;
 mod answers;
 mod apply;
+mod arrived;
 mod backup;
 mod beside;
 mod bundle;
@@ -66,6 +67,7 @@ use crate::confine;
 use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, Unsent, read_magic};
 
+pub use arrived::{Arrival, Arrivals, Changed};
 pub use seize::{Seized, is_live, seize, wake};
 pub use standing::{Ranked, Standing, standing};
 

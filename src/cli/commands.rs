@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::arrivals::ARRIVALS_HELP;
+pub use super::arrivals::ArrivalsOf;
 use super::daily::{AGENTS_HELP, LOG_HELP, NOTIFY_HELP, TARGET_HELP};
 pub use super::daily::{Agents, Notify, Past, TargetVerb, Targets};
 use super::examples::{
@@ -86,6 +88,9 @@ pub(super) enum Plain {
     Discard(Held),
     /// Say whether a tree may serve: a standby by its lag, a primary if no younger one is known
     Health(Health),
+    /// On a standby: run a command after each batch that has arrived, or print its paths
+    #[command(after_help = ARRIVALS_HELP)]
+    Arrivals(ArrivalsOf),
     /// Make a tree on this host primary: it sends, and takes nothing
     #[command(after_help = PROMOTE_HELP)]
     Promote(Promote),

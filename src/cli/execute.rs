@@ -4,6 +4,7 @@
 //! is one line on standard error, its hint apart; rsync's exit codes where rsync has one.
 
 mod agents;
+mod arrivals;
 mod barred;
 mod check;
 mod check_lsyncd;
@@ -88,6 +89,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Status(status) if status.check => control::check(&status.control, status.max_lag),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),
+        Command::Arrivals(it) => arrivals::run(&it),
         Command::Promote(it) => failover::promote(&it),
         Command::Demote(it) => failover::demote(&it),
         Command::Rejoin(it) => failover::rejoin(&it),

@@ -6,9 +6,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Agents, Approve, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held, Init,
-    LogLevel, Manual, Named, Notify, Past, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry, Run,
-    Status, Targets, Trash, Undo, Verify, Wait, version,
+    Agent, Agents, Approve, ArrivalsOf, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held,
+    Init, LogLevel, Manual, Named, Notify, Past, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry,
+    Run, Status, Targets, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -46,6 +46,8 @@ pub enum Command {
     Wait(Wait),
     /// Ask a standby how it stands.
     Health(Health),
+    /// Tell what has arrived.
+    Arrivals(ArrivalsOf),
     /// Make a tree primary.
     Promote(Promote),
     /// Make a tree a standby.
@@ -104,6 +106,7 @@ impl From<Plain> for Command {
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Health(health) => Self::Health(health),
+            Plain::Arrivals(it) => Self::Arrivals(it),
             Plain::Promote(it) => Self::Promote(it),
             Plain::Demote(it) => Self::Demote(it),
             Plain::Rejoin(it) => Self::Rejoin(it),

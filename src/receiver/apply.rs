@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::access::Access;
 use super::answers::Answers;
+use super::arrived::Gathering;
 use super::cases::{self, Instead};
 use super::dir_cache::{Content, DirCache};
 use super::durable::Durable;
@@ -65,6 +66,7 @@ pub(super) struct Applier {
     names: Names,
     boot_id: String,
     led: Option<Led>,
+    arrived: Gathering,
 }
 
 pub(super) type Applied = Result<(), Undone>;
@@ -114,10 +116,9 @@ impl Applier {
             reply.send(&ToSender::Partials(partials.marks()))?;
         }
         let remembering = Remembering::new(state.clone(), memory);
-        let durable_now = Arc::clone(&remembering);
-        let done = Box::new(move |batch| durable_now.durable(batch));
-        let patient = hello.state == StateMode::Keep;
-        let durable = Durable::new(hello.durability, patient, Arc::clone(&ground), Arc::clone(&reply), done)
+        let arrived = Gathering::new(&root, state.as_deref(), hello.dry_run);
+        let done = arrived.and_then(Arc::clone(&remembering));
+        let durable = Durable::new(hello, Arc::clone(&ground), Arc::clone(&reply), done)
             .map_err(own("start a thread"))?;
         let signing = Signing::new(Arc::clone(&reply)).map_err(own("start a thread"))?;
         let passes = Passes::new(Arc::clone(&root), Arc::clone(&reply), filter, mask, tag)
@@ -153,6 +154,7 @@ impl Applier {
             fresh,
             boot_id: greeting.boot_id,
             led,
+            arrived,
         })
     }
 
@@ -170,7 +172,7 @@ impl Applier {
             }
             ToReceiver::Commit { batch } => {
                 self.save_own();
-                self.durable.commit(batch);
+                self.durable.commit(batch, self.arrived.commit());
             }
             asked if is_of_pass(&asked) => self.compare(asked)?,
             ToReceiver::State(stated) => {
@@ -210,10 +212,12 @@ impl Applier {
             ToReceiver::Kept(order) => super::retention::list(&self.root, &order, &self.reply)?,
             ToReceiver::Undo(order) if self.errand == Errand::Keeper && !self.dry_run => {
                 super::undo::undo(&self.root, &order, Answer::new(&self.reply), false)?;
+                self.arrived.everything();
             }
             ToReceiver::Restore(order) if self.errand == Errand::Keeper => {
                 let answer = Answer::new(&self.reply).in_full();
                 super::undo::undo(&self.root, &order, answer, self.dry_run)?;
+                self.arrived.everything();
             }
             ToReceiver::Undo(_) | ToReceiver::Restore(_) => return Err(ReceiverError::Unexpected),
             ToReceiver::Hello(_) | ToReceiver::Bye | ToReceiver::Widen { .. } | ToReceiver::Wanted { .. } => {
@@ -277,6 +281,7 @@ impl Applier {
         self.signing.finish();
         self.save_own();
         self.durable.finish();
+        self.arrived.finish();
         if let Some(state) = &self.state {
             state.forget_holder();
         }
@@ -391,7 +396,11 @@ impl Applier {
                     return self.refuse_own(&operation, path.clone());
                 }
                 let _access = Access::for_message(&self.root, &self.streams, &operation);
+                let change = self.arrived.begin(&operation);
                 let (path, applied) = self.operate(operation)?;
+                if let Some(change) = change.filter(|_| applied.is_ok()) {
+                    self.arrived.done(&path, change);
+                }
                 return self.answer(of, path, applied);
             }
         }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::{Mode, OFlags};
 
+use super::arrived::Told;
 use super::ground::Ground;
 use super::reply::Reply;
 use crate::config::Durability;
-use crate::protocol::{BatchId, ToSender};
+use crate::protocol::{BatchId, Hello, StateMode, ToSender};
 use crate::tree::FileId;
 
 /// Most files and most directories that are flushed one by one where the filesystem may be flushed.
@@ -23,6 +24,9 @@ const SINGLE_LATE_MAX: usize = 2048;
 const WHOLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Commits that may wait to be flushed.
 const COMMITS_MAX: usize = 64;
+
+/// Called before a batch is acknowledged, with what it has changed.
+type Done = Box<dyn Fn(BatchId, Told) + Send>;
 
 /// What a batch has dirtied so far.
 #[derive(Default)]
@@ -35,6 +39,7 @@ struct Dirty {
 struct Commit {
     batch: BatchId,
     dirty: Dirty,
+    told: Told,
 }
 
 /// Gathers what is dirty, flushes it on a thread of its own, then acknowledges.
@@ -48,14 +53,10 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// `patient` keeps flushes of the whole filesystem apart; a single pass has no time for that.
-    pub fn new(
-        mode: Durability,
-        patient: bool,
-        ground: Arc<Ground>,
-        reply: Arc<Reply>,
-        done: Box<dyn Fn(BatchId) + Send>,
-    ) -> std::io::Result<Self> {
+    /// Begins with what a sender asks for. A live session keeps flushes of the whole filesystem apart; a single pass
+    /// has no time for that.
+    pub fn new(hello: &Hello, ground: Arc<Ground>, reply: Arc<Reply>, done: Done) -> std::io::Result<Self> {
+        let (mode, patient) = (hello.durability, hello.state == StateMode::Keep);
         let (commits, inbox) = bounded(COMMITS_MAX);
         let flusher = Flusher { inbox, ground, reply, done, patient, last_whole: None };
         let thread = std::thread::Builder::new().name("durable".to_owned()).spawn(move || flusher.run())?;
@@ -113,12 +114,12 @@ impl Durable {
         self.dirty = Dirty { whole: true, ..Dirty::default() };
     }
 
-    /// Hands everything noted so far to the flusher, which acknowledges `batch` when it is done.
-    pub fn commit(&mut self, batch: BatchId) {
+    /// Hands everything noted so far to the flusher, which tells of it and acknowledges `batch` when it is done.
+    pub fn commit(&mut self, batch: BatchId, told: Told) {
         let dirty = std::mem::take(&mut self.dirty);
         if let Some(commits) = &self.commits {
             // The flusher ends early only when the connection is gone.
-            let _ = commits.send(Commit { batch, dirty });
+            let _ = commits.send(Commit { batch, dirty, told });
         }
     }
 
@@ -135,7 +136,7 @@ struct Flusher {
     inbox: Receiver<Commit>,
     ground: Arc<Ground>,
     reply: Arc<Reply>,
-    done: Box<dyn Fn(BatchId) + Send>,
+    done: Done,
     patient: bool,
     last_whole: Option<Instant>,
 }
@@ -155,7 +156,7 @@ impl Flusher {
                 self.ground.tell(&self.reply, why);
                 return;
             }
-            (self.done)(commit.batch);
+            (self.done)(commit.batch, commit.told);
             if self.reply.send(&ToSender::Acked { batch: commit.batch }).is_err() {
                 return;
             }
@@ -169,6 +170,7 @@ impl Flusher {
             commit.dirty.whole |= next.dirty.whole;
             commit.dirty.files.extend(next.dirty.files);
             commit.dirty.dirs.extend(next.dirty.dirs);
+            commit.told.join(next.told);
             commit.dirty.files.len() < 4 * SINGLE_MAX
         };
         while let Ok(next) = self.inbox.try_recv() {
@@ -181,6 +183,7 @@ impl Flusher {
             match self.inbox.recv_deadline(due) {
                 Ok(next) => {
                     commit.batch = next.batch;
+                    commit.told.join(next.told);
                 }
                 Err(_) => return,
             }

@@ -84,7 +84,7 @@ pub(super) struct State {
 /// Where the sender's last statement is kept.
 pub(super) const LAST_STATED: &str = "stated";
 /// What is a file in the state directory, and what is a directory.
-const OWN_FILES: [&str; 10] = [
+const OWN_FILES: [&str; 12] = [
     "session",
     "memory",
     "memory.new",
@@ -95,6 +95,8 @@ const OWN_FILES: [&str; 10] = [
     "own.new",
     "own.next",
     "refuse",
+    "arrived",
+    "arrived.old",
 ];
 const OWN_DIRS: [&str; 4] = ["partial", "strangers", "trash", "undone"];
 /// Bytes of that file.

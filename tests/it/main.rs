@@ -4,6 +4,7 @@ mod agents;
 mod alike;
 mod allow;
 mod answers;
+mod arrivals;
 mod attack;
 mod attributes;
 mod cli;

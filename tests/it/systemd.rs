@@ -82,7 +82,13 @@ fn contrib(name: &str) -> PathBuf {
 fn systemd_reads_every_unit_without_a_word() {
     let dir = tempfile::tempdir().unwrap();
     let mut units = Vec::new();
-    for name in ["speil.service", "speil@.service", "speil-sync@.service", "speil-sync@.timer"] {
+    for name in [
+        "speil.service",
+        "speil@.service",
+        "speil-sync@.service",
+        "speil-sync@.timer",
+        "speil-arrivals@.service",
+    ] {
         let text = fs::read_to_string(contrib(name)).unwrap().replace("/usr/local/bin/speil", "/bin/true");
         // A template is verified as an instance.
         let unit = dir.path().join(name.replace("@.", "@uploads."));
