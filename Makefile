@@ -144,15 +144,18 @@ packages:
 	else \
 	    echo "the tests need:$$missing (openssh-server iproute2 rsync lsyncd acl attr man-db groff zsh fish haproxy keepalived python3 curl)" >&2; exit 1; \
 	fi
-	@# promtool alone, unpacked beside the build: its package would start a server.
-	@if command -v promtool >/dev/null || [ -x target/tools/usr/bin/promtool ]; then exit 0; fi; \
-	if command -v apt-get >/dev/null; then \
-	    if [ "$$(id -u)" = 0 ]; then apt-get update -q >/dev/null; fi; \
-	    mkdir -p target/tools && cd target/tools && apt-get download -q prometheus && \
-	        dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
-	else \
-	    echo "the tests need promtool (prometheus)" >&2; exit 1; \
-	fi
+	@# These programs alone, unpacked beside the build: their packages would start a server.
+	@for it in prometheus:bin/promtool nginx:sbin/nginx; do \
+	    package=$${it%%:*}; program=$${it#*:}; \
+	    if command -v $${program##*/} >/dev/null || [ -x target/tools/usr/$$program ]; then continue; fi; \
+	    if command -v apt-get >/dev/null; then \
+	        if [ "$$(id -u)" = 0 ]; then apt-get update -q >/dev/null; fi; \
+	        (mkdir -p target/tools && cd target/tools && apt-get download -q $$package && \
+	            dpkg-deb -x $${package}_*.deb . && rm $${package}_*.deb) || exit 1; \
+	    else \
+	        echo "the tests need $${program##*/} ($$package)" >&2; exit 1; \
+	    fi; \
+	done
 
 # The table of docs/performance.md: an hour on two idle cores, with up to 5 GB in memory. As root, for one row.
 bench: packages

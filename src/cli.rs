@@ -22,6 +22,7 @@ mod execute;
 mod exit;
 mod filters;
 mod format;
+mod health;
 mod hosted;
 mod init;
 mod itemize;

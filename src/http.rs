@@ -49,7 +49,13 @@ pub trait Site: Send + Sync {
         None
     }
 
-    /// Does what a client asks for that has presented the token.
+    /// Says whether everything up to a position is here: `None` where nobody can be asked that, else whether it is, with
+    /// a line; a line that says that waiting does not help is an error.
+    fn has_reached(&self, _position: &str) -> Option<Result<(bool, String), String>> {
+        None
+    }
+
+    /// Does what a client asks for that has presented the token, or that changes nothing.
     fn act(&self, _request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         let error = "nothing can be done here".to_owned();
         Box::pin(std::future::ready(Answer::Failed { error, code: 1 }))

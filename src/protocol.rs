@@ -21,6 +21,7 @@ mod origin;
 mod owners;
 mod paths;
 mod place;
+mod position;
 mod pull;
 mod roles;
 mod version;
@@ -39,6 +40,7 @@ pub use message::{
 pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
 pub use place::Place;
+pub use position::{Mark, NoPosition, Position, Reached};
 pub use pull::{
     Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar,
     Unsent, Word,
@@ -46,8 +48,8 @@ pub use pull::{
 pub use roles::{Cut, HandOver, Handing, Held, RoleAnswer, RoleTold};
 pub use version::{
     VERSION, VERSION_AGREED, VERSION_BESIDE, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_HAND_OVER,
-    VERSION_KEPT, VERSION_MARKED, VERSION_MIN, VERSION_NUMBERED, VERSION_ORIGIN, VERSION_RESTORE,
-    VERSION_ROLES, VERSION_STATE, VERSION_STAYS,
+    VERSION_KEPT, VERSION_MARKED, VERSION_MIN, VERSION_NUMBERED, VERSION_ORIGIN, VERSION_POSITION,
+    VERSION_RESTORE, VERSION_ROLES, VERSION_STATE, VERSION_STAYS,
 };
 pub use volume::{Lost, Volume};
 pub use watermark::{Ground, Settled, Watermark};

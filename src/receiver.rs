@@ -36,6 +36,7 @@ mod passes;
 mod place;
 mod policy;
 mod profile;
+mod reached;
 mod remembering;
 mod reply;
 mod retained;
@@ -68,6 +69,7 @@ use crate::error::io_text;
 use crate::protocol::{FrameError, FrameReader, MAGIC, ToReceiver, ToSender, Unsent, read_magic};
 
 pub use arrived::{Arrival, Arrivals, Changed};
+pub use reached::{Asked, has_reached};
 pub use seize::{Seized, is_live, seize, wake};
 pub use standing::{Ranked, Standing, standing};
 

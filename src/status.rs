@@ -33,6 +33,11 @@ pub enum Request {
     Status,
     /// Answer when everything written before is on the targets.
     Wait(Wait),
+    /// Make a mark behind everything written before.
+    Position {
+        /// Of which sync; needed where there are several.
+        sync: Option<String>,
+    },
     /// Compare the whole tree.
     Reconcile {
         /// One sync only.
@@ -110,7 +115,15 @@ pub enum Request {
 impl Request {
     /// Whether it only asks: nothing is changed, neither in the daemon nor on a target.
     pub fn only_asks(&self) -> bool {
-        matches!(self, Self::Status | Self::Series | Self::Wait(_) | Self::Log(_) | Self::Explain { .. })
+        matches!(
+            self,
+            Self::Status
+                | Self::Series
+                | Self::Wait(_)
+                | Self::Position { .. }
+                | Self::Log(_)
+                | Self::Explain { .. }
+        )
     }
 }
 
@@ -170,6 +183,11 @@ pub enum Answer {
     },
     /// What is known of a path.
     Explained(Box<Explanation>),
+    /// A mark was made.
+    Position {
+        /// Its token, for the standbys.
+        position: String,
+    },
     /// It is done; to how many syncs or entries.
     Done {
         /// How many.

@@ -14,6 +14,8 @@ use super::examples::{
     AGENT_HELP, DOCTOR_HELP, PAUSE_HELP, RELOAD_HELP, RETRY_HELP, STATUS_HELP, TRASH_HELP, UNDO_HELP,
     VERIFY_HELP,
 };
+use super::health::{HEALTH_HELP, POSITION_HELP};
+pub use super::health::{Health, Position};
 use super::init::INIT_HELP;
 pub use super::init::Init;
 pub use super::reach::{Control, Reach};
@@ -23,7 +25,6 @@ pub use super::verbs::{Demote, Promote, Rejoin};
 use crate::config::{LogFormat, parse_duration, parse_size};
 use crate::monitor::Level;
 use crate::protocol::Since;
-use crate::role::Role;
 use crate::status::Quorum;
 
 /// The commands besides `sync` and `mirror`.
@@ -87,7 +88,11 @@ pub(super) enum Plain {
     /// Dismiss held deletes: the files stay until the next pass finds and judges them again
     Discard(Held),
     /// Say whether a tree may serve: a standby by its lag, a primary if no younger one is known
+    #[command(after_help = HEALTH_HELP)]
     Health(Health),
+    /// On a primary: print a token for all that was written so far; standbys say when they have that
+    #[command(after_help = POSITION_HELP)]
+    Position(Position),
     /// On a standby: run a command after each batch that has arrived, or print its paths
     #[command(after_help = ARRIVALS_HELP)]
     Arrivals(ArrivalsOf),
@@ -425,35 +430,6 @@ pub struct Held {
     pub control: Control,
 }
 
-/// `speil health`.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub struct Health {
-    /// The target's directory on this host
-    #[arg(long, value_name = "DIR")]
-    pub root: PathBuf,
-    /// More lag than this is too much
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub max_lag: Duration,
-    /// Longer silence of the primary than this is too much [default: silence does not count as lag]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub max_silence: Option<Duration>,
-    /// The tree must have this role: for a pool that writes, primary
-    #[arg(long, value_name = "primary|standby", value_parser = role)]
-    pub role: Option<Role>,
-    /// The host must be one that may lead: not where the configuration has mayLead = false for it
-    #[arg(long)]
-    pub may_lead: bool,
-    /// The configuration that may say so
-    #[arg(long, value_name = "CONFIG", default_value = "/etc/speil/speil.lua", requires = "may_lead")]
-    pub config: PathBuf,
-    /// Answer over HTTP until stopped: /readyz, /target/NAME, /healthz, /metrics, /status.json
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
-    /// Answer HAProxy's agent checks until stopped
-    #[arg(long, value_name = "HOST:PORT")]
-    pub agent_check: Option<String>,
-}
-
 /// `speil manual`.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct Manual {
@@ -550,11 +526,6 @@ fn quorum(text: &str) -> Result<Quorum, String> {
 
 fn log_format(text: &str) -> Result<LogFormat, String> {
     LogFormat::parse(text).ok_or_else(|| "human, json or syslog".to_owned())
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    let known = [Role::Primary, Role::Standby].into_iter().find(|role| role.word() == text);
-    known.ok_or_else(|| "primary or standby".to_owned())
 }
 
 fn level(text: &str) -> Result<Level, String> {

@@ -89,6 +89,7 @@ pub fn execute(command: Command) -> u8 {
         Command::Status(status) if status.check => control::check(&status.control, status.max_lag),
         Command::Status(status) => control::status(&status.control, status.json),
         Command::Health(it) => health::run(it),
+        Command::Position(it) => control::position(it),
         Command::Arrivals(it) => arrivals::run(&it),
         Command::Promote(it) => failover::promote(&it),
         Command::Demote(it) => failover::demote(&it),

@@ -7,8 +7,8 @@ use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
     Agent, Agents, Approve, ArrivalsOf, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held,
-    Init, LogLevel, Manual, Named, Notify, Past, Pause, Plain, Promote, Reconcile, Rejoin, Reload, Retry,
-    Run, Status, Targets, Trash, Undo, Verify, Wait, version,
+    Init, LogLevel, Manual, Named, Notify, Past, Pause, Plain, Position, Promote, Reconcile, Rejoin, Reload,
+    Retry, Run, Status, Targets, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -46,6 +46,8 @@ pub enum Command {
     Wait(Wait),
     /// Ask a standby how it stands.
     Health(Health),
+    /// Make a mark behind what was written.
+    Position(Position),
     /// Tell what has arrived.
     Arrivals(ArrivalsOf),
     /// Make a tree primary.
@@ -106,6 +108,7 @@ impl From<Plain> for Command {
             Plain::Explain(it) => Self::Explain(it),
             Plain::Wait(wait) => Self::Wait(wait),
             Plain::Health(health) => Self::Health(health),
+            Plain::Position(it) => Self::Position(it),
             Plain::Arrivals(it) => Self::Arrivals(it),
             Plain::Promote(it) => Self::Promote(it),
             Plain::Demote(it) => Self::Demote(it),

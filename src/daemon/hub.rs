@@ -31,7 +31,7 @@ struct Starting {
 
 /// The running syncs, and what is remembered of them.
 pub(super) struct Hub {
-    running: Mutex<Vec<Running>>,
+    running: Arc<Mutex<Vec<Running>>>,
     starting: Mutex<Starting>,
     history: Mutex<History>,
     activity: Arc<Activity>,
@@ -61,7 +61,7 @@ impl Hub {
         let chronicle = Arc::new(chronicle);
         let activity: Arc<Activity> = Arc::default();
         Self {
-            running: Mutex::default(),
+            running: Arc::default(),
             starting: Mutex::default(),
             history: Mutex::default(),
             monitor: Arc::new(Recorder {
@@ -169,6 +169,7 @@ impl Hub {
         match request {
             Request::Status => Answer::Status(self.report()),
             Request::Wait(wait) => super::waiting::wait(&self.running, wait).await,
+            Request::Position { sync } => super::positions::ask(&self.running, sync.as_deref()).await,
             Request::Reconcile { sync } => self.each(sync.as_deref(), |pipeline| {
                 pipeline.reconcile(RescanReason::Request);
                 1

@@ -14,6 +14,7 @@ use super::inlet::{Inlet, Input};
 use super::link;
 use super::link_options::LinkOptions;
 use super::lock::Lock;
+use super::marking::Marking;
 use super::recent_events::RecentEvents;
 use super::settler::Settler;
 use super::standing_by::Warden;
@@ -53,6 +54,8 @@ pub struct Pipeline {
     /// Looks after the role of the source.
     pub(super) warden: Option<Warden>,
     _marks: Option<MarkDir>,
+    /// Makes marks for who wants to read his own upload.
+    pub(super) marking: Arc<Marking>,
 }
 
 /// What the links of a sync share.
@@ -152,7 +155,18 @@ impl Pipeline {
         let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of_sync(&sync) });
         let common = Common { source, gate, lead, inlet, monitor: Arc::clone(monitor) };
         let (watcher, warden) = (None, None);
-        let mut this = Self { sync, targets, heard, input, engine, watcher, common, warden, _marks: marks };
+        let mut this = Self {
+            sync,
+            targets,
+            heard,
+            input,
+            engine,
+            watcher,
+            common,
+            warden,
+            _marks: marks,
+            marking: Arc::default(),
+        };
         this.link_up()?;
         this.watch(options, skip)?;
         Ok(this)
@@ -269,6 +283,11 @@ impl Pipeline {
         let held = inlet.owed();
         let since = held.into_iter().chain(running.mailbox.pending().since.debt).min();
         if moves == inlet.moves() { Owed::Since(since) } else { Owed::Moving }
+    }
+
+    /// Returns what decides whether the source may send.
+    pub(super) fn lead(&self) -> Arc<Lead> {
+        Arc::clone(&self.common.lead)
     }
 
     /// Returns the generation that the source leads, if it has a role and leads.

@@ -15,6 +15,17 @@ pub(super) enum Running {
     LeftOut(LeftOut),
 }
 
+impl Running {
+    /// Returns the sync's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Up(pipeline) => &pipeline.sync.name,
+            Self::Waiting(waiting) => &waiting.sync.name,
+            Self::LeftOut(left_out) => &left_out.name,
+        }
+    }
+}
+
 /// A sync that could not be started.
 pub(super) struct Waiting {
     pub sync: Sync,

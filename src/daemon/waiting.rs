@@ -194,7 +194,7 @@ fn laggard(running: &[Running], request: &Wait, moments: &Moments) -> Option<Lag
 
 /// Returns why the source sends nothing, if it has a role and does not lead, or should have one. The role is read anew: one that was
 /// promoted just now leads, whatever its links say yet.
-fn sends_nothing(pipeline: &Pipeline) -> Option<String> {
+pub(super) fn sends_nothing(pipeline: &Pipeline) -> Option<String> {
     if let Some(line) = pipeline.has_no_role_yet() {
         return Some(line);
     }

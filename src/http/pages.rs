@@ -9,9 +9,12 @@
 //! | `/healthz` | 200: the process answers |
 //! | `/readyz` | 200 if every target is in step, or is a standby that stands by (`?role=primary`: and each tree has that role) |
 //! | `/target/NAME` | 200 if this target is (`?max_lag=10s`, `?sync=NAME`, `?role=primary`) |
+//! | POST `/position` | on a primary: a token for what was written so far (`?sync=NAME`) |
+//! | `/position?at=TOKEN` | on a standby: 200 when everything up to it is there (`&timeout=200ms`), else 503 |
 //! | POST `/act` | with the token: a [`Request`] as JSON |
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Site;
 use super::judge::{Judgement, Limits, judge};
@@ -26,6 +29,10 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Longest time that an answer waits for a position to be reached, and how often is looked.
+const POSITION_WAIT_MAX: Duration = Duration::from_secs(10);
+const POSITION_LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// How a site is served.
 #[derive(Clone)]
@@ -104,6 +111,7 @@ impl Pages {
         match asked.path.as_str() {
             "/act" if asked.method == "POST" => self.act(asked, body).await,
             "/act" => Page { extra: vec![("allow", "POST".to_owned())], ..Page::text(405, "POST\n") },
+            "/position" => self.position(asked).await,
             _ if !reads => {
                 Page { extra: vec![("allow", "GET, HEAD".to_owned())], ..Page::text(405, "GET or HEAD\n") }
             }
@@ -243,6 +251,45 @@ impl Pages {
                 .map_err(|_| Page::text(400, "max_lag: a duration, as 10s, 500ms or 2m\n"))?;
         }
         Ok(limits)
+    }
+
+    /// Makes a position, or says whether one is reached.
+    async fn position(&self, asked: &Asked) -> Page {
+        let refused = |status, text: &str| Page::text(status, text);
+        match asked.method.as_str() {
+            "GET" | "HEAD" => {}
+            "POST" => {
+                let sync = parameter(&asked.query, "sync");
+                return match self.site.act(Request::Position { sync }).await {
+                    Answer::Position { position } => Page::text(200, &format!("{position}\n")),
+                    Answer::Failed { error, code: 1 } => Page::text(404, &format!("{error}\n")),
+                    Answer::Failed { error, .. } => Page::text(503, &format!("{error}\n")),
+                    _ => refused(500, "another version answers\n"),
+                };
+            }
+            _ => {
+                let allow = vec![("allow", "GET, HEAD, POST".to_owned())];
+                return Page { extra: allow, ..refused(405, "GET, HEAD or POST\n") };
+            }
+        }
+        let Some(position) = parameter(&asked.query, "at") else {
+            return refused(400, "at=TOKEN is missing: what POST /position answers on the primary\n");
+        };
+        let limit =
+            parameter(&asked.query, "timeout").map_or(Ok(Duration::ZERO), |text| parse_duration(&text));
+        let Ok(limit) = limit else { return refused(400, "timeout: a duration, as 200ms or 2s\n") };
+        let until = Instant::now() + limit.min(POSITION_WAIT_MAX);
+        loop {
+            match self.site.has_reached(&position) {
+                None => return refused(404, "ask a standby: speil health --listen\n"),
+                Some(Err(line)) => return refused(503, &format!("{line}\n")),
+                Some(Ok((true, line))) => return refused(200, &format!("{line}\n")),
+                Some(Ok((false, line))) if Instant::now() >= until => {
+                    return refused(503, &format!("{line}\n"));
+                }
+                Some(Ok((false, _))) => tokio::time::sleep(POSITION_LOOK_EVERY).await,
+            }
+        }
     }
 
     async fn act(&self, asked: &Asked, body: &[u8]) -> Page {

@@ -9,6 +9,7 @@ use super::handshake::{Hello, Refusal, ReplyHello};
 use super::keeping::{KeptEntry, Order};
 use super::origin::Tree;
 use super::owners::{OwnerNames, Owners};
+use super::position::Mark;
 use super::roles::{Cut, HandOver, Handing};
 use super::watermark::Watermark;
 
@@ -383,6 +384,8 @@ pub enum ToReceiver<'a> {
     },
     /// What became of [`ToSender::HandOver`]. Since [`VERSION_HAND_OVER`](super::VERSION_HAND_OVER).
     Handing(Handing),
+    /// Everything up to this mark of the source is on the target. Since [`VERSION_POSITION`](super::VERSION_POSITION).
+    Position(Mark),
 }
 
 /// Why an operation was not done, where doing something else helps.

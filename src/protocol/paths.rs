@@ -72,7 +72,8 @@ impl ToReceiver<'_> {
             | Self::Wanted { .. }
             | Self::Beside { .. }
             | Self::SignBeside { .. }
-            | Self::Handing(_) => [None, None],
+            | Self::Handing(_)
+            | Self::Position(_) => [None, None],
         }
     }
 }

@@ -8,7 +8,7 @@
 /// | 2 | [`ToReceiver::State`](super::ToReceiver::State); [`Hello::terms`](super::Hello::terms), what is kept, and putting it back |
 /// | 3 | [`ToReceiver::Duplicate`](super::ToReceiver::Duplicate) |
 /// | 4 | several connections: [`ToReceiver::Widen`](super::ToReceiver::Widen) and what follows |
-/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin), [`ToReceiver::Upstream`](super::ToReceiver::Upstream), [`Refusal::Circle`](super::Refusal::Circle); [`ToReceiver::Agreed`](super::ToReceiver::Agreed); [`Hello::before`](super::Hello::before); [`Hello::makes`](super::Hello::makes); a session that is refused while it runs; [`Hello::role`](super::Hello::role), [`ToReceiver::InStep`](super::ToReceiver::InStep), [`ToReceiver::Cut`](super::ToReceiver::Cut); answers that name the number of an operation; [`ToReceiver::Watermark`](super::ToReceiver::Watermark), [`ReplyHello::watermark`](super::ReplyHello::watermark); [`Hello::beside`](super::Hello::beside) and what follows; [`ToSender::HandOver`](super::ToSender::HandOver), [`ToReceiver::Handing`](super::ToReceiver::Handing) |
+/// | 5 | a listing of a target names what stays there; [`ToReceiver::Restore`](super::ToReceiver::Restore); [`Hello::origin`](super::Hello::origin), [`ToReceiver::Upstream`](super::ToReceiver::Upstream), [`Refusal::Circle`](super::Refusal::Circle); [`ToReceiver::Agreed`](super::ToReceiver::Agreed); [`Hello::before`](super::Hello::before); [`Hello::makes`](super::Hello::makes); a session that is refused while it runs; [`Hello::role`](super::Hello::role), [`ToReceiver::InStep`](super::ToReceiver::InStep), [`ToReceiver::Cut`](super::ToReceiver::Cut); answers that name the number of an operation; [`ToReceiver::Watermark`](super::ToReceiver::Watermark), [`ReplyHello::watermark`](super::ReplyHello::watermark); [`Hello::beside`](super::Hello::beside) and what follows; [`ToSender::HandOver`](super::ToSender::HandOver), [`ToReceiver::Handing`](super::ToReceiver::Handing); [`ToReceiver::Position`](super::ToReceiver::Position) |
 ///
 /// A message is added at the end of its enum and sent to a peer of its version or newer alone; a field is
 /// added at the end of the hello, where older peers do not read it.
@@ -40,5 +40,7 @@ pub const VERSION_MARKED: u32 = 5;
 pub const VERSION_BESIDE: u32 = 5;
 /// First version in which a standby that is being promoted asks its primary to hand over.
 pub const VERSION_HAND_OVER: u32 = 5;
+/// First version in which a target is told which marks of the source it has reached.
+pub const VERSION_POSITION: u32 = 5;
 /// Oldest version that it still speaks.
 pub const VERSION_MIN: u32 = 1;

@@ -181,6 +181,12 @@ impl Applier {
                     let _ = state.note(&stated);
                 }
             }
+            ToReceiver::Position(mark) => {
+                if let Some(state) = self.state.as_ref().filter(|_| self.check_session().is_ok()) {
+                    // As above.
+                    let _ = state.reach(mark);
+                }
+            }
             ToReceiver::Watermark(watermark) => {
                 self.remembering.remember(|memory| memory.watermark = Some(*watermark));
             }

@@ -49,7 +49,7 @@ pub fn standing(root: &Path) -> io::Result<Standing> {
     let root = Root::open(root)?;
     let state = State::read_only(&root)?;
     let stated = state.last_stated();
-    let ranked = if holds_none(&root) { None } else { ranked(&root) };
+    let ranked = ranked(&root);
     let led_last = ranked.as_ref().is_some_and(|ranked| ranked.led_last);
     let lag = stated.and_then(|stated| stated.lag_ms).map(Duration::from_millis);
     let silence = state.stated_at().map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
@@ -62,7 +62,11 @@ pub fn standing(root: &Path) -> io::Result<Standing> {
     })
 }
 
-fn ranked(root: &Root) -> Option<Ranked> {
+/// Returns what the role of a tree says of it; `None` if it has none.
+pub(super) fn ranked(root: &Root) -> Option<Ranked> {
+    if holds_none(root) {
+        return None;
+    }
     let look = || -> Result<Option<Ranked>, RoleFileError> {
         let Some(file) = RoleFile::open(root)? else { return Ok(None) };
         let (Some(record), place) = (file.read()?, file.place()?) else { return Ok(None) };

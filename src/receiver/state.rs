@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::knock;
 use crate::disk::{Root, memory_place};
-use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Stated, Tree, Watermark};
+use crate::protocol::{CHAIN_MAX, HOLDER_FILE, Holder, Mark, Reached, Stated, Tree, Watermark};
 use crate::scan::STATE_DIR;
 use crate::tree::RelPath;
 
@@ -84,11 +84,12 @@ pub(super) struct State {
 /// Where the sender's last statement is kept.
 pub(super) const LAST_STATED: &str = "stated";
 /// What is a file in the state directory, and what is a directory.
-const OWN_FILES: [&str; 12] = [
+const OWN_FILES: [&str; 13] = [
     "session",
     "memory",
     "memory.new",
     LAST_STATED,
+    REACHED,
     HOLDER_FILE,
     "holder.new",
     "own",
@@ -101,6 +102,10 @@ const OWN_FILES: [&str; 12] = [
 const OWN_DIRS: [&str; 4] = ["partial", "strangers", "trash", "undone"];
 /// Bytes of that file.
 const STATED_LEN: usize = 128;
+/// Where the newest mark of the source is kept that was reached.
+const REACHED: &str = "reached";
+/// Bytes of that file.
+const REACHED_LEN: usize = 512;
 /// Most bytes of a state file that are read.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
@@ -282,12 +287,17 @@ impl State {
             Some(lag_ms.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
         });
         let kept = Stated { lag_ms, ..*stated };
-        let mut line = serde_json::to_vec(&kept).map_err(io::Error::other)?;
-        line.resize(STATED_LEN - 1, b' ');
-        line.push(b'\n');
-        // Always of one length: a reader sees the old line or the new one.
-        rustix::io::pwrite(&file, &line, 0)?;
-        Ok(())
+        write_line(&file, &kept, STATED_LEN)
+    }
+
+    /// Keeps which mark of the source was reached, in one write; it may be lost with the host, as what others ask then
+    /// is not answered with yes.
+    pub fn reach(&self, mark: Mark) -> io::Result<()> {
+        let mut reached = reached(&self.dir);
+        reached.advance(mark);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.dir, REACHED, flags, Mode::from(0o600))?;
+        write_line(&file, &reached, REACHED_LEN)
     }
 
     /// Returns the state directory.
@@ -330,6 +340,11 @@ impl ReadOnly {
         memory(&self.dir)
     }
 
+    /// Returns which mark of the source was reached.
+    pub fn reached(&self) -> Reached {
+        reached(&self.dir)
+    }
+
     /// Returns what the sender stated last.
     pub fn last_stated(&self) -> Option<Stated> {
         last_stated(&self.dir)
@@ -349,6 +364,20 @@ fn modified(dir: &OwnedFd, name: &str) -> Option<SystemTime> {
 
 fn memory(dir: &OwnedFd) -> Memory {
     read(dir, "memory").and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn reached(dir: &OwnedFd) -> Reached {
+    let read = || serde_json::from_slice(read(dir, REACHED)?.trim_ascii()).ok();
+    read().unwrap_or_default()
+}
+
+/// Writes a line that is always of one length: a reader sees the old line or the new one.
+fn write_line(file: &OwnedFd, what: &impl Serialize, len: usize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what).map_err(io::Error::other)?;
+    line.resize(len - 1, b' ');
+    line.push(b'\n');
+    rustix::io::pwrite(file, &line, 0)?;
+    Ok(())
 }
 
 fn last_stated(dir: &OwnedFd) -> Option<Stated> {

@@ -177,10 +177,7 @@ impl Session {
     }
 
     fn has_sent_all_before(&self, moment: Instant) -> bool {
-        let (feedback, mailbox) = (&self.shared.feedback, &self.shared.mailbox);
-        let moves = feedback.moves();
-        let owed = feedback.owed().into_iter().chain(mailbox.pending().since.debt).min();
-        moves == feedback.moves() && owed.is_none_or(|since| since > moment)
+        self.owed_since().is_some_and(|owed| owed.is_none_or(|since| since > moment))
     }
 
     fn to_be_verified(&self, handing: &Handing) -> (u64, u64) {

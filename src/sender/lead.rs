@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::cuts::{Notes, held, look_at_clock};
 use super::error::SessionError;
 use super::origin::upstream;
+use super::positions::Positions;
 use crate::config::{Hosts, Sync, Target};
 use crate::disk::{Root, host_name};
 use crate::protocol::{Held, ReplyHello, RoleTold};
@@ -45,6 +46,8 @@ pub struct Lead {
     pub(super) notes: Notes,
     /// When this host has handed over last.
     pub(super) handed: Mutex<Option<Instant>>,
+    /// Marks of the source that somebody has asked for.
+    positions: Positions,
 }
 
 /// One host of several.
@@ -97,6 +100,7 @@ impl Lead {
             begun: Mutex::new(false),
             notes: Notes::default(),
             handed: Mutex::default(),
+            positions: Positions::default(),
         }
     }
 
@@ -117,7 +121,13 @@ impl Lead {
             begun: Mutex::new(false),
             notes: Notes::default(),
             handed: Mutex::default(),
+            positions: Positions::default(),
         }
+    }
+
+    /// Returns the marks that were asked for.
+    pub fn positions(&self) -> &Positions {
+        &self.positions
     }
 
     /// Returns the source, if roles count.

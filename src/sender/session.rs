@@ -299,6 +299,7 @@ impl Session {
             self.look_at_answers()?;
             self.go_on()?;
             self.hand_on(Instant::now())?;
+            self.state_position()?;
             if self.shared.mailbox.is_closed() {
                 return Ok(());
             }

@@ -24,6 +24,8 @@ pub(super) struct Stating {
     circle: Option<Instant>,
     /// Where the target's root is.
     root: Place,
+    /// The number of the mark that was stated last.
+    pub position: Option<u64>,
 }
 
 impl Stating {

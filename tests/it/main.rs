@@ -50,6 +50,7 @@ mod notify;
 mod page;
 mod past;
 mod places;
+mod position;
 mod pull;
 mod removal;
 mod resume;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::waiting::tell_of_doubts;
 use super::{complain, complain_text, note, print};
 use crate::cli::commands::{
-    Approve, Control, Held, LogLevel, Named, Notify, Pause, Reconcile, Reload, Retry, Wait,
+    Approve, Control, Held, LogLevel, Named, Notify, Pause, Position, Reconcile, Reload, Retry, Wait,
 };
 use crate::cli::exit::Exit;
 use crate::daemon::{self, NoSocket};
@@ -33,6 +33,24 @@ pub(super) fn wait(wait: Wait) -> u8 {
         tell_of_doubts(socket, request.sync.clone());
     }
     tell(&wait.control, &Request::Wait(request), "")
+}
+
+/// Prints a token for what was written so far.
+pub(super) fn position(it: Position) -> u8 {
+    let Some((socket, answer)) = ask(&it.control, &Request::Position { sync: it.sync }) else {
+        return Exit::Stream.code();
+    };
+    match answer {
+        Ok(Answer::Position { position }) if it.json => {
+            print(&format!("{}\n", serde_json::json!({ "schema": status::SCHEMA, "position": position })));
+            0
+        }
+        Ok(Answer::Position { position }) => {
+            print(&format!("{position}\n"));
+            0
+        }
+        other => unexpected(&socket, other),
+    }
 }
 
 pub(super) fn reconcile(it: Reconcile) -> u8 {

@@ -1,7 +1,7 @@
 //! `speil health`: whether a tree may serve, asked on its host: a standby by its lag, and each by its role.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,9 +13,13 @@ use crate::disk::kept_since;
 use crate::error::io_text;
 use crate::http::{self, AgentCheckOptions, Judgement, Limits, ServeOptions, Site, judge};
 use crate::monitor::spanned;
-use crate::receiver::{Ranked, Standing, standing};
+use crate::protocol::NoPosition;
+use crate::receiver::{Asked, Ranked, Standing, has_reached, standing};
 use crate::role::{Here, Refusal, Role};
 use crate::status::{Report, SCHEMA, SyncReport, TargetReport};
+
+/// How often is looked whether a position is reached.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A standby, read anew for each question.
 struct Standby(Health);
@@ -39,6 +43,11 @@ impl Standby {
              way: mv {state:?} \"{}.old\"",
             state.display()
         ))
+    }
+
+    fn lag_text(&self) -> String {
+        let lag = self.standing().ok().and_then(|standing| standing.lag);
+        lag.map_or("lag not known".to_owned(), |lag| format!("lag {:.3} s", lag.as_secs_f64()))
     }
 
     fn limits(&self) -> Limits {
@@ -160,6 +169,19 @@ impl Site for Standby {
         }
     }
 
+    fn has_reached(&self, position: &str) -> Option<Result<(bool, String), String>> {
+        let position = match position.parse() {
+            Ok(position) => position,
+            Err(error @ NoPosition) => return Some(Err(error.to_string())),
+        };
+        Some(match has_reached(&self.0.root, position) {
+            Ok(Asked::Here) => Ok((true, "there".to_owned())),
+            Ok(Asked::NotYet) => Ok((false, format!("not there yet, {}", self.lag_text()))),
+            Ok(Asked::Never(why)) => Err(why),
+            Err(error) => Err(io_text(&error)),
+        })
+    }
+
     fn metrics(&self) -> Option<String> {
         let mut text = String::new();
         let mut add = |name: &str, help: &str, value: f64| {
@@ -214,6 +236,9 @@ pub(super) fn run(health: Health) -> u8 {
         note(&format!("whether this host may lead is not known: {error}"));
     }
     let standby = Standby(health);
+    if let Some(position) = &standby.0.at {
+        return reached(&standby, position);
+    }
     if standby.0.listen.is_none() && standby.0.agent_check.is_none() {
         return once(&standby);
     }
@@ -229,6 +254,25 @@ pub(super) fn run(health: Health) -> u8 {
         Err(text) => {
             complain_text(&text, None);
             Exit::Stream.code()
+        }
+    }
+}
+
+/// Waits until a position is reached, as long as is allowed.
+fn reached(standby: &Standby, position: &str) -> u8 {
+    let until = Instant::now() + standby.0.timeout;
+    loop {
+        match standby.has_reached(position) {
+            Some(Ok((true, line))) => {
+                print(&format!("{line}\n"));
+                return Exit::Success.code();
+            }
+            Some(Ok((false, _))) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
+            Some(Ok((_, line)) | Err(line)) => {
+                complain_text(&format!("{}: {line}", standby.0.root.display()), None);
+                return Exit::Timeout.code();
+            }
+            None => return Exit::Timeout.code(),
         }
     }
 }
