@@ -71,6 +71,12 @@ impl Describer {
                 link: (*kind == Kind::Symlink).then(|| symlink.clone()),
                 meta: None,
             },
+            Itemized::Listed { path, entry } => Described {
+                item: self.item(entry, None, true, false),
+                name: path.as_bytes().to_vec(),
+                link: (!entry.attrs.symlink.is_empty()).then(|| entry.attrs.symlink.clone()),
+                meta: Some(entry.attrs.meta.clone()),
+            },
             Itemized::Deleted { path, kind } => Described {
                 item: Item::deleted(*kind),
                 name: path.as_bytes().to_vec(),

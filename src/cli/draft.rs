@@ -15,10 +15,10 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Durability, Selection, Sources, Sync, Target, Transport,
-    is_remote, name_targets, parse_target, remote_path, split_words,
+    AgentSource, Borrow, Compress, DeleteMode, Durability, Listed, Selection, Sources, Sync, Target,
+    Transport, is_remote, name_targets, parse_target, remote_path, split_words,
 };
-use crate::tree::{Mask, quote};
+use crate::tree::{Mask, RelPath, quote};
 
 /// What `speil sync` or `speil mirror` is to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -208,12 +208,19 @@ impl Draft {
     ) -> Result<Transfer, CliError> {
         let (sources, targets) = parted(words, self.live);
         let [source, more @ ..] = sources else { return Err(CliError::EmptySource) };
+        let lists = !self.live && (targets.is_empty() || self.sync.selection.list_only);
+        self.sync.selection.list_only = lists;
         let written = self.set_source(source)?;
         self.settle_recursion();
+        if lists {
+            // As in rsync: without -r, one level.
+            self.asked.dirs |= !self.sync.selection.recursive;
+            self.sync.delete = DeleteMode::Never;
+        }
         let several = self.settle_sources(sources)?;
         self.check_recursion(several)?;
         // With --files-from the paths count from the source itself, slash or not.
-        let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !several);
+        let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !several && !lists);
         self.sync.selection.links.depth = u32::from(carried.is_some());
         if let Some(far) = &mut self.from {
             far.is_named = carried.is_some();
@@ -221,7 +228,7 @@ impl Draft {
         let lands = several && self.asked.relative != Some(true);
         // What comes from another host is known too late.
         self.set_targets(
-            targets,
+            if lists { &[] } else { targets },
             carried,
             lands && (self.from.is_none() || more.is_empty() && !self.asked.dirs),
         )?;
@@ -230,6 +237,9 @@ impl Draft {
         self.read_lists(carried)?;
         self.sync.filters.extend(keeps);
         self.settle_guard()?;
+        if lists {
+            self.settle_listing(several);
+        }
         self.settle_shell(rsync_rsh)?;
         let mut notes = self.settle_agent()?;
         if several
@@ -283,6 +293,17 @@ impl Draft {
         Ok(written)
     }
 
+    /// What is only told of needs no place to go.
+    fn settle_listing(&mut self, several: bool) {
+        let path = b".".to_vec();
+        let name = String::new();
+        self.sync.targets = vec![Target { host: None, path, name, makes: 0, may_lead: false, lands: None }];
+        let selection = &mut self.sync.selection;
+        if !several && !selection.recursive && selection.files_from.is_none() {
+            selection.files_from = Some(vec![Listed { path: RelPath::root(), level: true }]);
+        }
+    }
+
     fn settle_recursion(&mut self) {
         // rsync's -a does not imply -r beside --files-from; a live mirror always descends.
         let implied = self.asked.archive && (self.live || self.lists.files_from.is_none());
@@ -308,7 +329,12 @@ impl Draft {
             None => is_no_directory(first, self.sync.selection.links),
         };
         let flat = self.asked.dirs && !self.sync.selection.recursive;
-        if more.is_empty() && !relative && !flat && !is_none {
+        let is_plain = if self.sync.selection.list_only {
+            carried_name(remote_path(first.as_bytes()).map_or(*first, OsStr::from_bytes)).is_none()
+        } else {
+            !flat && !is_none
+        };
+        if more.is_empty() && !relative && is_plain {
             return Ok(false);
         }
         let words = words.iter().map(|word| self.word_on_host(word, first)).collect::<Result<Vec<_>, _>>()?;

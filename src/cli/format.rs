@@ -8,7 +8,7 @@ use std::io::Write;
 use super::itemize::Item;
 use super::numbers;
 use super::numbers::Numbers;
-use crate::tree::{Kind, Meta, Time};
+use crate::tree::{Entry, Kind, Meta, Time};
 
 /// Widest field, in columns.
 const WIDTH_MAX: usize = 512;
@@ -295,6 +295,30 @@ fn permissions(mode: u32) -> String {
         });
     }
     text
+}
+
+/// Returns the line of an entry that is only listed.
+pub(super) fn listed(path: &[u8], entry: &Entry, (numbers, eight_bit): (Numbers, bool)) -> Vec<u8> {
+    let meta = &entry.attrs.meta;
+    let letter = match meta.kind {
+        Kind::File => '-',
+        Kind::Dir => 'd',
+        Kind::Symlink => 'l',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::CharDevice => 'c',
+        Kind::BlockDevice => 'b',
+    };
+    let width = if numbers == Numbers::Plain { 11 } else { 14 };
+    let size = numbers::whole(meta.size, numbers);
+    let begin = format!("{letter}{} {size:>width$} {} ", permissions(meta.mode), stamp(meta.mtime, ' '));
+    let mut line = begin.into_bytes();
+    line.extend(escape_name(if path.is_empty() { b"." } else { path }, eight_bit));
+    if !entry.attrs.symlink.is_empty() {
+        line.extend_from_slice(b" -> ");
+        line.extend(escape_name(&entry.attrs.symlink, eight_bit));
+    }
+    line
 }
 
 /// Returns this moment as log lines begin: local time, `2026/01/31 23:59:59`.

@@ -79,16 +79,10 @@ pub enum Progress {
 }
 
 /// How a pass treats another one that holds the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lock {
-    /// A run that is older than this is evicted.
-    pub max_age: Duration,
-    /// How long to wait for a younger one to end.
-    pub wait: Duration,
-}
-
-impl Default for Lock {
-    fn default() -> Self {
-        Self { max_age: Duration::from_secs(3600), wait: Duration::ZERO }
-    }
+    /// A run that is older than this is not waited for.
+    pub max_age: Option<Duration>,
+    /// How long to wait for another one to end; [`Duration::MAX`]: as long as it takes.
+    pub wait: Option<Duration>,
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::describe::{Described, Describer};
-use super::format::{Format, Line, Operation, escape_name, log_stamp};
+use super::format::{Format, Line, Operation, escape_name, listed, log_stamp};
 use super::itemize::Update;
 use super::log::not_reopened;
 use super::output::Output;
@@ -22,7 +22,7 @@ use super::told::{Told, line, uploading};
 use crate::config::{Sync, Verify};
 use crate::error::failure_text;
 use crate::monitor::{Counts, Itemized, Monitor, Notice, Progress, Scope};
-use crate::tree::Time;
+use crate::tree::{Entry, Time};
 
 /// Prints what happens: changes on standard output, troubles on standard error, both in the log.
 pub(super) struct Printer {
@@ -193,6 +193,17 @@ impl Printer {
         }
     }
 
+    /// Prints the line of an entry that is only listed.
+    fn list(&self, path: &[u8], entry: &Entry) {
+        if self.output.json {
+            return self.record(&Record::entry(path, entry));
+        }
+        if !self.output.quiet {
+            let line = listed(path, entry, (self.output.numbers, self.output.eight_bit));
+            self.write(io::stdout(), &[line.as_slice(), b"\n"].concat());
+        }
+    }
+
     fn count(&self, target: &Arc<str>, change: &Itemized) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = counted.entry(Arc::clone(target)).or_default();
@@ -264,6 +275,9 @@ impl Monitor for Printer {
     }
 
     fn itemized(&self, scope: &Scope, entry: &Itemized) {
+        if let Itemized::Listed { path, entry } = entry {
+            return self.list(path.as_bytes(), entry);
+        }
         self.count(&scope.target, entry);
         let goes = matches!(entry, Itemized::Deleted { .. }) && self.output.tells_deletes();
         let names = goes.then(Format::names);

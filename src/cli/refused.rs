@@ -53,7 +53,6 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),
     refuse(&["server", "sender", "daemon", "config", "dparam", "detach"], DAEMON),
     refuse(&["no-motd", "motd", "password-file", "early-input"], DAEMON),
-    refuse(&["list-only"], "use --dry-run --itemize-changes"),
     refuse(&["stop-after", "time-limit", "stop-at"], STOP),
     refuse(&["write-batch", "only-write-batch", "read-batch"], BATCH),
     refuse(&["protocol"], "speil's protocol is its own and settles its version by itself"),

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::format::escape_name;
 use super::numbers::{Numbers, decimal, whole};
 use crate::monitor::Counts;
+use crate::tree::Entry;
 
 /// Version of the JSON objects: raised when a field changes its meaning or goes; new fields come without.
 pub const SCHEMA: u32 = 1;
@@ -125,6 +127,22 @@ pub enum Record {
         #[serde(skip_serializing_if = "Option::is_none")]
         link: Option<String>,
     },
+    /// One entry, under `--list-only`.
+    Entry {
+        /// The path.
+        path: String,
+        /// `file`, `directory`, `symlink` and so on.
+        kind: &'static str,
+        /// Permission bits in octal, four digits.
+        mode: String,
+        /// Bytes.
+        size: u64,
+        /// Modification time, in seconds since 1970.
+        mtime: i64,
+        /// What a symlink leads to, under `-l`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
+    },
     /// A path that is not as it should be.
     Problem {
         /// The target's name; `None` for the source.
@@ -181,6 +199,20 @@ struct Versioned<'a> {
 }
 
 impl Record {
+    /// Returns the object of an entry that is only listed.
+    pub fn entry(path: &[u8], entry: &Entry) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&escape_name(bytes, false)).into_owned();
+        let (meta, link) = (&entry.attrs.meta, &entry.attrs.symlink);
+        Self::Entry {
+            path: text(if path.is_empty() { b"." } else { path }),
+            kind: meta.kind.noun(),
+            mode: format!("{:04o}", meta.mode),
+            size: meta.size,
+            mtime: meta.mtime.secs,
+            link: (!link.is_empty()).then(|| text(link)),
+        }
+    }
+
     /// Returns the object in one line, with the line end.
     ///
     /// # Errors

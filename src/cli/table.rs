@@ -367,6 +367,9 @@ pub(super) const TOLD: Group = Group {
     options: &[
         switch("dry-run", "Say what would be done; change nothing, read no file", |d, on| d.dry_run = on)
             .short('n'),
+        switch("list-only", "List what takes part, as ls -l does; so does SOURCE without TARGET", |d, on| {
+            d.sync.selection.list_only = on;
+        }),
         count("verbose", "Name what is done; twice and three times for more", |d, n| d.output.verbose = n)
             .short('v')
             .no(&["no-verbose", "no-v"]),

@@ -91,7 +91,7 @@ fn cron_line_parses_to_exactly_this_sync() {
     expected.ssh.command = Some(["ssh", "-i", "/etc/speil/id_rsa_backup"].map(String::from).to_vec());
     assert_eq!(transfer.sync, expected);
     assert_eq!(transfer.output, Output { verbose: 1, ..Output::default() });
-    assert_eq!(transfer.lock, Lock { max_age: Duration::from_secs(3600), wait: Duration::ZERO });
+    assert_eq!(transfer.lock, Lock::default());
     assert!(!transfer.dry_run && transfer.notes.is_empty());
 }
 
@@ -215,8 +215,8 @@ fn options_of_sending_and_telling_reach_their_fields() {
         (&["--log-file", "/l"], |t| t.output.log_file == Some(PathBuf::from("/l"))),
         (&["-8"], |t| t.output.eight_bit),
         (&["--json"], |t| t.output.json),
-        (&["--lock-max-age=2h"], |t| t.lock.max_age == Duration::from_secs(7200)),
-        (&["--wait-lock=30"], |t| t.lock.wait == Duration::from_secs(30)),
+        (&["--lock-max-age=2h"], |t| t.lock.max_age == Some(Duration::from_secs(7200))),
+        (&["--wait-lock=30"], |t| t.lock.wait == Some(Duration::from_secs(30))),
         (&["-s", "--no-i-r", "--protect-args", "--no-inplace"], |t| t.notes.is_empty()),
         (&["-aauvv", "-a"], |t| t.output.verbose == 2),
     ]);
@@ -338,7 +338,7 @@ fn sources_that_cannot_be_are_refused_clearly() {
     assert!(refused(&["sync", "-a", "--", "/s/", "-oProxyCommand=x:/t"]).contains("begins with \"-\""));
     assert!(refused(&["sync", "-a", "", "/t"]).contains("SOURCE is empty"));
     assert!(refused(&["sync", "-t", "/s/", "/t"]).contains("-a nor -r"));
-    assert!(refused(&["sync", "-a", "/s/"]).contains("missing TARGET"));
+    assert!(refused(&["mirror", "/s/"]).contains("missing TARGET"));
 }
 
 #[test]

@@ -28,7 +28,7 @@ What rsync has and speil lacks is refused by name, never ignored.
 Exit codes, as rsync's:
   0 done, 1 usage, 2 protocol version, 3 unusable root, 10 connection, 11 list or log file,
   12 protocol, 20 signal, 23 some paths failed, 24 some source files vanished,
-  25 deletes held back, 30 timeout, 255 remote shell";
+  25 deletes held back, 30 timeout or another run is at work, 255 remote shell";
 
 const MIRROR_EXAMPLES: &str = "\
 Examples:
@@ -60,7 +60,7 @@ pub(super) fn command(live: bool) -> Command {
         }))
         .arg(
             Arg::new("TARGET")
-                .required(true)
+                .required(live)
                 .num_args(1..)
                 .value_parser(value_parser!(OsString))
                 .help(if live {

@@ -265,6 +265,8 @@ pub struct Selection {
     pub prune: bool,
     /// What becomes of the source's symlinks (`-L` and its kin).
     pub links: LinkRules,
+    /// What takes part is told and not sent (`--list-only`).
+    pub list_only: bool,
 }
 
 /// One line of `--files-from`.
@@ -339,6 +341,7 @@ impl Default for Selection {
             force: false,
             prune: false,
             links: LinkRules::default(),
+            list_only: false,
         }
     }
 }

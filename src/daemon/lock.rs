@@ -14,27 +14,31 @@ use rustix::io::Errno;
 
 use crate::disk::is_at;
 
+/// How often it is looked whether a lock is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// How long a lock is waited for, and believed.
 #[derive(Debug, Clone, Copy)]
 pub struct LockOptions {
-    /// Time to wait for the holder.
+    /// Time to wait for the holder; [`Duration::MAX`]: as long as it takes.
     pub wait: Duration,
-    /// A holder older than this is reported as a failure.
+    /// A holder that is older is not waited for.
     pub max_age: Duration,
 }
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run is at work. Consequence: skip this run; a failure if it is `stale`.
-    #[error("another run (process {pid}) has been at work on this pair for {} s", .age.as_secs())]
+    /// Another run is at work. Consequence: this one does nothing, and says so with its exit code.
+    #[error(
+        "nothing was sent: another run (process {pid}) has been at work from this SOURCE to this TARGET for {} s",
+        .age.as_secs()
+    )]
     Held {
         /// Its process id.
         pid: u32,
         /// How long it has held the lock.
         age: Duration,
-        /// Whether that is longer than `max_age`.
-        stale: bool,
     },
     /// The lock file cannot be used. Consequence: die.
     #[error("lock file {}: {}", .path.display(), crate::error::io_text(.error))]
@@ -67,18 +71,22 @@ impl Lock {
     /// # Errors
     /// [`LockError`].
     pub fn take(mirror: &[u8; 16], options: LockOptions) -> Result<Self, LockError> {
-        let deadline = Instant::now() + options.wait;
+        let deadline = Instant::now().checked_add(options.wait);
         let (mut file, path) = open(mirror, "lock")?;
         let fail = |error| LockError::Io { path: path.clone(), error };
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if is_at(&file, &path) => break,
                 Ok(()) => (file, _) = open(mirror, "lock")?,
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                Err(Errno::WOULDBLOCK) => {
+                    let left = deadline.map_or(LOOK_AGAIN, |at| at.saturating_duration_since(Instant::now()));
+                    let (pid, age) = holder(&mut file);
+                    if left.is_zero() || age > options.max_age {
+                        return Err(LockError::Held { pid, age });
+                    }
                     // The wait must end at a time, and a blocking flock would not.
-                    std::thread::sleep(Duration::from_millis(50).min(deadline - Instant::now()));
+                    std::thread::sleep(LOOK_AGAIN.min(left));
                 }
-                Err(Errno::WOULDBLOCK) => return Err(held(&mut file, options.max_age)),
                 Err(error) => return Err(fail(error.into())),
             }
         }
@@ -101,10 +109,7 @@ impl Lock {
                 let _ = sign(&mut file);
                 Ok(Some(Self { _file: file, path }))
             }
-            Err(Errno::WOULDBLOCK) => match held(&mut file, Duration::MAX) {
-                LockError::Held { pid, .. } => Err(pid),
-                LockError::Io { .. } => Err(0),
-            },
+            Err(Errno::WOULDBLOCK) => Err(holder(&mut file).0),
             Err(_) => Ok(None),
         }
     }
@@ -133,14 +138,17 @@ fn sign(file: &mut File) -> io::Result<()> {
     writeln!(file, "{} {since}", std::process::id())
 }
 
-fn held(file: &mut File, max_age: Duration) -> LockError {
+/// Returns which process has a lock, and for how long.
+fn holder(file: &mut File) -> (u32, Duration) {
     let mut text = String::new();
-    let _ = file.read_to_string(&mut text);
+    let _ = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
     let mut words = text.split_whitespace().map(|word| word.parse::<u64>().unwrap_or(0));
     let pid = words.next().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
     let since = UNIX_EPOCH + Duration::from_secs(words.next().unwrap_or(0));
-    let age = SystemTime::now().duration_since(since).unwrap_or_default();
-    LockError::Held { pid, age, stale: age > max_age }
+    // One that has not signed yet has just begun.
+    let age =
+        if pid == 0 { Duration::ZERO } else { SystemTime::now().duration_since(since).unwrap_or_default() };
+    (pid, age)
 }
 
 /// Returns where locks and control sockets of this user live.
@@ -185,7 +193,7 @@ mod tests {
         let options = LockOptions { wait: Duration::ZERO, max_age: Duration::from_secs(3600) };
         let first = Lock::take(&id, options).unwrap();
         match Lock::take(&id, options) {
-            Err(LockError::Held { pid, stale, .. }) => assert_eq!((pid, stale), (std::process::id(), false)),
+            Err(LockError::Held { pid, .. }) => assert_eq!(pid, std::process::id()),
             other => panic!("{other:?}"),
         }
         let daemon = Lock::take_live(&id).unwrap();

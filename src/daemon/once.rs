@@ -78,7 +78,7 @@ pub(super) type Ready = (Sync, Option<Arc<Source>>, Option<RelPath>);
 ///
 /// # Errors
 /// [`SessionError::Source`] if nothing can be opened.
-fn ready(sync: &Sync) -> Result<(Ready, Named), SessionError> {
+pub(super) fn ready(sync: &Sync) -> Result<(Ready, Named), SessionError> {
     let unreadable = |error: std::io::Error| unreadable(&sync.source, &error);
     let targets = sync.targets.len();
     match &sync.sources {

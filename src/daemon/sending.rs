@@ -28,7 +28,7 @@ use crate::protocol::{
     Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder,
     Refusal, ToFar, ToReceiver, ToSender, Unsent, Word, read_magic,
 };
-use crate::sender::{Mailbox, SessionError, Source, look_up_apart, merged, open_sources};
+use crate::sender::{Mailbox, SessionError, Source, list_source, look_up_apart, merged, open_sources};
 use crate::tree::{Kind, Mask, RelPath, quote};
 
 /// Time for the order to come.
@@ -327,6 +327,9 @@ fn pass(
         last: Mutex::default(),
     });
     tell_named(&named, &wire);
+    if sync.selection.list_only {
+        return list((&sync, &source, &named), &wire, &|| !mailbox.is_closed());
+    }
     let with = (source, mailbox, Arc::clone(&monitor) as Arc<dyn Monitor>);
     let report = once_over(&sync, order.means.dry_run, with, Box::new(far));
     let Some(report) = report else { return Ok(()) };
@@ -336,6 +339,35 @@ fn pass(
     // A list has no top that rsync would count.
     account.is_list = named.is_list;
     wire.send(&FromFar::Done(Box::new(account)))?;
+    Ok(())
+}
+
+/// Tells what would be sent.
+fn list(
+    (sync, source, named): (&Sync, &Arc<Source>, &Named),
+    wire: &Wire,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(), SendError> {
+    // Each when it can be written: who reads slowly is not to fill the memory here.
+    let told = list_source(sync, source, &mut |entry| {
+        wire.send(&FromFar::Told(Box::new(Word::Itemized(entry)))).is_ok() && goes_on()
+    });
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => return refuse(wire, Unsent::Rules(error.to_string())),
+    };
+    for (path, errno) in &told.problems {
+        let (path, operation) = (path.clone(), "read".to_owned());
+        wire.tell(Word::Problem { path, operation, errno: *errno, on_target: false });
+    }
+    let problems = (told.problems.len() + named.missing.len()) as u64;
+    let source = Some((told.kinds, told.bytes));
+    wire.send(&FromFar::Done(Box::new(Account {
+        source,
+        problems,
+        is_list: named.is_list,
+        ..Account::default()
+    })))?;
     Ok(())
 }
 

@@ -309,6 +309,13 @@ pub enum Itemized {
         /// What a symlink leads to.
         symlink: Vec<u8>,
     },
+    /// It takes part; nothing is sent (`--list-only`).
+    Listed {
+        /// The path.
+        path: RelPath,
+        /// What the source holds; also a directory has a size here.
+        entry: Box<Entry>,
+    },
 }
 
 impl Itemized {

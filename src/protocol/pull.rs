@@ -19,7 +19,7 @@ use crate::tree::{Mask, RelPath};
 
 /// Which form orders and what follows them have. It is raised with every change of one of these types or of what they
 /// hold: both sides must have the same.
-pub const PULL_EDITION: u32 = 3;
+pub const PULL_EDITION: u32 = 4;
 
 /// Longest piece of the session's bytes in one frame.
 pub const PULL_PIECE_MAX: usize = 256 * 1024;
@@ -258,6 +258,6 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);
         let account = postcard::to_stdvec(&Account::default()).unwrap();
         let hash = blake3::hash(&[bytes, account].concat()).to_hex();
-        assert_eq!((&hash[..16], PULL_EDITION), ("5e0620fc0ee81e3e", 3));
+        assert_eq!((&hash[..16], PULL_EDITION), ("f8ee1b2f57f96df0", 4));
     }
 }

@@ -59,7 +59,8 @@ pub fn open_sources(
     for (word, leads) in sources.words.iter().zip(sources.leads()) {
         // What a directory held whose content was asked for may be on the target: it is no missing argument.
         let is_content = leads.as_ref().is_some_and(|(_, path)| path.is_none());
-        let found = leads.ok_or(libc::EINVAL).and_then(|leads| opening.add(sources, leads, open));
+        let found =
+            leads.ok_or(libc::EINVAL).and_then(|leads| opening.add((sources, word.as_slice()), leads, open));
         match found {
             Ok(Some(skipped)) => opened.skipped.push(skipped),
             Ok(None) => {}
@@ -109,7 +110,12 @@ struct Opening {
 
 impl Opening {
     /// Adds what a word leads to. Returns a directory that nobody asked to enter.
-    fn add(&mut self, sources: &Sources, (dir, path): Leads, open: Open<'_>) -> Result<Option<RelPath>, i32> {
+    fn add(
+        &mut self,
+        (sources, word): (&Sources, &[u8]),
+        (dir, path): Leads,
+        open: Open<'_>,
+    ) -> Result<Option<RelPath>, i32> {
         let failed = |error: io::Error| errno_of(&error);
         let enters = self.recursive || sources.dirs;
         let Some(path) = path else {
@@ -135,7 +141,9 @@ impl Opening {
         }
         let id = is_dir.then_some(found.id);
         self.whereabouts.push(Whereabouts::of(&dir, id, Some(&path)));
-        self.listed.insert(Listed { path: path.clone(), level: false });
+        // `-dR a/` asks for one level of what is called `a` on the target, too.
+        let level = is_dir && !self.recursive && (word.ends_with(b"/") || word.ends_with(b"/."));
+        self.listed.insert(Listed { path: path.clone(), level });
         if sources.relative && dir.as_os_str() == "./" {
             // `./a` is on the way from `.`, as in rsync.
             self.listed.insert(Listed { path: RelPath::root(), level: false });

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
-use crate::support::command::SPEIL;
+use rustix::process::{Pid, Signal};
+
+use crate::support::command::{SPEIL, eventually};
 
 struct Stand {
     dir: tempfile::TempDir,
@@ -51,6 +53,41 @@ impl Stand {
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `rsync a b && rm -r a` is safe beside another run of the same words.
+#[test]
+fn a_second_run_waits_for_the_first_and_then_sends_what_that_one_did_not() {
+    let stand = Stand::new();
+    fs::write(stand.path("s/large"), vec![7; 4 << 20]).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(stand.path("bin/rsync"));
+        command
+            .args(words)
+            .args(["-a", "s/", "t/"])
+            .current_dir(stand.dir.path())
+            .env("PATH", stand.path("bin"));
+        command.env("HOME", stand.path("home")).env("XDG_RUNTIME_DIR", stand.path("home")).spawn().unwrap()
+    };
+    let holds = |child: &Child| {
+        fs::read_dir(format!("/proc/{}/fd", child.id())).is_ok_and(|fds| {
+            let mut leads = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+            leads.any(|path| path.extension().is_some_and(|suffix| suffix == "lock"))
+        })
+    };
+    let mut first = run(&["--bwlimit=1", "--no-compress"]);
+    eventually("the first run has begun", || holds(&first) && stand.path("t").exists());
+    fs::write(stand.path("s/late"), "after it had begun").unwrap();
+    let mut second = run(&[]);
+    eventually("the second run waits, or has ended", || {
+        holds(&second) || second.try_wait().unwrap().is_some()
+    });
+    assert_eq!(second.try_wait().unwrap(), None, "it does not end before the first one");
+    rustix::process::kill_process(Pid::from_child(&first), Signal::INT).unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(20));
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert_eq!(fs::read(stand.path("t/large")).unwrap(), vec![7; 4 << 20]);
+    assert_eq!(fs::read(stand.path("t/late")).unwrap(), b"after it had begun");
 }
 
 #[test]

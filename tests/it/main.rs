@@ -39,6 +39,7 @@ mod keepalived;
 mod keeping;
 mod layering;
 mod links;
+mod listing;
 mod live;
 mod log;
 mod lsyncd;

@@ -232,6 +232,8 @@ fn whole_paths_leave_what_rsync_leaves() {
             &["-aRi", "c/./dir/deep", "c/./file", "T"],
             &["-Ri", "c/file", "c/dir", "T"],
             &["-dRi", "c/dir", "T"],
+            &["-dRi", "c/dir/", "T"],
+            &["-dRi", "c/dir/.", "b/", "T"],
             &["-aRi", "missing/x", "a/x", "T"],
             &["-aRi", "c/link", "T"],
             &["-aRi", "c/./", "--exclude=deep", "T"],

@@ -113,7 +113,10 @@ impl Monitor for Planner {
                 plan.comes += 1;
             }
             // Attributes alone: the other tree's replace them, and nothing is kept.
-            Itemized::Changed { .. } | Itemized::Borrowed { .. } | Itemized::Same { .. } => {}
+            Itemized::Changed { .. }
+            | Itemized::Borrowed { .. }
+            | Itemized::Same { .. }
+            | Itemized::Listed { .. } => {}
             Itemized::Linked { path, .. } => plan.keep(path, 0),
             Itemized::Deleted { .. } => plan.comes += 1,
             Itemized::Renamed { to, .. } => {

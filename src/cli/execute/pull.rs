@@ -106,6 +106,11 @@ fn once(
             complain(&unsent(&shown(transfer, far), &why), None);
             return Ok(close(transfer, Exit::Partial, stop));
         }
+        // What has a slash at its end and is no directory cannot be entered, says rsync.
+        Pulled::Unsent(Unsent::NotDirectory) if transfer.sync.selection.list_only => {
+            complain(&unsent(&shown(transfer, far), &Unsent::Source(libc::ENOTDIR)), None);
+            return Ok(close(transfer, Exit::Partial, stop));
+        }
         Pulled::Unsent(why) => return Err(unsent(&shown(transfer, far), &why)),
         Pulled::Done { account, vanished } => {
             let Account { totals, source, problems, held, is_list, failure } = *account;

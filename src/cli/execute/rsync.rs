@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use super::{complain, complain_text, execute, note, pull};
 use crate::cli::draft::{Far, Transfer, check_source};
@@ -33,10 +34,14 @@ pub fn rsync(arguments: Vec<OsString>) -> ExitCode {
     let arguments: Vec<OsString> = kept.map(|(_, word)| word.clone()).collect();
     let words = ["speil", "sync"].map(OsString::from).into_iter().chain(arguments.iter().cloned());
     let (error, hint, exit) = match parse(words) {
-        Ok(Parsed::Sync(transfer)) => {
+        Ok(Parsed::Sync(mut transfer)) => {
+            // Who calls rsync takes 0 for done: what another run sends was read before this one was called.
+            transfer.lock.wait.get_or_insert(Duration::MAX);
             let ran = match &transfer.from {
                 Some(far) => pulled(&transfer, far),
-                None if transfer.sync.sources.is_some() => Ok(execute(Parsed::Sync(transfer))),
+                None if transfer.sync.sources.is_some() || transfer.sync.selection.list_only => {
+                    Ok(execute(Parsed::Sync(transfer)))
+                }
                 None => check_source(&transfer.sync.source).map(|()| execute(Parsed::Sync(transfer))),
             };
             match ran {

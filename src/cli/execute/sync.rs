@@ -1,8 +1,9 @@
 //! `speil sync`: one pass, and its end as rsync tells it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ending::{end, on_signal};
 use super::{complain, complain_text, exit_of, note, print, uploads};
@@ -25,6 +26,9 @@ type Queues = Arc<Mutex<Option<Vec<Arc<Mailbox>>>>>;
 
 /// Makes one pass and returns the exit code.
 pub(super) fn run(transfer: &Transfer) -> u8 {
+    if transfer.sync.selection.list_only {
+        return list(transfer);
+    }
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
     let queues = Queues::default();
@@ -57,6 +61,38 @@ pub(super) fn run(transfer: &Transfer) -> u8 {
         ));
     }
     close(transfer, exit, &stop)
+}
+
+/// Lists what takes part and returns the exit code.
+fn list(transfer: &Transfer) -> u8 {
+    crate::disk::raise_limits();
+    let stop = stop_on_signals(Arc::new(Mutex::new(Some(()))), |()| ());
+    let (printer, _) = match open(transfer) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let began = Instant::now();
+    let monitor: Arc<dyn Monitor> = Arc::clone(&printer) as Arc<dyn Monitor>;
+    let (told, named) = match daemon::list(&transfer.sync, &monitor, &|| !stop.load(Ordering::Acquire)) {
+        Ok(told) => told,
+        Err(error) => {
+            complain(&error, None);
+            return exit_of_source(&error).code();
+        }
+    };
+    let exit = tell_named(transfer, &named);
+    let end = End {
+        name: String::new(),
+        totals: Totals::default(),
+        source: Some((told.kinds, told.bytes)),
+        problems: told.problems.len() as u64,
+        vanished: Vec::new(),
+        held: false,
+        failure: None,
+        elapsed: began.elapsed(),
+        is_list: named.is_list,
+    };
+    close(transfer, exit.and(finish(transfer, &printer, &end)), &stop)
 }
 
 /// Says what came of the words that name several sources, as rsync does.
@@ -108,18 +144,25 @@ pub(super) fn open(transfer: &Transfer) -> Result<(Arc<Printer>, Vec<Lock>), u8>
 }
 
 fn take_locks(transfer: &Transfer) -> Result<Vec<Lock>, u8> {
-    if transfer.dry_run {
+    if transfer.dry_run || transfer.sync.selection.list_only {
         return Ok(Vec::new());
     }
-    let options = LockOptions { wait: transfer.lock.wait, max_age: transfer.lock.max_age };
+    let Transfer { lock, .. } = transfer;
+    let options =
+        LockOptions { wait: lock.wait.unwrap_or_default(), max_age: lock.max_age.unwrap_or(Duration::MAX) };
     let mut locks = Vec::new();
-    for target in &transfer.sync.targets {
-        match Lock::take(&daemon::mirror_id(&transfer.sync, target).id, options) {
+    // All who wait for several do so in one order, or two of them would wait for each other.
+    let of = |target| daemon::mirror_id(&transfer.sync, target).id;
+    for id in transfer.sync.targets.iter().map(of).collect::<BTreeSet<_>>() {
+        match Lock::take(&id, options) {
             Ok(lock) => locks.push(lock),
-            Err(error) => {
+            Err(error @ LockError::Held { .. }) => {
                 complain(&error, Some("--wait-lock SECONDS waits for it"));
-                let stale = !matches!(error, LockError::Held { stale: false, .. });
-                return Err(if stale { Exit::Timeout.code() } else { 0 });
+                return Err(Exit::Timeout.code());
+            }
+            Err(error) => {
+                complain(&error, None);
+                return Err(Exit::Timeout.code());
             }
         }
     }

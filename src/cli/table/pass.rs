@@ -106,22 +106,17 @@ pub(in crate::cli) const PASS: Group = Group {
             d.asked.may_miss = on;
         }),
         value(
-            "lock-max-age",
-            "DURATION",
-            "Evict a run on the same target that is older [default: 1h]",
-            |d, v| {
-                d.lock.max_age = parse_duration(text(v)?)?;
-                Ok(())
-            },
-        ),
-        value(
             "wait-lock",
             "SECONDS",
-            "How long to wait for another run on the same target to end [default: 0]",
+            "How long to wait for another run from SOURCE to TARGET to end [default: 0, and exit code 30]",
             |d, v| {
-                d.lock.wait = parse_duration(text(v)?)?;
+                d.lock.wait = Some(parse_duration(text(v)?)?);
                 Ok(())
             },
         ),
+        value("lock-max-age", "DURATION", "Do not wait for one that is older than this", |d, v| {
+            d.lock.max_age = Some(parse_duration(text(v)?)?);
+            Ok(())
+        }),
     ],
 };
