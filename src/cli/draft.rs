@@ -116,6 +116,8 @@ pub(super) struct Asked {
     pub skip_mounts: bool,
     /// `--relative`, or not.
     pub relative: Option<bool>,
+    /// `--no-implied-dirs`.
+    pub plain_ways: bool,
     /// `--dirs`.
     pub dirs: bool,
     /// `--mkpath`.
@@ -339,7 +341,8 @@ impl Draft {
         }
         let words = words.iter().map(|word| self.word_on_host(word, first)).collect::<Result<Vec<_>, _>>()?;
         let (dirs, may_miss) = (self.asked.dirs, self.asked.may_miss);
-        let sources = Sources { words, relative, dirs, may_miss, called: None };
+        let sources =
+            Sources { words, relative, dirs, may_miss, plain_ways: self.asked.plain_ways, called: None };
         let leads = sources.leads();
         check_kept(&sources, &leads, self.from.is_none())?;
         if let Some(Some((dir, _))) = leads.into_iter().next() {

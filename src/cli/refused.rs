@@ -32,7 +32,6 @@ const REFUSALS: &[Refusal] = &[
         &["temp-dir", "T"],
         "the temporary file must lie beside the target's for the rename to be one step",
     ),
-    refuse(&["fuzzy", "y"], "speil finds renamed files by content; leave it out"),
     refuse(&["munge-links"], "symlinks are mirrored as they are; exclude those that must not be"),
     refuse(
         &["keep-dirlinks", "K"],
@@ -46,19 +45,18 @@ const REFUSALS: &[Refusal] = &[
     refuse(&["copy-devices", "write-devices"], DEVICES),
     refuse(&["drop-D"], "leave out -D on the command line"),
     refuse(&["copy-as"], "log in as that user: USER@HOST:PATH"),
-    refuse(&["implied-dirs", "i-d"], "with -R the directories on the way are sent with their attributes"),
     refuse(&["delete-missing-args"], ARGS),
     refuse(&["sockopts", "address"], NETWORK),
     refuse(&["old-args"], "names never pass through a remote shell; leave it out"),
     refuse(&["remote-option", "M"], "the agent on the target is speil, not rsync"),
     refuse(&["server", "sender", "daemon", "config", "dparam", "detach"], DAEMON),
-    refuse(&["no-motd", "motd", "password-file", "early-input"], DAEMON),
+    refuse(&["password-file", "early-input"], DAEMON),
     refuse(&["stop-after", "time-limit", "stop-at"], STOP),
     refuse(&["write-batch", "only-write-batch", "read-batch"], BATCH),
     refuse(&["protocol"], "speil's protocol is its own and settles its version by itself"),
     refuse(&["iconv"], "names are bytes and stay as they are"),
     refuse(&["debug"], "use -v, up to three times"),
-    refuse(&["stderr", "msgs2stderr"], "errors go to standard error"),
+    refuse(&["msgs2stderr"], "errors go to standard error, what is done to standard output"),
 ];
 
 /// rsync's options that only turn something off that speil never does, or ask for what it always does.
@@ -91,6 +89,13 @@ pub(super) const ALWAYS_SO: &[&str] = &[
     "no-delay-updates",
     "no-iconv",
     "no-munge-links",
+    "no-motd",
+    "no-msgs2stderr",
+    "no-executability",
+    "no-E",
+    "no-keep-dirlinks",
+    "no-K",
+    "no-fake-super",
 ];
 
 /// Returns why rsync's option `written` is refused (`--inplace`, `--no-motd`, `-b`); `None` if rsync has no
@@ -114,7 +119,7 @@ mod tests {
 
     #[test]
     fn refusals_are_found_by_every_name() {
-        for option in ["--inplace", "-y", "--partial-dir=x", "--no-motd", "-E", "--no-implied-dirs"] {
+        for option in ["--inplace", "-T", "--partial-dir=x", "--no-iconv=x", "-E", "--temp-dir"] {
             assert!(refusal(option).is_some(), "{option}");
         }
         for option in ["--bogus", "-a", "--b", "b", "--delete"] {

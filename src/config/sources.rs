@@ -19,6 +19,9 @@ pub struct Sources {
     pub dirs: bool,
     /// One that is missing is passed over (`--ignore-missing-args`).
     pub may_miss: bool,
+    /// With `relative`: directories on the way are not sent as the source has them, where the target has them
+    /// (`--no-implied-dirs`).
+    pub plain_ways: bool,
     /// What the only one, which is no directory, is called on the target.
     pub called: Option<ByteBuf>,
 }

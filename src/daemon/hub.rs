@@ -15,7 +15,7 @@ use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
 use super::report::{clean, report, seconds};
 use super::slot::{Running, stop_all};
-use crate::config::Sync;
+use crate::config::{Sync, Target};
 use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -192,15 +192,13 @@ impl Hub {
                 }
                 answer => answer,
             },
-            Request::Approve { sync, target } => self.each(sync.as_deref(), |pipeline| {
-                pipeline.approve(|other| target.as_ref().is_none_or(|name| *name == other.name))
-            }),
+            Request::Approve { sync, target } => self
+                .each_target((sync.as_deref(), target.as_deref()), |pipeline, picks| pipeline.approve(picks)),
             Request::EnterAnew { sync, target } => {
-                self.each(Some(&sync), |pipeline| pipeline.enter_anew(|other| target == other.name))
+                self.each_target((Some(&sync), Some(&target)), |pipeline, picks| pipeline.enter_anew(picks))
             }
-            Request::Discard { sync, target } => self.each(sync.as_deref(), |pipeline| {
-                pipeline.discard(|other| target.as_ref().is_none_or(|name| *name == other.name))
-            }),
+            Request::Discard { sync, target } => self
+                .each_target((sync.as_deref(), target.as_deref()), |pipeline, picks| pipeline.discard(picks)),
         }
     }
 
@@ -224,10 +222,21 @@ impl Hub {
         let Some((dir, names)) = self.chronicle.place() else {
             return failed("no HOME: no history is kept".to_owned());
         };
+        let known = query.sync.as_ref().is_none_or(|sync| {
+            self.running().iter().any(|slot| match slot {
+                Running::Up(pipeline) => pipeline.sync.name == *sync,
+                Running::Waiting(slot) => slot.sync.name == *sync,
+                Running::LeftOut(left) => left.name == *sync,
+            })
+        });
+        let asked = query.sync.clone().unwrap_or_default();
         let shown = dir.display().to_string();
         match tokio::task::spawn_blocking(move || super::chronicle::read_history(&dir, Some(&names), &query))
             .await
         {
+            Ok(Ok((records, _))) if records.is_empty() && !known => {
+                Answer::Failed { error: format!("no sync is called {asked:?}"), code: 1 }
+            }
             Ok(Ok((records, left_out))) => Answer::Log { records, left_out },
             Ok(Err(error)) => failed(format!("{shown}: {}", crate::error::io_text(&error))),
             Err(error) => failed(error.to_string()),
@@ -264,21 +273,10 @@ impl Hub {
                 _ => {}
             }
         }
-        let picked = AtomicUsize::new(0);
-        let answer = self.each(sync, |pipeline| {
-            pipeline.retry(|other| {
-                let picks = target.is_none_or(|name| name == other.name);
-                picked.fetch_add(usize::from(picks), Ordering::Relaxed);
-                picks
-            })
-        });
-        match (answer, target) {
-            (Answer::Done { .. }, Some(name)) if picked.into_inner() == 0 => {
-                Answer::Failed { error: format!("no target is called {name:?}"), code: 1 }
-            }
-            (Answer::Done { count }, _) => Answer::Done { count: count + waiting },
-            (_, _) if waiting > 0 => Answer::Done { count: waiting },
-            (failed, _) => failed,
+        match self.each_target((sync, target), |pipeline, picks| pipeline.retry(picks)) {
+            Answer::Done { count } => Answer::Done { count: count + waiting },
+            _ if waiting > 0 => Answer::Done { count: waiting },
+            failed => failed,
         }
     }
 
@@ -351,6 +349,29 @@ impl Hub {
         match up.find(|pipeline| pipeline.sync.name == sync) {
             Some(pipeline) => super::explain::explain(pipeline, path),
             None => Answer::Failed { error: format!("no sync is called {sync:?}"), code: 1 },
+        }
+    }
+
+    /// As [`Self::each`], for one target of each sync or for all.
+    fn each_target(
+        &self,
+        (sync, target): (Option<&str>, Option<&str>),
+        act: impl Fn(&Pipeline, &dyn Fn(&Target) -> bool) -> usize,
+    ) -> Answer {
+        let picked = AtomicUsize::new(0);
+        let answer = self.each(sync, |pipeline| {
+            act(pipeline, &|other| {
+                let picks = target.is_none_or(|name| name == other.name);
+                picked.fetch_add(usize::from(picks), Ordering::Relaxed);
+                picks
+            })
+        });
+        match (answer, target) {
+            (Answer::Done { .. }, Some(name)) if picked.into_inner() == 0 => {
+                let of = sync.map(|sync| format!(" of sync {sync:?}")).unwrap_or_default();
+                Answer::Failed { error: format!("no target{of} is called {name:?}"), code: 1 }
+            }
+            (answer, _) => answer,
         }
     }
 

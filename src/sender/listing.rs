@@ -61,6 +61,7 @@ pub fn list(
             prune: selection.prune && selection.recursive,
         },
         leads: sync.mask.symlinks,
+        plain_ways: sync.sources.as_ref().is_some_and(|sources| sources.plain_ways),
         told: Told::default(),
         each,
     };
@@ -79,6 +80,8 @@ struct Listing<'a> {
     options: Options,
     /// Where a symlink leads is told.
     leads: bool,
+    /// Directories on the way are not.
+    plain_ways: bool,
     told: Told,
     each: &'a mut dyn FnMut(Itemized) -> bool,
 }
@@ -156,7 +159,7 @@ impl Listing<'_> {
             let Some(entry) = self.named(&path) else { continue };
             let holds = holds && is_dir(&entry);
             let mut above = path.parent();
-            while let Some(way) = above.filter(|way| !way.is_root()) {
+            while let Some(way) = above.filter(|way| !way.is_root() && !self.plain_ways) {
                 if let Ok(Some(entry)) = self.source.entry(&way, &Mask::nothing()) {
                     found.insert(way.clone(), entry);
                 }

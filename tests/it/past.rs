@@ -14,6 +14,21 @@ fn records(environment: &Environment, arguments: &[&str]) -> Vec<serde_json::Val
     told["records"].as_array().unwrap().clone()
 }
 
+fn unknown_names_are_refused(environment: &Environment, control: &str) {
+    for (words, name) in [
+        (&["log", "nosuch"][..], "nosuch"),
+        (&["approve", "nosuch"], "nosuch"),
+        (&["approve", "www", "nowhere"], "nowhere"),
+        (&["approve", "--volume", "www", "nowhere"], "nowhere"),
+        (&["discard", "www", "nowhere"], "nowhere"),
+        (&["retry", "www", "nowhere"], "nowhere"),
+    ] {
+        let refused = environment.run([words, &[control]].concat());
+        assert_eq!(refused.code(), 1, "{words:?}: {refused:?}");
+        assert!(refused.stderr.contains(&format!("is called {name:?}")), "{words:?}: {refused:?}");
+    }
+}
+
 #[test]
 fn the_log_says_when_a_path_arrived_and_how_long_it_took_over_a_restart_and_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
@@ -58,10 +73,11 @@ fn the_log_says_when_a_path_arrived_and_how_long_it_took_over_a_restart_and_with
     let arrival = &status["syncs"][0]["targets"][0]["arrival"];
     assert!(arrival["count"].as_u64().unwrap() >= 4, "{arrival}");
     assert_eq!(arrival["buckets"].as_array().unwrap().last().unwrap()["count"], arrival["count"]);
+    unknown_names_are_refused(&environment, &control);
     daemon.terminate();
-
     let log = environment.home().join("state/speil/log");
     assert!(fs::read_dir(&log).unwrap().count() == 1 && fs::metadata(&log).is_ok_and(|meta| meta.is_dir()));
+    assert_eq!(environment.run(["log", "nosuch"]).code(), 1);
     let dead = environment.run(["log", "www", "dir/a"]).succeeded();
     assert!(
         dead.stderr.contains("no daemon runs; this is from") && dead.stdout.contains("renamed"),

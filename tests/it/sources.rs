@@ -1,7 +1,7 @@
 //! Several sources, files, symlinks and whole paths: rsync, with the same words, is the judge.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -241,6 +241,49 @@ fn whole_paths_leave_what_rsync_leaves() {
             let _ = scene.agree(before, words);
         }
     }
+}
+
+#[test]
+fn a_directory_on_the_way_stays_as_it_is_where_that_is_asked_for() {
+    let scene = Scene::new();
+    let words = ["-aRi", "--no-implied-dirs", "a/x/f", "c/dir/deep/", "T/"];
+    for side in ["ours", "theirs"] {
+        scene.write(&format!("{side}/keep/a/x/f"), "older");
+        scene.write(&format!("{side}/keep/c/dir/other"), "other");
+        fs::set_permissions(scene.path(&format!("{side}/keep/a/x")), fs::Permissions::from_mode(0o711))
+            .unwrap();
+        date(&scene.path(&format!("{side}/keep")), 1_000_000_000);
+    }
+    let of =
+        |side: &str| words.map(|word| if word == "T/" { format!("{side}/keep/") } else { word.to_owned() });
+    let theirs = scene.rsync(&of("theirs").each_ref().map(String::as_str));
+    let ours = scene.speil(&of("ours").each_ref().map(String::as_str));
+    assert_eq!((ours.code(), theirs.code()), (0, 0), "{}{}", ours.stderr, theirs.stderr);
+    // rsync leaves a directory the time at which something was written in it.
+    let undated = |side: &str| -> Vec<String> {
+        let lines = listed(&scene.path(side));
+        let plain = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+            ["d", mode, _, ref rest @ ..] => format!("d {mode} {}", rest.join(" ")),
+            _ => line.to_owned(),
+        };
+        let mut lines: Vec<String> = lines.lines().map(plain).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(undated("ours/keep"), undated("theirs/keep"));
+    assert_eq!(changes(&ours), changes(&theirs));
+    // Another thing in its place bars the way; nothing is written through a symlink.
+    fs::remove_dir_all(scene.path("ours/keep/a")).unwrap();
+    fs::create_dir(scene.path("elsewhere")).unwrap();
+    symlink("../../elsewhere", scene.path("ours/keep/a")).unwrap();
+    let barred = scene.speil(&of("ours").each_ref().map(String::as_str));
+    assert_eq!(barred.code(), 23, "{}", barred.stderr);
+    assert!(
+        barred.stderr.contains("\"a\": not a directory") && scene.path("ours/keep/a").is_symlink(),
+        "{}",
+        barred.stderr
+    );
+    assert_eq!(fs::read_dir(scene.path("elsewhere")).unwrap().count(), 0);
 }
 
 #[test]

@@ -84,13 +84,21 @@ fn list(it: &Undo) -> u8 {
 /// # Errors
 /// The exit code, after it was said what is wrong.
 fn rel_paths(paths: &[PathBuf], sync: &Sync) -> Result<Vec<RelPath>, u8> {
-    let root = sync.targets.first().map_or(&b"/"[..], |target| &target.path);
-    let root = Path::new(OsStr::from_bytes(root));
+    let target = sync.targets.first();
+    let root = Path::new(OsStr::from_bytes(target.map_or(&b"/"[..], |target| &target.path)));
+    let is_here = target.is_some_and(|target| target.host.is_none());
+    // A target on this host counts from the working directory, and either may be written through a symlink.
+    let here = [std::path::absolute(root).ok(), root.canonicalize().ok()];
+    let roots: Vec<PathBuf> = if is_here { here.into_iter().flatten().collect() } else { vec![root.into()] };
     let below = |path: &PathBuf| {
         if path.is_relative() {
             return rel_path(path).map_err(|error| error.to_string());
         }
-        let below = path.strip_prefix(root).map_err(|_| format!("{path:?} is not below {root:?}"))?;
+        let below = roots.iter().find_map(|root| path.strip_prefix(root).ok());
+        let below = below.ok_or_else(|| {
+            let root = roots.first().map_or(root, PathBuf::as_path);
+            format!("{path:?} is not below {root:?}")
+        })?;
         rel_path(below).map_err(|error| error.to_string())
     };
     paths.iter().map(below).collect::<Result<_, _>>().map_err(|error| {

@@ -1,6 +1,7 @@
 //! `speil log`: what arrived, when, and how long it took.
 
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::control::{ask, unexpected};
@@ -37,12 +38,23 @@ fn from_disk(it: &Past, query: &LogQuery) -> u8 {
     };
     note(&format!("no daemon runs; this is from {}", dir.display()));
     match daemon::read_history(&dir, None, query) {
+        Ok((records, _)) if records.is_empty() && is_unknown(&dir, it) => {
+            let sync = it.sync.as_deref().unwrap_or_default();
+            complain_text(&format!("there is no history of a sync that is called {sync:?}"), None);
+            Exit::Syntax.code()
+        }
         Ok((records, left_out)) => tell(it, &records, left_out),
         Err(error) => {
             complain_text(&format!("{}: {}", dir.display(), crate::error::io_text(&error)), None);
             Exit::File.code()
         }
     }
+}
+
+/// Whether nothing at all is known of the sync that is asked for.
+fn is_unknown(dir: &Path, it: &Past) -> bool {
+    let query = LogQuery { sync: it.sync.clone(), max: 1, ..LogQuery::default() };
+    it.sync.is_some() && daemon::read_history(dir, None, &query).is_ok_and(|(records, _)| records.is_empty())
 }
 
 fn tell(it: &Past, records: &[LogRecord], left_out: u64) -> u8 {

@@ -28,6 +28,11 @@ pub(in crate::cli) const HINTS: Group = Group {
             text(v)?.parse::<u16>().map(drop).map_err(|_| ValueError::Number)
         })
         .also(&["zt"]),
+        switch("fuzzy", "Renamed files are found by their content", |_, _| {}).short('y'),
+        value("stderr", "MODE", "errors or client: errors go to standard error", |_, v| match text(v)? {
+            mode if !mode.is_empty() && ("errors".starts_with(mode) || "client".starts_with(mode)) => Ok(()),
+            _ => Err(ValueError::Word("errors, client")),
+        }),
         switch("old-compress", "As -z", |d, on| {
             d.sync.compress = if on { Compress::Always } else { Compress::Never };
         })

@@ -42,6 +42,11 @@ pub(in crate::cli) const PASS: Group = Group {
         )
         .short('R')
         .no(&["no-relative", "no-R"]),
+        switch("no-implied-dirs", "With -R, leave directories on the way as the target has them", |d, on| {
+            d.asked.plain_ways = on
+        })
+        .also(&["no-i-d"])
+        .no(&["implied-dirs", "i-d"]),
         switch("dirs", "Directories without what they hold; of SOURCE/ one level", |d, on| d.asked.dirs = on)
             .short('d')
             .also(&["old-dirs", "old-d"])

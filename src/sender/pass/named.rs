@@ -10,6 +10,18 @@ use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
 use crate::tree::{Entry, Kind, Mask, RelPath};
 
+/// Directories on the way that the target has otherwise.
+#[derive(Default)]
+struct Ways {
+    barred: Vec<RelPath>,
+}
+
+impl Ways {
+    fn bar(&self, path: &RelPath) -> bool {
+        self.barred.iter().any(|barred| path.is_within(barred))
+    }
+}
+
 impl Pass {
     /// Compares the named paths and the directories on the way to them; with `-r` whole directories, and what
     /// the source lacks in those is deleted. The filters hold for what is named as for all else, but a
@@ -35,6 +47,10 @@ impl Pass {
         // Directories of which one level, or all, has been compared.
         let mut whole: HashSet<RelPath> = HashSet::new();
         let (mut seen, mut entries) = (HashSet::new(), 0_u64);
+        let sources = self.shared.options.sync.sources.as_ref();
+        // What is on the way alone stays as the target has it, and what that lies in the way of is not sent.
+        let mut plain = sources.is_some_and(|sources| sources.plain_ways).then(Ways::default);
+        let asked: HashSet<RelPath> = named.keys().cloned().collect();
         for (path, holds) in named {
             // From the top down, each once.
             let deepest = if self.options.recursive { usize::MAX } else { 1 };
@@ -47,7 +63,14 @@ impl Pass {
                 !way.is_root() && !whole.contains(way) && !is_in(way) && seen.insert(way.clone())
             });
             for way in ways.iter().rev() {
-                self.only_one(way, &mut known)?;
+                match &mut plain {
+                    Some(plain) if plain.bar(way) => {}
+                    Some(plain) if !asked.contains(way) => self.only_way(way, plain, &mut known)?,
+                    _ => self.only_one(way, &mut known)?,
+                }
+            }
+            if plain.as_ref().is_some_and(|plain| plain.bar(&path)) {
+                continue;
             }
             if holds {
                 self.top = path.clone();
@@ -96,6 +119,42 @@ impl Pass {
         (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))
     }
 
+    /// Has a directory on the way made where the target has nothing. What else it has there bars the way.
+    fn only_way(
+        &mut self,
+        way: &RelPath,
+        plain: &mut Ways,
+        known: &mut HashMap<RelPath, Vec<Entry>>,
+    ) -> Result<(), Moot> {
+        let theirs = self.theirs_at(way, known)?;
+        match theirs.first().map(|entry| entry.attrs.meta.kind) {
+            None => self.only_one(way, known),
+            Some(Kind::Dir) => Ok(()),
+            Some(_) => {
+                self.unreadable(way, libc::ENOTDIR, true);
+                plain.barred.push(way.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what the target has under a path: one entry or none.
+    fn theirs_at(
+        &mut self,
+        path: &RelPath,
+        known: &mut HashMap<RelPath, Vec<Entry>>,
+    ) -> Result<Vec<Entry>, Moot> {
+        let dir = path.parent().unwrap_or_default();
+        if !known.contains_key(&dir) {
+            self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
+            self.flush()?;
+            let listed = self.listing(&dir)?;
+            known.insert(dir.clone(), listed);
+        }
+        let name = path.name();
+        Ok(known.get(&dir).into_iter().flatten().filter(|entry| entry.name == name).cloned().collect())
+    }
+
     /// Compares the root alone.
     fn only_root(&mut self, theirs: Option<Box<Entry>>) -> Result<(), Moot> {
         let root = RelPath::root();
@@ -111,12 +170,7 @@ impl Pass {
 
     fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
         let Some(dir) = path.parent() else { return Ok(()) };
-        if !known.contains_key(&dir) {
-            self.send(&ToReceiver::List { pass: self.id, dir: dir.clone() })?;
-            self.flush()?;
-            let listed = self.listing(&dir)?;
-            known.insert(dir.clone(), listed);
-        }
+        let theirs = self.theirs_at(path, known)?;
         let mut ours = match self.shared.source.entry(path, &self.options.mask) {
             Ok(Some(ours)) => ours,
             Ok(None) => {
@@ -135,8 +189,6 @@ impl Pass {
         self.summary.entries += 1;
         self.summary.kinds.add(ours.attrs.meta.kind);
         self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
-        let theirs: Vec<Entry> =
-            known.get(&dir).into_iter().flatten().filter(|entry| entry.name == ours.name).cloned().collect();
         let tasks = self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
         self.descend(tasks.into_iter().filter(|(_, task)| matches!(task, Task::Hash(_))).collect())?;
         Ok(())
