@@ -99,6 +99,9 @@
 ---@field existing? boolean
 ---@field ignoreExisting? boolean
 ---@field sizeOnly? boolean
+---@field maxSize? speil.size|false
+---@field minSize? speil.size|false
+---@field modifyWindow? speil.duration
 ---@field perms? boolean
 ---@field owner? boolean
 ---@field group? boolean
@@ -115,6 +118,8 @@
 ---@field acls? boolean
 ---@field chmod? string|string[]
 ---@field chown? string
+---@field usermap? string "FROM:TO,…"
+---@field groupmap? string "FROM:TO,…"
 ---@field delete? boolean|"startup"|"running"
 ---@field deleteExcluded? boolean
 ---@field deleteGuard? boolean

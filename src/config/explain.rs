@@ -132,6 +132,11 @@ fn selected(sync: &Sync) -> String {
     if sync.selection.one_file_system {
         limits.push("other filesystems stay out".to_owned());
     }
+    for (size, text) in [(sync.selection.max_size, "above"), (sync.selection.min_size, "below")] {
+        if let Some(size) = size {
+            limits.push(format!("files {text} {} stay as they are on the target", self::size(size)));
+        }
+    }
     for (on, text) in [
         (sync.selection.update, "files that are newer on the target stay"),
         (sync.selection.existing, "only files that the target has"),
@@ -203,6 +208,11 @@ fn kept(sync: &Sync) -> String {
     };
     if mask.owner || mask.group {
         text.push_str(if sync.selection.numeric_ids { "; ids by number" } else { "; ids by name" });
+    }
+    for (map, what) in [(&sync.selection.usermap, "users"), (&sync.selection.groupmap, "groups")] {
+        if let Some(map) = map {
+            text.push_str(&format!("; {what} are changed by {}", quote(map.as_bytes())));
+        }
     }
     if let Some(chown) = &sync.selection.chown {
         text.push_str(&format!("; everything belongs to {}", quote(chown.as_bytes())));

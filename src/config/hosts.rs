@@ -28,7 +28,7 @@ pub(super) struct ThisHost {
 }
 
 /// Options by which a standby may rightly differ from its primary.
-const DIFFER: [&str; 4] = ["update", "existing", "ignoreExisting", "sizeOnly"];
+const DIFFER: [&str; 6] = ["update", "existing", "ignoreExisting", "sizeOnly", "maxSize", "minSize"];
 
 /// What `hosts` makes of a sync.
 pub(super) struct Held {
@@ -55,12 +55,9 @@ pub(super) fn hosts(
         return Err(section.error(Fault::Both("hosts", key)));
     }
     // As the sessions refuse it: a standby that may differ could not be promoted.
-    for key in DIFFER {
-        let mut on = false;
-        section.flag(key, &mut on)?;
-        if on {
-            return Err(section.error(Fault::Both("hosts", key)));
-        }
+    let is_on = |key: &&str| section.get(key).is_some_and(|given| *given != Raw::Bool(false));
+    if let Some(key) = DIFFER.into_iter().find(is_on) {
+        return Err(section.error(Fault::Both("hosts", key)));
     }
     if let Some(stray) = table.table.items.values().next() {
         return Err(section.error(Fault::Stray { block: "hosts", given: stray.describe() }));

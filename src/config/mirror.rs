@@ -13,16 +13,16 @@ use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
 use crate::config::target::{TARGETS, clean, name_targets, parse_target};
 use crate::config::target_list::listed;
-use crate::config::units::{parse_connections, parse_max_delete, split_words};
+use crate::config::units::{parse_connections, parse_max_delete, parse_size, split_words};
 use crate::config::{
-    AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Ssh, Sync, Transport,
-    Verify,
+    AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Selection, Ssh, Sync,
+    Transport, Verify,
 };
 use crate::error::io_text;
-use crate::tree::{Chmod, Chown, quote};
+use crate::tree::{Chmod, Chown, OwnerMap, quote};
 
 /// Every key of the layer.
-const KEYS: [&str; 55] = [
+const KEYS: [&str; 60] = [
     "_layer",
     "acls",
     "agent",
@@ -44,6 +44,7 @@ const KEYS: [&str; 55] = [
     "filter",
     "forceRoot",
     "group",
+    "groupmap",
     "hardLinks",
     "hosts",
     "ignoreExisting",
@@ -52,6 +53,9 @@ const KEYS: [&str; 55] = [
     "maxDelay",
     "maxDelete",
     "maxOpen",
+    "maxSize",
+    "minSize",
+    "modifyWindow",
     "name",
     "numericIds",
     "oneFileSystem",
@@ -74,6 +78,7 @@ const KEYS: [&str; 55] = [
     "transport",
     "trash",
     "update",
+    "usermap",
     "watch",
     "wholeFile",
     "xattrs",
@@ -335,6 +340,30 @@ fn properties(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
         section.fitting("chown", "\"USER:GROUP\", names or numbers below 4294967295", |text| {
             Chown::parse(text).is_ok()
         })?;
+    owners_and_sizes(section, selection)
+}
+
+fn owners_and_sizes(section: &Section, selection: &mut Selection) -> Result<(), ConfigError> {
+    const MAP: &str = "\"FROM:TO\" pairs with commas between them, \"www-data:deploy,1000-1999:nobody\"";
+    const SIZE: &str = "a size, \"10M\"";
+    let is_map = |text: &str| OwnerMap::parse(text).is_ok();
+    selection.usermap = section.fitting("usermap", MAP, is_map)?;
+    selection.groupmap = section.fitting("groupmap", MAP, is_map)?;
+    for (key, map) in [("usermap", &selection.usermap), ("groupmap", &selection.groupmap)] {
+        if map.is_some() && selection.chown.is_some() {
+            return Err(section.error(Fault::Both("chown", key)));
+        }
+    }
+    for (key, size) in [("maxSize", &mut selection.max_size), ("minSize", &mut selection.min_size)] {
+        *size = match section.get(key) {
+            None | Some(Raw::Bool(false)) => None,
+            Some(given) => {
+                let bytes = plain(given).and_then(|text| parse_size(&text).ok());
+                Some(bytes.ok_or_else(|| section.wrong(key, given, SIZE))?)
+            }
+        };
+    }
+    selection.modify_window = section.duration("modifyWindow")?.unwrap_or_default();
     Ok(())
 }
 

@@ -299,6 +299,11 @@ impl Selection {
         }
     }
 
+    /// Whether files are left out by their size.
+    pub fn limits_size(&self) -> bool {
+        self.max_size.is_some() || self.min_size.is_some()
+    }
+
     /// Whether files of this size are sent.
     pub fn sends_size(&self, size: u64) -> bool {
         self.max_size.is_none_or(|max| size <= max) && self.min_size.is_none_or(|min| size >= min)

@@ -91,7 +91,8 @@ sync {
   perms = false, owner = false, group = false, times = false, dirTimes = false, linkTimes = false,
   xattrs = false, privilegedXattrs = false, acls = false, hardLinks = false, devices = false,
   specials = false, symlinks = false, wholeFile = true, sparse = true, update = true, existing = true,
-  ignoreExisting = true, sizeOnly = true, chmod = "D2775,F664", chown = "www:www",
+  ignoreExisting = true, sizeOnly = true, chmod = "D2775,F664", usermap = "www:1", groupmap = "5-7:w",
+  maxSize = "2G", minSize = 10, modifyWindow = 1,
   timeout = "30s", forceRoot = true,
   ssh = { port = 2222, identityFile = "/etc/speil/id", options = { Compression = false, ConnectTimeout = 5 },
           command = "ssh -F '/a b'", _extra = { "-4" } },
@@ -167,7 +168,11 @@ fn every_key_reaches_the_model() {
         one_file_system: true,
         numeric_ids: true,
         chmod: vec!["D2775,F664".into()],
-        chown: Some("www:www".into()),
+        usermap: Some("www:1".into()),
+        groupmap: Some("5-7:w".into()),
+        max_size: Some(2 << 30),
+        min_size: Some(10),
+        modify_window: Duration::from_secs(1),
         sparse: true,
         ..Selection::default()
     };

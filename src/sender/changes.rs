@@ -227,7 +227,8 @@ impl Session {
             return Ok(());
         }
         let rules = &self.shared.rules;
-        if parcel.lane == Lane::Live && rules.selects() && (kind != Kind::Dir || rules.existing) {
+        let selects = rules.selects() || self.shared.options.sync.selection.limits_size();
+        if parcel.lane == Lane::Live && selects && (kind != Kind::Dir || rules.existing) {
             // Only a comparison knows whether the target's version is to stay.
             let reads = scope == Extent::Content && kind == Kind::File;
             let reason = if reads { RescanReason::Arrived } else { RescanReason::Mismatch };

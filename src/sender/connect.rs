@@ -233,6 +233,8 @@ fn refuse_beside_roles(options: &SessionOptions, lead: &Lead) -> Result<(), Sess
         ("existing", selection.existing),
         ("ignoreExisting", selection.ignore_existing),
         ("sizeOnly", selection.size_only),
+        ("maxSize", selection.max_size.is_some()),
+        ("minSize", selection.min_size.is_some()),
     ];
     match keys.iter().find(|(_, on)| *on) {
         Some((key, _)) if lead.leads().is_some() => Err(SessionError::Role {

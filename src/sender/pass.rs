@@ -297,7 +297,7 @@ impl Pass {
             (Some(ours), None) if self.shared.rules.existing && self.top.is_root() => {
                 self.absent(&self.top.clone(), &ours)
             }
-            (Some(_), None) if self.shared.rules.existing => Ok(()),
+            (Some(ours), None) if self.shared.rules.existing || self.has_odd_size(&ours) => Ok(()),
             (Some(ours), None) => self.missing(&self.top.clone(), &ours),
             (Some(mut ours), Some(mut theirs)) => {
                 // The two tops may bear the same name only because nobody has named them.
@@ -494,10 +494,13 @@ impl Pass {
 
     /// Whether a file of the source is too large or too small to be sent: what the target has or lacks stays so.
     fn is_left_by_size(&self, difference: &Difference<'_>) -> bool {
-        let meta = &difference.entry().attrs.meta;
         !matches!(difference, Difference::Extra(_) | Difference::Spared(_))
-            && meta.kind == Kind::File
-            && !self.shared.options.sync.selection.sends_size(meta.size)
+            && self.has_odd_size(difference.entry())
+    }
+
+    fn has_odd_size(&self, entry: &Entry) -> bool {
+        let meta = &entry.attrs.meta;
+        meta.kind == Kind::File && !self.shared.options.sync.selection.sends_size(meta.size)
     }
 
     /// Has a file made anew whose attributes alone differ, where its other names may be those of an older copy.

@@ -20,7 +20,9 @@ impl Session {
         }
         // Neither what the target keeps of its own nor what is left out is to move along.
         let parts = dir && !self.shared.filter.is_same_below(&from, &to);
-        if parcel.lane == Lane::Live && (parts || self.shared.rules.selects()) {
+        if parcel.lane == Lane::Live
+            && (parts || self.shared.rules.selects() || self.shared.options.sync.selection.limits_size())
+        {
             self.send_move_by_rules(&from, to, dir, parcel)?;
         } else if parts {
             self.look_at_both(from, to);

@@ -5,6 +5,7 @@ use std::fs;
 use crate::sources::{Scene, changes, date, listed};
 use crate::support::command::agent_command;
 use crate::support::sshd::Sshd;
+use crate::support::stand::Stand;
 
 /// A tree with rule files of every kind, and directories that hold none.
 fn scene() -> Scene {
@@ -349,4 +350,33 @@ fn names_of_one_file_and_what_is_unchanged_are_told_as_in_rsync() {
             assert_eq!(listed(&scene.path("ours")), listed(&scene.path("theirs")), "{what} {options}");
         }
     }
+}
+
+#[test]
+fn a_live_mirror_leaves_what_is_too_large_or_too_small() {
+    let stand = Stand::new();
+    let put = |name: &str, len: usize| fs::write(stand.source().join(name), vec![b'x'; len]).unwrap();
+    let len = |name: &str| fs::metadata(stand.target("standby").join(name)).map(|meta| meta.len()).ok();
+    for (name, size) in [("fits", 50), ("large", 200), ("small", 2), ("grows", 60), ("goes", 70)] {
+        put(name, size);
+    }
+    let mirror = stand.run(&["standby"], "maxSize = 100, minSize = \"10\"", "");
+    stand.wait();
+    assert_eq!(["fits", "large", "small", "grows"].map(len), [Some(50), None, None, Some(60)]);
+    put("new", 40);
+    put("new and large", 400);
+    // Its older version stays, until it fits again.
+    put("grows", 300);
+    fs::rename(stand.source().join("large"), stand.source().join("renamed")).unwrap();
+    fs::rename(stand.source().join("fits"), stand.source().join("fitted")).unwrap();
+    fs::remove_file(stand.source().join("goes")).unwrap();
+    put("small", 20);
+    stand.wait();
+    let names = ["new", "new and large", "grows", "renamed", "fits", "fitted", "goes", "small"];
+    assert_eq!(names.map(len), [Some(40), None, Some(60), None, None, Some(50), None, Some(20)]);
+    stand.environment.run(["reconcile", &format!("--control={}", stand.control().display())]).succeeded();
+    put("grows", 80);
+    stand.wait();
+    assert_eq!(names.map(len), [Some(40), None, Some(80), None, None, Some(50), None, Some(20)]);
+    mirror.terminate();
 }

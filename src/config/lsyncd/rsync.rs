@@ -11,9 +11,9 @@ use crate::config::error::ConfigError;
 use crate::config::raw::{Raw, Section, plain};
 use crate::config::rules::rule;
 use crate::config::suggest::nearest;
-use crate::config::units::{parse_bwlimit, split_words};
+use crate::config::units::{parse_bwlimit, parse_size, split_words};
 use crate::config::{AgentSource, Compress, DeleteMode, Fault, Sync, Verify};
-use crate::tree::{Chmod, Chown};
+use crate::tree::{Chmod, Chown, OwnerMap};
 
 /// What an option means to speil.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ use Meaning::{Agree, Flag, Foreign, ForeignValue, Moot, MootValue, Value};
 
 /// Every option: its long name with `_` for `-`, its letter, its meaning. `archive` stands first, since
 /// single options correct it; what limits an option stands behind it.
-const OPTIONS: [(&str, char, Meaning); 74] = [
+const OPTIONS: [(&str, char, Meaning); 76] = [
     ("archive", 'a', Flag(archive)),
     ("recursive", 'r', Moot),
     ("links", 'l', Flag(|sync, on| sync.mask.symlinks = on)),
@@ -108,10 +108,12 @@ const OPTIONS: [(&str, char, Meaning); 74] = [
     ("keep_dirlinks", 'K', Foreign),
     ("prune_empty_dirs", 'm', Foreign),
     ("backup_dir", ' ', ForeignValue),
-    ("groupmap", ' ', ForeignValue),
+    ("groupmap", ' ', Value(|sync, value| owners(&mut sync.selection.groupmap, value))),
     ("password_file", ' ', ForeignValue),
     ("suffix", ' ', ForeignValue),
-    ("usermap", ' ', ForeignValue),
+    ("usermap", ' ', Value(|sync, value| owners(&mut sync.selection.usermap, value))),
+    ("max_size", ' ', Value(|sync, value| size(&mut sync.selection.max_size, value))),
+    ("min_size", ' ', Value(|sync, value| size(&mut sync.selection.min_size, value))),
     ("modify_window", ' ', Value(modify_window)),
 ];
 
@@ -291,6 +293,15 @@ fn chmod(sync: &mut Sync, value: &str) -> bool {
 fn chown(sync: &mut Sync, value: &str) -> bool {
     sync.selection.chown = Some(value.to_owned());
     Chown::parse(value).is_ok()
+}
+
+fn owners(map: &mut Option<String>, value: &str) -> bool {
+    *map = Some(value.to_owned());
+    OwnerMap::parse(value).is_ok()
+}
+
+fn size(limit: &mut Option<u64>, value: &str) -> bool {
+    parse_size(value).map(|bytes| *limit = Some(bytes)).is_ok()
 }
 
 /// Whole seconds; 0 is rsync's default, none, for which speil's own stays.

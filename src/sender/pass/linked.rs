@@ -44,7 +44,7 @@ impl Pass {
     /// Whether a file is too large or too small to be sent: what the target has under its names stays so.
     fn is_out_of_size(&self, name: &RelPath) -> bool {
         let selection = &self.shared.options.sync.selection;
-        if selection.max_size.is_none() && selection.min_size.is_none() {
+        if !selection.limits_size() {
             return false;
         }
         let entry = self.shared.source.entry(name, &Mask::nothing()).ok().flatten();
