@@ -27,6 +27,7 @@ mod settings;
 mod sources;
 pub mod spelling;
 mod suggest;
+pub mod switches;
 mod target;
 mod target_list;
 mod units;
@@ -34,6 +35,8 @@ mod validate;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub use mirror::KEYS;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,8 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::draft::Draft;
 use super::values::ValueError;
+use crate::config::Sync;
+use crate::config::switches::Switch;
 
 /// Sets what an option with a value says.
 pub(super) type SetValue = fn(&mut Draft, &OsStr) -> Result<(), ValueError>;
@@ -19,6 +21,8 @@ pub(super) type SetValue = fn(&mut Draft, &OsStr) -> Result<(), ValueError>;
 pub(super) enum Takes {
     /// On, or off by its `--no-` form.
     Switch(fn(&mut Draft, bool)),
+    /// The same, of an option that a configuration has as well.
+    Shared(fn(&mut Sync, bool)),
     /// How often it was given; 0 by its `--no-` form.
     Count(fn(&mut Draft, u8)),
     /// A value; the `--no-` form stands for the value `off`.
@@ -47,6 +51,12 @@ pub(super) struct Group {
 /// Returns a switch. `long` is the bare letter of an option without a long name.
 pub(super) const fn switch(long: &'static str, help: &'static str, set: fn(&mut Draft, bool)) -> Opt {
     Opt { short: None, long, also: &[], no: &[], help, takes: Takes::Switch(set) }
+}
+
+/// Returns a switch that configurations have as well.
+pub(super) const fn shared(of: &Switch) -> Opt {
+    let Switch { long, short, help, no, set, .. } = *of;
+    Opt { short, long, also: &[], no, help, takes: Takes::Shared(set) }
 }
 
 /// Returns an option that counts.
@@ -93,6 +103,12 @@ impl Opt {
         long.map(|name| format!("--{name}")).chain(self.letter().map(|letter| format!("-{letter}"))).collect()
     }
 
+    /// Whether it is on or off.
+    #[cfg(test)]
+    pub(super) fn is_switch(&self) -> bool {
+        matches!(self.takes, Takes::Switch(_) | Takes::Shared(_))
+    }
+
     /// Whether `written` (`--delay`, `-z`) is one of its names.
     pub(super) fn is_called(&self, written: &str) -> bool {
         let name = written.strip_prefix("--").map(|name| name.split('=').next().unwrap_or(name));
@@ -134,7 +150,7 @@ impl Opt {
             arg = arg.long(long);
         }
         arg = match self.takes {
-            Takes::Switch(_) => arg.action(ArgAction::SetTrue).overrides_with(self.long),
+            Takes::Switch(_) | Takes::Shared(_) => arg.action(ArgAction::SetTrue).overrides_with(self.long),
             Takes::Count(_) => arg.action(ArgAction::Count),
             Takes::Value { name, .. } => arg
                 .action(ArgAction::Append)
@@ -167,7 +183,7 @@ impl Opt {
         }
         let Some(at) = place(matches, self.long) else { return calls };
         match self.takes {
-            Takes::Switch(_) => calls.push((at, Call { opt: self, what: What::On })),
+            Takes::Switch(_) | Takes::Shared(_) => calls.push((at, Call { opt: self, what: What::On })),
             Takes::Count(_) => {
                 calls.push((at, Call { opt: self, what: What::Times(matches.get_count(self.long)) }));
             }
@@ -208,6 +224,10 @@ impl Call<'_> {
         let (set, value): (SetValue, &OsStr) = match (self.opt.takes, &self.what) {
             (Takes::Switch(set), what) => {
                 set(draft, !matches!(what, What::Off));
+                return Ok(());
+            }
+            (Takes::Shared(set), what) => {
+                set(&mut draft.sync, !matches!(what, What::Off));
                 return Ok(());
             }
             (Takes::Count(set), What::Times(times)) => {

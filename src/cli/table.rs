@@ -10,15 +10,15 @@ pub(super) use pass::PASS;
 
 use super::draft::{Draft, Pattern};
 use super::numbers::Numbers;
-use super::options::{Group, count, optional, switch, value};
+use super::options::{Group, count, optional, shared, switch, value};
 use super::output::Progress;
 use super::remote_program::parse_remote_program;
 use super::values::{
     ValueError, check_chmod, parse_agent, parse_info, parse_max_delete, parse_seconds, parse_window, text,
 };
 use crate::config::{
-    Backend, Compress, Durability, Transport, Verify, is_remote, parse_bwlimit, parse_connections,
-    parse_duration, parse_interval, parse_trash, split_words,
+    Backend, Compress, Durability, Transport, is_remote, parse_bwlimit, parse_connections, parse_duration,
+    parse_interval, parse_trash, split_words, switches,
 };
 use crate::tree::{Chown, OwnerMap};
 
@@ -30,37 +30,23 @@ pub(super) const KEPT: Group = Group {
         switch("recursive", "Descend into directories", Draft::set_recursive)
             .short('r')
             .no(&["no-recursive", "no-r"]),
-        switch("links", "Symlinks", |d, on| d.sync.mask.symlinks = on).short('l').no(&["no-links", "no-l"]),
-        switch("perms", "Permission bits", |d, on| d.sync.mask.perms = on)
-            .short('p')
-            .no(&["no-perms", "no-p"]),
+        shared(&switches::LINKS),
+        shared(&switches::PERMS),
         switch("times", "Modification times, to the nanosecond", Draft::set_times)
             .short('t')
             .no(&["no-times", "no-t"]),
-        switch("group", "Groups", |d, on| d.sync.mask.group = on).short('g').no(&["no-group", "no-g"]),
-        switch("owner", "Owners", |d, on| d.sync.mask.owner = on).short('o').no(&["no-owner", "no-o"]),
+        shared(&switches::GROUP),
+        shared(&switches::OWNER),
         switch("D", "As --devices --specials", |d, on| {
             d.sync.mask.devices = on;
             d.sync.mask.specials = on;
         })
         .no(&["no-D"]),
-        switch("devices", "Device nodes", |d, on| d.sync.mask.devices = on).no(&["no-devices"]),
-        switch("specials", "FIFOs and sockets", |d, on| d.sync.mask.specials = on).no(&["no-specials"]),
-        switch("hard-links", "Hard links among the files sent", |d, on| d.sync.mask.hard_links = on)
-            .short('H')
-            .no(&["no-hard-links", "no-H"]),
-        switch("acls", "POSIX ACLs; implies -p", |d, on| {
-            d.sync.mask.acls = on;
-            d.sync.mask.perms |= on;
-        })
-        .short('A')
-        .no(&["no-acls", "no-A"]),
-        switch("xattrs", "Extended attributes", |d, on| {
-            d.sync.mask.xattrs = on;
-            d.sync.mask.privileged_xattrs = on;
-        })
-        .short('X')
-        .no(&["no-xattrs", "no-X"]),
+        shared(&switches::DEVICES),
+        shared(&switches::SPECIALS),
+        shared(&switches::HARD_LINKS),
+        shared(&switches::ACLS),
+        shared(&switches::XATTRS),
         switch("omit-dir-times", "No modification times of directories", |d, on| {
             d.sync.mask.dir_times = !on;
         })
@@ -71,10 +57,7 @@ pub(super) const KEPT: Group = Group {
         })
         .short('J')
         .no(&["no-omit-link-times", "no-J"]),
-        switch("numeric-ids", "Owners by number instead of by name", |d, on| {
-            d.sync.selection.numeric_ids = on;
-        })
-        .no(&["no-numeric-ids"]),
+        shared(&switches::NUMERIC_IDS),
         value("chmod", "CHANGES", "Change permission bits on the way: u=rwX,go-w,D755,F644", |d, v| {
             d.sync.selection.chmod.extend(check_chmod(text(v)?)?);
             Ok(())
@@ -103,9 +86,7 @@ pub(super) const KEPT: Group = Group {
             d.sync.selection.groupmap = Some(text(v)?.to_owned());
             Ok(())
         }),
-        switch("sparse", "Write holes for runs of zeros", |d, on| d.sync.selection.sparse = on)
-            .short('S')
-            .no(&["no-sparse", "no-S"]),
+        shared(&switches::SPARSE),
     ],
 };
 
@@ -153,23 +134,12 @@ pub(super) const CHOSEN: Group = Group {
         })
         .short('x')
         .no(&["no-one-file-system", "no-x"]),
-        switch("update", "Leave files alone that are newer on the target", |d, on| {
-            d.sync.selection.update = on;
-        })
-        .short('u'),
-        switch("existing", "Only files that the target has", |d, on| d.sync.selection.existing = on)
-            .also(&["ignore-non-existing"]),
-        switch("ignore-existing", "Only files that the target lacks", |d, on| {
-            d.sync.selection.ignore_existing = on;
-        }),
-        switch("checksum", "Compare contents by BLAKE3, not size and time", |d, on| {
-            d.sync.mask.checksum = on;
-            d.sync.reconcile.verify = if on { Verify::Checksum } else { Verify::Quick };
-        })
-        .short('c')
-        .no(&["no-checksum", "no-c"]),
-        switch("size-only", "Compare by size alone", |d, on| d.sync.selection.size_only = on),
-        switch("ignore-times", "Send every file", |d, on| d.sync.selection.ignore_times = on).short('I'),
+        shared(&switches::UPDATE),
+        shared(&switches::EXISTING).also(&["ignore-non-existing"]),
+        shared(&switches::IGNORE_EXISTING),
+        shared(&switches::CHECKSUM),
+        shared(&switches::SIZE_ONLY),
+        shared(&switches::IGNORE_TIMES),
         value("modify-window", "SECONDS", "Times this close count as equal [default: 0, exact]", |d, v| {
             d.sync.selection.modify_window = parse_window(text(v)?)?;
             Ok(())
@@ -259,9 +229,7 @@ pub(super) const SENT: Group = Group {
             Ok(())
         })
         .also(&["zl"]),
-        switch("whole-file", "Send whole files, no deltas", |d, on| d.sync.selection.whole_file = on)
-            .short('W')
-            .no(&["no-whole-file", "no-W"]),
+        shared(&switches::WHOLE_FILE),
         value("bwlimit", "RATE", "Most KiB a second; or with a suffix, 10m", |d, v| {
             d.sync.bwlimit = parse_bwlimit(text(v)?)?;
             Ok(())

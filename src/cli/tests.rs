@@ -401,11 +401,11 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
     for (options, needle) in [
         (vec!["--inplace"], "rsync's --inplace is not available in speil sync: "),
         (vec!["--partial-dir=/x"], "rsync's --partial-dir is"),
-        (vec!["-y"], "rsync's -y is"),
-        (vec!["-avy"], "rsync's -y is"),
+        (vec!["-K"], "rsync's -K is"),
+        (vec!["-avK"], "rsync's -K is"),
         (vec!["-xx"], "rsync's -xx is"),
-        (vec!["--no-implied-dirs"], "rsync's --no-implied-dirs is"),
-        (vec!["--fuzzy"], "rsync's --fuzzy is"),
+        (vec!["--delete-missing-args"], "rsync's --delete-missing-args is"),
+        (vec!["--temp-dir=/x"], "rsync's --temp-dir is"),
         (vec!["--no-motd"], "rsync's --no-motd is"),
     ] {
         let text = refused_with(&options);

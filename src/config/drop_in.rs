@@ -29,6 +29,8 @@ use crate::config::suggest::nearest;
 use crate::error::{Consequence, Consequential, io_text};
 pub use crontab::{Crontab, Fields as CrontabFields};
 pub use exit::{ExitCodes, Verdict};
+#[cfg(test)]
+pub use flags::SHORT;
 pub use flags::{RsyncFlags, SshFlags};
 pub use native::{Engine, Native};
 pub use risks::lsyncd_risks;

@@ -11,6 +11,7 @@ use crate::config::error::{ConfigError, Fault};
 use crate::config::hosts::{ThisHost, hosts};
 use crate::config::raw::{Block, Raw, Section, duration, lit, plain, word};
 use crate::config::rules::{check, lines, patterns, rule};
+use crate::config::switches::SWITCHES;
 use crate::config::target::{TARGETS, clean, name_targets, parse_target};
 use crate::config::target_list::listed;
 use crate::config::units::{parse_connections, parse_max_delete, parse_size, split_words};
@@ -21,8 +22,8 @@ use crate::config::{
 use crate::error::io_text;
 use crate::tree::{Chmod, Chown, OwnerMap, quote};
 
-/// Every key of the layer.
-const KEYS: [&str; 60] = [
+/// Every key of the layer but those of [`SWITCHES`].
+pub const KEYS: [&str; 46] = [
     "_layer",
     "acls",
     "agent",
@@ -35,19 +36,14 @@ const KEYS: [&str; 60] = [
     "delete",
     "deleteExcluded",
     "deleteGuard",
-    "devices",
     "dirTimes",
     "durability",
     "exclude",
     "excludeFrom",
-    "existing",
     "filter",
     "forceRoot",
-    "group",
     "groupmap",
-    "hardLinks",
     "hosts",
-    "ignoreExisting",
     "include",
     "linkTimes",
     "maxDelay",
@@ -57,19 +53,12 @@ const KEYS: [&str; 60] = [
     "minSize",
     "modifyWindow",
     "name",
-    "numericIds",
     "oneFileSystem",
-    "owner",
-    "perms",
     "pollInterval",
     "reconcile",
     "scrub",
-    "sizeOnly",
     "source",
-    "sparse",
-    "specials",
     "ssh",
-    "symlinks",
     "target",
     "targets",
     "targetsFile",
@@ -77,10 +66,8 @@ const KEYS: [&str; 60] = [
     "times",
     "transport",
     "trash",
-    "update",
     "usermap",
     "watch",
-    "wholeFile",
     "xattrs",
     "privilegedXattrs",
 ];
@@ -100,7 +87,8 @@ const WRAPPERS: [&str; 6] = ["sudo", "doas", "nice", "ionice", "chrt", "env"];
 /// [`ConfigError`] (die) at the place of the block, for the first thing that is wrong in it.
 pub(super) fn sync(block: &Block, this: &ThisHost) -> Result<Sync, ConfigError> {
     let section = Section::of(block);
-    section.only(&KEYS, "sync{}")?;
+    let switches = SWITCHES.iter().filter_map(|switch| switch.key);
+    section.only(&KEYS.into_iter().chain(switches).collect::<Vec<_>>(), "sync{}")?;
     let mut sync = Sync::new("", source(&section)?, Vec::new());
     sync.name = name(&section)?.unwrap_or_default();
     match hosts(&section, &sync.source, this)? {
@@ -307,29 +295,21 @@ pub(super) fn reconcile(section: &Section) -> Result<Reconcile, ConfigError> {
 }
 
 fn properties(section: &Section, sync: &mut Sync) -> Result<(), ConfigError> {
+    for switch in SWITCHES {
+        let Some(key) = switch.key.filter(|key| section.get(key).is_some()) else { continue };
+        let mut on = false;
+        section.flag(key, &mut on)?;
+        (switch.set)(sync, on);
+    }
     let mask = &mut sync.mask;
-    section.flag("perms", &mut mask.perms)?;
-    section.flag("owner", &mut mask.owner)?;
-    section.flag("group", &mut mask.group)?;
     section.flag("times", &mut mask.times)?;
     section.flag("dirTimes", &mut mask.dir_times)?;
     section.flag("linkTimes", &mut mask.link_times)?;
-    section.flag("symlinks", &mut mask.symlinks)?;
-    section.flag("hardLinks", &mut mask.hard_links)?;
-    section.flag("devices", &mut mask.devices)?;
-    section.flag("specials", &mut mask.specials)?;
     section.flag("xattrs", &mut mask.xattrs)?;
     section.flag("privilegedXattrs", &mut mask.privileged_xattrs)?;
     section.flag("acls", &mut mask.acls)?;
     let selection = &mut sync.selection;
-    section.flag("numericIds", &mut selection.numeric_ids)?;
     section.flag("oneFileSystem", &mut selection.one_file_system)?;
-    section.flag("wholeFile", &mut selection.whole_file)?;
-    section.flag("sparse", &mut selection.sparse)?;
-    section.flag("update", &mut selection.update)?;
-    section.flag("existing", &mut selection.existing)?;
-    section.flag("ignoreExisting", &mut selection.ignore_existing)?;
-    section.flag("sizeOnly", &mut selection.size_only)?;
     const CHMOD: &str = "a mode such as \"D2775,F664\", or a list of them";
     selection.chmod = section.words("chmod", CHMOD)?;
     let fits = |text: &String| Chmod::parse(text, 0).is_ok();

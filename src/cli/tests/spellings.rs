@@ -2,6 +2,38 @@
 
 use super::super::refused::{ALWAYS_SO, refusal};
 use super::super::table::groups;
+use crate::config::KEYS;
+use crate::config::switches::SWITCHES;
+
+/// Keys of `sync{}` that are named as a word is and are no switches: they have a value, or `sync{}` says by several keys
+/// what the word says at once (`times` and `dirTimes`, `xattrs` and `privilegedXattrs`), or the word implies more.
+const APART: [&str; 8] =
+    ["acls", "delete", "deleteExcluded", "oneFileSystem", "times", "xattrs", "forceRoot", "compress"];
+
+/// An option stands in one row. A key that is added beside an equal word would be a second one.
+#[test]
+fn every_switch_of_configurations_is_a_word_and_no_key_is_a_switch_beside_the_table() {
+    let all = groups(true).into_iter().chain(groups(false)).flat_map(|group| group.options);
+    let names: Vec<String> =
+        all.filter(|option| option.is_switch()).flat_map(|option| option.names()).collect();
+    for switch in SWITCHES {
+        let short = switch.short.map(|letter| format!("-{letter}"));
+        let words = switch.no.iter().chain([&switch.long]).map(|word| format!("--{word}"));
+        for word in words.chain(short) {
+            assert!(names.contains(&word), "{word}");
+        }
+        assert_eq!(switch.lsyncd, switch.long.replace('-', "_"));
+        assert!(switch.key.is_none_or(|key| !KEYS.contains(&key)), "{}", switch.long);
+    }
+    for key in KEYS.into_iter().filter(|key| !APART.contains(key)) {
+        let kebab: String = key
+            .chars()
+            .flat_map(|c| c.is_uppercase().then_some('-').into_iter().chain([c.to_ascii_lowercase()]))
+            .collect();
+        let is_switch = names.contains(&format!("--{kebab}"));
+        assert!(!is_switch, "{key} and --{kebab} are one option: it belongs into config/switches.rs");
+    }
+}
 
 /// What becomes of a spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

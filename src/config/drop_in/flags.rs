@@ -3,7 +3,7 @@
 use mlua::{Lua, Table, Value};
 
 /// Keys of `rsync = { … }` that are one letter, in the order in which they stand in the cluster.
-const SHORT: [(&str, u8); 30] = [
+pub const SHORT: [(&str, u8); 30] = [
     ("acls", b'A'),
     ("backup", b'b'),
     ("checksum", b'c'),

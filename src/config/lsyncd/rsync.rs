@@ -11,8 +11,9 @@ use crate::config::error::ConfigError;
 use crate::config::raw::{Raw, Section, plain};
 use crate::config::rules::rule;
 use crate::config::suggest::nearest;
+use crate::config::switches::SWITCHES;
 use crate::config::units::{parse_bwlimit, parse_size, split_words};
-use crate::config::{AgentSource, Compress, DeleteMode, Fault, Sync, Verify};
+use crate::config::{AgentSource, Compress, DeleteMode, Fault, Sync};
 use crate::tree::{Chmod, Chown, OwnerMap};
 
 /// What an option means to speil.
@@ -36,35 +37,17 @@ enum Meaning {
 
 use Meaning::{Agree, Flag, Foreign, ForeignValue, Moot, MootValue, Value};
 
-/// Every option: its long name with `_` for `-`, its letter, its meaning. `archive` stands first, since
+/// Every option but those of [`SWITCHES`]: its long name with `_` for `-`, its letter, its meaning. `archive` stands first, since
 /// single options correct it; what limits an option stands behind it.
-const OPTIONS: [(&str, char, Meaning); 76] = [
+const OPTIONS: [(&str, char, Meaning); 58] = [
     ("archive", 'a', Flag(archive)),
     ("recursive", 'r', Moot),
-    ("links", 'l', Flag(|sync, on| sync.mask.symlinks = on)),
-    ("perms", 'p', Flag(|sync, on| sync.mask.perms = on)),
     ("times", 't', Flag(times)),
-    ("group", 'g', Flag(|sync, on| sync.mask.group = on)),
-    ("owner", 'o', Flag(|sync, on| sync.mask.owner = on)),
-    ("devices", ' ', Flag(|sync, on| sync.mask.devices = on)),
-    ("specials", ' ', Flag(|sync, on| sync.mask.specials = on)),
-    ("acls", 'A', Flag(acls)),
-    ("xattrs", 'X', Flag(xattrs)),
-    ("hard_links", 'H', Flag(|sync, on| sync.mask.hard_links = on)),
     ("omit_dir_times", 'O', Flag(|sync, on| sync.mask.dir_times &= !on)),
     ("omit_link_times", 'J', Flag(|sync, on| sync.mask.link_times &= !on)),
     ("executability", 'E', Agree(|sync, on| !on || sync.mask.perms)),
-    ("checksum", 'c', Flag(checksum)),
     ("compress", 'z', Flag(compress)),
-    ("update", 'u', Flag(|sync, on| sync.selection.update = on)),
-    ("whole_file", 'W', Flag(|sync, on| sync.selection.whole_file = on)),
     ("one_file_system", 'x', Flag(|sync, on| sync.selection.one_file_system = on)),
-    ("ignore_times", 'I', Flag(|sync, on| sync.selection.ignore_times = on)),
-    ("sparse", 'S', Flag(|sync, on| sync.selection.sparse = on)),
-    ("existing", ' ', Flag(|sync, on| sync.selection.existing = on)),
-    ("ignore_existing", ' ', Flag(|sync, on| sync.selection.ignore_existing = on)),
-    ("size_only", ' ', Flag(|sync, on| sync.selection.size_only = on)),
-    ("numeric_ids", ' ', Flag(|sync, on| sync.selection.numeric_ids = on)),
     ("delete_excluded", ' ', Flag(|sync, on| sync.guard.delete_excluded = on)),
     ("ipv4", '4', Flag(|sync, on| extra(sync, "-4", on))),
     ("ipv6", '6', Flag(|sync, on| extra(sync, "-6", on))),
@@ -117,8 +100,22 @@ const OPTIONS: [(&str, char, Meaning); 76] = [
     ("modify_window", ' ', Value(modify_window)),
 ];
 
+/// Returns every option, with those that mean the same everywhere; `archive` first.
+fn options() -> impl Iterator<Item = (&'static str, char, Meaning)> {
+    let shared = SWITCHES.iter().map(|it| (it.lsyncd, it.short.unwrap_or(' '), Flag(it.set)));
+    OPTIONS.into_iter().take(1).chain(shared).chain(OPTIONS.into_iter().skip(1))
+}
+
 /// Moot options that lsyncd's own defaults or every second file give; not worth a note.
 const UNTOLD: [&str; 4] = ["protect_args", "recursive", "verbose", "quiet"];
+
+/// Every key of lsyncd 2.2 and 2.3, as the manual lists them; `_extra` and `_computed` are none of rsync's.
+#[cfg(test)]
+const OF_LSYNCD: &str = "acls append append_verify archive backup backup_dir binary bwlimit checksum chmod \
+    chown compress copy_dirlinks copy_links copy_unsafe_links cvs_exclude delete_excluded dry_run executability \
+    existing group groupmap hard_links ignore_times inplace ipv4 ipv6 keep_dirlinks links one_file_system \
+    omit_dir_times omit_link_times owner password_file perms protect_args prune_empty_dirs quiet rsh rsync_path sparse \
+    suffix temp_dir timeout times update usermap verbose whole_file xattrs";
 
 /// Brings `rsync = { … }` into `sync`, which holds lsyncd's defaults.
 ///
@@ -126,14 +123,14 @@ const UNTOLD: [&str; 4] = ["protect_args", "recursive", "verbose", "quiet"];
 /// [`ConfigError`] (die) for options that rsync does not have and values that it would refuse.
 pub(super) fn apply(section: &Section, sync: &mut Sync, found: &mut Findings) -> Result<(), ConfigError> {
     for key in section.table.named.keys().filter(|key| key.as_str() != "_extra") {
-        if !OPTIONS.iter().any(|(name, ..)| name == key) {
-            let names: Vec<&str> = OPTIONS.iter().map(|&(name, ..)| name).collect();
+        if !options().any(|(name, ..)| name == key) {
+            let names: Vec<&str> = options().map(|(name, ..)| name).collect();
             let near = nearest(key, &names).map(|near| format!("{}{near}", section.prefix));
             let key = format!("{}{key}", section.prefix);
             return Err(section.error(Fault::UnknownKey { key, near }));
         }
     }
-    for (name, _, meaning) in OPTIONS {
+    for (name, _, meaning) in options() {
         let Some(given) = section.get(name) else { continue };
         let key = format!("{}{name}", section.prefix);
         // Only `false` is false to Lua: `archive = 0` is on.
@@ -190,7 +187,7 @@ fn long_option(
     }
     let name = name.replace('-', "_");
     let (name, on) = name.strip_prefix("no_").map_or((name.as_str(), true), |name| (name, false));
-    match OPTIONS.iter().find(|(option, ..)| *option == name).map(|&(_, _, meaning)| meaning) {
+    match options().find(|(option, ..)| *option == name).map(|(_, _, meaning)| meaning) {
         None => false,
         Some(Value(set)) => take().is_some_and(|value| set(sync, &value)),
         Some(meaning) => {
@@ -216,10 +213,10 @@ fn letters_of(
             let rest = letters.get(at + 1..).filter(|rest| !rest.is_empty()).map(str::to_owned);
             return rest.or_else(|| words.next().cloned()).is_some_and(|value| rsh(sync, &value));
         }
-        match (letter, OPTIONS.iter().find(|&&(_, short, _)| short == letter && letter != ' ')) {
+        match (letter, options().find(|&(_, short, _)| short == letter && letter != ' ')) {
             ('D', _) => (sync.mask.devices, sync.mask.specials) = (true, true),
             ('P', _) => {}
-            (_, Some(&(.., meaning))) => switch(sync, meaning, true, key, found),
+            (_, Some((.., meaning))) => switch(sync, meaning, true, key, found),
             (_, None) => return false,
         }
     }
@@ -255,20 +252,6 @@ fn archive(sync: &mut Sync, on: bool) {
 
 fn times(sync: &mut Sync, on: bool) {
     (sync.mask.times, sync.mask.dir_times, sync.mask.link_times) = (on, on, on);
-}
-
-fn acls(sync: &mut Sync, on: bool) {
-    sync.mask.acls = on;
-    sync.mask.perms |= on;
-}
-
-fn xattrs(sync: &mut Sync, on: bool) {
-    (sync.mask.xattrs, sync.mask.privileged_xattrs) = (on, on);
-}
-
-fn checksum(sync: &mut Sync, on: bool) {
-    sync.mask.checksum = on;
-    sync.reconcile.verify = if on { Verify::Checksum } else { Verify::Quick };
 }
 
 fn compress(sync: &mut Sync, on: bool) {
@@ -350,5 +333,36 @@ fn rsync_path(sync: &mut Sync, value: &str) -> bool {
             true
         }
         Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_lsyncd_is_known_once_and_its_own_list_has_no_other() {
+        let known: Vec<&str> = options().map(|(name, ..)| name).collect();
+        for key in OF_LSYNCD.split_whitespace() {
+            assert_eq!(known.iter().filter(|name| **name == key).count(), 1, "{key}");
+        }
+        let layer = include_str!("../../../lua/lsyncd.lua");
+        let begin = layer.find("  acls append append_verify").unwrap();
+        let list = layer.get(begin..).unwrap().split("]]").next().unwrap();
+        let sorted = |words: &'static str| -> Vec<&str> {
+            let mut words: Vec<&str> =
+                words.split_whitespace().filter(|word| !word.starts_with('_')).collect();
+            words.sort_unstable();
+            words
+        };
+        assert_eq!(sorted(list), sorted(OF_LSYNCD));
+    }
+
+    #[test]
+    fn what_lsyncd_hands_to_rsync_is_told_by_the_same_letters() {
+        for (key, letter) in crate::config::drop_in::SHORT {
+            let (_, own, _) = options().find(|(name, ..)| *name == key).unwrap();
+            assert_eq!(own, char::from(letter), "{key}");
+        }
     }
 }
