@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::support::command::{Outcome, eventually};
+use crate::support::command::{Background, Outcome, eventually};
 use crate::support::rng::Rng;
 use crate::support::stand::{Stand, assert_settles, differences, told};
 use crate::support::tree::{copy_tree, kept_below};
@@ -377,4 +377,27 @@ fn the_versions_of_one_path_are_listed_with_the_moment_that_brings_each_back() {
     assert!(outcome.code() == 1 && outcome.stderr.contains("--since"), "{outcome:?}");
     let outcome = stand.environment.run(["trash", &target, "../up"]);
     assert_eq!(outcome.code(), 1, "{outcome:?}");
+}
+
+#[test]
+fn an_absolute_path_is_found_below_a_target_that_is_written_as_a_relative_path() {
+    let stand = Stand::new();
+    fs::write(stand.source().join("gone"), "gone").unwrap();
+    pass(&stand, &[]);
+    let moment = now();
+    fs::remove_file(stand.source().join("gone")).unwrap();
+    pass(&stand, &["--trash=7d"]);
+    let target = stand.target("standby");
+    let run = |path: &Path| {
+        let path = path.display().to_string();
+        let name = target.file_name().unwrap().to_str().unwrap();
+        let mut command = stand.environment.speil(["undo", name, "--since", &moment, &path]);
+        command.current_dir(target.parent().unwrap());
+        Background::spawn(command).wait()
+    };
+    let elsewhere = run(Path::new("/nowhere/gone"));
+    assert_eq!(elsewhere.code(), 1, "{elsewhere:?}");
+    assert!(elsewhere.stderr.contains("is not below"), "{elsewhere:?}");
+    let _ = run(&target.join("gone")).succeeded();
+    assert_eq!(fs::read(target.join("gone")).unwrap(), b"gone");
 }
