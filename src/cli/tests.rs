@@ -406,7 +406,7 @@ fn rsync_options_that_speil_lacks_are_refused_by_name() {
         (vec!["-xx"], "rsync's -xx is"),
         (vec!["--delete-missing-args"], "rsync's --delete-missing-args is"),
         (vec!["--temp-dir=/x"], "rsync's --temp-dir is"),
-        (vec!["--no-motd"], "rsync's --no-motd is"),
+        (vec!["--password-file=/x"], "rsync's --password-file is"),
     ] {
         let text = refused_with(&options);
         assert!(text.contains(needle), "{options:?}: {text}");
