@@ -42,8 +42,8 @@ pub use owners::{OwnerNames, Owners};
 pub use place::Place;
 pub use position::{Mark, NoPosition, Position, Reached};
 pub use pull::{
-    Account, Failure, FromFar, Means, ORDER_LEN_MAX, Order as PullOrder, PULL_EDITION, PULL_PIECE_MAX, ToFar,
-    Unsent, Word,
+    Account, Arrival, Failure, FromFar, Live as PullLive, Means, ORDER_LEN_MAX, Order as PullOrder,
+    PULL_EDITION, PULL_PIECE_MAX, ToFar, Unsent, Word,
 };
 pub use roles::{Cut, HandOver, Handing, Held, RoleAnswer, RoleTold};
 pub use version::{

@@ -88,6 +88,7 @@ pub use listing::{Told, list as list_source};
 pub use lru::Lru;
 pub use mailbox::{Lane, Mailbox, Out, Parcel, Pending, Since};
 pub use merging::{merged, without_merges};
+pub use origin::see_upstream;
 pub use own_names::look_up_apart;
 pub use positions::Positions;
 pub use probe::{Survey, survey};

@@ -275,6 +275,14 @@ impl Drop for Watcher {
     }
 }
 
+/// Opens what the watcher of a process needs that is about to confine itself to its source.
+///
+/// # Errors
+/// What opening it says.
+pub fn prepare() -> std::io::Result<()> {
+    mounts::open_early()
+}
+
 /// Watches `source` and returns when every watch stands, so that a pass started afterwards misses
 /// nothing. What exists at the start is not reported.
 ///

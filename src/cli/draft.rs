@@ -15,7 +15,7 @@ use super::output::{Lock, Output};
 use super::remote_program::RemoteProgram;
 use super::values::{ValueError, text};
 use crate::config::{
-    AgentSource, Borrow, Compress, DeleteMode, Durability, Listed, Selection, Sources, Sync, Target,
+    AgentSource, Backend, Borrow, Compress, DeleteMode, Durability, Listed, Selection, Sources, Sync, Target,
     Transport, is_remote, name_targets, parse_target, remote_path, split_words,
 };
 use crate::tree::{Mask, RelPath, quote};
@@ -225,7 +225,8 @@ impl Draft {
         let carried = carried_name(written).filter(|_| self.lists.files_from.is_none() && !several && !lists);
         self.sync.selection.links.depth = u32::from(carried.is_some());
         if let Some(far) = &mut self.from {
-            far.is_named = carried.is_some();
+            // A live mirror follows a symlink.
+            far.is_named = carried.is_some() && !self.live;
         }
         let lands = several && self.asked.relative != Some(true);
         // What comes from another host is known too late.
@@ -275,9 +276,6 @@ impl Draft {
         }
         let (mut written, mut path) = (source, PathBuf::from(source));
         if is_remote(source.as_bytes()) {
-            if self.live {
-                return Err(CliError::RemoteSource(quote(source.as_bytes())));
-            }
             let there = parse_target(source.as_bytes())?;
             path = PathBuf::from(OsStr::from_bytes(&there.path));
             let is_home = there.path == b".";
@@ -439,9 +437,7 @@ impl Draft {
             return Err(CliError::Refused { option: "--no-relative".to_owned(), command: "sync", reason });
         }
         self.settle_removal()?;
-        if self.from.is_some() && self.sync.connections > 1 {
-            return Err(CliError::Conflict("--connections", "a SOURCE on another host"));
-        }
+        self.settle_far()?;
         let Selection { chown, usermap, groupmap, .. } = &self.sync.selection;
         if chown.is_some() && (usermap.is_some() || groupmap.is_some()) {
             return Err(CliError::Conflict("--chown", "--usermap and --groupmap"));
@@ -453,6 +449,23 @@ impl Draft {
             return Err(CliError::DeleteNotRecursive);
         }
         Ok(())
+    }
+
+    /// Refuses what has no sense where the source is on another host.
+    fn settle_far(&self) -> Result<(), CliError> {
+        const FAR: &str = "a SOURCE on another host";
+        let sync = &self.sync;
+        let clash = [
+            ("--connections", sync.connections > 1),
+            ("several TARGETs", self.live && sync.targets.len() > 1),
+            // What the agent there may read is confined to the source; a mark tells of the whole filesystem.
+            ("--watch=fanotify", sync.watch == Backend::Fanotify),
+            ("--watch=notify", sync.watch == Backend::Notify),
+        ];
+        match clash.into_iter().find(|(_, is_so)| *is_so && self.from.is_some()) {
+            Some((what, _)) => Err(CliError::Conflict(what, FAR)),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what cannot be promised of files that are removed here: that one target has the whole of each.

@@ -87,9 +87,6 @@ pub enum CliError {
     /// The same target twice.
     #[error("TARGET {0} is given twice")]
     TargetTwice(String),
-    /// A source on another host.
-    #[error("SOURCE {0} is on another host: a live mirror runs on the host of its source")]
-    RemoteSource(String),
     /// Source and target on other hosts.
     #[error("SOURCE {0} and TARGET {1} are both on other hosts")]
     BothRemote(String, String),
@@ -148,17 +145,16 @@ impl CliError {
             Self::Unheard { hint, .. } => hint.clone(),
             Self::Syntax(_) => "speil --help shows the commands".to_owned(),
             Self::Target(error) => return error.hint().map(str::to_owned),
-            Self::RemoteSource(_) => {
-                "run speil mirror on that host; speil sync brings it here once; a local path with a colon is written \
-                 ./NAME"
-                    .to_owned()
-            }
             Self::BothRemote(..) => "run it on one of the two".to_owned(),
             Self::SourceLink(_) => "with a slash at its end, what it leads to is sent".to_owned(),
             Self::Unsent { hint, .. } => (*hint).to_owned(),
-            Self::SourcesApart(..) => "run it once for each host; a local path with a colon is written ./NAME".to_owned(),
+            Self::SourcesApart(..) => {
+                "run it once for each host; a local path with a colon is written ./NAME".to_owned()
+            }
             Self::NotRecursive => "add -a to keep rights, owners and times as well".to_owned(),
-            Self::SourceNotDirectory(_) => "a live mirror is of a directory; speil sync sends a file once".to_owned(),
+            Self::SourceNotDirectory(_) => {
+                "a live mirror is of a directory; speil sync sends a file once".to_owned()
+            }
             _ => return None,
         })
     }

@@ -331,7 +331,9 @@ fn the_last_word_is_the_target_but_for_one_source_that_goes_to_several_hosts() {
 
 #[test]
 fn sources_that_cannot_be_are_refused_clearly() {
-    assert!(refused(&["mirror", "h:/s/", "/t"]).contains("on another host"));
+    assert!(refused(&["mirror", "h:/s/", "/t", "/u"]).contains("several TARGETs"));
+    assert!(refused(&["mirror", "h:/s/", "i:/t"]).contains("both on other hosts"));
+    assert!(refused(&["mirror", "--watch=notify", "h:/s/", "/t"]).contains("--watch=notify"));
     assert!(refused(&["sync", "-a", "h:/s/", "i:/t"]).contains("both on other hosts"));
     assert!(refused(&["sync", "-a", "--connections=2", "h:/s/", "/t"]).contains("--connections"));
     assert!(refused(&["sync", "-a", "/s/", "h::mod"]).contains("rsync daemon"));

@@ -84,6 +84,9 @@ pub enum Fault {
     /// No file holds a `sync{}`.
     #[error("no sync{{}} in the configuration")]
     NoSync,
+    /// A source on another host, quoted.
+    #[error("source = {0} is on another host, and a configuration mirrors from this one")]
+    RemoteSource(String),
     /// A `sync{}` without a layer.
     #[error("this sync has no layer")]
     NoLayer {
@@ -247,6 +250,9 @@ impl Fault {
             Self::NoSync => "add sync { default.mirror, source = \"/dir/\", target = \"host:/dir/\" }",
             Self::NoLayer { asked: Some(name) } => {
                 return Some(format!("default.{name} does not exist; did you mean default.mirror?"));
+            }
+            Self::RemoteSource(_) => {
+                "speil mirror HOST:SOURCE/ TARGET pulls it here; a service of its own may run that command"
             }
             Self::NoLayer { asked: None } => "begin with the layer: sync { default.mirror, source = ... }",
             Self::Missing("targets") => "add target = \"host:/dir/\" or targets = { \"host:/dir/\", ... }",

@@ -17,7 +17,7 @@ use crate::config::target_list::listed;
 use crate::config::units::{parse_connections, parse_max_delete, parse_size, split_words};
 use crate::config::{
     AgentSource, Backend, Compress, DeleteMode, Durability, MaxDelete, Reconcile, Selection, Ssh, Sync,
-    Transport, Verify,
+    Transport, Verify, is_remote,
 };
 use crate::error::io_text;
 use crate::tree::{Chmod, Chown, OwnerMap, quote};
@@ -109,6 +109,9 @@ pub(super) fn sync(block: &Block, this: &ThisHost) -> Result<Sync, ConfigError> 
 fn source(section: &Section) -> Result<PathBuf, ConfigError> {
     const ALLOWED: &str = "the absolute path of a directory";
     let path = section.path("source", ALLOWED)?.ok_or_else(|| section.error(Fault::Missing("source")))?;
+    if is_remote(path.as_os_str().as_bytes()) {
+        return Err(section.error(Fault::RemoteSource(quote(path.as_os_str().as_bytes()))));
+    }
     if path.is_relative() {
         let given = Raw::Text(path.as_os_str().as_bytes().to_vec());
         return Err(section.wrong("source", &given, ALLOWED));

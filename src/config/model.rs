@@ -455,7 +455,7 @@ pub enum Compress {
 }
 
 /// How changes are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Backend {
     /// The best that the source supports.
     Auto,

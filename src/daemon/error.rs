@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::pulled::Unstarted;
 use crate::sender::SessionError;
 
 /// Why a daemon cannot run.
@@ -27,6 +28,9 @@ pub enum DaemonError {
     /// The runtime cannot be made. Consequence: die.
     #[error("start: {}", crate::error::io_text(.0))]
     Runtime(io::Error),
+    /// A source on another host is not sent. Consequence: die.
+    #[error("nothing is sent from the source's host: {0:?}")]
+    Unstarted(Unstarted),
     /// Not one sync could be started. Consequence: die.
     #[error("{0}")]
     Nothing(SessionError),

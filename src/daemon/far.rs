@@ -215,6 +215,14 @@ impl Far {
     }
 }
 
+/// What the side that pulls says beside the session.
+pub(super) enum Said {
+    /// Send no more.
+    Stop,
+    /// A request, and the number under which it is answered.
+    Ask(u64, Vec<u8>),
+}
+
 /// What hears the side that pulls.
 pub(super) struct Ear {
     pieces: Option<Sender<Vec<u8>>>,
@@ -222,8 +230,8 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// Hears until the connection ends; `stop` is called when the side that pulls asks for the end.
-    pub fn hear(mut self, mut reader: FrameReader<impl Read>, stop: impl Fn()) {
+    /// Hears until the connection ends; `said` is called with what is not for the session, and must be quick.
+    pub fn hear(mut self, mut reader: FrameReader<impl Read>, said: impl Fn(Said)) {
         loop {
             match reader.read::<ToFar<'_>>() {
                 Ok(ToFar::Data(data)) => {
@@ -234,7 +242,8 @@ impl Ear {
                     self.pieces = None;
                     self.carrier.end(Ended { status, stderr });
                 }
-                Ok(ToFar::Stop) => stop(),
+                Ok(ToFar::Stop) => said(Said::Stop),
+                Ok(ToFar::Ask { id, request }) => said(Said::Ask(id, request.into_owned())),
                 Err(_) => break,
             }
         }

@@ -4,22 +4,24 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::chronicle::Chronicle;
 use super::history::{Activity, History, Recorder};
+use super::link_options::Over;
 use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
+use super::pulled::{Pulled, Pulling, Unstarted};
 use super::report::{clean, report, seconds};
 use super::slot::{Running, stop_all};
 use crate::config::{Sync, Target};
 use crate::event::RescanReason;
 use crate::http::Site;
 use crate::monitor::{Monitor, Notice, Scope};
-use crate::sender::{Mailbox, SessionError};
+use crate::sender::{Mailbox, SessionError, Source};
 use crate::status::{Answer, Happening, LogQuery, Report, Request, Series};
 
 /// A sync that is being started, which may take long, and whether any is to be.
@@ -43,6 +45,8 @@ pub(super) struct Hub {
     reloads: Mutex<Option<mpsc::UnboundedSender<Asker>>>,
     onlooker: Arc<dyn Onlooker>,
     chronicle: Arc<Chronicle>,
+    /// The mirror whose source is on another host, in a process that has one.
+    pulled: OnceLock<Arc<Pulled>>,
 }
 
 /// Who waits for the configuration to be read again.
@@ -76,6 +80,7 @@ impl Hub {
             reloads: Mutex::default(),
             onlooker,
             chronicle,
+            pulled: OnceLock::new(),
         }
     }
 
@@ -93,18 +98,56 @@ impl Hub {
     /// # Errors
     /// As [`Pipeline::start`].
     pub fn start(&self, sync: Sync) -> Option<Result<Pipeline, SessionError>> {
+        let begins = self.begins()?;
+        self.chronicle.begin(&sync);
+        Some(Pipeline::start_told(sync, &self.monitor, begins))
+    }
+
+    /// Starts a sync whose one target is connected to, unless everything is to stop; `None` then.
+    ///
+    /// # Errors
+    /// As [`Pipeline::start_over`].
+    pub fn start_over(
+        &self,
+        sync: Sync,
+        ground: (Arc<Source>, Over),
+    ) -> Option<Result<Pipeline, SessionError>> {
+        let begins = self.begins()?;
+        Some(Pipeline::start_over(sync, ground, &self.monitor, begins))
+    }
+
+    /// Begins to pull, and has `first` told how the first try went.
+    ///
+    /// # Errors
+    /// As [`Pulled::start`].
+    pub fn start_pull(
+        &self,
+        it: Pulling,
+        first: oneshot::Sender<Option<Unstarted>>,
+    ) -> Result<(), SessionError> {
+        let pulled = Pulled::start(it, self.monitor(), first)?;
+        self.chronicle.begin(&pulled.told_apart());
+        let _ = self.pulled.set(pulled);
+        Ok(())
+    }
+
+    /// Returns the mirror whose source is on another host.
+    pub fn pulled(&self) -> Option<&Arc<Pulled>> {
+        self.pulled.get()
+    }
+
+    /// Returns what takes in which mailboxes a stop closes; `None` if everything is to stop.
+    fn begins(&self) -> Option<impl FnOnce(Vec<Arc<Mailbox>>) + '_> {
         if self.starting().stopped {
             return None;
         }
-        let begins = |mailboxes: Vec<Arc<Mailbox>>| {
+        Some(|mailboxes: Vec<Arc<Mailbox>>| {
             let mut starting = self.starting();
             if starting.stopped {
                 mailboxes.iter().for_each(|mailbox| mailbox.close());
             }
             starting.mailboxes = mailboxes;
-        };
-        self.chronicle.begin(&sync);
-        Some(Pipeline::start_told(sync, &self.monitor, begins))
+        })
     }
 
     /// Returns the histories of what arrives.
@@ -129,6 +172,9 @@ impl Hub {
     pub fn stop_all(&self) {
         let running = std::mem::take(&mut *self.running());
         stop_all(running);
+        if let Some(pulled) = self.pulled() {
+            pulled.stop();
+        }
     }
 
     /// Returns why the newest configuration was refused.
@@ -149,6 +195,7 @@ impl Hub {
     /// Returns how things are.
     pub fn report(&self) -> Report {
         let mut report = report(&self.running());
+        report.syncs.extend(self.pulled().map(|pulled| pulled.report()));
         report.started = seconds(self.started);
         report.refused_reload = self.refused().as_deref().map(clean);
         self.activity.complete(&mut report);
@@ -166,6 +213,11 @@ impl Hub {
 
     /// Does what a client asks for. Cancel safe.
     pub async fn answer(self: &Arc<Self>, request: Request) -> Answer {
+        if let Some(pulled) = self.pulled()
+            && let Some(answer) = pulled.answer(&request).await
+        {
+            return answer;
+        }
         match request {
             Request::Status => Answer::Status(self.report()),
             Request::Wait(wait) => super::waiting::wait(&self.running, wait).await,

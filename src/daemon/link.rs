@@ -1,9 +1,10 @@
 //! One target's connection, made again for ever.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hint::hint_for;
-use super::link_options::LinkOptions;
+use super::link_options::{LinkOptions, Over};
 use super::memory::Memory;
 use super::standing_by::StandingBy;
 use crate::batch::Change;
@@ -68,11 +69,8 @@ pub(super) fn run(options: &LinkOptions) {
         if let (SessionError::Role { .. }, Stand::Waits { .. }) = (&error, options.around.lead.stand()) {
             continue;
         }
-        attempt = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
-        if was_live {
-            attempt = attempt.min(ATTEMPTS_LIVE);
-        }
-        let retry = pause(attempt, &error);
+        attempt = next_attempt(attempt, began, was_live);
+        let retry = pause(attempt, error.consequence());
         let text = error.to_string();
         // Once per change of state, and once per change of reason.
         let known = options.around.status.error();
@@ -84,6 +82,23 @@ pub(super) fn run(options: &LinkOptions) {
         }
         wait(&options.around.mailbox, Instant::now() + retry);
     }
+}
+
+/// Works over the one connection that there is, until that ends.
+pub(super) fn run_over(options: &LinkOptions, over: Over) {
+    let Over { transport, reason, ended } = over;
+    let (mailbox, stopped) = (&options.around.mailbox, Arc::clone(&transport));
+    mailbox.on_close(move || stopped.cancel());
+    let session = Session::connect(&*transport, options.session(true), options.around.clone());
+    let error = session.map_or_else(Some, |session| session.run(reason).error);
+    // Whoever stops it knows why it ended.
+    ended(error.filter(|_| !mailbox.is_closed()));
+}
+
+/// Returns how often it was tried in a row, with the next try.
+pub(super) fn next_attempt(attempt: u32, began: Instant, was_live: bool) -> u32 {
+    let next = if began.elapsed() > LASTED { 1 } else { attempt + 1 };
+    if was_live { next.min(ATTEMPTS_LIVE) } else { next }
 }
 
 /// Waits until a moment, until somebody asks for another try, or until the mailbox is closed.
@@ -100,8 +115,8 @@ fn connect(options: &LinkOptions) -> Result<Session, SessionError> {
 
 /// Returns the pause before the next try: doubled each time, and spread by a quarter, so that many
 /// sources do not come back at the same moment.
-fn pause(attempt: u32, error: &SessionError) -> Duration {
-    if error.consequence() == Consequence::Die {
+pub(super) fn pause(attempt: u32, consequence: Consequence) -> Duration {
+    if consequence == Consequence::Die {
         return RETRY_REFUSED;
     }
     let base = RETRY_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(RETRY_LONGEST);

@@ -4,8 +4,19 @@ use std::sync::Arc;
 
 use super::route::{told, transport_of};
 use crate::config::{Sync, Target};
+use crate::event::RescanReason;
 use crate::sender::{SessionError, SessionOptions, Surroundings};
 use crate::transport::Transport;
+
+/// The one connection of a pipeline that makes none itself.
+pub(super) struct Over {
+    /// Leads to the target.
+    pub transport: Arc<dyn Transport>,
+    /// Why everything is compared first.
+    pub reason: RescanReason,
+    /// Is told how it ended: nothing, if somebody stopped it.
+    pub ended: Box<dyn FnOnce(Option<SessionError>) + Send>,
+}
 
 /// What a link works with.
 pub(super) struct LinkOptions {

@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, bounded};
 use super::engine::Engine;
 use super::inlet::{Inlet, Input};
 use super::link;
-use super::link_options::LinkOptions;
+use super::link_options::{LinkOptions, Over};
 use super::lock::Lock;
 use super::marking::Marking;
 use super::recent_events::RecentEvents;
@@ -66,6 +66,15 @@ pub(super) struct Common {
     lead: Arc<Lead>,
     inlet: Arc<Inlet>,
     pub monitor: Arc<dyn Monitor>,
+}
+
+/// What a pipeline stands on.
+struct Ground {
+    source: Arc<Source>,
+    marks: Option<MarkDir>,
+    lead: Arc<Lead>,
+    /// The connection, where it is there already.
+    over: Option<Over>,
 }
 
 /// A directory in the runtime directory in which a watcher leaves its marks; goes with it.
@@ -126,17 +135,43 @@ impl Pipeline {
     ) -> Result<Self, SessionError> {
         let mut targets: Vec<RunningTarget> = sync.targets.iter().cloned().map(RunningTarget::new).collect();
         targets.iter_mut().try_for_each(|running| keep(&sync, running))?;
+        let source = Source::open(&sync.source, sync.targets.len()).map_err(|error| {
+            SessionError::Source(format!("{}: {}", sync.source.display(), crate::error::io_text(&error)))
+        })?;
+        let one_path = sync.selection.is_one_path();
+        let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of_sync(&sync) });
+        let ground = Ground { source, marks: MarkDir::make(&sync.source), lead, over: None };
+        Self::start_on((sync, targets), ground, monitor, begins)
+    }
+
+    /// Builds and starts the pipeline of a sync whose source is open and whose one target is connected to. Nothing is
+    /// written on this host.
+    pub(super) fn start_over(
+        sync: Sync,
+        (source, over): (Arc<Source>, Over),
+        monitor: &Arc<dyn Monitor>,
+        begins: impl FnOnce(Vec<Arc<Mailbox>>),
+    ) -> Result<Self, SessionError> {
+        let targets = sync.targets.iter().cloned().map(RunningTarget::new).collect();
+        let ground = Ground { source, marks: None, lead: Arc::new(Lead::plain()), over: Some(over) };
+        Self::start_on((sync, targets), ground, monitor, begins)
+    }
+
+    fn start_on(
+        (sync, targets): (Sync, Vec<RunningTarget>),
+        Ground { source, marks, lead, over }: Ground,
+        monitor: &Arc<dyn Monitor>,
+        begins: impl FnOnce(Vec<Arc<Mailbox>>),
+    ) -> Result<Self, SessionError> {
         let fail = |text: String| SessionError::Source(text);
-        let source = Source::open(&sync.source, sync.targets.len())
-            .map_err(|error| fail(format!("{}: {}", sync.source.display(), crate::error::io_text(&error))))?;
-        let filter =
-            Arc::new(Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?);
+        let filter = Filter::new(&sync.filters).map_err(|error| SessionError::Option(error.to_string()))?;
+        // What is hidden of a source is not watched either.
+        let filter = Arc::new(source.narrowed(filter));
         let (input, inputs) = bounded(INPUTS_MAX);
         let deaf = watch::resolve(sync.watch, &sync.source).is_ok_and(|backend| backend == Backend::Poll);
         let inlet = Arc::new(Inlet::new(input.clone(), deaf, Arc::clone(&source)));
         let skip_filter = Arc::clone(&filter);
         let skip: watch::Skip = Arc::new(move |path, dir| super::is_skipped(&skip_filter, path, dir));
-        let marks = MarkDir::make(&sync.source);
         let options = watch::Options {
             backend: sync.watch,
             poll_interval: sync.poll_interval,
@@ -151,8 +186,6 @@ impl Pipeline {
             .spawn(move || engine.run(&inputs))
             .map_err(|error| fail(format!("start a thread: {error}")))?;
         let (gate, engine) = (Arc::new(Gate::shut()), Some(engine));
-        let one_path = sync.selection.is_one_path();
-        let lead = Arc::new(if one_path { Lead::plain() } else { Lead::of_sync(&sync) });
         let common = Common { source, gate, lead, inlet, monitor: Arc::clone(monitor) };
         let (watcher, warden) = (None, None);
         let mut this = Self {
@@ -167,14 +200,18 @@ impl Pipeline {
             _marks: marks,
             marking: Arc::default(),
         };
-        this.link_up()?;
+        this.link_up(over)?;
         this.watch(options, skip)?;
         Ok(this)
     }
 
-    fn link_up(&mut self) -> Result<(), SessionError> {
+    fn link_up(&mut self, mut over: Option<Over>) -> Result<(), SessionError> {
         for running in &mut self.targets {
-            running.link = Some(start_link(&self.sync, &self.common, running)?);
+            let options = link_options(&self.sync, &self.common, running);
+            running.link = Some(match over.take() {
+                Some(over) => link_thread(move || link::run_over(&options, over))?,
+                None => link_thread(move || link::run(&options))?,
+            });
         }
         let Common { lead, monitor, .. } = &self.common;
         let warden = Warden::start(Arc::clone(lead), self.mailboxes(), Arc::clone(monitor), &self.sync.name);
@@ -364,7 +401,17 @@ pub(super) fn start_link(
     common: &Common,
     running: &RunningTarget,
 ) -> Result<JoinHandle<()>, SessionError> {
-    let options = LinkOptions {
+    let options = link_options(sync, common, running);
+    link_thread(move || link::run(&options))
+}
+
+fn link_thread(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SessionError> {
+    let link = std::thread::Builder::new().name("link".to_owned()).spawn(run);
+    link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))
+}
+
+fn link_options(sync: &Sync, common: &Common, running: &RunningTarget) -> LinkOptions {
+    LinkOptions {
         sync: sync.clone(),
         target: running.target.clone(),
         around: Surroundings {
@@ -378,9 +425,7 @@ pub(super) fn start_link(
             feedback: Arc::clone(&common.inlet) as _,
             lead: Arc::clone(&common.lead),
         },
-    };
-    let link = std::thread::Builder::new().name("link".to_owned()).spawn(move || link::run(&options));
-    link.map_err(|error| SessionError::Source(format!("start a thread: {error}")))
+    }
 }
 
 impl Drop for Pipeline {

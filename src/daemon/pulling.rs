@@ -18,18 +18,19 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_bytes::ByteBuf;
 
+use super::hearsay::{clean_failure, heard_of, notice_of};
 use super::mirror_id;
 use super::route::{told, transport_from};
 use crate::config::{DeleteMode, Sync, Target};
 use crate::monitor::{Monitor, Notice, Scope};
 use crate::protocol::{
-    Account, FRAME_LEN_MAX, Failure, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means,
-    ORDER_LEN_MAX, PULL_EDITION, PULL_PIECE_MAX, PullOrder, ToFar, ToReceiver, TrashLimits, Unsent, Word,
-    read_magic,
+    Account, FRAME_LEN_MAX, FrameError, FrameReader, FrameWriter, FromFar, Hello, MAGIC, Means,
+    ORDER_LEN_MAX, Origin, PULL_EDITION, PULL_PIECE_MAX, PullLive, PullOrder, ToFar, ToReceiver, ToSender,
+    TrashLimits, Unsent, Volume, Word, read_magic,
 };
-use crate::sender::{SessionError, SessionOptions, clean_refusal, hello, without_merges};
+use crate::sender::{Before, Identity, SessionError, SessionOptions, hello, without_merges};
 use crate::transport::{Control, Ended, Link, Local, Transport, TransportError, Uploads, ended_soon};
-use crate::tree::{RelPath, quote};
+use crate::tree::RelPath;
 
 /// Frames of the far side's that wait to be looked at.
 const FRAMES_MAX: usize = 4;
@@ -37,8 +38,6 @@ const FRAMES_MAX: usize = 4;
 const STOP_WAIT: Duration = Duration::from_secs(12);
 /// Names of files that went which are kept.
 const VANISHED_MAX: usize = 10_000;
-/// Longest text of the far side's that is shown, in characters.
-const TEXT_LEN_MAX: usize = 400;
 
 /// How a pull is made.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +50,24 @@ pub struct PullOptions {
     pub uploads: Uploads,
     /// Nothing is written but what bears this name.
     pub alone: Option<RelPath>,
+}
+
+/// Who keeps a live pull, one session after the other.
+pub(super) trait Keeper: Send + std::marker::Sync {
+    /// What the order says of it.
+    fn live(&self) -> PullLive;
+    /// Which mirror it is.
+    fn mirror(&self) -> Identity;
+    /// Which filesystem the target was on, if that is known.
+    fn before(&self) -> Option<Before>;
+    /// The source's host sends; the agent on this one is being started.
+    fn begins(&self);
+    /// The agent has taken the session, on this filesystem.
+    fn accepted(&self, volume: Option<Volume>);
+    /// Something happened.
+    fn happened(&self, notice: &Notice);
+    /// A request is answered.
+    fn answered(&self, id: u64, answer: &[u8]);
 }
 
 /// How a pull ended.
@@ -100,6 +117,16 @@ impl Stopper {
     }
 }
 
+impl Stopper {
+    /// Asks the far side something. May block.
+    ///
+    /// # Errors
+    /// [`FrameError`]: it does not hear it.
+    pub(super) fn ask(&self, id: u64, request: &[u8]) -> Result<(), FrameError> {
+        self.0.send(&ToFar::Ask { id, request: Cow::Borrowed(request) })
+    }
+}
+
 impl Stopping {
     fn send(&self, message: &ToFar<'_>) -> Result<(), FrameError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,6 +144,17 @@ pub fn pull(
     monitor: &Arc<dyn Monitor>,
     started: impl FnOnce(Stopper),
 ) -> Pulled {
+    pull_for(None, (sync, host), options, monitor, started)
+}
+
+/// The same for who keeps a live pull: until the connection ends.
+pub(super) fn pull_for(
+    keeper: Option<&Arc<dyn Keeper>>,
+    (sync, host): (&Sync, &str),
+    options: &PullOptions,
+    monitor: &Arc<dyn Monitor>,
+    started: impl FnOnce(Stopper),
+) -> Pulled {
     let Some(target) = sync.targets.first() else {
         return Pulled::Broken(SessionError::Option("no target".to_owned()));
     };
@@ -129,7 +167,8 @@ pub fn pull(
         answered: AtomicBool::new(false),
     });
     started(Stopper(Arc::clone(&stopping)));
-    let near = Near { sync, target, options, monitor, stopping, scope: Scope::new(&sync.name, &target.name) };
+    let scope = Scope::new(&sync.name, &target.name);
+    let near = Near { sync, target, options, monitor, stopping, scope, keeper };
     let ended = match near.attempt(&*transport) {
         Err(SessionError::Ended(ended)) => match transport.mend(&ended) {
             Ok(true) => near.attempt(&*transport),
@@ -141,6 +180,12 @@ pub fn pull(
     ended.unwrap_or_else(Pulled::Broken)
 }
 
+/// Whether the agent there knows no option that has it send.
+pub fn is_older(error: &SessionError) -> bool {
+    let SessionError::Ended(ended) = error else { return false };
+    ended.stderr.iter().any(|line| line.contains("unknown option --send"))
+}
+
 /// The near side of one pull.
 struct Near<'a> {
     sync: &'a Sync,
@@ -149,6 +194,8 @@ struct Near<'a> {
     monitor: &'a Arc<dyn Monitor>,
     stopping: Arc<Stopping>,
     scope: Scope,
+    /// Of a live pull.
+    keeper: Option<&'a Arc<dyn Keeper>>,
 }
 
 /// A message of the far side's.
@@ -158,6 +205,7 @@ enum Heard {
     Closed,
     Told(Box<Word>),
     Done(Box<Account>),
+    Answer(u64, Vec<u8>),
 }
 
 /// The agent on this host.
@@ -247,6 +295,7 @@ impl Near<'_> {
             sources: sync.sources.clone(),
             beside: sync.beside.clone(),
             backup: sync.backup.clone(),
+            live: self.keeper.map(|keeper| keeper.live()),
         }
     }
 
@@ -272,6 +321,11 @@ impl Near<'_> {
                     return Ok(Pulled::Done { account, vanished });
                 }
                 Heard::Told(word) => self.tell(*word, &mut vanished),
+                Heard::Answer(id, answer) => {
+                    if let Some(keeper) = self.keeper {
+                        keeper.answered(id, &answer);
+                    }
+                }
                 Heard::Closed => {
                     if let Some(agent) = agent {
                         agent.writer = None;
@@ -281,6 +335,9 @@ impl Near<'_> {
                     Some(agent) => agent.take(&data),
                     None => {
                         let Some((theirs, rest)) = head.add(&data)? else { continue };
+                        if let Some(keeper) = self.keeper {
+                            keeper.begins();
+                        }
                         let started = agent.insert(self.start()?);
                         started.take(&greeting(&self.own_hello(*theirs))?);
                         started.take(&rest);
@@ -300,10 +357,17 @@ impl Near<'_> {
         let Link { mut reader, writer, control } = local.connect()?;
         let control: Arc<dyn Control> = Arc::from(control);
         let (stopping, carrier) = (Arc::clone(&self.stopping), Arc::clone(&control));
+        let mut greeted = self.keeper.map(|keeper| (Arc::clone(keeper), Head::default()));
         let answer = move || {
             let mut bytes = vec![0; PULL_PIECE_MAX];
             while let Ok(len @ 1..) = reader.read(&mut bytes) {
                 let piece = bytes.get(..len).unwrap_or_default();
+                if let Some((keeper, head)) = &mut greeted
+                    && let Some(volume) = head.volume(piece)
+                {
+                    keeper.accepted(volume);
+                    greeted = None;
+                }
                 if stopping.send(&ToFar::Data(Cow::Borrowed(piece))).is_err() {
                     break;
                 }
@@ -327,36 +391,39 @@ impl Near<'_> {
         let options = SessionOptions {
             sync,
             target: self.target.clone(),
-            mirror: mirror_id(self.sync, self.target),
-            live: false,
+            mirror: self.keeper.map_or_else(|| mirror_id(self.sync, self.target), |keeper| keeper.mirror()),
+            live: self.keeper.is_some(),
             dry_run: self.options.dry_run,
             rehearsal: self.options.dry_run,
         };
         let Hello { version, version_min, program, label, source, origin, .. } = theirs;
-        Hello { version, version_min, program, label, origin, ..hello(&options, source) }
+        let own = hello(&options, source);
+        let Some(keeper) = self.keeper else {
+            return Hello { version, version_min, program, label, origin, ..own };
+        };
+        // Whose session this is, and which filesystem its target was on, is known here alone.
+        let Origin { name, upstream, .. } = origin;
+        let origin = Origin { name, upstream, ..own.origin };
+        let (before, noted) = keeper.before().map_or((None, false), |it| (Some(it.volume), it.noted));
+        Hello { version, version_min, program, label, origin, before, noted, ..own }
     }
 
     fn tell(&self, word: Word, vanished: &mut Vec<RelPath>) {
-        let notice = match word {
-            Word::Itemized(entry) => return self.monitor.itemized(&self.scope, &entry),
-            Word::Progress(progress) => return self.monitor.progress(&self.scope, &progress),
-            Word::Problem { path, operation, errno, on_target } => {
-                Notice::Problem { path, operation: shown(&operation), errno, on_target }
+        match word {
+            Word::Itemized(entry) => self.monitor.itemized(&self.scope, &entry),
+            Word::Progress(progress) => self.monitor.progress(&self.scope, &progress),
+            Word::Vanished(path) if vanished.len() < VANISHED_MAX => vanished.push(path),
+            Word::Arrived(arrivals) if self.keeper.is_some() => {
+                self.monitor.arrived(&self.scope, &heard_of(&arrivals));
             }
-            Word::Held { count, reason, first } => Notice::Held { count, reason: shown(&reason), first },
-            Word::Stays(path) => Notice::Stays { path },
-            Word::Vanished(path) => {
-                if vanished.len() < VANISHED_MAX {
-                    vanished.push(path);
+            other => {
+                let Some(notice) = notice_of(other, self.keeper.is_some()) else { return };
+                if let Some(keeper) = self.keeper {
+                    keeper.happened(&notice);
                 }
-                return;
+                self.monitor.notice(&self.scope, &notice);
             }
-            Word::Warning { text, hint } => {
-                Notice::Warning { text: shown(&text), hint: hint.as_deref().map(shown) }
-            }
-            Word::Detail(text) => Notice::Detail { text: shown(&text) },
-        };
-        self.monitor.notice(&self.scope, &notice);
+        }
     }
 }
 
@@ -408,6 +475,7 @@ fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<Heard, FrameError>>) {
             FromFar::Closed => Heard::Closed,
             FromFar::Told(word) => Heard::Told(word),
             FromFar::Done(account) => Heard::Done(account),
+            FromFar::Answer { id, answer } => Heard::Answer(id, answer.into_owned()),
         });
         let is_over = heard.is_err();
         if to.send(heard).is_err() || is_over {
@@ -424,21 +492,47 @@ type Greeted = (Box<Hello>, Vec<u8>);
 struct Head(Vec<u8>);
 
 impl Head {
-    /// Takes in more. Returns the hello and what follows it, once it is there.
-    fn add(&mut self, bytes: &[u8]) -> Result<Option<Greeted>, FrameError> {
+    /// Takes in more. Whether the first message is there as a whole.
+    fn is_whole(&mut self, bytes: &[u8]) -> Result<bool, FrameError> {
         self.0.extend_from_slice(bytes);
-        let mut rest = self.0.as_slice();
+        let rest = self.0.as_slice();
         let Some((header, _)) = rest.get(MAGIC.len()..).and_then(<[u8]>::split_first_chunk::<4>) else {
-            return Ok(None);
+            return Ok(false);
         };
         // A packed one would begin a stream of which the agent here would not know.
         let len = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
         if len > FRAME_LEN_MAX {
             return Err(FrameError::TooLong(len));
         }
-        if rest.len() < MAGIC.len() + header.len() + len {
+        Ok(rest.len() >= MAGIC.len() + header.len() + len)
+    }
+
+    /// Takes in more of what the agent on this host says. Returns which filesystem it tells of, once it has said so; none
+    /// where it refuses.
+    fn volume(&mut self, bytes: &[u8]) -> Option<Option<Volume>> {
+        match self.is_whole(bytes) {
+            Ok(false) => None,
+            Ok(true) => {
+                let mut rest = self.0.as_slice();
+                let reply = read_magic(&mut rest).ok().and_then(|()| {
+                    let mut reader = FrameReader::new(rest);
+                    match reader.read::<ToSender<'_>>() {
+                        Ok(ToSender::Hello(reply)) => reply.volume,
+                        _ => None,
+                    }
+                });
+                Some(reply)
+            }
+            Err(_) => Some(None),
+        }
+    }
+
+    /// Takes in more. Returns the hello and what follows it, once it is there.
+    fn add(&mut self, bytes: &[u8]) -> Result<Option<Greeted>, FrameError> {
+        if !self.is_whole(bytes)? {
             return Ok(None);
         }
+        let mut rest = self.0.as_slice();
         read_magic(&mut rest)?;
         let mut reader = FrameReader::new(rest);
         let hello = match reader.read::<ToReceiver<'_>>()? {
@@ -462,21 +556,4 @@ fn greeting(hello: &Hello) -> Result<Vec<u8>, FrameError> {
 
 fn no_thread(error: &std::io::Error) -> SessionError {
     SessionError::Transport(TransportError::Connect(format!("start a thread: {error}")))
-}
-
-/// Returns a failure whose texts may be shown.
-fn clean_failure(failure: Failure) -> Failure {
-    match failure {
-        Failure::Refused(refusal) => Failure::Refused(clean_refusal(refusal)),
-        Failure::Other { text, hint, code } => {
-            Failure::Other { text: shown(&text), hint: hint.as_deref().map(shown), code }
-        }
-    }
-}
-
-/// Returns a text of the far side's as it may be shown: one line, without control characters.
-fn shown(text: &str) -> String {
-    let quoted = quote(text.as_bytes());
-    let inside = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
-    inside.replace("\\\"", "\"").replace("\\\\", "\\").chars().take(TEXT_LEN_MAX).collect()
 }

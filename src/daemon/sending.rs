@@ -1,34 +1,39 @@
 //! The agent that sends: the far side of a pull.
 //!
-//! **Purpose:** [`send`] takes an order from the side that pulls, makes one pass over the source that it names, and has
-//! everything that the sender would print told there.
+//! **Purpose:** [`send`] takes an order from the side that pulls, makes one pass over the source that it names, or
+//! mirrors it until it is stopped, and has everything that the sender would print told there.
 //! **In → Out:** a byte stream each way. **Invariants:** nothing is written on this host; with a root nothing outside of
 //! it is read, whatever an order or a symlink says, and what the agent's own filter hides is not there.
 //! **Not here:** what is written on the other side, and how far: that is for the receiver there.
+
+mod live;
 
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::far::{Far, Wire};
+use super::far::{Far, Said, Wire};
 use super::once::{Named, TargetReport, in_order, once_over};
+use super::teller::Teller;
 use crate::config::{DeleteMode, Reconcile, Sync, Target, Trash};
 use crate::confine;
 use crate::disk::{Root, read_entry};
 use crate::error::{errno_of, failure_text, io_text};
 use crate::filter::Filter;
-use crate::monitor::{Itemized, Monitor, Notice, Progress, Scope};
+use crate::monitor::{Monitor, Notice};
 use crate::protocol::{
     Account, Failure, FrameError, FrameReader, FromFar, MAGIC, ORDER_LEN_MAX, PULL_EDITION, PullOrder,
     Refusal, ToFar, ToReceiver, ToSender, Unsent, Word, read_magic,
 };
-use crate::sender::{Mailbox, SessionError, Source, list_source, look_up_apart, merged, open_sources};
+use crate::sender::{
+    Lead, Mailbox, SessionError, Source, Stand, list_source, look_up_apart, merged, open_sources,
+};
 use crate::tree::{Kind, Mask, RelPath, quote};
 
 /// Time for the order to come.
@@ -119,11 +124,17 @@ pub fn send(
         Ok(opened) => opened,
         Err(why) => return refuse(&wire, why),
     };
+    if order.live.is_some() && !matches!(Lead::of_sync(&sent.sync).stand(), Stand::Plain) {
+        return refuse(&wire, Unsent::Role);
+    }
     let above = options.root.is_none() && options.filter.is_empty();
     let mut sent = sent;
     match merged(&sent.sync, &sent.source, above) {
         Ok(rules) => sent.sync.filters = rules,
         Err(why) => return refuse(&wire, Unsent::Rules(why)),
+    }
+    if let Some(live) = &order.live {
+        live::prepare(live, &mut sent.sync, &sent.source)?;
     }
     if options.confine {
         let root = sent.source.root();
@@ -137,7 +148,11 @@ pub fn send(
             confine::confine_to_reading(&beneath);
         }
     }
-    pass(&order, sent, (reader, wire), words)
+    let monitor = Arc::new(Teller::new(&order, Arc::clone(&wire), words.detail)) as Arc<dyn Monitor>;
+    match &order.live {
+        Some(live) => live::run(live, (sent.sync, sent.source), (reader, wire), (words, monitor)),
+        None => pass(&order, sent, (reader, wire), (words, monitor)),
+    }
 }
 
 /// What is sent: the source, the sync that is made of it, and what the words say that named it.
@@ -312,25 +327,24 @@ fn pass(
     order: &PullOrder,
     Sent { sync, source, named }: Sent,
     (reader, wire): (FrameReader<BufReader<impl Read + Send + 'static>>, Arc<Wire>),
-    words: Words,
+    (words, monitor): (Words, Arc<dyn Monitor>),
 ) -> Result<(), SendError> {
     let mailbox = Mailbox::new();
     let far = Far::new(Arc::clone(&wire));
     let (ear, stopped, teller) = (far.ear(), Arc::clone(&mailbox), Arc::clone(&wire));
     let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-    thread("hear").spawn(move || ear.hear(reader, || stopped.close())).map_err(own("start a thread"))?;
+    let said = move |said| {
+        if matches!(said, Said::Stop) {
+            stopped.close();
+        }
+    };
+    thread("hear").spawn(move || ear.hear(reader, said)).map_err(own("start a thread"))?;
     thread("tell").spawn(move || teller.keep_telling()).map_err(own("start a thread"))?;
-    let monitor = Arc::new(Teller {
-        wire: Arc::clone(&wire),
-        itemizes: (order.itemizes, order.itemizes_same),
-        detail: words.detail,
-        last: Mutex::default(),
-    });
     tell_named(&named, &wire);
     if sync.selection.list_only {
         return list((&sync, &source, &named), &wire, &|| !mailbox.is_closed());
     }
-    let with = (source, mailbox, Arc::clone(&monitor) as Arc<dyn Monitor>);
+    let with = (source, mailbox, monitor);
     let report = once_over(&sync, order.means.dry_run, with, Box::new(far));
     let Some(report) = report else { return Ok(()) };
     report.vanished.iter().for_each(|path| wire.tell(Word::Vanished(path.clone())));
@@ -378,10 +392,14 @@ fn account(report: &TargetReport, words: Words) -> Account {
         problems: report.problems.len() as u64,
         held: report.held.is_some(),
         is_list: false,
-        failure: report.error.as_ref().map(|error| match error {
-            SessionError::Refused(refusal) => Failure::Refused(refusal.clone()),
-            other => (words.failure)(other),
-        }),
+        failure: report.error.as_ref().map(|error| failure(error, words)),
+    }
+}
+
+fn failure(error: &SessionError, words: Words) -> Failure {
+    match error {
+        SessionError::Refused(refusal) => Failure::Refused(refusal.clone()),
+        other => (words.failure)(other),
     }
 }
 
@@ -396,7 +414,7 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
         lands: None,
     };
     let PullOrder { mask, selection, guard, means, .. } = order.clone();
-    Sync {
+    let sync = Sync {
         mask,
         selection,
         filters: order.filters.iter().map(|rule| rule.to_vec()).collect(),
@@ -416,59 +434,10 @@ fn sync_of(order: &PullOrder, path: &Path) -> Sync {
         beside: order.beside.clone(),
         backup: order.backup.clone(),
         ..Sync::new("source", path, vec![target])
-    }
-}
-
-/// Has what the sender says told on the other side.
-struct Teller {
-    wire: Arc<Wire>,
-    /// What is sent is told, and what is not.
-    itemizes: (bool, bool),
-    detail: fn(&Notice) -> Option<String>,
-    /// What was told last of how far it is.
-    last: Mutex<Option<Progress>>,
-}
-
-impl Monitor for Teller {
-    fn notice(&self, _: &Scope, notice: &Notice) {
-        let word = match notice {
-            Notice::Problem { path, operation, errno, on_target } => Word::Problem {
-                path: path.clone(),
-                operation: operation.clone(),
-                errno: *errno,
-                on_target: *on_target,
-            },
-            Notice::Held { count, reason, first } => {
-                Word::Held { count: *count, reason: reason.clone(), first: first.clone() }
-            }
-            Notice::Stays { path } => Word::Stays(path.clone()),
-            Notice::Warning { text, hint } => Word::Warning { text: text.clone(), hint: hint.clone() },
-            other => match (self.detail)(other) {
-                Some(text) => Word::Detail(text),
-                None => return,
-            },
-        };
-        self.wire.tell(word);
-    }
-
-    fn itemized(&self, _: &Scope, entry: &Itemized) {
-        self.wire.tell(Word::Itemized(entry.clone()));
-    }
-
-    fn itemizes(&self) -> bool {
-        self.itemizes.0
-    }
-
-    fn itemizes_same(&self) -> bool {
-        self.itemizes.1
-    }
-
-    fn progress(&self, _: &Scope, progress: &Progress) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() != Some(progress) {
-            *last = Some(progress.clone());
-            self.wire.tell(Word::Progress(progress.clone()));
-        }
+    };
+    match &order.live {
+        Some(live) => live::sync_of(live, sync),
+        None => sync,
     }
 }
 

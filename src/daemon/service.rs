@@ -17,6 +17,7 @@ use super::listeners::{Listeners, RETRY_EVERY, SAMPLE_EVERY};
 use super::notify::Notifier;
 use super::onlooker::Onlooker;
 use super::pipeline::Pipeline;
+use super::pulled::Pulling;
 use super::reconfigure::Next;
 use super::slot::{LeftOut, Running, Waiting};
 use super::target::{START_RETRY, tried_again};
@@ -57,6 +58,7 @@ pub struct Daemon {
     notifier: Notifier,
     strict: bool,
     left_out: Vec<LeftOut>,
+    pulling: Option<Pulling>,
 }
 
 impl Daemon {
@@ -85,6 +87,7 @@ impl Daemon {
             notifier: Notifier::from_environment(),
             strict: false,
             left_out: Vec::new(),
+            pulling: None,
         }
     }
 
@@ -92,6 +95,12 @@ impl Daemon {
     #[must_use]
     pub fn left_out(self, left_out: Vec<LeftOut>) -> Self {
         Self { left_out, ..self }
+    }
+
+    /// Pulls a source of another host besides.
+    #[must_use]
+    pub fn pulls(self, pulling: Pulling) -> Self {
+        Self { pulling: Some(pulling), ..self }
     }
 
     /// Ends at the start if any sync cannot be started; else it is tried again and the others run.
@@ -119,6 +128,9 @@ impl Daemon {
                 self.monitor.notice(&Scope::new("", ""), &Notice::Warning { text, hint });
             }
             if let Some(number) = self.start_all(syncs, &mut signals).await? {
+                return Ok(number);
+            }
+            if let Some(number) = self.start_pull(&mut signals).await? {
                 return Ok(number);
             }
             self.hub.running().extend(self.left_out.iter().cloned().map(Running::LeftOut));
@@ -156,6 +168,24 @@ impl Daemon {
         }
     }
 
+    /// Begins to pull, and waits for how the first try goes, or for a signal that ends the daemon.
+    async fn start_pull(&mut self, signals: &mut Signals) -> Result<Option<i32>, DaemonError> {
+        let Some(pulling) = self.pulling.take() else { return Ok(None) };
+        let (first, mut told) = tokio::sync::oneshot::channel();
+        self.hub.start_pull(pulling, first).map_err(DaemonError::Nothing)?;
+        loop {
+            tokio::select! {
+                told = &mut told => return match told {
+                    Ok(Some(why)) => Err(DaemonError::Unstarted(why)),
+                    _ => Ok(None),
+                },
+                number = signals.next() => if matches!(number, libc::SIGINT | libc::SIGTERM) {
+                    return Ok(Some(number));
+                },
+            }
+        }
+    }
+
     fn tell(&self, sync: &str, text: &str) {
         self.monitor.notice(&Scope::new(sync, ""), &Notice::Warning { text: text.to_owned(), hint: None });
     }
@@ -179,11 +209,7 @@ impl Daemon {
             tokio::select! {
                 number = signals.next() => match number {
                     libc::SIGHUP => drop(self.reload(&mut listeners).await),
-                    libc::SIGUSR1 => for running in self.hub.running().iter() {
-                        if let Running::Up(pipeline) = running {
-                            pipeline.reconcile(RescanReason::Request);
-                        }
-                    },
+                    libc::SIGUSR1 => self.compare_all(),
                     ending => return ending,
                 },
                 Some(asker) = reloads.recv() => {
@@ -203,6 +229,17 @@ impl Daemon {
                 _ = retry.tick(), if listeners.lacks_any() => listeners.retry(),
                 _ = sign.tick(), if signs.is_some() => self.sign(),
             }
+        }
+    }
+
+    fn compare_all(&self) {
+        for running in self.hub.running().iter() {
+            if let Running::Up(pipeline) = running {
+                pipeline.reconcile(RescanReason::Request);
+            }
+        }
+        if let Some(pulled) = self.hub.pulled() {
+            pulled.reconcile();
         }
     }
 
@@ -236,6 +273,9 @@ impl Daemon {
             }
         }
         drop(running);
+        if let Some(pulled) = self.hub.pulled() {
+            pulled.look();
+        }
         let report = self.hub.report();
         self.onlooker.look(&report);
         self.notifier.status(&report);

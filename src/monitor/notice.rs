@@ -36,7 +36,7 @@ impl std::fmt::Display for Scope {
 }
 
 /// What a pass did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PassSummary {
     /// Entries on the source, without the top.
     pub entries: u64,

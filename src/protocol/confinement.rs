@@ -33,6 +33,12 @@ impl Confinement {
             Self::Untold => "too old to confine itself",
         }
     }
+
+    /// Returns the words that mean what these do: what the other side says is shown in no words of its own.
+    pub fn known_words(words: &str) -> &'static str {
+        let all = [Self::Landlock, Self::Missing, Self::Toothless, Self::Off, Self::Untold];
+        all.map(Self::words).into_iter().find(|known| *known == words).unwrap_or("not known to be confined")
+    }
 }
 
 #[cfg(test)]

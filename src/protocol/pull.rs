@@ -13,8 +13,9 @@ use serde_bytes::ByteBuf;
 
 use super::handshake::Refusal;
 use super::keeping::TrashLimits;
-use crate::config::{Backup, Beside, Compress, Durability, Guard, Selection, Sources, Verify};
-use crate::monitor::{Counts, Itemized, Progress, Totals};
+use crate::config::{Backend, Backup, Beside, Compress, Durability, Guard, Selection, Sources, Verify};
+use crate::event::RescanReason;
+use crate::monitor::{Counts, Itemized, PassSummary, Progress, Totals};
 use crate::tree::{Mask, RelPath};
 
 /// Which form orders and what follows them have. It is raised with every change of one of these types or of what they
@@ -59,6 +60,30 @@ pub struct Order {
     pub beside: Option<Beside>,
     /// What becomes of what is replaced or removed.
     pub backup: Option<Backup>,
+    /// What changes is sent from then on as well; `None` for a single pass.
+    pub live: Option<Live>,
+}
+
+/// How a source is kept mirrored until somebody stops it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// What the side that pulls calls the mirror and its target.
+    pub names: (String, String),
+    /// How long a busy path must be quiet, how long one that is never quiet waits, and how long a large file that is
+    /// open: each in milliseconds.
+    pub delays_ms: (u64, u64, u64),
+    /// Milliseconds between two full passes.
+    pub interval_ms: Option<u64>,
+    /// How changes are noticed.
+    pub watch: Backend,
+    /// Milliseconds between two walks of a source that is polled.
+    pub poll_ms: u64,
+    /// There was a connection before.
+    pub again: bool,
+    /// Nothing is to be sent for now.
+    pub paused: bool,
+    /// What has arrived is to be told, path by path.
+    pub arrivals: bool,
 }
 
 /// How data travels.
@@ -96,6 +121,14 @@ pub enum ToFar<'a> {
     },
     /// Send no more, and end in order.
     Stop,
+    /// A request to the mirror, as the control socket has it; it is answered under this number.
+    Ask {
+        /// The number.
+        id: u64,
+        /// The request, in JSON.
+        #[serde(borrow, with = "serde_bytes")]
+        request: Cow<'a, [u8]>,
+    },
 }
 
 /// From the far side.
@@ -111,6 +144,14 @@ pub enum FromFar<'a> {
     Told(Box<Word>),
     /// How it ended. Then nothing follows.
     Done(Box<Account>),
+    /// What was asked under this number is answered.
+    Answer {
+        /// The number.
+        id: u64,
+        /// The answer, in JSON.
+        #[serde(borrow, with = "serde_bytes")]
+        answer: Cow<'a, [u8]>,
+    },
 }
 
 /// Why nothing is sent.
@@ -136,6 +177,8 @@ pub enum Unsent {
     ReadOnly,
     /// Symlinks are to be followed, and it has a filter of its own, which what they lead to would pass by.
     Follows,
+    /// It has a role of a failover, and sends to its own standbys.
+    Role,
     /// Orders have another form there.
     Edition {
         /// Its form.
@@ -185,6 +228,42 @@ pub enum Word {
     },
     /// What only a close look needs.
     Detail(String),
+    /// A live mirror stands: the agent's version, what the target cannot hold, and what the agent has taken away from
+    /// itself.
+    Connected(String, Vec<String>, String),
+    /// The first pass is done, and every later change goes out as it happens.
+    Live,
+    /// A pass began below a path.
+    PassBegan(RelPath, RescanReason),
+    /// A pass ended.
+    PassDone(RelPath, RescanReason, PassSummary),
+    /// So many entries that strangers wrote on the target are kept there.
+    Kept(u64),
+    /// Something that a stranger wrote on the target was set aside.
+    SetAside(RelPath),
+    /// A subtree is to be compared.
+    Rescan(RelPath, RescanReason),
+    /// A batch of so many changes was acknowledged.
+    Batch(u64, u64),
+    /// Changes are held back by an operator, or go out again.
+    Paused(bool),
+    /// Something in the course of life.
+    Message(String),
+    /// What the target has acknowledged.
+    Arrived(Vec<Arrival>),
+}
+
+/// A change that the target has acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// What was done.
+    pub what: String,
+    /// The path; the new name of a rename.
+    pub path: RelPath,
+    /// The old name of a rename.
+    pub from: Option<RelPath>,
+    /// Milliseconds since the change was heard of.
+    pub took_ms: Option<u64>,
 }
 
 /// How a pull ended, as the sender knows it.
@@ -253,6 +332,16 @@ mod tests {
             sources: None,
             beside: None,
             backup: None,
+            live: Some(Live {
+                names: ("name".to_owned(), "t".to_owned()),
+                delays_ms: (20, 2000, 60_000),
+                interval_ms: None,
+                watch: Backend::Auto,
+                poll_ms: 10_000,
+                again: false,
+                paused: true,
+                arrivals: false,
+            }),
         };
         let bytes = postcard::to_stdvec(&order).unwrap();
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);

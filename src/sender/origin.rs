@@ -57,9 +57,22 @@ pub(super) fn gives_way(holder: &Holder, since: Instant, now: Instant) -> bool {
     start() > holder.start || now.saturating_duration_since(since) >= GIVES_WAY
 }
 
+/// Who mirrored to the source before this process took from itself the way to the directories above it; of a process
+/// that has one session.
+static SEEN: OnceLock<Option<Holder>> = OnceLock::new();
+
+/// Looks who mirrors to `source`, for a process that is about to confine itself and has one session.
+pub fn see_upstream(source: &Path) {
+    SEEN.get_or_init(|| look_upstream(source));
+}
+
 /// Returns who mirrors to `source` at this moment, or to a directory that it is in; `None` where nobody does,
 /// and where the notes may not be read.
 pub(super) fn upstream(source: &Path) -> Option<Holder> {
+    SEEN.get().cloned().unwrap_or_else(|| look_upstream(source))
+}
+
+fn look_upstream(source: &Path) -> Option<Holder> {
     let source = source.canonicalize().ok()?;
     source.ancestors().find_map(|dir| {
         let holder = holder(dir)?;

@@ -7,9 +7,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::AtFlags;
@@ -62,6 +63,8 @@ pub struct Source {
     renamed: Option<(RelPath, Vec<u8>)>,
     /// Where its parts lie, where it has several.
     whereabouts: Vec<Whereabouts>,
+    /// What is called when another directory is under the path of one that is never opened anew.
+    replaced: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// What came of removing a file of the source.
@@ -188,11 +191,12 @@ impl Source {
             hidden,
             renamed: None,
             whereabouts: Vec::new(),
+            replaced: OnceLock::new(),
         }
     }
 
     /// Returns a sync's filter with what is hidden of this tree in any case.
-    pub(super) fn narrowed(&self, filter: Filter) -> Filter {
+    pub fn narrowed(&self, filter: Filter) -> Filter {
         match &self.hidden {
             Some((hidden, at)) => filter.beneath(hidden, at),
             None => filter,
@@ -242,11 +246,31 @@ impl Source {
     /// # Errors
     /// What opening the directory says; the old root stays.
     pub fn reopen(&self) -> io::Result<bool> {
+        if self.hidden.is_some() {
+            return self.still_held();
+        }
         let new = Root::open(&self.path)?;
         let changed = new.id()? != self.root().id()?;
         *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         self.forget();
         Ok(changed)
+    }
+
+    /// Looks whether the root that is held is under its path again: this process may open no other one.
+    fn still_held(&self) -> io::Result<bool> {
+        let (now, held) = (std::fs::metadata(&self.path)?, self.root().id()?);
+        if (now.dev(), now.ino()) == (held.dev, held.ino) {
+            return Ok(false);
+        }
+        if let (true, Some(tell)) = (now.is_dir(), self.replaced.get()) {
+            tell();
+        }
+        Err(io::Error::from_raw_os_error(libc::ESTALE))
+    }
+
+    /// Has `tell` called when another directory is under the path of a tree that was opened beneath another one.
+    pub fn when_replaced(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.replaced.set(Box::new(tell));
     }
 
     /// Whether the path still leads to the root that is held.

@@ -6,11 +6,27 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
 
 use crate::tree::RelPath;
 
 /// One mount: its number, and where it stands relative to the source.
 type Mount = (u64, RelPath);
+
+/// The list, where it was opened before the process took the way to it from itself. One watcher reads it then.
+static OPENED: OnceLock<File> = OnceLock::new();
+
+/// Opens the list for a watcher of a process that is about to confine itself.
+///
+/// # Errors
+/// What opening it says.
+pub(super) fn open_early() -> std::io::Result<()> {
+    let file = File::open(LIST)?;
+    OPENED.get_or_init(|| file);
+    Ok(())
+}
+
+const LIST: &str = "/proc/self/mountinfo";
 
 /// The mounts below the source as last seen.
 pub(super) struct Mounts {
@@ -21,7 +37,8 @@ pub(super) struct Mounts {
 impl Mounts {
     /// Opens the list.
     pub(super) fn open() -> std::io::Result<Self> {
-        Ok(Self { file: File::open("/proc/self/mountinfo")?, seen: BTreeSet::new() })
+        let file = OPENED.get().map_or_else(|| File::open(LIST), File::try_clone)?;
+        Ok(Self { file, seen: BTreeSet::new() })
     }
 
     /// Reads the list again and returns where below `root` (an absolute path without symlinks) a mount

@@ -2,6 +2,7 @@
 
 mod forced;
 mod hostile;
+mod live;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -386,9 +387,6 @@ fn what_cannot_be_pulled_is_said_in_one_line_with_rsyncs_code() {
     }
     scene.pull(&["-a"], &format!("{}/", scene.far("sl")), "t/").succeeded();
     assert!(scene.path("t/a").exists());
-    let refused = scene.env.run(["mirror", "h:/s/", "/t"]);
-    assert_eq!(refused.code(), 1);
-    assert!(refused.stderr.contains("run speil mirror on that host; speil sync brings it here once"));
 }
 
 #[test]

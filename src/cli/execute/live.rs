@@ -47,6 +47,9 @@ impl Onlooker for Attendant {
 pub(super) fn mirror(transfer: Transfer) -> u8 {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
+    if let Some(far) = transfer.from.clone() {
+        return super::pull::mirror(transfer, &far);
+    }
     if let Err(error) = check_source(&transfer.sync.source) {
         complain(&error, error.hint().as_deref());
         return error.exit().code();
@@ -67,19 +70,23 @@ pub(super) fn mirror(transfer: Transfer) -> u8 {
             print(&format!("mirroring {} to {target}\n", transfer.sync.source.display()));
         }
     }
-    let printer = match Printer::new(&transfer.output, &transfer.sync, (true, false)) {
-        Ok(printer) => printer,
-        Err(error) => {
-            complain_text(&super::sync::unwritten(&transfer, &error), None);
-            return Exit::File.code();
-        }
-    };
+    match daemon_of(&transfer) {
+        Ok(daemon) => serve(daemon, vec![transfer.sync]),
+        Err(code) => code,
+    }
+}
+
+/// Returns the daemon of a live mirror without a configuration.
+pub(super) fn daemon_of(transfer: &Transfer) -> Result<Daemon, u8> {
+    let printer = Printer::new(&transfer.output, &transfer.sync, (true, false)).map_err(|error| {
+        complain_text(&super::sync::unwritten(transfer, &error), None);
+        Exit::File.code()
+    })?;
+    let printer = printer.that_pulls(transfer.from.is_some());
     let settings = Settings { control: transfer.control.clone(), ..Settings::default() };
-    let config = Config { settings, syncs: vec![transfer.sync] };
-    let quiet = transfer.output.quiet;
-    let summaries = Summaries { quiet, last: Mutex::new(Instant::now()) };
-    let daemon = Daemon::new(&config, Arc::new(printer), None, Arc::new(summaries));
-    serve(daemon, config.syncs)
+    let config = Config { settings, syncs: Vec::new() };
+    let summaries = Summaries { quiet: transfer.output.quiet, last: Mutex::new(Instant::now()) };
+    Ok(Daemon::new(&config, Arc::new(printer), None, Arc::new(summaries)))
 }
 
 /// Whether a target on this host is the source, holds it, or is to be made in it. What this does not see, the
@@ -94,14 +101,19 @@ fn overlaps(source: &Path, target: &Target) -> bool {
 }
 
 fn serve(daemon: Daemon, syncs: Vec<Sync>) -> u8 {
-    match daemon.run(syncs) {
+    served(daemon.run(syncs))
+}
+
+/// Returns the exit code of a daemon that has ended.
+pub(super) fn served(ended: Result<i32, DaemonError>) -> u8 {
+    match ended {
         Ok(libc::SIGTERM) => 0,
         Ok(_) => Exit::Signal.code(),
         Err(error) => {
             complain(&error, None);
             match error {
                 DaemonError::Nothing(error) => exit_of(&error).code(),
-                DaemonError::Taken { .. } => Exit::Selection.code(),
+                DaemonError::Taken { .. } | DaemonError::Unstarted(_) => Exit::Selection.code(),
                 DaemonError::Control { .. } => Exit::File.code(),
                 DaemonError::Runtime(_) => Exit::Stream.code(),
             }

@@ -1,4 +1,5 @@
-//! `speil sync HOST:SOURCE/ TARGET`: one pass of a source on another host, and its end as rsync tells it.
+//! `speil sync HOST:SOURCE/ TARGET`: one pass of a source on another host, and its end as rsync tells it; and
+//! `speil mirror HOST:SOURCE/ TARGET`, until it is stopped.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,12 +11,12 @@ use std::time::Instant;
 use serde_bytes::ByteBuf;
 
 use super::sync::{End, close, exit_of_source, finish, open, stop_on_signals, uploads_of};
-use super::{complain, note};
+use super::{complain, note, print};
 use crate::cli::draft::{Far, Transfer};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::config::{DeleteMode, Sources, Target};
-use crate::daemon::{self, PullOptions, Pulled, Stopper};
+use crate::daemon::{self, DaemonError, PullOptions, Pulled, Pulling, Stopper, Unstarted};
 use crate::monitor::{Monitor, Totals};
 use crate::protocol::{Account, Failure, PULL_EDITION, Unsent};
 use crate::sender::SessionError;
@@ -40,6 +41,41 @@ pub(super) fn run(transfer: &Transfer, far: &Far) -> Result<u8, CliError> {
             once((&landed, far, alone), (&stopper, &stop))
         }
         done => done,
+    }
+}
+
+/// Mirrors until it is stopped, and returns the exit code.
+pub(super) fn mirror(transfer: Transfer, far: &Far) -> u8 {
+    let said = |error: CliError| {
+        complain(&error, error.hint().as_deref());
+        error.exit().code()
+    };
+    if transfer.dry_run {
+        // What the first pass would do is all there is to say without doing it.
+        return run(&transfer, far).unwrap_or_else(said);
+    }
+    let source = shown(&transfer, far);
+    if let (false, Some(target)) = (transfer.output.quiet, transfer.sync.targets.first()) {
+        print(&format!("mirroring {} to {target}\n", source.trim_matches('"')));
+    }
+    let daemon = match super::live::daemon_of(&transfer) {
+        Ok(daemon) => daemon,
+        Err(code) => return code,
+    };
+    let told = source.clone();
+    let words = move |why: &Unsent| {
+        let error = unsent(&told, why);
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        (format!("{error}{cause}"), error.hint())
+    };
+    let (options, host) =
+        (PullOptions { uploads: uploads_of(&transfer), ..PullOptions::default() }, far.host.clone());
+    let pulling = Pulling { sync: transfer.sync, host, options, words: Box::new(words) };
+    match daemon.pulls(pulling).run(Vec::new()) {
+        Err(DaemonError::Unstarted(Unstarted::Older)) => said(older(&far.host)),
+        // As of a source on this host.
+        Err(DaemonError::Unstarted(Unstarted::Unsent(why))) => said(unsent(&source, &why)),
+        ended => super::live::served(ended),
     }
 }
 
@@ -121,7 +157,7 @@ fn once(
             (ended.source, ended.problems, ended.held, ended.vanished) = (source, problems, held, vanished);
             ended.failure = failure.map(|failure| in_words(failure, target));
         }
-        Pulled::Broken(error) if is_older(&error) => return Err(older(&far.host)),
+        Pulled::Broken(error) if daemon::is_older(&error) => return Err(older(&far.host)),
         Pulled::Broken(error) => {
             ended.name = far.host.clone();
             ended.failure = Some((error.to_string(), daemon::hint(&error), exit_of_source(&error)));
@@ -144,12 +180,6 @@ fn in_words(failure: Failure, target: &Target) -> (String, Option<String>, Exit)
             (text, hint, exit.unwrap_or(Exit::Stream))
         }
     }
-}
-
-/// Whether the agent there knows no option that has it send.
-fn is_older(error: &SessionError) -> bool {
-    let SessionError::Ended(ended) = error else { return false };
-    ended.stderr.iter().any(|line| line.contains("unknown option --send"))
 }
 
 fn older(host: &str) -> CliError {
@@ -195,6 +225,11 @@ fn unsent(source: &str, why: &Unsent) -> CliError {
         Unsent::Follows => refused(
             format!("SOURCE {source}: this login hides a part of its directory, and follows no symlinks"),
             "leave out -L, -k and --copy-unsafe-links",
+            Exit::Selection,
+        ),
+        Unsent::Role => refused(
+            format!("SOURCE {source} has a role of a failover, and its own host sends it to its standbys"),
+            "name this host as one of its standbys there, or pull it once with speil sync",
             Exit::Selection,
         ),
         Unsent::Outside => refused(
