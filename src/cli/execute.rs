@@ -77,7 +77,10 @@ pub fn execute(command: Command) -> u8 {
             }),
             None => sync::run(&transfer),
         },
-        Command::Mirror(transfer) => live::mirror(*transfer),
+        Command::Mirror(transfer) => match transfer.from.clone() {
+            Some(far) => pull::mirror(*transfer, &far),
+            None => live::mirror(*transfer),
+        },
         Command::Init(it) => init::run(&it),
         Command::Run(run) => live::run(&run),
         Command::Check(it) => check::run(&it),

@@ -35,6 +35,7 @@ Examples:
   speil mirror /srv/up/ web2:/srv/up/ web3:/srv/up/
   speil mirror --exclude='*.part' --bwlimit=20m -e 'ssh -p 2222' /srv/up/ deploy@web2:/srv/up/
   speil mirror --dry-run /srv/up/ web2:/srv/up/
+  speil mirror root@web1:/srv/up/ /srv/fetched/    # pulled: the far side watches and sends
 
 Without options -aHAX --delete holds, with a guard against mass deletes;
 --no-delete, --no-owner and so on take back.
@@ -54,7 +55,7 @@ pub(super) fn command(live: bool) -> Command {
         ))
         .disable_help_flag(true)
         .arg(Arg::new("SOURCE").required(true).value_parser(value_parser!(OsString)).help(if live {
-            "A directory on this host"
+            "A directory: PATH on this host, or [USER@]HOST:PATH, which is pulled from there"
         } else {
             "What is sent: PATH on this host, or [USER@]HOST:PATH; several are of one host"
         }))

@@ -47,9 +47,6 @@ impl Onlooker for Attendant {
 pub(super) fn mirror(transfer: Transfer) -> u8 {
     crate::disk::raise_limits();
     transfer.notes.iter().for_each(|text| note(text));
-    if let Some(far) = transfer.from.clone() {
-        return super::pull::mirror(transfer, &far);
-    }
     if let Err(error) = check_source(&transfer.sync.source) {
         complain(&error, error.hint().as_deref());
         return error.exit().code();

@@ -54,6 +54,8 @@ pub(super) fn mirror(transfer: Transfer, far: &Far) -> u8 {
         // What the first pass would do is all there is to say without doing it.
         return run(&transfer, far).unwrap_or_else(said);
     }
+    crate::disk::raise_limits();
+    transfer.notes.iter().for_each(|text| note(text));
     let source = shown(&transfer, far);
     if let (false, Some(target)) = (transfer.output.quiet, transfer.sync.targets.first()) {
         print(&format!("mirroring {} to {target}\n", source.trim_matches('"')));

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use speil::event::RescanReason;
 use speil::protocol::{
-    Account, Expect, Failure, FrameWriter, FromFar, Hello, MAGIC, StateMode, ToReceiver, Unsent, Word,
+    Account, Arrival, Expect, Failure, FrameWriter, FromFar, Hello, MAGIC, StateMode, ToReceiver, Unsent,
+    Word,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
 
@@ -48,6 +50,10 @@ fn session(hello: Hello, messages: &[ToReceiver<'_>]) -> Vec<u8> {
 
 /// Pulls from a far side that says this, whatever it is told.
 fn pull(scene: &Scene, options: &[&str], said: &[FromFar<'_>]) -> Outcome {
+    start(scene, "sync", &[&["-a"], options].concat(), said).wait()
+}
+
+fn start(scene: &Scene, verb: &str, options: &[&str], said: &[FromFar<'_>]) -> Background {
     let mut bytes = Vec::new();
     let mut writer = FrameWriter::new(&mut bytes);
     writer.raw(&MAGIC).unwrap();
@@ -58,10 +64,10 @@ fn pull(scene: &Scene, options: &[&str], said: &[FromFar<'_>]) -> Outcome {
     fs::write(scene.path("shell"), script).unwrap();
     fs::set_permissions(scene.path("shell"), fs::Permissions::from_mode(0o755)).unwrap();
     let shell = scene.path("shell").display().to_string();
-    let words = ["sync", "-a", "-e", &shell].into_iter().chain(options.iter().copied());
+    let words = [verb, "-e", &shell].into_iter().chain(options.iter().copied());
     let mut command = scene.env.speil(words.chain(["host:/s/", "t/"]));
-    command.current_dir(scene.dir.path());
-    Background::spawn(command).wait()
+    command.current_dir(scene.dir.path()).env("XDG_RUNTIME_DIR", scene.env.home());
+    Background::spawn(command)
 }
 
 fn data(bytes: Vec<u8>) -> FromFar<'static> {
@@ -178,5 +184,92 @@ fn no_byte_of_the_far_side_drives_the_terminal_and_no_word_hides_how_it_ended() 
         let outcome = pull(&scene, &["--timeout=10"], &said);
         plain(&outcome);
         assert!(matches!(outcome.code(), 12 | 30), "{}: {}", outcome.code(), outcome.stderr);
+    }
+}
+
+#[test]
+fn a_live_mirror_heeds_no_more_of_what_the_far_side_says() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("other")).unwrap();
+    let lie = || Hello {
+        root: scene.path("other").display().to_string().into_bytes(),
+        force_root: true,
+        state: StateMode::Traceless,
+        mask: Mask::everything(),
+        filters: Vec::new(),
+        makes: 2,
+        ..hello()
+    };
+    let delete =
+        |name: &str| ToReceiver::Delete { path: path(name), expect: Expect::Any, keep_strangers: false };
+    let rename = || ToReceiver::Rename { from: path("a"), to: path("b"), expect: Expect::Any };
+    let say = |messages: &[ToReceiver<'_>]| [data(session(lie(), messages)), FromFar::Closed, done()];
+    let mirror = |options: &[&str], said: &[FromFar<'_>]| {
+        let mirror = start(&scene, "mirror", options, said);
+        mirror.wait_for_error_line("the source's host has ended the mirror; retry 1");
+        assert_eq!(mirror.terminate().code(), 0);
+    };
+    let there = |dir: &str| -> Vec<String> {
+        let entries = fs::read_dir(scene.path(dir)).unwrap().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let puts = [
+        put("a", b"x"),
+        put("b.key", b"x"),
+        put(".speil/role", b"x"),
+        ToReceiver::Commit { batch: 1 },
+        ToReceiver::Bye,
+    ];
+    mirror(&["--exclude=*.key"], &say(&puts));
+    assert_eq!(there("t"), [".speil", "a"], "below the target, and nothing that is left out");
+    assert!(!scene.path("t/.speil/role").exists());
+    assert_eq!(there("other"), [""; 0]);
+    fs::write(scene.path("t/mine.key"), "mine").unwrap();
+    let deletes = say(&[delete("mine.key"), delete("a"), rename(), ToReceiver::Bye]);
+    mirror(&["--exclude=*.key", "--no-delete"], &deletes);
+    assert_eq!(there("t"), [".speil", "a", "mine.key"], "without --delete nothing goes");
+    mirror(&["--exclude=*.key"], &deletes);
+    assert_eq!(there("t"), [".speil", "mine.key"], "what is left out stays");
+}
+
+#[test]
+fn a_live_far_side_drives_no_terminal_and_what_it_answers_unasked_is_nothing() {
+    let scene = Scene::new();
+    let forged = || "\u{1b}[2Jspeil: all is well\r\n\u{202e}".to_owned();
+    let told = |word: Word| FromFar::Told(Box::new(word));
+    let arrival = Arrival { what: forged(), path: path("\u{1b}[2J"), from: None, took_ms: None };
+    let status = format!(
+        "{{\"status\":{{\"syncs\":[{{\"name\":{0:?},\"targets\":[{{\"state\":{0:?}}}]}}]}}}}",
+        "\u{9b}2J"
+    );
+    let said = [
+        data(session(hello(), &[])),
+        told(Word::Connected(forged(), vec![forged()], forged())),
+        told(Word::Message(forged())),
+        told(Word::SetAside(path("\u{1b}[2J"))),
+        told(Word::Rescan(path("\u{1b}[2J"), RescanReason::Start)),
+        told(Word::Arrived(vec![arrival; 3])),
+        FromFar::Answer { id: 0, answer: Cow::Owned(b"{\"Done\":".to_vec()) },
+        FromFar::Answer { id: 7, answer: Cow::Owned(status.into_bytes()) },
+        FromFar::Closed,
+        done(),
+    ];
+    let mirror = start(&scene, "mirror", &["-vv"], &said);
+    mirror.wait_for_error_line("the source's host has ended the mirror");
+    let ask = |words: &[&str]| {
+        let mut command = scene.env.speil(words);
+        command.env("XDG_RUNTIME_DIR", scene.env.home());
+        Background::spawn(command).wait()
+    };
+    let outcomes = [ask(&["status"]), ask(&["log"]), ask(&["wait", "--timeout=1"]), mirror.terminate()];
+    assert_eq!(outcomes[2].code(), 12, "nothing is in step: {}", outcomes[2].stderr);
+    for outcome in &outcomes {
+        for text in [&outcome.stdout, &outcome.stderr] {
+            let bad = text.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
+            assert_eq!(bad, None, "{text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("speil: all is well")), "{text}");
+        }
     }
 }
