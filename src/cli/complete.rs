@@ -222,7 +222,11 @@ fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
     let sync = line.plain.first().copied();
     match name {
         "CONFIG" | "FILE" | "SOCKET" | "WHERE" => answer.files = Some(Files::Any),
-        "SOURCE" if matches!(line.command.get_name(), "sync" | "mirror") => places(&mut answer, known, typed),
+        "SOURCE" if line.command.get_name() == "sync" => places(&mut answer, known, typed),
+        "SOURCE" if line.command.get_name() == "mirror" => {
+            places(&mut answer, known, typed);
+            answer.files = answer.files.map(|_| Files::Directories);
+        }
         "DIR" | "SOURCE" => answer.files = Some(Files::Directories),
         "LEVEL" => answer.add_all(LEVELS.split(", ")),
         "FORMAT" if line.command.get_name() == "run" => answer.add_all(FORMATS.split(", ")),

@@ -427,3 +427,26 @@ impl Keeper for Pulled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_target;
+
+    #[test]
+    fn one_path_on_two_hosts_is_two_mirrors_and_one_host_is_one_wherever_it_is_started() {
+        let id = |host: &str, path: &str| {
+            let target = parse_target("/t").unwrap();
+            let sync = Sync::new("s", path, vec![target.clone()]);
+            let words = Box::new(|_: &Unsent| (String::new(), None));
+            let it = Pulling { sync, host: host.to_owned(), options: PullOptions::default(), words };
+            mirror_id(&as_told_apart(&it), &target).id
+        };
+        let here = mirror_id(&Sync::new("s", "/s", Vec::new()), &parse_target("/t").unwrap()).id;
+        let all = [here, id("a", "/s"), id("b", "/s"), id("u@a", "/s"), id("a", "s"), id("a", "/t")];
+        for (at, this) in all.iter().enumerate() {
+            assert!(!all[..at].contains(this), "number {at}");
+        }
+        assert_eq!(id("a", "/s/"), id("a", "/s"));
+    }
+}

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::{Scene, listed};
 use crate::support::command::{Background, Outcome, SPEIL, agent_command, eventually};
+use crate::support::faults::{Mount, is_root};
 use crate::support::proxy::{Link, Proxy};
 use crate::support::tree::{Upload, assert_same};
 
@@ -256,6 +257,11 @@ fn what_cannot_be_mirrored_from_there_is_said_at_once_and_what_has_no_sense_is_r
     mirror.wait_for_line("live");
     scene.end(mirror);
     assert_eq!(listed(&scene.path("s/d")), listed(&scene.path("t/d")));
+    let root = format!("--root={}", scene.path("s").display());
+    scene.ask(&["promote", &root]).succeeded();
+    let refused = scene.mirror(&[], &far).wait();
+    assert_eq!(refused.code(), 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("has a role of a failover"), "{}", refused.stderr);
 }
 
 /// A scene whose key runs one command.
@@ -319,4 +325,40 @@ fn a_directory_that_becomes_a_link_out_of_the_root_shows_nothing_of_what_it_lead
     assert!(!is_there(&scene.path("t/secret")) && !is_there(&scene.path("t/more")));
     let ended = scene.end(mirror);
     assert!(!ended.stdout.contains("secret") && !ended.stderr.contains("secret"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_circle_by_way_of_a_larger_tree_is_seen_by_a_far_side_that_may_not_look_there() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path("x/d")).unwrap();
+    fs::write(scene.path("x/d/f"), "x").unwrap();
+    let (x, s) = (format!("{}/", scene.path("x").display()), scene.sshd.target(&scene.path("s")));
+    let agent = format!("--agent={}", agent_command());
+    let push = scene.here(vec!["mirror", "-e", &scene.ssh, &agent, "--control=push", &x, &s]);
+    push.wait_for_line("live");
+    let source = format!("{}/", scene.far("s/d"));
+    let pull = scene.here(vec!["mirror", "-e", &scene.ssh, &agent, &source, "x/back/"]);
+    pull.wait_for_error_line("circle");
+    assert_eq!(pull.terminate().code(), 0);
+    assert_eq!(push.terminate().code(), 0);
+}
+
+#[test]
+fn a_volume_that_is_away_is_no_empty_target_until_somebody_says_so() {
+    if !is_root() {
+        return;
+    }
+    let scene = Scene::with_files();
+    let volume = Mount::tmpfs(&scene.path("t"), "8m");
+    let mirror = scene.live(&[]);
+    scene.end(mirror);
+    drop(volume);
+    let source = format!("{}/", scene.far("s"));
+    let mirror = scene.mirror(&[], &source);
+    mirror.wait_for_error_line("is empty and on another filesystem");
+    assert_eq!(fs::read_dir(scene.path("t")).unwrap().count(), 0);
+    scene.ask(&["approve", "--volume", "s", "t"]).succeeded();
+    mirror.wait_for_line("live");
+    assert_same(&scene.path("s"), &scene.path("t"));
+    scene.end(mirror);
 }
