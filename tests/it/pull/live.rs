@@ -258,7 +258,7 @@ fn what_cannot_be_mirrored_from_there_is_said_at_once_and_what_has_no_sense_is_r
     scene.end(mirror);
     assert_eq!(listed(&scene.path("s/d")), listed(&scene.path("t/d")));
     let root = format!("--root={}", scene.path("s").display());
-    scene.ask(&["promote", &root]).succeeded();
+    scene.ask(&["promote", "--force", &root]).succeeded();
     let refused = scene.mirror(&[], &far).wait();
     assert_eq!(refused.code(), 3, "{}", refused.stderr);
     assert!(refused.stderr.contains("has a role of a failover"), "{}", refused.stderr);
