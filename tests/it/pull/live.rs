@@ -127,6 +127,21 @@ fn a_connection_that_is_cut_comes_back_and_a_pause_outlives_it() {
 }
 
 #[test]
+fn a_far_side_that_falls_silent_is_given_up_and_another_one_goes_on() {
+    let mut scene = Scene::with_files();
+    let proxy = Proxy::start(scene.sshd.address(), Link { round_trip: Duration::ZERO, rate: None });
+    scene.ssh = scene.sshd.ssh_command_through(proxy.address());
+    let mirror = scene.live(&["--timeout=10"]);
+    proxy.freeze();
+    fs::write(scene.path("s/new"), "x").unwrap();
+    mirror.wait_for_error_line("no answer for 10 s");
+    proxy.thaw();
+    scene.settle();
+    assert!(is_there(&scene.path("t/new")));
+    scene.end(mirror);
+}
+
+#[test]
 fn a_mirror_that_is_killed_leaves_nothing_at_the_far_end_and_one_that_cannot_connect_ends_at_once() {
     let scene = Scene::with_files();
     let mirror = scene.live(&[]);
