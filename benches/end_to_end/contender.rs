@@ -38,7 +38,7 @@ impl Contender {
     pub const fn commands(self) -> &'static str {
         match self {
             Self::Speil => {
-                "speil sync -a --delete -e SSH --agent AGENT SOURCE/ HOST:TARGET/ (-az in row first-copy-far)\n\
+                "speil sync -a --delete -e SSH --agent AGENT SOURCE/ HOST:TARGET/ (-az in row first-copy-far; HOST:SOURCE/ TARGET/ in rows pull)\n\
                  speil mirror --reconcile-interval never -e SSH --agent AGENT SOURCE HOST:TARGET\n\
                  speil lsyncd -nodaemon [-engine rsync] [-delay 0] CONFIG (row lsyncd-2013)"
             }
@@ -46,7 +46,9 @@ impl Contender {
                 "lsyncd -nodaemon CONFIG, default.rsync, archive = true, rsh = SSH, delay = 0\n\
                  lsyncd -nodaemon [-delay 0] CONFIG (row lsyncd-2013)"
             }
-            Self::Rsync => "rsync -a --delete -e SSH SOURCE/ HOST:TARGET/ (-az in row first-copy-far)",
+            Self::Rsync => {
+                "rsync -a --delete -e SSH SOURCE/ HOST:TARGET/ (-az in row first-copy-far; HOST:SOURCE/ TARGET/ in rows pull)"
+            }
             Self::Tar => "tar -C SOURCE -cf - . | SSH HOST tar -C TARGET -xf -",
         }
     }
@@ -68,8 +70,28 @@ pub struct Route<'a> {
 /// # Errors
 /// For a contender that knows no single pass.
 pub fn pass(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Command, Failure> {
-    let source = format!("{}/", route.source.display());
-    let target = format!("{}/", arena.sshd.target(route.target));
+    let ends = [format!("{}/", route.source.display()), format!("{}/", arena.sshd.target(route.target))];
+    between(arena, contender, route, ends)
+}
+
+/// Returns the command of one pass on the host of the target, which is without the sshd then.
+///
+/// # Errors
+/// As [`pass`]; tar knows no pull here.
+pub fn pull(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Command, Failure> {
+    if contender == Contender::Tar {
+        return Err("tar is not pulled".into());
+    }
+    let ends = [format!("{}/", arena.sshd.target(route.source)), format!("{}/", route.target.display())];
+    between(arena, contender, route, ends)
+}
+
+fn between(
+    arena: &Arena,
+    contender: Contender,
+    route: Route<'_>,
+    ends: [String; 2],
+) -> Result<Command, Failure> {
     let mut command = match contender {
         Contender::Speil => {
             let mut command = arena.environment.command(SPEIL);
@@ -91,7 +113,7 @@ pub fn pass(arena: &Arena, contender: Contender, route: Route<'_>) -> Result<Com
         }
         Contender::Lsyncd => return Err("lsyncd knows no single pass".into()),
     };
-    command.args([source, target]);
+    command.args(ends);
     Ok(command)
 }
 

@@ -43,7 +43,7 @@ use Goal::{AtMost, Share};
 const NOTHING: fn(&Arena) -> Result<(), Failure> = |_| Ok(());
 
 /// Every row, in the order of the report.
-pub static ALL: [Row; 27] = [
+pub static ALL: [Row; 29] = [
     Row {
         name: "latency",
         title: "10 kB file written, until it is seen whole on the target",
@@ -109,6 +109,14 @@ pub static ALL: [Row; 27] = [
         measure: pass::first_copy,
     },
     Row {
+        name: "pull",
+        title: "first copy of 60,000 files, 830 MB, pulled by the target's host",
+        contenders: &[Speil, Rsync],
+        goals: &[],
+        prepare: pass::prepare_first_copy,
+        measure: pass::first_pull,
+    },
+    Row {
         name: "first-copy-far",
         title: "8,000 files, 110 MB, a fifth of them duplicates, at 25 ms and 100 Mbit/s, with -z",
         contenders: &[Speil, Rsync],
@@ -131,6 +139,14 @@ pub static ALL: [Row; 27] = [
         goals: &[Share("seconds", Rsync, 0.5)],
         prepare: pass::prepare_unchanged,
         measure: pass::unchanged,
+    },
+    Row {
+        name: "pull-unchanged",
+        title: "a pull of 60,000 files of which none has changed",
+        contenders: &[Speil, Rsync],
+        goals: &[],
+        prepare: pass::prepare_unchanged,
+        measure: pass::pull_unchanged,
     },
     Row {
         name: "unchanged-live",

@@ -30,6 +30,29 @@ pub fn first_copy(arena: &Arena, contender: Contender) -> Result<Figures, Failur
     measure::pass(arena, contender, Route { source: &source, target: &target, ssh: &ssh })
 }
 
+/// The same tree, on the target's host: the far side sends.
+pub fn first_pull(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
+    pulled(arena, contender, (&arena.path("source"), &arena.empty_dir("target")?))
+}
+
+pub fn pull_unchanged(arena: &Arena, contender: Contender) -> Result<Figures, Failure> {
+    pulled(arena, contender, (&arena.path("source"), &arena.path("target")))
+}
+
+fn pulled(arena: &Arena, contender: Contender, (source, target): (&Path, &Path)) -> Result<Figures, Failure> {
+    let ssh = arena.sshd.ssh_command();
+    let route = Route { source, target, ssh: &ssh };
+    let figures = measure::run(arena, contender, contender::pull(arena, contender, route)?, route)?;
+    // What was measured at this end is the target's, and at the sshd's the source's.
+    let of = |name: &str| figures.iter().find(|(other, _)| *other == name).map(|(_, value)| *value);
+    let turned = |name: &str| match (name.strip_prefix("source_"), name.strip_prefix("target_")) {
+        (Some(rest), _) => of(&format!("target_{rest}")),
+        (_, Some(rest)) => of(&format!("source_{rest}")),
+        _ => of(name),
+    };
+    Ok(figures.iter().filter_map(|(name, _)| Some((*name, turned(name)?))).collect())
+}
+
 /// One file of five is a copy of one before it.
 pub fn prepare_first_copy_far(arena: &Arena) -> Result<(), Failure> {
     let source = arena.path("source");
