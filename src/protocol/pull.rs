@@ -347,6 +347,6 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Order>(&bytes).unwrap(), order);
         let account = postcard::to_stdvec(&Account::default()).unwrap();
         let hash = blake3::hash(&[bytes, account].concat()).to_hex();
-        assert_eq!((&hash[..16], PULL_EDITION), ("f8ee1b2f57f96df0", 4));
+        assert_eq!((&hash[..16], PULL_EDITION), ("cad46c1193f05257", 4));
     }
 }
