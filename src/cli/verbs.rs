@@ -97,9 +97,12 @@ pub struct Promote {
     )]
     pub force: Option<Force>,
     /// How long the primary that sends to this host has to send what is left and hand over (5s). Given here: the tree
-    /// is not promoted where it does not. 0s: it is not asked
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    /// is not promoted where it does not
+    #[arg(long, value_name = "DURATION", value_parser = time_to_hand_over)]
     pub wait: Option<Duration>,
+    /// Promote at once: a primary that sends to this host is not asked to hand over
+    #[arg(long, conflicts_with = "wait")]
+    pub no_hand_over: bool,
 }
 
 /// `speil rejoin`.
@@ -145,10 +148,48 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
+/// A script that computes the time must not promote without asking because nothing of it is left.
+fn time_to_hand_over(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    if wait.is_zero() {
+        return Err(
+            "leaves no time to hand over; --no-hand-over promotes without asking the primary".to_owned()
+        );
+    }
+    Ok(wait)
+}
+
 fn force(text: &str) -> Result<Force, String> {
     match text {
         "" => Ok(Force::Yes),
         "half" => Ok(Force::Half),
         _ => Err("nothing, or half".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        promote: Promote,
+    }
+
+    #[test]
+    fn a_promotion_that_asks_nobody_is_typed_as_such_and_not_as_no_time() {
+        let parse = |words: &[&str]| Line::try_parse_from([&["promote", "uploads"], words].concat());
+        let it = parse(&["--wait", "10m"]).unwrap().promote;
+        assert_eq!((it.wait, it.no_hand_over), (Some(Duration::from_secs(600)), false));
+        let it = parse(&["--no-hand-over"]).unwrap().promote;
+        assert_eq!((it.wait, it.no_hand_over), (None, true));
+        for wait in ["0", "0s", "0ms"] {
+            let error = parse(&["--wait", wait]).unwrap_err().to_string();
+            assert!(error.contains("--no-hand-over"), "{error}");
+        }
+        assert!(parse(&["--wait", "1s", "--no-hand-over"]).is_err());
     }
 }

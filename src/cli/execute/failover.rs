@@ -74,8 +74,8 @@ pub(super) fn promote(it: &Promote) -> u8 {
 /// Returns how a promotion asks a primary that sends to the tree.
 fn asks(it: &Promote, force: Force) -> Asks<'static> {
     Asks {
-        limit: it.wait.unwrap_or(WAIT),
-        insists: it.wait.is_some_and(|wait| !wait.is_zero()),
+        limit: if it.no_hand_over { Duration::ZERO } else { it.wait.unwrap_or(WAIT) },
+        insists: it.wait.is_some(),
         leaves_doubts: force != Force::No,
         tell: &under_way,
     }
