@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::command::{SPEIL, eventually};
+use crate::support::command::{copy_program, eventually};
 use crate::support::faults::{Mount, is_root};
 use crate::support::stand::{Stand, assert_settles, differences, told};
 use crate::support::tree::kept_below;
@@ -90,7 +90,7 @@ fn an_agent_without_rights_keeps_all_but_owners_says_so_once_and_sends_nothing_a
     std::os::unix::fs::chown(stand.source().join("a/3"), Some(33), Some(33)).unwrap();
     // The program where an ordinary user may start it, and a root that is theirs.
     let program = stand.dir.path().join("speil");
-    fs::copy(SPEIL, &program).unwrap();
+    copy_program(&program);
     fs::set_permissions(stand.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let target = stand.target("standby");
     fs::create_dir(&target).unwrap();
@@ -156,7 +156,7 @@ fn an_unreadable_file_is_a_problem_and_nothing_is_deleted_for_it() {
     plant(&stand.source());
     let nobody = |path: &Path| std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
     let program = stand.dir.path().join("speil");
-    fs::copy(SPEIL, &program).unwrap();
+    copy_program(&program);
     for dir in [stand.dir.path().to_owned(), stand.target("standby")] {
         let _ = fs::create_dir(&dir);
         nobody(&dir);
@@ -168,7 +168,8 @@ fn an_unreadable_file_is_a_problem_and_nothing_is_deleted_for_it() {
         command.arg(format!("{}/", stand.source().display())).arg(stand.target("standby"));
         command.output().unwrap()
     };
-    assert!(sync().status.success());
+    let output = sync();
+    assert!(output.status.success(), "{output:?}");
     fs::set_permissions(stand.source().join("a/5"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::write(stand.source().join("a/5"), "changed, and nobody may read it").unwrap();
     fs::set_permissions(stand.source().join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output};
 
 use rustix::process::{Pid, Signal};
 
-use crate::support::command::{SPEIL, eventually};
+use crate::support::command::{SPEIL, copy_program, eventually};
 
 struct Stand {
     dir: tempfile::TempDir,
@@ -128,7 +128,7 @@ fn nothing_is_passed_on_where_that_is_forbidden_or_there_is_no_other_rsync() {
     assert!(done.status.success() && stand.arrived("taken"), "{}", said(&done));
     // A copy of speil is no rsync either.
     fs::create_dir(stand.path("more")).unwrap();
-    fs::copy(SPEIL, stand.path("more/rsync")).unwrap();
+    copy_program(&stand.path("more/rsync"));
     let path = format!("{}:{}", stand.path("bin").display(), stand.path("more").display());
     for words in [&["-a", "--inplace", "s/", "t/"][..], &["--server", "-e.", ".", "t/"]] {
         let refused = stand.run(&stand.path("bin/rsync"), words, &path);

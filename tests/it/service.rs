@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::command::{Background, Environment, agent_command, eventually};
+use crate::support::command::{Background, Environment, agent_command, copy_program, eventually};
 
 pub fn block(name: &str, source: &Path, target: &Path) -> String {
     let agent = agent_command();
@@ -280,7 +280,7 @@ fn a_retry_tries_at_once_what_fails_and_connects_to_what_is_down() {
     let (code, told) = ask(&environment, &control, &["retry", "--json"]);
     assert_eq!((code, told.as_str()), (0, "{\"retried\":0,\"schema\":1}"));
     let (code, told) = ask(&environment, &control, &["retry", "first", "nosuch"]);
-    assert!(code == 1 && told.contains("no target is called \"nosuch\""), "{told}");
+    assert!(code == 1 && told.contains("no target of sync \"first\" is called \"nosuch\""), "{told}");
     daemon.terminate();
     let (code, told) = ask(&environment, &control, &["status", "--check"]);
     assert!(code == 3 && told.starts_with("SPEIL UNKNOWN - no running speil was found"), "{told}");
@@ -293,7 +293,7 @@ fn members_of_the_group_of_the_control_socket_may_ask_and_change_nothing() {
     let path = |name: &str| dir.path().join(name);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir(path("source")).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_speil"), path("speil")).unwrap();
+    copy_program(&path("speil"));
     fs::set_permissions(path("speil"), fs::Permissions::from_mode(0o755)).unwrap();
     let socket = path("run/control");
     let configure = |group: &str| {

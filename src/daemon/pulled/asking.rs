@@ -56,21 +56,9 @@ impl Pulled {
                 return None;
             }
             Request::Wait(wait) => self.wait(wait.clone()).await,
-            Request::Explain { .. } => {
-                let host = clean(&self.it.host);
-                failed(
-                    format!("the source is on {host}, and only there it is known why a path is where it is"),
-                    1,
-                )
-            }
+            Request::Explain { .. } => self.only_there("only there it is known why a path is where it is"),
             Request::Position { .. } => {
-                let host = clean(&self.it.host);
-                failed(
-                    format!(
-                        "the source is on {host}: a mirror that runs there gives positions, this one does not"
-                    ),
-                    1,
-                )
+                self.only_there("a mirror that runs there gives positions, this one does not")
             }
             Request::LogLevel { .. } => {
                 failed("this process keeps no log whose level can be set".to_owned(), 1)
@@ -125,6 +113,11 @@ impl Pulled {
             | Request::Discard { sync: Some(name), .. } => failed(format!("no sync is called {name:?}"), 1),
             _ => return None,
         })
+    }
+
+    /// Refuses what only a process on the source's host can answer.
+    fn only_there(&self, why: &str) -> Answer {
+        failed(format!("the source is on {}, and {why}", clean(&self.it.host)), 1)
     }
 
     /// Has the far side say how things are, now and then.

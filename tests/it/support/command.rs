@@ -20,6 +20,13 @@ use super::process;
 /// The `speil` executable that was built with the tests.
 pub const SPEIL: &str = env!("CARGO_BIN_EXE_speil");
 
+/// Copies the program to where a test runs it from. Another process writes it: a child that another test forks would
+/// inherit a descriptor of this one, and until it is closed nobody may run the file (ETXTBSY).
+pub fn copy_program(to: &Path) {
+    let done = Command::new("cp").arg(SPEIL).arg(to).status().unwrap();
+    assert!(done.success(), "cp {}: {done}", to.display());
+}
+
 /// How long any wait may take: far above what a loaded machine needs, so that only a defect meets it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
