@@ -26,6 +26,6 @@ mod status;
 mod tunnel;
 
 pub use log::{Categories, facility, open_syslog, to_syslog};
-pub use native::{Ear, Heard, Mirror, Mirrors};
+pub use native::{Ear, Mirror, MirrorWord, Mirrors};
 pub use plan::{Planned, plan};
 pub use run::{Options, run};

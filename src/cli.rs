@@ -52,7 +52,7 @@ mod watch;
 mod tests;
 
 pub use commands::{
-    Agent, Check, Complete, Completions, Control, Doctor, Explain, Held, Init, LogLevel, Manual, Named,
+    Agent, Check, Complete, Completions, Control, Doctor, Explain, HeldOf, Init, LogLevel, Manual, Named,
     Pause, Reach, Reconcile, Reload, Retry, Run, Status, Trash, Undo, Verify, Wait,
 };
 pub use draft::{Transfer, check_source};

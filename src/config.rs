@@ -47,7 +47,7 @@ pub use drop_in::{
     LsyncdConfig, LsyncdError, LsyncdOptions, LsyncdSettings, LsyncdSync, Native, RsyncFlags, Said, SaidTo,
     SshFlags, TunnelSpec, VALUES, Verdict, load_lsyncd, lsyncd_risks, read_directory, script_epoch, text_of,
 };
-pub use error::{ConfigError, Fault, Place, Warning};
+pub use error::{ConfigError, Fault, FilePosition, Warning};
 pub use explain::{explain, risks};
 pub use hooks::{HookField, HookValue, Hooks};
 pub use hours::{Hours, rate_at};
@@ -159,20 +159,20 @@ fn load_within<P: AsRef<Path>>(paths: &[P], limits: Limits, lenient: bool) -> Re
     }
     if syncs.is_empty() && broken.is_empty() {
         let file = files.first().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-        return Err(ConfigError::new(&Place { file, line: None }, Fault::NoSync));
+        return Err(ConfigError::new(&FilePosition { file, line: None }, Fault::NoSync));
     }
     Ok(Loaded { config: Config { settings, syncs }, warnings, hooks: evaluated.hooks, broken })
 }
 
 /// Names the syncs, and sees that they do not work against each other.
-fn settle(syncs: &mut [Sync], places: &[&Place]) -> Result<Vec<Warning>, ConfigError> {
+fn settle(syncs: &mut [Sync], places: &[&FilePosition]) -> Result<Vec<Warning>, ConfigError> {
     name_syncs(syncs, places)?;
     check_conflicts(syncs, places)
 }
 
 /// Returns the files that `path` stands for.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let place = Place { file: path.to_string_lossy().into_owned(), line: None };
+    let place = FilePosition { file: path.to_string_lossy().into_owned(), line: None };
     let failed = |error: std::io::Error| ConfigError::new(&place, Fault::Read(io_text(&error)));
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -225,8 +225,8 @@ fn read_sync(
 }
 
 /// Names the syncs that have no name after the last component of their source.
-fn name_syncs(syncs: &mut [Sync], places: &[&Place]) -> Result<(), ConfigError> {
-    let mut taken: Vec<(String, &Place)> = Vec::new();
+fn name_syncs(syncs: &mut [Sync], places: &[&FilePosition]) -> Result<(), ConfigError> {
+    let mut taken: Vec<(String, &FilePosition)> = Vec::new();
     for (sync, place) in syncs.iter().zip(places).filter(|(sync, _)| !sync.name.is_empty()) {
         if let Some((name, other)) = taken.iter().find(|(name, _)| *name == sync.name) {
             let fault = Fault::NameTaken { name: name.clone(), other: (*other).clone() };
@@ -245,7 +245,7 @@ fn name_syncs(syncs: &mut [Sync], places: &[&Place]) -> Result<(), ConfigError> 
     Ok(())
 }
 
-fn check_conflicts(syncs: &[Sync], places: &[&Place]) -> Result<Vec<Warning>, ConfigError> {
+fn check_conflicts(syncs: &[Sync], places: &[&FilePosition]) -> Result<Vec<Warning>, ConfigError> {
     let mut warnings = Vec::new();
     for (at, (sync, place)) in syncs.iter().zip(places).enumerate() {
         conflict::within(sync).map_err(|fault| ConfigError::new(place, fault))?;

@@ -137,7 +137,7 @@ impl Tending {
         let place = match opened.ok().flatten() {
             Some(file) => file.place()?,
             // It would be made.
-            None => role::Place { machine: Id::from_bytes([0; 16]), inode: 0, born: None },
+            None => role::TreeId { machine: Id::from_bytes([0; 16]), inode: 0, born: None },
         };
         let tree = tree(&read, &place);
         let decided = role::promote(tree, &place, around, force, fresh()?).map_err(refused)?;
@@ -322,7 +322,7 @@ fn take_turn(file: &RoleFile, verb: Verb) -> Result<Turn, FailoverError> {
     })
 }
 
-fn tree<'a, E>(read: &'a Result<Option<Record>, E>, place: &role::Place) -> Tree<'a> {
+fn tree<'a, E>(read: &'a Result<Option<Record>, E>, place: &role::TreeId) -> Tree<'a> {
     match read {
         Ok(record) => Tree::of(record.as_ref(), place, false),
         Err(_) => Tree::Unreadable,

@@ -39,13 +39,13 @@ pub use message::{
 };
 pub use origin::{CHAIN_MAX, FORMER_MAX, HOLDER_FILE, Holder, Origin, Tree, circle};
 pub use owners::{OwnerNames, Owners};
-pub use place::Place;
+pub use place::RootPlace;
 pub use position::{Mark, NoPosition, Position, Reached};
 pub use pull::{
     Account, Arrival, Failure, FromFar, Live as PullLive, Means, ORDER_LEN_MAX, Order as PullOrder,
     PULL_EDITION, PULL_PIECE_MAX, ToFar, Unsent, Word,
 };
-pub use roles::{Cut, HandOver, Handing, Held, RoleAnswer, RoleTold};
+pub use roles::{Cut, HandOver, Handing, RoleAnswer, RoleTold, UpTo};
 pub use version::{
     VERSION, VERSION_AGREED, VERSION_BESIDE, VERSION_BUNDLE, VERSION_DUPLICATE, VERSION_HAND_OVER,
     VERSION_KEPT, VERSION_MARKED, VERSION_MIN, VERSION_NUMBERED, VERSION_ORIGIN, VERSION_POSITION,

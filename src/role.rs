@@ -2,7 +2,7 @@
 //!
 //! **Purpose:** whoever dies, comes back or was cut off, nothing that was uploaded is destroyed. Everything that
 //! decides so is here, as pure functions on one small record for each tree.
-//! **In → Out:** a tree's [`Record`], what another host tells ([`Heard`], [`Offer`]), what somebody typed; the record
+//! **In → Out:** a tree's [`Record`], what another host tells ([`HeardOf`], [`Offer`]), what somebody typed; the record
 //! as it is to be written, a decision, or a [`Refusal`] that knows what to type next.
 //! **Invariants:** a generation is led by one host at a time, and only the host that made it leads it; a tree that is
 //! changed by an adoption says so before the first change; a host that has heard of a younger generation neither
@@ -30,7 +30,7 @@ mod text;
 mod verbs;
 
 pub use admit::{Admission, Errand, Offer, Sender, Why, admit, begin, finish};
-pub use command::{Answer, Command, Force, Here, Told, Way};
+pub use command::{Answer, Command, Force, Here, Remedy, Told};
 pub use cuts::{CUTS_LEN_MAX, Cut, Cuts, Shown};
 pub use fitness::{Unfit, fitness};
 pub use generation::{ANCESTORS_MAX, Generation, Id, Relation};
@@ -38,7 +38,7 @@ pub use hear::{hear, is_past, superseded_by, tells};
 pub use intent::{Intent, Verb};
 pub use leader::{Answered, Leader, Rank, Rival, rank_of};
 pub use names::HostName;
-pub use record::{Adoption, Heard, KNOWN_MAX, Place, Record, Role, Tree};
+pub use record::{Adoption, HeardOf, KNOWN_MAX, Record, Role, Tree, TreeId};
 pub use refusal::{Barred, Refusal};
 pub use starts::{Offered, STARTS_MAX, Starts};
 pub use text::{BadRecord, RECORD_LEN_MAX};

@@ -1,7 +1,7 @@
 //! `.speil/role`: the role of a tree on its disk.
 //!
 //! **Purpose:** whoever reads it finds the old record or the new one, whatever ends the process or the host while it is
-//! written. **In → Out:** an open root; a [`Record`], and the [`Place`] where one would hold.
+//! written. **In → Out:** an open root; a [`Record`], and the [`TreeId`] where one would hold.
 //! **Invariants:** it is written new, flushed, renamed, and the directory is flushed; whoever changes it holds
 //! `.speil/role.lock` from the reading to the rename, so that what an agent has heard does not undo what somebody typed;
 //! what is there and cannot be trusted or read is an error, and never a tree without a role.
@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, StatxFlag
 use rustix::io::Errno;
 
 use crate::error::{Consequence, Consequential, io_text};
-use crate::role::{BadRecord, Place, RECORD_LEN_MAX, Record};
+use crate::role::{BadRecord, RECORD_LEN_MAX, Record, TreeId};
 use crate::scan::STATE_DIR;
 
 pub use cuts::clock;
@@ -126,14 +126,14 @@ impl RoleFile {
     ///
     /// # Errors
     /// What statx(2) says.
-    pub fn place(&self) -> Result<Place, RoleFileError> {
+    pub fn place(&self) -> Result<TreeId, RoleFileError> {
         let wanted = StatxFlags::INO | StatxFlags::BTIME;
         let flags = AtFlags::EMPTY_PATH;
         let stat = rustix::fs::statx(&self.dir, c"", flags, wanted).map_err(failed("look at", ""))?;
         let born = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME).then(|| {
             stat.stx_btime.tv_sec.saturating_mul(1_000_000_000).saturating_add(stat.stx_btime.tv_nsec.into())
         });
-        Ok(Place { machine: host::machine(), inode: stat.stx_ino, born })
+        Ok(TreeId { machine: host::machine(), inode: stat.stx_ino, born })
     }
 
     /// Reads the record; `None` if the tree has no role.

@@ -11,7 +11,7 @@ mod reloaded;
 mod text;
 
 pub use check::{Cause, Complaint, Grade, check, complaints};
-pub use explanation::{Batch, Explained, Explanation, Heard, Rule};
+pub use explanation::{Batch, EventSeen, Explained, Explanation, Rule};
 pub use past::{LogQuery, LogRecord, log_text};
 pub use reloaded::{Change, Names, ReloadedSync, ReloadedTarget, Stays, compare, reloaded_text};
 pub use text::{copy_text, text};

@@ -45,10 +45,10 @@ use crate::event::{Event, Moment, Reading};
 use crate::tree::{RelPath, quote};
 
 use fence::Fence;
-use outbox::{Outbox, Shared};
+use outbox::{Outbox, WatchState};
 
 pub(crate) use choice::resolve;
-pub use fence::Heard;
+pub use fence::FenceAnswer;
 pub(crate) use hub::instances;
 
 /// How a source is watched.
@@ -199,7 +199,7 @@ impl Setup {
 pub struct Watcher {
     backend: Backend,
     note: Option<Box<Problem>>,
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
     stop: Arc<OwnedFd>,
     ask: Arc<OwnedFd>,
     fence: Arc<Fence>,
@@ -254,7 +254,7 @@ pub struct Asker(Arc<Fence>);
 impl Asker {
     /// Waits until the sink has been given every event of what was done to the source before the call,
     /// or until `limit` has passed.
-    pub fn hear_all(&self, limit: Duration) -> Heard {
+    pub fn hear_all(&self, limit: Duration) -> FenceAnswer {
         self.0.ask(limit)
     }
 
@@ -315,7 +315,7 @@ fn start_with(
     let (stop, ask) = (Arc::new(bell()?), Arc::new(bell()?));
     let marks = options.marks.clone().filter(|_| backend == Backend::Inotify);
     let fence = Arc::new(Fence::new(marks, bell()?));
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(WatchState::default());
     let out = Outbox::new(sink, Arc::clone(&shared));
     let setup = Setup {
         source,

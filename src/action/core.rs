@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use super::calls::Call;
 use super::delays::{Combine, Delays, Etype, Id, Status};
 use super::log::Log;
-use super::native::{Heard, State};
+use super::native::{MirrorWord, State};
 use super::tunnel::Tunnels;
 use crate::config::{Builtin, Handler, LsyncdSync, Verdict};
 use crate::event::Event;
@@ -45,7 +45,7 @@ pub enum Message {
     /// What the target of a sync said to the question for an agent, in which round.
     Asked(u64, usize, Result<(), String>),
     /// What the mirror of a sync tells, in which round.
-    Mirror(u64, usize, Heard),
+    Mirror(u64, usize, MirrorWord),
     /// A signal came.
     Signal(i32),
     /// Something changed that the engine looks at by itself.

@@ -9,7 +9,7 @@ use crate::config::Sync as Mirrored;
 
 /// What a mirror tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum MirrorWord {
     /// A line for the log.
     Line {
         /// Its category.
@@ -24,7 +24,7 @@ pub enum Heard {
 }
 
 /// Who listens to a mirror. Called from its threads; never blocks for long.
-pub type Ear = Arc<dyn Fn(Heard) + Send + Sync>;
+pub type Ear = Arc<dyn Fn(MirrorWord) + Send + Sync>;
 
 /// A mirror at work; it ends, in order, when it is dropped.
 pub trait Mirror: Send {

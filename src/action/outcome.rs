@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 
 use super::core::{Core, Job, JobKind};
 use super::layers;
-use super::native::{Heard, State};
+use super::native::{MirrorWord, State};
 use super::observe::observe;
 use crate::config::{Handler, Verdict};
 
@@ -49,20 +49,20 @@ pub fn ended_child(
 }
 
 /// Takes what a mirror tells; a `hopeless` one that cannot connect ends everything.
-pub fn heard_of_mirror(core: &mut Core, at: usize, heard: Heard, hopeless: bool) {
+pub fn heard_of_mirror(core: &mut Core, at: usize, heard: MirrorWord, hopeless: bool) {
     let Some(sync) = core.syncs.get_mut(at) else { return };
     let spec = Arc::clone(&sync.spec);
     let State::Mirror(_, live) = &mut sync.state else { return };
     match heard {
-        Heard::Line { category, text } => core.log.line(category, &text),
-        Heard::Live => {
+        MirrorWord::Line { category, text } => core.log.line(category, &text),
+        MirrorWord::Live => {
             let first = !std::mem::replace(live, true);
             if first {
                 core.normal(&format!("Startup of {} finished.", layers::pair(&spec)));
             }
         }
-        Heard::Down if hopeless && !*live => core.die("Critical exitcode."),
-        Heard::Down => {}
+        MirrorWord::Down if hopeless && !*live => core.die("Critical exitcode."),
+        MirrorWord::Down => {}
     }
 }
 

@@ -20,7 +20,7 @@ use super::intake::{self, InotifyMode};
 use super::log::Log;
 use super::native::{Mirrors, State};
 use super::outcome::{Collects, done, ended_child, heard_of_mirror, send_job};
-use super::script::{self, Shared, lock};
+use super::script::{self, SharedCore, lock};
 use super::tunnel::Tunnels;
 use super::{layers, status};
 use crate::config::{Backend, Engine, LsyncdConfig, LsyncdSettings, LsyncdSync, Native};
@@ -56,7 +56,7 @@ impl watch::Sink for Ear {
 /// One run from a start to a reset or to the end.
 pub struct Round {
     number: u64,
-    core: Shared,
+    core: SharedCore,
     jobs: Sender<Job>,
     watchers: Vec<Option<watch::Watcher>>,
     mirrors: Arc<dyn Mirrors>,

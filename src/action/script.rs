@@ -26,7 +26,7 @@ const PRELUDE: &str = include_str!("../../lua/events.lua");
 const SLICE: u32 = 200_000;
 
 /// The shared state.
-pub type Shared = Arc<Mutex<Core>>;
+pub type SharedCore = Arc<Mutex<Core>>;
 
 /// Locks the shared state; what a thread that panicked left is still consistent enough to end in order.
 pub fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
@@ -38,7 +38,7 @@ pub fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
 ///
 /// # Errors
 /// Lua's, if the state is out of memory; the system's, if there can be no thread.
-pub fn start(lua: Lua, core: &Shared, over: Arc<AtomicBool>) -> Result<Sender<Job>, String> {
+pub fn start(lua: Lua, core: &SharedCore, over: Arc<AtomicBool>) -> Result<Sender<Job>, String> {
     let engine = lock(core).engine.clone();
     let run = prepare(&lua, core).map_err(|error| text_of(&error))?;
     let (sender, jobs) = crossbeam_channel::bounded(4096);
@@ -49,7 +49,7 @@ pub fn start(lua: Lua, core: &Shared, over: Arc<AtomicBool>) -> Result<Sender<Jo
     Ok(sender)
 }
 
-fn prepare(lua: &Lua, core: &Shared) -> mlua::Result<Function> {
+fn prepare(lua: &Lua, core: &SharedCore) -> mlua::Result<Function> {
     let host = host(lua, core, script_epoch())?;
     let chunk = lua.load(PRELUDE).set_name("=events").set_mode(ChunkMode::Text);
     let values: Table = lua.named_registry_value(VALUES)?;
@@ -126,7 +126,7 @@ fn coroutine(lua: &Lua, run: &Function, job: &Job) -> mlua::Result<(Thread, Mult
     Ok((thread, MultiValue::from_vec(arguments)))
 }
 
-fn host(lua: &Lua, core: &Shared, epoch: Instant) -> mlua::Result<Table> {
+fn host(lua: &Lua, core: &SharedCore, epoch: Instant) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     queue_functions(lua, &host, core)?;
     event_functions(lua, &host, core)?;
@@ -137,7 +137,7 @@ fn host(lua: &Lua, core: &Shared, epoch: Instant) -> mlua::Result<Table> {
 }
 
 /// Functions that look at the queue and change it.
-fn queue_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
+fn queue_functions(lua: &Lua, host: &Table, core: &SharedCore) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "first",
@@ -228,7 +228,7 @@ fn spawn(core: &mut Core, at: usize, ids: Vec<Id>, list: bool, call: Call) -> Re
 }
 
 /// Functions that say what an event is.
-fn event_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
+fn event_functions(lua: &Lua, host: &Table, core: &SharedCore) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "config",
@@ -300,7 +300,7 @@ fn field(
 }
 
 /// Functions by which a script calls the built-in layers.
-fn layer_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
+fn layer_functions(lua: &Lua, host: &Table, core: &SharedCore) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "judge",
@@ -330,7 +330,7 @@ fn layer_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
 }
 
 /// Functions that change what is excluded.
-fn rule_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
+fn rule_functions(lua: &Lua, host: &Table, core: &SharedCore) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "rule",
@@ -360,7 +360,7 @@ fn rule_functions(lua: &Lua, host: &Table, core: &Shared) -> mlua::Result<()> {
 }
 
 /// Functions that reach the system.
-fn system_functions(lua: &Lua, host: &Table, core: &Shared, epoch: Instant) -> mlua::Result<()> {
+fn system_functions(lua: &Lua, host: &Table, core: &SharedCore, epoch: Instant) -> mlua::Result<()> {
     let shared = Arc::clone(core);
     host.set(
         "log",

@@ -86,7 +86,7 @@ pub(super) enum Plain {
     /// Carry out held deletes, or accept the volume that a target is on now
     Approve(Approve),
     /// Dismiss held deletes: the files stay until the next pass finds and judges them again
-    Discard(Held),
+    Discard(HeldOf),
     /// Say whether a tree may serve: a standby by its lag, a primary if no younger one is known
     #[command(after_help = HEALTH_HELP)]
     Health(Health),
@@ -413,12 +413,12 @@ pub struct Approve {
     pub volume: bool,
     /// What is approved.
     #[command(flatten)]
-    pub held: Held,
+    pub held: HeldOf,
 }
 
 /// `speil approve` and `speil discard`.
 #[derive(Debug, Clone, PartialEq, Args)]
-pub struct Held {
+pub struct HeldOf {
     /// This sync only
     #[arg(value_name = "SYNC")]
     pub sync: Option<String>,

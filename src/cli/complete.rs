@@ -3,7 +3,7 @@
 //! **In → Out:** the words after `speil`, the last one unfinished; the words that it could become, and whether
 //! files could follow. **Invariants:** the commands and options are those of [`super::parse::top`], and the values of
 //! an option those that its own error message names. **Not here:** asking the daemon and reading ssh's
-//! configuration ([`Known`]), the shells' scripts (`complete/`).
+//! configuration ([`LocalNames`]), the shells' scripts (`complete/`).
 
 use clap::{Arg, Command};
 
@@ -15,7 +15,7 @@ const FORMATS: &str = "human, json, syslog";
 const AGENTS: &str = "auto, path, deploy";
 
 /// What only this host can say.
-pub(super) trait Known {
+pub(super) trait LocalNames {
     /// Names of the syncs of the running daemon. `socket` is what `--control` says.
     fn syncs(&self, socket: Option<&str>) -> Vec<String>;
     /// Names of the targets of one sync, or of all.
@@ -57,7 +57,7 @@ impl Answer {
 }
 
 /// Returns what the last of `words` can become.
-pub(super) fn complete(top: &Command, words: &[String], known: &dyn Known) -> Answer {
+pub(super) fn complete(top: &Command, words: &[String], known: &dyn LocalNames) -> Answer {
     let (typed, before) =
         words.split_last().map_or(("", [].as_slice()), |(last, rest)| (last.as_str(), rest));
     let Some(at) = before.iter().position(|word| !word.starts_with('-')) else {
@@ -206,7 +206,7 @@ impl<'a> Line<'a> {
 }
 
 /// Returns the values of an option, or of a word in its place.
-fn values(line: &Line, arg: &Arg, known: &dyn Known, typed: &str) -> Answer {
+fn values(line: &Line, arg: &Arg, known: &dyn LocalNames, typed: &str) -> Answer {
     let mut answer = Answer::default();
     for value in arg.get_possible_values().iter().filter(|value| !value.is_hide_set()) {
         answer.add(value.get_name(), about(value.get_help()));
@@ -261,7 +261,7 @@ fn sync_first(command: &Command) -> bool {
 }
 
 /// Adds hosts, each with the colon that makes it one, and files.
-fn places(answer: &mut Answer, known: &dyn Known, typed: &str) {
+fn places(answer: &mut Answer, known: &dyn LocalNames, typed: &str) {
     answer.files = Some(Files::Any);
     let user = typed.find('@').and_then(|at| typed.get(..=at)).unwrap_or_default();
     if !typed.contains(['/', ':']) {
@@ -286,7 +286,7 @@ mod tests {
 
     struct Here;
 
-    impl Known for Here {
+    impl LocalNames for Here {
         fn syncs(&self, socket: Option<&str>) -> Vec<String> {
             socket.map_or(vec!["uploads".into(), "avatars".into()], |socket| vec![format!("of {socket}")])
         }

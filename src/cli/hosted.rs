@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::told::{Told, line};
-use crate::action::{Ear, Heard, Mirror, Mirrors};
+use crate::action::{Ear, Mirror, MirrorWord, Mirrors};
 use crate::config::Sync;
 use crate::daemon::{self, Hosted};
 use crate::monitor::{Monitor, Notice, Scope};
@@ -90,10 +90,10 @@ impl Monitor for Lines {
             Told::News(text) => ("Normal", text),
             Told::Detail(text) | Told::Fine(text) => ("Native", text),
         };
-        (self.ear)(Heard::Line { category, text });
+        (self.ear)(MirrorWord::Line { category, text });
         match notice {
-            Notice::Live => (self.ear)(Heard::Live),
-            Notice::Disconnected { .. } => (self.ear)(Heard::Down),
+            Notice::Live => (self.ear)(MirrorWord::Live),
+            Notice::Disconnected { .. } => (self.ear)(MirrorWord::Down),
             _ => {}
         }
     }

@@ -6,9 +6,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, FromArgMatches, Subcommand};
 
 use super::commands::{
-    Agent, Agents, Approve, ArrivalsOf, Check, Complete, Completions, Demote, Doctor, Explain, Health, Held,
-    Init, LogLevel, Manual, Named, Notify, Past, Pause, Plain, Position, Promote, Reconcile, Rejoin, Reload,
-    Retry, Run, Status, Targets, Trash, Undo, Verify, Wait, version,
+    Agent, Agents, Approve, ArrivalsOf, Check, Complete, Completions, Demote, Doctor, Explain, Health,
+    HeldOf, Init, LogLevel, Manual, Named, Notify, Past, Pause, Plain, Position, Promote, Reconcile, Rejoin,
+    Reload, Retry, Run, Status, Targets, Trash, Undo, Verify, Wait, version,
 };
 use super::draft::Transfer;
 use super::error::CliError;
@@ -79,7 +79,7 @@ pub enum Command {
     /// Let held deletes go, or accept the volume that a target is on now.
     Approve(Approve),
     /// Drop held deletes.
-    Discard(Held),
+    Discard(HeldOf),
     /// The man pages.
     Manual(Manual),
     /// The completions of a shell.

@@ -485,10 +485,10 @@ fn other_commands_take_their_arguments() {
             vec!["approve", "www", "web2"],
             Command::Approve(super::commands::Approve {
                 volume: false,
-                held: Held { sync: Some("www".into()), target: Some("web2".into()), control: none.clone() },
+                held: HeldOf { sync: Some("www".into()), target: Some("web2".into()), control: none.clone() },
             }),
         ),
-        (vec!["discard"], Command::Discard(Held { sync: None, target: None, control: none })),
+        (vec!["discard"], Command::Discard(HeldOf { sync: None, target: None, control: none })),
         (vec!["agent", "--root", "/srv"], Command::Agent(Agent { root: Some("/srv".into()), ..agent() })),
         (
             vec!["agent", "--min-free=5G", "--no-devices", "--no-setid", "--no-chown", "--no-confine"],

@@ -195,9 +195,9 @@ struct Gathered {
     exit: Option<i32>,
 }
 
-type Shared = Arc<Mutex<Gathered>>;
+type Gathering = Arc<Mutex<Gathered>>;
 
-fn with<R>(shared: &Shared, f: impl FnOnce(&mut Gathered) -> R) -> R {
+fn with<R>(shared: &Gathering, f: impl FnOnce(&mut Gathered) -> R) -> R {
     f(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -239,7 +239,7 @@ impl LsyncdConfig {
 /// # Errors
 /// [`LsyncdError`] (die) for the first thing that lsyncd would refuse.
 pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError> {
-    let shared = Shared::default();
+    let shared = Gathering::default();
     let lua = Lua::new();
     let plain = |error: mlua::Error| LsyncdError::Plain(text_of(&error));
     let hooks: Table = prepare(&lua, &shared, &options.said).map_err(plain)?;
@@ -284,7 +284,7 @@ pub fn load_lsyncd(options: &LsyncdOptions) -> Result<LsyncdConfig, LsyncdError>
     Ok(LsyncdConfig { lua, settings, syncs, warnings, hooks })
 }
 
-fn prepare(lua: &Lua, shared: &Shared, said: &Said) -> mlua::Result<Table> {
+fn prepare(lua: &Lua, shared: &Gathering, said: &Said) -> mlua::Result<Table> {
     let chunk = |text: &'static str| lua.load(text).set_name("=lsyncd").set_mode(ChunkMode::Text);
     let values: Table = chunk(SHARED_VALUES).call(())?;
     lua.set_named_registry_value(VALUES, &values)?;
@@ -297,7 +297,7 @@ fn prepare(lua: &Lua, shared: &Shared, said: &Said) -> mlua::Result<Table> {
 }
 
 /// Adds the functions that reach the system to those that the prelude calls.
-fn system(lua: &Lua, host: &Table, shared: &Shared, said: &Said) -> mlua::Result<()> {
+fn system(lua: &Lua, host: &Table, shared: &Gathering, said: &Said) -> mlua::Result<()> {
     let said = said.clone();
     host.set(
         "log",
@@ -380,7 +380,7 @@ pub fn text_of(error: &mlua::Error) -> String {
 }
 
 /// Returns the functions that the prelude calls.
-fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
+fn host(lua: &Lua, shared: &Gathering) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     host.set("version", LSYNCD_VERSION)?;
     let codes = lua.create_table()?;

@@ -11,14 +11,14 @@ use crate::filter::FilterError;
 
 /// A place in a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct FilePosition {
     /// The file as it was named.
     pub file: String,
     /// The line, counted from 1; `None` for the file as a whole.
     pub line: Option<u32>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}", self.file),
@@ -32,14 +32,14 @@ impl fmt::Display for Place {
 #[error("{place}: {fault}")]
 pub struct ConfigError {
     /// Where: the line of the `sync{}` or `settings{}` call, or the one that Lua names.
-    pub place: Place,
+    pub place: FilePosition,
     /// What. Boxed, since results carry it on every path.
     pub fault: Box<Fault>,
 }
 
 impl ConfigError {
     /// Returns `fault` at `place`.
-    pub fn new(place: &Place, fault: Fault) -> Self {
+    pub fn new(place: &FilePosition, fault: Fault) -> Self {
         Self { place: place.clone(), fault: Box::new(fault) }
     }
 
@@ -155,7 +155,7 @@ pub enum Fault {
         /// The name.
         name: String,
         /// Where the other sync stands.
-        other: Place,
+        other: FilePosition,
     },
     /// A target that two syncs, or one sync twice, would write to.
     #[error("target {target} is given twice{}", by(.other))]
@@ -279,7 +279,7 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Where.
-    pub place: Place,
+    pub place: FilePosition,
     /// What, in one line.
     pub text: String,
 }

@@ -31,7 +31,7 @@ pub(super) struct ThisHost {
 const DIFFER: [&str; 6] = ["update", "existing", "ignoreExisting", "sizeOnly", "maxSize", "minSize"];
 
 /// What `hosts` makes of a sync.
-pub(super) struct Held {
+pub(super) struct HostTargets {
     /// Where the tree is on this host.
     pub source: PathBuf,
     /// Where it is on the others.
@@ -49,7 +49,7 @@ pub(super) fn hosts(
     section: &Section<'_>,
     source: &Path,
     this: &ThisHost,
-) -> Result<Option<Held>, ConfigError> {
+) -> Result<Option<HostTargets>, ConfigError> {
     let Some(table) = section.section("hosts", HOSTS)? else { return Ok(None) };
     if let Some(key) = TARGETS.into_iter().find(|key| section.get(key).is_some()) {
         return Err(section.error(Fault::Both("hosts", key)));
@@ -76,7 +76,7 @@ pub(super) fn hosts(
         return Err(section.error(Fault::NoOtherHost(own.name)));
     }
     let hosts = Hosts { here: own.name, may_lead: own.may_lead };
-    Ok(Some(Held { source: PathBuf::from(OsStr::from_bytes(&own.path)), targets: all, hosts }))
+    Ok(Some(HostTargets { source: PathBuf::from(OsStr::from_bytes(&own.path)), targets: all, hosts }))
 }
 
 impl ThisHost {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
 
-use crate::config::error::{ConfigError, Fault, Place, Warning};
+use crate::config::error::{ConfigError, Fault, FilePosition, Warning};
 use crate::config::hooks::{HOOKS, Hooks};
 use crate::config::raw::{Block, Raw, RawTable};
 use crate::error::io_text;
@@ -72,9 +72,9 @@ struct Gathered {
     stopped: Option<ConfigError>,
 }
 
-type Shared = Arc<Mutex<Gathered>>;
+type Gathering = Arc<Mutex<Gathered>>;
 
-fn with<R>(shared: &Shared, f: impl FnOnce(&mut Gathered) -> R) -> R {
+fn with<R>(shared: &Gathering, f: impl FnOnce(&mut Gathered) -> R) -> R {
     f(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -83,13 +83,13 @@ fn with<R>(shared: &Shared, f: impl FnOnce(&mut Gathered) -> R) -> R {
 /// # Errors
 /// [`ConfigError`] (die) if a file cannot be read or compiled, raises an error, or exceeds `limits`.
 pub fn evaluate(files: &[PathBuf], limits: Limits) -> Result<Evaluated, ConfigError> {
-    let shared = Shared::default();
-    let whole = Place { file: "speil".to_owned(), line: None };
+    let shared = Gathering::default();
+    let whole = FilePosition { file: "speil".to_owned(), line: None };
     let lua = prepare(&shared, limits).map_err(|error| lua_error(&error, &whole))?;
     let search = package_path(&lua).unwrap_or_default();
     for file in files {
         let name = file.to_string_lossy().into_owned();
-        let place = Place { file: name.clone(), line: None };
+        let place = FilePosition { file: name.clone(), line: None };
         let mut source =
             std::fs::read(file).map_err(|error| ConfigError::new(&place, Fault::Read(io_text(&error))))?;
         hide_first_line(&mut source);
@@ -114,7 +114,7 @@ pub fn evaluate(files: &[PathBuf], limits: Limits) -> Result<Evaluated, ConfigEr
 }
 
 /// Makes the state: the library, the bounds, and what the prelude defines.
-fn prepare(shared: &Shared, limits: Limits) -> mlua::Result<Lua> {
+fn prepare(shared: &Gathering, limits: Limits) -> mlua::Result<Lua> {
     let lua = Lua::new();
     let host = host(&lua, shared)?;
     lua.load(PRELUDE).set_name("=prelude").set_mode(ChunkMode::Text).call::<()>(host)?;
@@ -124,7 +124,7 @@ fn prepare(shared: &Shared, limits: Limits) -> mlua::Result<Lua> {
 }
 
 /// Stops the program after `limit` instructions, also when it catches errors.
-fn bound(lua: &Lua, shared: &Shared, limit: u64) -> mlua::Result<()> {
+fn bound(lua: &Lua, shared: &Gathering, limit: u64) -> mlua::Result<()> {
     let shared = Arc::clone(shared);
     let spent = AtomicU64::new(0);
     let triggers = HookTriggers::new().every_nth_instruction(STEP);
@@ -138,7 +138,7 @@ fn bound(lua: &Lua, shared: &Shared, limit: u64) -> mlua::Result<()> {
 
 /// Ends the program with `fault`. A `pcall` in it may catch the error, so every further instruction
 /// raises it again.
-fn stop<T>(lua: &Lua, shared: &Shared, fault: Fault) -> mlua::Result<T> {
+fn stop<T>(lua: &Lua, shared: &Gathering, fault: Fault) -> mlua::Result<T> {
     let error = ConfigError::new(&caller(lua), fault);
     let error = with(shared, |gathered| gathered.stopped.get_or_insert(error).clone());
     let again = error.clone();
@@ -149,7 +149,7 @@ fn stop<T>(lua: &Lua, shared: &Shared, fault: Fault) -> mlua::Result<T> {
 }
 
 /// Returns the functions that the prelude calls.
-fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
+fn host(lua: &Lua, shared: &Gathering) -> mlua::Result<Table> {
     let host = lua.create_table()?;
     let gathered = Arc::clone(shared);
     host.set(
@@ -214,7 +214,7 @@ fn host(lua: &Lua, shared: &Shared) -> mlua::Result<Table> {
 }
 
 /// Records a warning at the line that runs, once.
-fn warn(lua: &Lua, shared: &Shared, text: String) {
+fn warn(lua: &Lua, shared: &Gathering, text: String) {
     let warning = Warning { place: caller(lua), text };
     with(shared, |gathered| {
         if !gathered.evaluated.warnings.contains(&warning) {
@@ -224,10 +224,10 @@ fn warn(lua: &Lua, shared: &Shared, text: String) {
 }
 
 /// Returns the innermost line of a file that is running.
-fn caller(lua: &Lua) -> Place {
+fn caller(lua: &Lua) -> FilePosition {
     match running_line(lua) {
-        Some((file, line)) => Place { file, line: u32::try_from(line).ok() },
-        None => Place { file: "configuration".to_owned(), line: None },
+        Some((file, line)) => FilePosition { file, line: u32::try_from(line).ok() },
+        None => FilePosition { file: "configuration".to_owned(), line: None },
     }
 }
 
@@ -332,7 +332,7 @@ fn cause(mut error: &mlua::Error) -> &mlua::Error {
 }
 
 /// Returns what Lua says as one line, at the place that it names.
-fn lua_error(error: &mlua::Error, file: &Place) -> ConfigError {
+fn lua_error(error: &mlua::Error, file: &FilePosition) -> ConfigError {
     let text = match cause(error) {
         mlua::Error::SyntaxError { message, .. } => message.clone(),
         mlua::Error::RuntimeError(message) => message.clone(),
@@ -358,7 +358,7 @@ fn one_line(message: &str) -> String {
 }
 
 /// Splits `FILE:LINE: MESSAGE`. Lua shortens long names at the front, with dots.
-fn split_place<'a>(text: &'a str, file: &Place) -> (Place, &'a str) {
+fn split_place<'a>(text: &'a str, file: &FilePosition) -> (FilePosition, &'a str) {
     let parts = text.split_once(": ").and_then(|(front, message)| {
         let (name, line) = front.rsplit_once(':')?;
         Some((name, line.parse().ok()?, message))
@@ -368,5 +368,5 @@ fn split_place<'a>(text: &'a str, file: &Place) -> (Place, &'a str) {
         Some(end) if file.file.ends_with(end) => file.file.clone(),
         _ => name.to_owned(),
     };
-    (Place { file: name, line: Some(line) }, message)
+    (FilePosition { file: name, line: Some(line) }, message)
 }

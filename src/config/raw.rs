@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::error::{ConfigError, Fault, Place};
+use crate::config::error::{ConfigError, Fault, FilePosition};
 use crate::config::suggest::nearest;
 use crate::config::units::{parse_duration, seconds};
 use crate::tree::quote;
@@ -48,7 +48,7 @@ pub struct RawTable {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     /// Where the call stands.
-    pub place: Place,
+    pub place: FilePosition,
     /// What it was given.
     pub table: RawTable,
 }
@@ -81,7 +81,7 @@ impl RawTable {
 /// Reads the keys of one table.
 pub(super) struct Section<'a> {
     /// Where the block stands.
-    pub place: &'a Place,
+    pub place: &'a FilePosition,
     /// The keys above this table, with a dot at the end; empty for the block itself.
     pub prefix: String,
     /// The table.

@@ -20,8 +20,10 @@ pub(super) fn explain(pipeline: &Pipeline, path: &[u8]) -> Answer {
     };
     let mut told = of_source(&pipeline.sync, &path);
     told.live = true;
-    told.event =
-        pipeline.heard.of(&path).map(|(what, at)| status::Heard { what: what.to_owned(), ago_s: ago(at) });
+    told.event = pipeline
+        .heard
+        .of(&path)
+        .map(|(what, at)| status::EventSeen { what: what.to_owned(), ago_s: ago(at) });
     told.unheard = pipeline.unheard(&path);
     if told.left_out.is_none() {
         told.targets = pipeline.targets.iter().map(|running| on_target(pipeline, running, &path)).collect();

@@ -199,7 +199,7 @@ struct Near<'a> {
 }
 
 /// A message of the far side's.
-enum Heard {
+enum FarWord {
     Unsent(Unsent),
     Data(Vec<u8>),
     Closed,
@@ -302,7 +302,7 @@ impl Near<'_> {
     /// Hands everything on until the far side is done.
     fn relay(
         &self,
-        heard: &Receiver<Result<Heard, FrameError>>,
+        heard: &Receiver<Result<FarWord, FrameError>>,
         limit: Duration,
         agent: &mut Option<Agent>,
     ) -> Result<Pulled, SessionError> {
@@ -315,23 +315,23 @@ impl Near<'_> {
             };
             self.stopping.answered.store(true, Ordering::Release);
             match message {
-                Heard::Unsent(why) => return Ok(Pulled::Unsent(why)),
-                Heard::Done(mut account) => {
+                FarWord::Unsent(why) => return Ok(Pulled::Unsent(why)),
+                FarWord::Done(mut account) => {
                     account.failure = account.failure.map(clean_failure);
                     return Ok(Pulled::Done { account, vanished });
                 }
-                Heard::Told(word) => self.tell(*word, &mut vanished),
-                Heard::Answer(id, answer) => {
+                FarWord::Told(word) => self.tell(*word, &mut vanished),
+                FarWord::Answer(id, answer) => {
                     if let Some(keeper) = self.keeper {
                         keeper.answered(id, &answer);
                     }
                 }
-                Heard::Closed => {
+                FarWord::Closed => {
                     if let Some(agent) = agent {
                         agent.writer = None;
                     }
                 }
-                Heard::Data(data) => match agent {
+                FarWord::Data(data) => match agent {
                     Some(agent) => agent.take(&data),
                     None => {
                         let Some((theirs, rest)) = head.add(&data)? else { continue };
@@ -461,7 +461,7 @@ fn only(name: &RelPath) -> Vec<Vec<u8>> {
 }
 
 /// Reads what the far side says.
-fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<Heard, FrameError>>) {
+fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<FarWord, FrameError>>) {
     let mut reader = reader;
     if let Err(error) = read_magic(&mut reader) {
         let _ = to.send(Err(error));
@@ -470,12 +470,12 @@ fn hear(reader: Box<dyn Read + Send>, to: &Sender<Result<Heard, FrameError>>) {
     let mut reader = FrameReader::new(reader);
     loop {
         let heard = reader.read::<FromFar<'_>>().map(|message| match message {
-            FromFar::Unsent(why) => Heard::Unsent(why),
-            FromFar::Data(data) => Heard::Data(data.into_owned()),
-            FromFar::Closed => Heard::Closed,
-            FromFar::Told(word) => Heard::Told(word),
-            FromFar::Done(account) => Heard::Done(account),
-            FromFar::Answer { id, answer } => Heard::Answer(id, answer.into_owned()),
+            FromFar::Unsent(why) => FarWord::Unsent(why),
+            FromFar::Data(data) => FarWord::Data(data.into_owned()),
+            FromFar::Closed => FarWord::Closed,
+            FromFar::Told(word) => FarWord::Told(word),
+            FromFar::Done(account) => FarWord::Done(account),
+            FromFar::Answer { id, answer } => FarWord::Answer(id, answer.into_owned()),
         });
         let is_over = heard.is_err();
         if to.send(heard).is_err() || is_over {

@@ -31,13 +31,13 @@ impl Settler {
     /// The same, and whether the watch has heard it all.
     pub fn fence(&self, limit: Duration) -> Option<Fenced> {
         let (until, sure) = match self.asker.hear_all(limit) {
-            watch::Heard::Late => return None,
-            watch::Heard::Unsure => {
+            watch::FenceAnswer::Late => return None,
+            watch::FenceAnswer::Unsure => {
                 let now = Instant::now();
                 self.input.send(Input::Reconcile(RescanReason::Request, now)).ok()?;
                 (now, false)
             }
-            watch::Heard::All(until) => (until, true),
+            watch::FenceAnswer::All(until) => (until, true),
         };
         self.mailboxes.iter().for_each(|mailbox| mailbox.hurry(until));
         let (done, flushed) = bounded(1);
@@ -51,10 +51,10 @@ impl Settler {
     /// keep for an event that may tell more, they need not keep any longer.
     pub fn hear(&self, limit: Duration) {
         let until = match self.asker.hear_all(limit) {
-            watch::Heard::All(until) => until,
+            watch::FenceAnswer::All(until) => until,
             // Without a queue nothing is told later that was not seen by now.
-            watch::Heard::Unsure => Instant::now(),
-            watch::Heard::Late => return,
+            watch::FenceAnswer::Unsure => Instant::now(),
+            watch::FenceAnswer::Late => return,
         };
         let (done, echoed) = bounded(1);
         if self.input.send(Input::Echo(done)).is_ok() && echoed.recv_timeout(limit).is_ok() {

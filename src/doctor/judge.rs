@@ -219,11 +219,11 @@ mod tests {
 
     use super::*;
     use crate::doctor::Verdict;
-    use crate::protocol::{Confinement, Examination, Limits, Place, ReplyHello};
+    use crate::protocol::{Confinement, Examination, Limits, ReplyHello, RootPlace};
     use crate::tree::{Mask, Time};
 
     fn survey() -> Survey {
-        let place = Place { boot_id: String::new(), lineage: Vec::new() };
+        let place = RootPlace { boot_id: String::new(), lineage: Vec::new() };
         Survey {
             greeting: ReplyHello {
                 watermark: None,

@@ -8,7 +8,7 @@ use crate::disk::Root;
 use crate::error::{errno_text, io_text};
 use crate::filter::Filter;
 use crate::monitor::counted;
-use crate::protocol::Place;
+use crate::protocol::RootPlace;
 use crate::scan::{self, Role};
 use crate::tree::{Kind, Mask, RelPath, quote};
 
@@ -19,7 +19,7 @@ const ENTRIES_MAX: u64 = 5_000_000;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
     /// Where it stands.
-    pub place: Option<Place>,
+    pub place: Option<RootPlace>,
     /// Entries below the root.
     pub entries: u64,
     /// Directories, the root included.
@@ -72,7 +72,7 @@ pub(super) fn look(sync: &Sync) -> Result<Tree, Box<Finding>> {
     };
     let place = crate::disk::place(&sync.source).ok();
     let mut tree = Tree {
-        place: place.map(|(boot_id, lineage)| Place { boot_id, lineage }),
+        place: place.map(|(boot_id, lineage)| RootPlace { boot_id, lineage }),
         dirs: 1,
         ..Tree::default()
     };

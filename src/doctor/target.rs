@@ -8,7 +8,7 @@ use super::judge::judge;
 use super::source::Tree;
 use crate::config::{Sync, Target, Transport};
 use crate::daemon::{hint, mirror_id, transport_of};
-use crate::protocol::{Identified, Place, Refusal, VERSION_ORIGIN};
+use crate::protocol::{Identified, Refusal, RootPlace, VERSION_ORIGIN};
 use crate::sender::{Lead, SessionError, SessionOptions, Stand, Survey, survey};
 use crate::transport::Uploads;
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn check(sync: &Sync, target: &Target, tree: Option<&Tree>, uploads: &Uploads) -> Vec<Finding> {
     let sync = prepared(sync);
     let mut findings = key_file(&sync, target);
-    let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+    let nowhere = RootPlace { boot_id: String::new(), lineage: Vec::new() };
     let source = tree.and_then(|tree| tree.place.clone()).unwrap_or_else(|| nowhere.clone());
     // A tree with a role that does not lead sends nothing: trees with roles go round by design, and no mirror is asked for.
     let stand = if is_named(&sync) { Lead::of_sync(&sync).stand() } else { Stand::Plain };
@@ -116,7 +116,7 @@ fn owner(sync: &Sync, survey: &Survey) -> Option<Finding> {
 fn reach(
     sync: &Sync,
     target: &Target,
-    source: Place,
+    source: RootPlace,
     as_daemon: bool,
     uploads: &Uploads,
 ) -> Result<Survey, SessionError> {
@@ -132,7 +132,13 @@ fn reach(
 }
 
 /// A directory that does not exist yet is made by the first run, if what is above it allows that.
-fn missing(sync: &Sync, target: &Target, path: &str, nowhere: Place, tree: Option<&Tree>) -> Vec<Finding> {
+fn missing(
+    sync: &Sync,
+    target: &Target,
+    path: &str,
+    nowhere: RootPlace,
+    tree: Option<&Tree>,
+) -> Vec<Finding> {
     let above = match target.path.iter().rposition(|&byte| byte == b'/') {
         Some(0) => b"/".to_vec(),
         Some(at) => target.path.get(..at).unwrap_or_default().to_vec(),

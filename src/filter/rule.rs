@@ -281,7 +281,7 @@ impl Sides {
 
 /// Which part of a path a pattern is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum Against {
     /// The last *n* components.
     Last(usize),
     /// The whole path.
@@ -319,7 +319,7 @@ impl Matcher {
 /// A compiled pattern of rsync's.
 #[derive(Debug, Clone)]
 struct Rsync {
-    scope: Scope,
+    scope: Against,
     shape: Shape,
     dir_only: bool,
     /// `***` at the end: a directory is shown with a slash behind it, so `d/***` matches `d` as well.
@@ -336,15 +336,15 @@ impl Rsync {
         let deep = has_deep(pattern);
         let slashes = pattern.iter().filter(|&&byte| byte == b'/').count();
         let (scope, body) = match pattern.strip_prefix(b"/") {
-            Some(anchored) => (Scope::Whole, anchored),
-            None if pattern.starts_with(b"**") => (Scope::Rooted, pattern),
-            None if deep => (Scope::AnyStart, pattern),
-            None => (Scope::Last(slashes + 1), pattern),
+            Some(anchored) => (Against::Whole, anchored),
+            None if pattern.starts_with(b"**") => (Against::Rooted, pattern),
+            None if deep => (Against::AnyStart, pattern),
+            None => (Against::Last(slashes + 1), pattern),
         };
         let shape = if wild {
             let glob = Glob::rsync(body);
             match glob.as_suffix() {
-                Some(suffix) if scope == Scope::Last(1) => Shape::Suffix(suffix.to_vec()),
+                Some(suffix) if scope == Against::Last(1) => Shape::Suffix(suffix.to_vec()),
                 _ => Shape::Glob(glob),
             }
         } else {
@@ -358,20 +358,20 @@ impl Rsync {
             return false;
         }
         let (before, text): (&[u8], &[u8]) = match self.scope {
-            Scope::Last(1) => (b"", subject.name),
-            Scope::Last(count) => match last_components(subject.path, count) {
+            Against::Last(1) => (b"", subject.name),
+            Against::Last(count) => match last_components(subject.path, count) {
                 Some(text) => (b"", text),
                 None => return false,
             },
-            Scope::Whole | Scope::AnyStart => (b"", subject.path),
-            Scope::Rooted => (b"/", subject.path),
+            Against::Whole | Against::AnyStart => (b"", subject.path),
+            Against::Rooted => (b"/", subject.path),
         };
         match &self.shape {
             Shape::Exact(literal) => text == literal.as_slice(),
             Shape::Suffix(literal) => text.ends_with(literal),
             Shape::Glob(glob) => {
                 let after: &[u8] = if self.with_slash && subject.dir { b"/" } else { b"" };
-                let starts = if self.scope == Scope::AnyStart { Starts::AfterSlash } else { Starts::First };
+                let starts = if self.scope == Against::AnyStart { Starts::AfterSlash } else { Starts::First };
                 glob.matches([before, text, after], starts, Ends::Last)
             }
         }
@@ -379,11 +379,11 @@ impl Rsync {
 
     fn is_same_below(&self, one: &[u8], other: &[u8]) -> bool {
         let (before, starts): (&[u8], Starts) = match self.scope {
-            Scope::Last(1) => return true,
+            Against::Last(1) => return true,
             // So many slashes are in the pattern itself.
-            Scope::Last(_) | Scope::AnyStart => (b"", Starts::AfterSlash),
-            Scope::Whole => (b"", Starts::First),
-            Scope::Rooted => (b"/", Starts::First),
+            Against::Last(_) | Against::AnyStart => (b"", Starts::AfterSlash),
+            Against::Whole => (b"", Starts::First),
+            Against::Rooted => (b"/", Starts::First),
         };
         let same = |glob: &Glob| {
             let after = |dir| glob.after([before, dir, b""], starts, Ends::Last);

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::alarm::Alarms;
 use super::message::{Message, message, trial};
-use super::way::Way;
+use super::way::Recipient;
 use crate::config::Notify;
 use crate::disk::host_name;
 use crate::monitor::{Monitor, Notice, Scope};
@@ -27,7 +27,7 @@ const PAUSES: [Duration; 4] =
 /// Who is told, and the way to the thread that tells.
 struct Told {
     alarms: Alarms,
-    ways: Vec<Way>,
+    ways: Vec<Recipient>,
     messages: Sender<Message>,
 }
 
@@ -52,7 +52,7 @@ impl Notifier {
             *told = None;
             return;
         };
-        let ways = Way::all(notify);
+        let ways = Recipient::all(notify);
         let before = told.take();
         let alarms = match before {
             Some(Told { mut alarms, ways: same, messages }) => {
@@ -103,7 +103,7 @@ fn warn(monitor: &dyn Monitor, text: String) {
 
 /// One way, and what waits for it.
 struct Lane {
-    way: Way,
+    way: Recipient,
     waiting: VecDeque<Message>,
     /// Deliveries of the first of them that failed, and when the next is tried.
     failed: usize,
@@ -111,7 +111,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(way: Way) -> Self {
+    fn new(way: Recipient) -> Self {
         Self { way, waiting: VecDeque::new(), failed: 0, next: Instant::now() }
     }
 

@@ -16,13 +16,13 @@ const SENDMAIL: [&str; 3] = ["/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bi
 
 /// One way.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Recipient {
     Command(Vec<String>),
     Webhook(String),
     Mail(Vec<String>),
 }
 
-impl Way {
+impl Recipient {
     /// Returns all ways of a configuration; the quickest first.
     pub fn all(notify: &Notify) -> Vec<Self> {
         let command = (!notify.command.is_empty()).then(|| Self::Command(notify.command.clone()));
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn no_way_tells_its_secret() {
-        let webhook = Way::Webhook("https://me:pass@hooks.example.no/services/T0/secret?x".to_owned());
+        let webhook = Recipient::Webhook("https://me:pass@hooks.example.no/services/T0/secret?x".to_owned());
         assert_eq!(webhook.name(), "webhook hooks.example.no");
         assert_eq!(
             curl_options("https://h/\"x", "{\"a\":\"b\\\\n\"}").lines().skip(6).collect::<Vec<_>>(),

@@ -26,7 +26,7 @@ pub(super) enum Phase {
     Listening,
 }
 
-struct Held<T> {
+struct Connection<T> {
     address: IpAddr,
     phase: Phase,
     /// Larger for a later phase: the smallest number has waited longest.
@@ -37,7 +37,7 @@ struct Held<T> {
 /// The places; `T` is what closes a connection.
 pub(super) struct Places<T> {
     count: u64,
-    held: BTreeMap<u64, Held<T>>,
+    held: BTreeMap<u64, Connection<T>>,
 }
 
 impl<T> Default for Places<T> {
@@ -55,14 +55,15 @@ impl<T> Places<T> {
         let full = of_address >= ADDRESS_MAX || self.held.len() >= CONNECTIONS_MAX;
         let closed = if full { Some(self.close(address, of_address >= ADDRESS_MAX)?) } else { None };
         self.count += 1;
-        let held = Held { address, phase: Phase::New, since: self.count, handle };
+        let held = Connection { address, phase: Phase::New, since: self.count, handle };
         self.held.insert(self.count, held);
         Some((self.count, closed))
     }
 
     /// Takes the place of the client that has waited longest: of any, or of this `address` alone.
     fn close(&mut self, address: IpAddr, alone: bool) -> Option<T> {
-        let may = |held: &Held<T>| held.phase != Phase::Listening && (!alone || held.address == address);
+        let may =
+            |held: &Connection<T>| held.phase != Phase::Listening && (!alone || held.address == address);
         let waiting = self.held.iter().filter(|(_, held)| may(held));
         let (&number, _) = waiting.min_by_key(|(_, held)| (held.phase, held.since))?;
         self.held.remove(&number).map(|held| held.handle)

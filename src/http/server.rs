@@ -38,20 +38,20 @@ struct Server {
 }
 
 /// The place of one connection; free again when it is dropped.
-struct Place {
+struct Admitted {
     server: Arc<Server>,
     number: u64,
     /// Told when the connection is to be closed.
     close: Arc<Notify>,
 }
 
-impl Place {
+impl Admitted {
     fn set(&self, phase: Phase) {
         self.server.places().set(self.number, phase);
     }
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
         self.server.places().leave(self.number);
     }
@@ -78,7 +78,7 @@ pub async fn serve(listener: TcpListener, site: Arc<dyn Site>, options: ServeOpt
         if let Some(closed) = closed {
             closed.notify_one();
         }
-        let place = Place { server: Arc::clone(&server), number, close };
+        let place = Admitted { server: Arc::clone(&server), number, close };
         connections.spawn(converse(stream, place));
         while connections.try_join_next().is_some() {}
         // What has come in whole is read before others are let in and take its place.
@@ -87,7 +87,7 @@ pub async fn serve(listener: TcpListener, site: Arc<dyn Site>, options: ServeOpt
 }
 
 /// Answers one client until it leaves, its time is over, or its place is taken away.
-async fn converse(stream: TcpStream, place: Place) {
+async fn converse(stream: TcpStream, place: Admitted) {
     let close = Arc::clone(&place.close);
     let place = Arc::new(place);
     let (listening, listens) = tokio::sync::watch::channel(false);
@@ -124,7 +124,7 @@ impl Server {
     async fn answer(
         self: &Arc<Self>,
         request: Request<Incoming>,
-        place: &Place,
+        place: &Admitted,
         listening: &tokio::sync::watch::Sender<bool>,
     ) -> Answer {
         let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());

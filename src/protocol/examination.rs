@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::place::RootPlace;
 use crate::tree::Time;
 
 /// What a target is like, as far as trying it out tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examination {
     /// Where the root stands.
-    pub place: Place,
+    pub place: RootPlace,
     /// The target's clock.
     pub clock: Time,
     /// Who the agent runs as: a name, or a number where there is none.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::confinement::{Confinement, told_or_not};
 use super::keeping::{Terms, terms_or_none};
 use super::origin::{Origin, origin_or_none};
-use super::place::{Place, lineage_or_none, text_or_none};
+use super::place::{RootPlace, lineage_or_none, text_or_none};
 use super::roles::{RoleAnswer, RoleTold, answer_or_none, role_or_none};
 use super::volume::{Lost, Volume, told_or_none};
 use super::watermark::{Watermark, watermark_or_none};
@@ -41,7 +41,7 @@ pub struct Hello {
     #[serde(with = "serde_bytes")]
     pub root: Vec<u8>,
     /// Where the source stands.
-    pub source: Place,
+    pub source: RootPlace,
     /// What the user wants kept.
     pub mask: Mask,
     /// Filter rules, applied on both sides.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::place::Place;
+use super::place::RootPlace;
 
 /// Most former identities that a hello carries.
 pub const FORMER_MAX: usize = 32;
@@ -21,7 +21,7 @@ const NAME_LEN_MAX: usize = 300;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// Where it is.
-    pub place: Place,
+    pub place: RootPlace,
     /// What people call it: `HOST:PATH`.
     pub name: String,
 }
@@ -79,7 +79,7 @@ pub(super) fn origin_or_none<'de, D: serde::Deserializer<'de>>(from: D) -> Resul
 
 /// Returns the names of a circle of mirrors that a mirror along `chain` to `root` would close, from the tree
 /// that is mirrored onto itself; `None` if there is none.
-pub fn circle(chain: &[Tree], root: &Place) -> Option<Vec<String>> {
+pub fn circle(chain: &[Tree], root: &RootPlace) -> Option<Vec<String>> {
     let at = chain.iter().position(|tree| tree.place.overlaps(root))?;
     Some(chain.iter().skip(at).map(|tree| tree.name.clone()).collect())
 }
@@ -97,7 +97,7 @@ mod tests {
 
     fn tree(host: &str, inodes: &[u64]) -> Tree {
         let lineage = inodes.iter().map(|&ino| FileId { dev: 1, ino }).collect();
-        Tree { place: Place { boot_id: host.to_owned(), lineage }, name: format!("{host}:{inodes:?}") }
+        Tree { place: RootPlace { boot_id: host.to_owned(), lineage }, name: format!("{host}:{inodes:?}") }
     }
 
     #[test]

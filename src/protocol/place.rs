@@ -6,14 +6,14 @@ use crate::tree::FileId;
 
 /// Where a root stands on its host, for refusing equal and nested trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct RootPlace {
     /// The running kernel's boot id: the same on both sides means one host.
     pub boot_id: String,
     /// The root's inode, then its ancestors', up to `/`.
     pub lineage: Vec<FileId>,
 }
 
-impl Place {
+impl RootPlace {
     /// Whether two roots are one tree, or one is within the other.
     pub fn overlaps(&self, other: &Self) -> bool {
         let within =

@@ -18,11 +18,11 @@ pub struct RoleTold {
     /// Its `.speil/role`.
     pub record: String,
     /// By starts of primaries, up to which moment of each the tree has everything; the latest start last.
-    pub held: Vec<Held>,
+    pub held: Vec<UpTo>,
 }
 
 /// A start of a primary's daemon, and a moment of it in nanoseconds since its host was booted.
-pub type Held = ([u8; 16], u64);
+pub type UpTo = ([u8; 16], u64);
 
 /// A primary's statement on a standby that is in step: what both hold, should they ever go apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub struct RoleAnswer {
     /// Everything that the session removes or replaces is kept aside first.
     pub adopts: bool,
     /// In an adoption: up to where both trees held the same; `None` if nothing is known to be.
-    pub cut: Option<Held>,
+    pub cut: Option<UpTo>,
 }
 
 /// A standby that is being promoted asks its primary to hand over.

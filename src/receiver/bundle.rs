@@ -186,7 +186,7 @@ impl Read for Input {
 
 /// Several connections as one stream.
 pub(super) struct Bundle {
-    shared: Arc<Shared>,
+    shared: Arc<Arriving>,
     piece: Vec<u8>,
     /// How much of it was read.
     at: usize,
@@ -195,7 +195,7 @@ pub(super) struct Bundle {
 }
 
 /// What the connections' threads share with whoever reads.
-struct Shared {
+struct Arriving {
     heap: Mutex<Heap>,
     arrived: Condvar,
     taken: Condvar,
@@ -212,7 +212,7 @@ struct Heap {
     over: bool,
 }
 
-impl Shared {
+impl Arriving {
     fn lock(&self) -> MutexGuard<'_, Heap> {
         self.heap.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -268,7 +268,7 @@ impl Bundle {
     fn new(ways: Vec<Box<dyn Read + Send>>, limit: Duration) -> io::Result<Self> {
         let most = AHEAD * ways.len();
         let heap = Heap { pieces: BTreeMap::new(), next: 0, open: ways.len(), failed: None, over: false };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Arriving {
             heap: Mutex::new(heap),
             arrived: Condvar::default(),
             taken: Condvar::default(),

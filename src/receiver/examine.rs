@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::install::temp_name;
 use crate::disk::{Root, read_entry, set_times};
-use crate::protocol::{Examination, Place};
+use crate::protocol::{Examination, RootPlace};
 use crate::tree::{Mask, NAME_LEN_MAX, Time};
 
 /// Small durable writes that are timed at most, and for how long.
@@ -54,11 +54,11 @@ pub(super) fn examine(root: &Root, wanted: &Mask, tag: u32) -> Examination {
     }
 }
 
-fn place_of(root: &Root) -> Place {
+fn place_of(root: &Root) -> RootPlace {
     use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}", root.as_fd().as_raw_fd());
     let real = std::fs::read_link(&path).unwrap_or_else(|_| path.into());
-    super::place::place(&real).unwrap_or(Place { boot_id: String::new(), lineage: Vec::new() })
+    super::place::place(&real).unwrap_or(RootPlace { boot_id: String::new(), lineage: Vec::new() })
 }
 
 fn now() -> Time {

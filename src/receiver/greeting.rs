@@ -29,7 +29,7 @@ use crate::disk::{Root, read_entry, set_times, umask};
 use crate::error::errno_of;
 use crate::filter::Filter;
 use crate::protocol::{
-    Confinement, Errand, Hello, Holder, Identified, Limits, Place, Refusal, ReplyHello, StateMode, Tree,
+    Confinement, Errand, Hello, Holder, Identified, Limits, Refusal, ReplyHello, RootPlace, StateMode, Tree,
     VERSION, VERSION_AGREED, VERSION_MIN, circle,
 };
 use crate::tree::{Entry, Mask, NAME_LEN_MAX};
@@ -471,7 +471,7 @@ fn holder(root: &Root) -> String {
 }
 
 /// Refuses a root that overlaps the source, or a tree from which the source itself is mirrored.
-fn refuse_back(place: &Place, hello: &Hello) -> Result<(), Refusal> {
+fn refuse_back(place: &RootPlace, hello: &Hello) -> Result<(), Refusal> {
     if place.overlaps(&hello.source) {
         return Err(Refusal::Nested);
     }
@@ -481,7 +481,7 @@ fn refuse_back(place: &Place, hello: &Hello) -> Result<(), Refusal> {
 }
 
 /// Refuses a root that is yet to be made inside the source, before anything is made there.
-fn refuse_inside(path: &Path, source: &Place) -> Result<(), Refusal> {
+fn refuse_inside(path: &Path, source: &RootPlace) -> Result<(), Refusal> {
     if path.exists() {
         return Ok(());
     }

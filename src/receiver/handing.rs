@@ -26,7 +26,7 @@ pub(super) struct Asking {
     pub in_step: AtomicBool,
     /// The promotion that was told of; 0 for none.
     ticket: AtomicU64,
-    /// Held while something is told.
+    /// UpTo while something is told.
     tells: Mutex<()>,
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::disk::{Root, names_of};
-use crate::protocol::Place;
+use crate::protocol::RootPlace;
 use crate::scan::STATE_DIR;
 use crate::tree::{RelPath, quote};
 
@@ -21,6 +21,6 @@ pub(super) fn holds_nothing(root: &Root) -> io::Result<bool> {
 }
 
 /// Returns where a directory stands on this host.
-pub(super) fn place(path: &Path) -> io::Result<Place> {
-    crate::disk::place(path).map(|(boot_id, lineage)| Place { boot_id, lineage })
+pub(super) fn place(path: &Path) -> io::Result<RootPlace> {
+    crate::disk::place(path).map(|(boot_id, lineage)| RootPlace { boot_id, lineage })
 }

@@ -19,10 +19,10 @@ use super::own::Own;
 use super::place::shown;
 use crate::config::Durability;
 use crate::disk::Root;
-use crate::protocol::{Cut, Errand, Handing, Held, Hello, Refusal, RoleAnswer, RoleTold, VERSION_ROLES};
+use crate::protocol::{Cut, Errand, Handing, Hello, Refusal, RoleAnswer, RoleTold, UpTo, VERSION_ROLES};
 use crate::role::{
-    self, Admission, Command, Cuts, Here, HostName, Id, Offer, Place, Record, Sender, Tree, Way, Why, admit,
-    begin, finish, hear, tells,
+    self, Admission, Command, Cuts, Here, HostName, Id, Offer, Record, Remedy, Sender, Tree, TreeId, Why,
+    admit, begin, finish, hear, tells,
 };
 use crate::role_file::{RoleFile, RoleFileError, clock};
 use crate::scan::Doubt;
@@ -51,7 +51,7 @@ pub(super) struct Granted {
 /// The session of a primary.
 pub(super) struct Led {
     file: RoleFile,
-    place: Place,
+    place: TreeId,
     offer: Offer,
     /// What is doubted until the tree is in step.
     doubt: Option<Doubt>,
@@ -183,7 +183,7 @@ impl Asked<'_> {
 
     /// Returns up to where this tree and the sender's held the same, and what may differ here since, by this host's
     /// clock.
-    fn apart(&self, file: &RoleFile, admission: Admission) -> (Option<Held>, Option<Doubt>) {
+    fn apart(&self, file: &RoleFile, admission: Admission) -> (Option<UpTo>, Option<Doubt>) {
         let copied = admission == Admission::Adopt(Why::Transplanted);
         let own = if copied { Cuts::default() } else { file.cuts() };
         let told = self.hello.role.iter().flat_map(|told| &told.held);
@@ -196,7 +196,7 @@ impl Asked<'_> {
 
     fn judge(
         &self,
-        place: Option<&Place>,
+        place: Option<&TreeId>,
         read: Result<Option<&Record>, &RoleFileError>,
         teller: Option<&Teller>,
     ) -> Result<Granted, Refusal> {
@@ -237,12 +237,12 @@ impl Asked<'_> {
         let source = self.hello.origin.name.split_once(':').map_or("", |(_, path)| path);
         let theirs = Here::root(source);
         // It is read where the sender is.
-        let types = |way: Way| match way {
-            Way(Command::On(host, command), does) => {
+        let types = |way: Remedy| match way {
+            Remedy(Command::On(host, command), does) => {
                 let here = if Some(&host) == sender.as_ref() { &theirs } else { &own };
                 format!("{} {does}", here.types(&Command::On(host, command)))
             }
-            Way(command, does) => {
+            Remedy(command, does) => {
                 format!("{} {does}", own.types(&Command::On(host_name(), Box::new(command))))
             }
         };
@@ -334,7 +334,7 @@ fn adopts(admission: Admission) -> bool {
     matches!(admission, Admission::Adopt(_))
 }
 
-fn tree<'a>(record: Option<&'a Record>, place: &Place, ours: bool) -> Tree<'a> {
+fn tree<'a>(record: Option<&'a Record>, place: &TreeId, ours: bool) -> Tree<'a> {
     Tree::of(record, place, ours)
 }
 

@@ -12,7 +12,7 @@ use crate::batch::Change;
 use crate::tree::RelPath;
 
 /// One delete's place: the components of the directory that stays, and of what is deleted in it.
-struct Place<'a> {
+struct DeleteKey<'a> {
     stays: Vec<&'a [u8]>,
     goes: Vec<&'a [u8]>,
     dir: bool,
@@ -22,10 +22,10 @@ struct Place<'a> {
 pub fn in_rsyncs_order(deletes: Vec<Change>, is_dir: impl Fn(&Change) -> bool) -> Vec<Change> {
     let dirs: HashSet<RelPath> =
         deletes.iter().filter(|change| is_dir(change)).map(|change| change.kind.path().clone()).collect();
-    let mut order: Vec<(Place<'_>, usize)> = deletes
+    let mut order: Vec<(DeleteKey<'_>, usize)> = deletes
         .iter()
         .enumerate()
-        .map(|(at, change)| (Place::of(change.kind.path(), is_dir(change), &dirs), at))
+        .map(|(at, change)| (DeleteKey::of(change.kind.path(), is_dir(change), &dirs), at))
         .collect();
     order.sort_by(|(a, _), (b, _)| a.cmp(b));
     let order: Vec<usize> = order.into_iter().map(|(_, at)| at).collect();
@@ -33,7 +33,7 @@ pub fn in_rsyncs_order(deletes: Vec<Change>, is_dir: impl Fn(&Change) -> bool) -
     order.into_iter().filter_map(|at| deletes.get_mut(at).and_then(Option::take)).collect()
 }
 
-impl<'a> Place<'a> {
+impl<'a> DeleteKey<'a> {
     fn of(path: &'a RelPath, dir: bool, dirs: &HashSet<RelPath>) -> Self {
         let mut top = path.clone();
         while let Some(parent) = top.parent().filter(|parent| dirs.contains(parent)) {

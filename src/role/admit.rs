@@ -4,7 +4,7 @@ use super::fitness::Unfit;
 use super::generation::{Generation, Id, Relation};
 use super::hear::{hear, superseded_by, tells};
 use super::names::HostName;
-use super::record::{Adoption, KNOWN_MAX, Place, Record, Role, Tree};
+use super::record::{Adoption, KNOWN_MAX, Record, Role, Tree, TreeId};
 use super::refusal::Refusal;
 use super::starts::Offered;
 
@@ -167,7 +167,7 @@ fn known_younger(record: &Record, offer: &Offer) -> Result<(), Refusal> {
 
 /// Returns the record that must be on the disk before the first change of a session; `None` if the present one
 /// says it.
-pub fn begin(tree: Tree<'_>, place: &Place, offer: &Offer, admission: Admission) -> Option<Record> {
+pub fn begin(tree: Tree<'_>, place: &TreeId, offer: &Offer, admission: Admission) -> Option<Record> {
     let mut new = match (tree.record(), admission) {
         // From now on the tree holds what only this start may have written.
         (Some(old), Admission::Follow) => {
@@ -192,7 +192,7 @@ pub fn begin(tree: Tree<'_>, place: &Place, offer: &Offer, admission: Admission)
 }
 
 /// Returns the record of a tree that a session has brought in step; `None` if the present one says it.
-pub fn finish(record: Option<&Record>, place: &Place, offer: &Offer) -> Option<Record> {
+pub fn finish(record: Option<&Record>, place: &TreeId, offer: &Offer) -> Option<Record> {
     let mut new = record.cloned().unwrap_or_else(|| Record::joined(*place));
     new.group = new.group.or(offer.group);
     new.starts.seen = Some(offer.starts.running);
@@ -202,7 +202,7 @@ pub fn finish(record: Option<&Record>, place: &Place, offer: &Offer) -> Option<R
 
 /// Returns the record of a copied tree at its new place: a standby that was never in step. What it remembers of
 /// generations stays, and that it was copied half adopted.
-pub(super) fn joins_from(copied: &Record, place: &Place) -> Record {
+pub(super) fn joins_from(copied: &Record, place: &TreeId) -> Record {
     let mut known = tells(copied, &copied_from());
     known.truncate(KNOWN_MAX);
     let adopting = copied.adopting.clone().filter(|adoption| adoption.begun);

@@ -39,7 +39,7 @@ pub enum Command {
 
 /// A command, and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way(pub Command, pub &'static str);
+pub struct Remedy(pub Command, pub &'static str);
 
 /// Where a message is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,14 @@ pub struct Told {
     /// What is the state, and what was not done.
     pub line: String,
     /// What may be typed, the mildest first.
-    pub ways: Vec<Way>,
+    pub ways: Vec<Remedy>,
 }
 
 impl Told {
     /// Returns the hint: what may be typed here, and what it does.
     pub fn hint(&self, here: &Here) -> Option<String> {
         let ways: Vec<_> =
-            self.ways.iter().map(|Way(way, does)| format!("{} {does}", here.types(way))).collect();
+            self.ways.iter().map(|Remedy(way, does)| format!("{} {does}", here.types(way))).collect();
         (!ways.is_empty()).then(|| ways.join("; "))
     }
 }

@@ -18,7 +18,7 @@
 use std::fmt::Write;
 
 use super::generation::Id;
-use super::record::Place;
+use super::record::TreeId;
 
 /// Starts of primaries that are remembered.
 pub const CUT_STARTS_MAX: usize = 12;
@@ -168,7 +168,7 @@ impl Cuts {
     }
 
     /// Returns the file's content, for a tree at a place.
-    pub fn to_text(&self, place: &Place) -> String {
+    pub fn to_text(&self, place: &TreeId) -> String {
         let mut out = format!("{FIRST_LINE}\n{}\n", placed(place));
         for Note { cut, shown } in &self.0 {
             let Shown { secs, offset, boot } = shown;
@@ -183,7 +183,7 @@ impl Cuts {
     }
 
     /// Reads a file's content; nothing where it is none, or of a tree at another place.
-    pub fn from_text(text: &str, place: &Place) -> Self {
+    pub fn from_text(text: &str, place: &TreeId) -> Self {
         let mut lines = text.lines();
         if lines.next() != Some(FIRST_LINE) || lines.next() != Some(placed(place).as_str()) {
             return Self::default();
@@ -204,7 +204,7 @@ fn lowered(earlier: Shown, later: Shown, secs: i64) -> Option<i64> {
     (later.secs >= earlier.secs).then_some(secs)
 }
 
-fn placed(place: &Place) -> String {
+fn placed(place: &TreeId) -> String {
     format!("at {} {} {}", place.machine, place.inode, place.born.unwrap_or_default())
 }
 

@@ -1,6 +1,6 @@
 //! Whether a host may lead, or have the address, as far as roles say it.
 
-use super::command::{Command, Force, Way};
+use super::command::{Command, Force, Remedy};
 use super::generation::Generation;
 use super::hear::superseded_by;
 use super::names::HostName;
@@ -111,44 +111,44 @@ impl Unfit {
     }
 
     /// Returns what may be typed, the mildest first.
-    pub(super) fn ways(&self) -> Vec<Way> {
+    pub(super) fn ways(&self) -> Vec<Remedy> {
         let force = Command::Promote(Force::Yes);
-        let demote = |does| Way(Command::Demote, does);
+        let demote = |does| Remedy(Command::Demote, does);
         match self {
             Self::Unreadable => vec![
                 demote("joins the tree anew as a standby; what differs is kept aside"),
-                Way(force, "makes it the truth as it is, if the others are lost for good"),
+                Remedy(force, "makes it the truth as it is, if the others are lost for good"),
             ],
             Self::Transplanted { .. } => vec![
                 demote("joins it as a standby; what differs is kept aside"),
-                Way(force, "makes the copy the truth, if the others are lost for good"),
+                Remedy(force, "makes the copy the truth, if the others are lost for good"),
             ],
             Self::NeverInStep => {
-                vec![Way(force, "makes it the truth as it is, if the others are lost for good")]
+                vec![Remedy(force, "makes it the truth as it is, if the others are lost for good")]
             }
-            Self::Adopting { begun: true, .. } => vec![Way(
+            Self::Adopting { begun: true, .. } => vec![Remedy(
                 Command::Promote(Force::Half),
                 "makes it primary as it is, if the host that leads is lost for good",
             )],
             Self::Adopting { begun: false, .. } => {
-                vec![Way(force, "makes it primary as it is, if the host that leads is lost for good")]
+                vec![Remedy(force, "makes it primary as it is, if the host that leads is lost for good")]
             }
             Self::Superseded { primary: true, .. } => vec![
                 demote("makes it a standby; what only it holds is kept aside"),
-                Way(force, "starts a second truth, if that generation is lost for good"),
+                Remedy(force, "starts a second truth, if that generation is lost for good"),
             ],
             Self::Superseded { by, next: true, .. } => vec![
-                Way(
+                Remedy(
                     Command::On(by.clone(), Box::new(Command::Promote(Force::No))),
                     "makes that one primary, if nobody leads yet",
                 ),
-                Way(force, "starts a second truth, if that generation is lost for good"),
+                Remedy(force, "starts a second truth, if that generation is lost for good"),
             ],
             Self::Superseded { .. } => {
-                vec![Way(force, "starts a second truth, if that generation is lost for good")]
+                vec![Remedy(force, "starts a second truth, if that generation is lost for good")]
             }
             Self::Unconfirmed { .. } => {
-                vec![Way(force, "makes it primary, if the others are down and hold nothing younger")]
+                vec![Remedy(force, "makes it primary, if the others are down and hold nothing younger")]
             }
         }
     }

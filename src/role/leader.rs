@@ -1,6 +1,6 @@
 //! Who leads, where the host that somebody named for `rejoin` does not.
 
-use super::command::{Command, Force, Told, Way};
+use super::command::{Command, Force, Remedy, Told};
 use super::generation::{Generation, Relation};
 use super::hear::superseded_by;
 use super::names::HostName;
@@ -55,7 +55,7 @@ impl Rival {
              other: whatever is written now is on one of them alone"
         );
         let does = "if that one is the truth: brings this tree to it; what only this one holds is kept aside";
-        Told { line, ways: vec![Way(Command::Rejoin(host.clone()), does)] }
+        Told { line, ways: vec![Remedy(Command::Rejoin(host.clone()), does)] }
     }
 }
 
@@ -146,14 +146,14 @@ impl Leader {
     }
 
     /// Returns what may be typed.
-    pub(super) fn ways(&self, host: &HostName) -> Vec<Way> {
-        let on = |command, does| Way(Command::On(host.clone(), Box::new(command)), does);
+    pub(super) fn ways(&self, host: &HostName) -> Vec<Remedy> {
+        let on = |command, does| Remedy(Command::On(host.clone(), Box::new(command)), does);
         match self {
             Self::Here { there, .. } => {
                 there.iter().map(|command| on(command.clone(), "brings that tree to this one")).collect()
             }
             Self::Other { leader, .. } => {
-                vec![Way(Command::Rejoin(leader.clone()), "brings this tree to that one")]
+                vec![Remedy(Command::Rejoin(leader.clone()), "brings this tree to that one")]
             }
             Self::Superseded { .. } => vec![on(Command::Demote, "makes that one a standby")],
             Self::Nobody => vec![on(Command::Promote(Force::No), "makes it one, if it holds the truth")],

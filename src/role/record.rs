@@ -28,7 +28,7 @@ impl Role {
 
 /// Where a role holds: one tree on one host. A copy, an image or a backup that was put back stands elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct TreeId {
     /// The host.
     pub machine: Id,
     /// The inode of `.speil`.
@@ -40,7 +40,7 @@ pub struct Place {
 
 /// A generation that another host has told of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Heard {
+pub struct HeardOf {
     /// Which one.
     pub generation: Generation,
     /// Who holds it, or has heard of it.
@@ -62,7 +62,7 @@ pub struct Record {
     /// The hosts that hold one tree together; a tree that has just joined takes the first sender's.
     pub group: Option<Id>,
     /// Where it was written.
-    pub place: Place,
+    pub place: TreeId,
     /// What the tree does.
     pub role: Role,
     /// What the tree holds, whole; `None` if it has never been in step.
@@ -74,7 +74,7 @@ pub struct Record {
     /// What the tree is being brought to.
     pub adopting: Option<Adoption>,
     /// Other generations that were heard of, and where: none of them is the tree's, in its history or in another's.
-    pub known: Vec<Heard>,
+    pub known: Vec<HeardOf>,
     /// The greatest number that was heard of.
     pub heard: u64,
     /// Starts of daemons.
@@ -83,7 +83,7 @@ pub struct Record {
 
 impl Record {
     /// Returns the record of a tree that joins: a standby that was never in step.
-    pub fn joined(place: Place) -> Self {
+    pub fn joined(place: TreeId) -> Self {
         Self {
             group: None,
             place,
@@ -146,7 +146,7 @@ pub enum Tree<'a> {
 
 impl<'a> Tree<'a> {
     /// Returns what a tree is at `place`.
-    pub fn of(record: Option<&'a Record>, place: &Place, ours: bool) -> Self {
+    pub fn of(record: Option<&'a Record>, place: &TreeId, ours: bool) -> Self {
         match record {
             None => Self::Plain { ours },
             Some(record) if record.place == *place => Self::Placed(record),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::command::{Answer, Command, Force, Told, Way};
+use super::command::{Answer, Command, Force, Remedy, Told};
 use super::fitness::Unfit;
 use super::leader::Leader;
 use super::names::HostName;
@@ -110,28 +110,28 @@ impl Refusal {
         Told { line: self.to_string(), ways: self.ways() }
     }
 
-    fn ways(&self) -> Vec<Way> {
-        let on = |host: &HostName, command, does| Way(Command::On(host.clone(), Box::new(command)), does);
+    fn ways(&self) -> Vec<Remedy> {
+        let on = |host: &HostName, command, does| Remedy(Command::On(host.clone(), Box::new(command)), does);
         let truth = "makes the tree the truth as it is, if the others hold nothing that counts";
         match self {
             Self::Unfit(unfit) => unfit.ways(),
             Self::NotJoined => {
-                vec![Way(
+                vec![Remedy(
                     Command::Demote,
                     "joins it as a standby, once; first look whether it is the right tree",
                 )]
             }
             Self::Twin { host, .. } => {
-                vec![Way(Command::Demote, ASIDE), on(host, Command::Demote, "does the same there")]
+                vec![Remedy(Command::Demote, ASIDE), on(host, Command::Demote, "does the same there")]
             }
             Self::SenderSuperseded { host, .. } => vec![on(host, Command::Demote, ASIDE)],
-            Self::Diverged { host, .. } => vec![Way(
+            Self::Diverged { host, .. } => vec![Remedy(
                 Command::Rejoin(host.clone()),
                 "brings this tree to that one; what only it holds is kept aside",
             )],
             Self::OthersFirst { .. } | Self::NobodyToAsk => vec![
-                Way(Command::Demote, "joins the tree as a standby"),
-                Way(Command::Promote(Force::Yes), truth),
+                Remedy(Command::Demote, "joins the tree as a standby"),
+                Remedy(Command::Promote(Force::Yes), truth),
             ],
             Self::Older { host, .. } | Self::LedIsSuperseded { host, .. } => vec![
                 on(host, Command::Demote, ASIDE),

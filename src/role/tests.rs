@@ -16,12 +16,12 @@ fn host(name: &str) -> HostName {
     HostName::new(name)
 }
 
-fn here() -> Place {
-    Place { machine: id(100), inode: 7, born: Some(5) }
+fn here() -> TreeId {
+    TreeId { machine: id(100), inode: 7, born: Some(5) }
 }
 
-fn heard(generation: Generation) -> Heard {
-    Heard { generation, host: host("bergen") }
+fn heard(generation: Generation) -> HeardOf {
+    HeardOf { generation, host: host("bergen") }
 }
 
 /// The first generation, the second one out of it, and one that went another way.
@@ -141,7 +141,7 @@ fn who_may_send_to_a_tree_that_adopts() {
 #[test]
 fn who_may_send_to_a_copied_tree() {
     let at = record(Role::Primary, g2());
-    let moved = Place { inode: 8, ..here() };
+    let moved = TreeId { inode: 8, ..here() };
     let tree = Tree::of(Some(&at), &moved, true);
     assert!(matches!(tree, Tree::Transplanted(_)));
     assert_eq!(admits(tree, g2()), Ok(Admission::Adopt(Why::Transplanted)));
@@ -152,7 +152,7 @@ fn who_may_send_to_a_copied_tree() {
     assert_eq!(admit(tree, Sender::Plain(Errand::Change)), refused);
     assert_eq!(admit(tree, Sender::Plain(Errand::Look)), Ok(Admission::Let));
     // A fresh filesystem gives the same inode again, at another time.
-    assert!(matches!(Tree::of(Some(&at), &Place { born: Some(6), ..here() }, true), Tree::Transplanted(_)));
+    assert!(matches!(Tree::of(Some(&at), &TreeId { born: Some(6), ..here() }, true), Tree::Transplanted(_)));
     assert!(matches!(Tree::of(Some(&at), &here(), true), Tree::Placed(_)));
     assert!(tree.leads().is_none(), "a copy does not lead");
     let begun = begin(tree, &moved, &offer(g2()), Admission::Adopt(Why::Transplanted)).unwrap();
@@ -437,7 +437,7 @@ fn full() -> Record {
     let long = |number: u8| {
         Generation::new(u64::MAX, id(number), (0..ANCESTORS_MAX).map(|at| id(at as u8)).collect())
     };
-    let wide = |number: u8| Heard { generation: long(number), host: HostName::new(&"x".repeat(400)) };
+    let wide = |number: u8| HeardOf { generation: long(number), host: HostName::new(&"x".repeat(400)) };
     Record {
         group: Some(id(90)),
         role: Role::Primary,
@@ -448,7 +448,7 @@ fn full() -> Record {
         known: (0..KNOWN_MAX as u8).map(wide).collect(),
         heard: u64::MAX,
         starts: Starts { running: Some(id(5)), ended: vec![id(6); STARTS_MAX], seen: Some(id(7)) },
-        ..Record::joined(Place { born: Some(-1), ..here() })
+        ..Record::joined(TreeId { born: Some(-1), ..here() })
     }
 }
 
@@ -456,7 +456,7 @@ fn full() -> Record {
 fn the_file_says_everything_within_its_bound_and_reads_back_equal() {
     for record in [
         full(),
-        Record::joined(Place { born: None, ..here() }),
+        Record::joined(TreeId { born: None, ..here() }),
         record(Role::Primary, g3()),
         hear(&adopting(g2(), false), &[heard(g3())]).unwrap(),
     ] {

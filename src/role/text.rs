@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::generation::{ANCESTORS_MAX, Generation, Id};
 use super::names::HostName;
-use super::record::{Adoption, Heard, KNOWN_MAX, Place, Record, Role};
+use super::record::{Adoption, HeardOf, KNOWN_MAX, Record, Role, TreeId};
 use super::starts::{STARTS_MAX, Starts};
 
 /// Most bytes of the file: ten generations with full histories, and the rest.
@@ -228,10 +228,10 @@ impl Reader {
         });
         let known = of("known")
             .filter_map(|growing| {
-                Some(Heard { generation: growing.generation()?, host: HostName::new(&growing.behind) })
+                Some(HeardOf { generation: growing.generation()?, host: HostName::new(&growing.behind) })
             })
             .collect();
-        let place = Place {
+        let place = TreeId {
             machine: self.machine.ok_or(BadRecord::Missing("machine"))?,
             inode: self.inode.ok_or(BadRecord::Missing("inode"))?,
             born: self.born,

@@ -7,7 +7,7 @@ use super::generation::{Generation, Id, Relation};
 use super::hear::{hear, superseded_by};
 use super::leader::Leader;
 use super::names::HostName;
-use super::record::{Adoption, Heard, Place, Record, Role, Tree};
+use super::record::{Adoption, HeardOf, Record, Role, Tree, TreeId};
 use super::refusal::{Barred, Refusal};
 use super::starts::Starts;
 
@@ -62,7 +62,7 @@ pub enum Promotion {
 /// Why not, and what to type.
 pub fn promote(
     tree: Tree<'_>,
-    place: &Place,
+    place: &TreeId,
     around: &Around,
     force: Force,
     fresh: Id,
@@ -114,7 +114,7 @@ pub fn prepare(record: &Record, fresh: Id) -> Option<Record> {
 ///
 /// # Errors
 /// If it does not lead, or `coming` does not follow what it leads.
-pub fn hand_over(tree: Tree<'_>, coming: &Heard) -> Result<Record, Refusal> {
+pub fn hand_over(tree: Tree<'_>, coming: &HeardOf) -> Result<Record, Refusal> {
     let own = tree.leads().and_then(|record| record.generation.as_ref().map(|own| (record, own)));
     let Some((record, own)) = own else {
         return Err(Refusal::LeadsNothing);
@@ -144,7 +144,7 @@ pub enum Demotion {
 }
 
 /// Returns what `demote` makes of a tree. It is never refused.
-pub fn demote(tree: Tree<'_>, place: &Place) -> Demotion {
+pub fn demote(tree: Tree<'_>, place: &TreeId) -> Demotion {
     match tree {
         Tree::Plain { .. } | Tree::Unreadable => Demotion::Joins(Record::joined(*place)),
         Tree::Transplanted(copied) => Demotion::Joins(joins_from(copied, place)),
@@ -206,7 +206,7 @@ pub fn rejoin(
         Relation::Same if !half => None,
         _ => Some(Adoption { of: led.clone(), begun: half }),
     };
-    let told = Heard { generation: led.clone(), host: host.clone() };
+    let told = HeardOf { generation: led.clone(), host: host.clone() };
     let mut new = hear(record, &[told]).unwrap_or_else(|| record.clone());
     new.role = Role::Standby;
     new.mine = false;

@@ -6,7 +6,7 @@ use super::dialogue::Dialogue;
 use super::error::SessionError;
 use super::hello::hello;
 use super::session::SessionOptions;
-use crate::protocol::{Errand, Place, RoleTold, ToReceiver, VERSION_ROLES};
+use crate::protocol::{Errand, RoleTold, RootPlace, ToReceiver, VERSION_ROLES};
 use crate::transport::Transport;
 
 /// Whoever is asked says one thing. A host that dies during the log-in is silent, and the link that asks it cannot send
@@ -24,7 +24,7 @@ pub fn ask(
     told: &RoleTold,
 ) -> Result<Option<RoleTold>, SessionError> {
     Dialogue::hold(transport, options.sync.timeout.min(LONGEST), |talk| {
-        let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+        let nowhere = RootPlace { boot_id: String::new(), lineage: Vec::new() };
         let mut hello = hello(options, nowhere);
         hello.terms.errand = Errand::Keeper;
         (hello.dry_run, hello.force_root) = (true, true);

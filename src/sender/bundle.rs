@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::protocol::{PIECE_HEADER_LEN, PIECE_LEN_MAX, piece_header};
 
 /// What leads to the agent over one connection.
-pub(super) type Way = Box<dyn Write + Send>;
+pub(super) type ConnectionWriter = Box<dyn Write + Send>;
 
 /// Writes over several connections.
 pub(super) struct Bundle {
@@ -30,7 +30,7 @@ impl Bundle {
     ///
     /// # Errors
     /// A thread that does not start; all connections are closed then.
-    pub fn new(ways: Vec<Way>) -> io::Result<Self> {
+    pub fn new(ways: Vec<ConnectionWriter>) -> io::Result<Self> {
         // What has left this for a connection counts as sent, so little may wait in between.
         let (pieces, waiting) = bounded(1);
         let broken = Arc::new(AtomicBool::new(false));
@@ -63,7 +63,7 @@ impl Bundle {
 }
 
 /// Writes pieces as long as there are any; the first that fails is the last for all.
-fn carry(mut way: Way, pieces: &Receiver<Vec<u8>>, broken: &AtomicBool) -> io::Result<()> {
+fn carry(mut way: ConnectionWriter, pieces: &Receiver<Vec<u8>>, broken: &AtomicBool) -> io::Result<()> {
     for piece in pieces {
         if broken.load(Ordering::Acquire) {
             break;
@@ -116,7 +116,8 @@ mod tests {
         let (readers, writers): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
         let heard: Vec<_> =
             readers.into_iter().map(|from| std::thread::spawn(move || pieces_of(from))).collect();
-        let mut bundle = Bundle::new(writers.into_iter().map(|way| Box::new(way) as Way).collect()).unwrap();
+        let mut bundle =
+            Bundle::new(writers.into_iter().map(|way| Box::new(way) as ConnectionWriter).collect()).unwrap();
         for (at, part) in sent.chunks(70_001).enumerate() {
             bundle.write_all(part).unwrap();
             if at % 2 == 0 {

@@ -25,8 +25,8 @@ use crate::disk::umask;
 use crate::filter::Filter;
 use crate::monitor::{Counters, Notice, Scope as About};
 use crate::protocol::{
-    FrameError, Hello, Holder, Identified, Place, Refusal, ReplyHello, ToReceiver, VERSION, VERSION_BESIDE,
-    VERSION_BUNDLE, VERSION_KEPT, VERSION_MIN, circle,
+    FrameError, Hello, Holder, Identified, Refusal, ReplyHello, RootPlace, ToReceiver, VERSION,
+    VERSION_BESIDE, VERSION_BUNDLE, VERSION_KEPT, VERSION_MIN, circle,
 };
 use crate::reconcile::Rules;
 use crate::transport::{Control, Transport, ended_soon};
@@ -333,7 +333,7 @@ fn goes_straight(
 
 /// Returns who mirrors to the source from the target at this moment, by way of others or not, and the circle.
 fn circle_from(reply: &ReplyHello, options: &SessionOptions) -> Option<(Holder, Vec<String>)> {
-    let root = Place { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
+    let root = RootPlace { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
     let holder = upstream(&options.sync.source)?;
     let mut trees = circle(&holder.chain, &root)?;
     trees.push(origin(options).name);

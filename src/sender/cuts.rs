@@ -140,6 +140,6 @@ pub(super) fn look_at_clock(source: &Path) {
 }
 
 /// Returns what a tree tells of the cuts that it remembers.
-pub(super) fn held(file: &RoleFile) -> Vec<protocol::Held> {
+pub(super) fn held(file: &RoleFile) -> Vec<protocol::UpTo> {
     file.cuts().held().into_iter().map(|(of, until): (Id, u64)| (of.to_bytes(), until)).collect()
 }

@@ -21,7 +21,7 @@ use crate::config::Durability;
 use crate::disk::Root;
 use crate::monitor::{Notice, counted, sized, spanned, time_left};
 use crate::protocol::{self, HandOver, ToReceiver};
-use crate::role::{Cut, Generation, Heard, HostName, Record, Refusal, Shown, Tree, hand_over};
+use crate::role::{Cut, Generation, HeardOf, HostName, Record, Refusal, Shown, Tree, hand_over};
 use crate::role_file::{RoleFile, RoleFileError, clock};
 
 /// A host that has handed over does so again no sooner.
@@ -41,7 +41,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// A hand-over that is under way.
 pub(super) struct Handing {
-    coming: Heard,
+    coming: HeardOf,
     until: Instant,
     pub leaves_doubts: bool,
     fence: Receiver<Option<Fenced>>,
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    fn may_hand_over(&self, asked: &HandOver) -> Result<Heard, Why> {
+    fn may_hand_over(&self, asked: &HandOver) -> Result<HeardOf, Why> {
         let (shared, here) = (&self.shared, crate::disk::host_name());
         let target = &shared.options.target;
         let no = |line: String, hint: &str| Err((line, hint.to_owned()));
@@ -111,7 +111,7 @@ impl Session {
         let record = Record::from_text(asked.told.record.as_bytes()).map_err(|_| senseless())?;
         let coming = record.coming.ok_or_else(senseless)?;
         let generation = Generation::after(record.generation.as_ref(), record.heard, coming);
-        Ok(Heard { generation, host: HostName::new(&asked.told.host) })
+        Ok(HeardOf { generation, host: HostName::new(&asked.told.host) })
     }
 
     /// Has everything handed to the mailbox that has happened by now.
@@ -261,7 +261,7 @@ fn unheard() -> Why {
 
 impl Lead {
     /// Writes that this tree leads no more, for what is coming.
-    fn steps_down_for(&self, coming: &Heard) -> Result<(), Why> {
+    fn steps_down_for(&self, coming: &HeardOf) -> Result<(), Why> {
         let mut refused = None;
         let mut write = || -> Result<Option<Record>, RoleFileError> {
             let Some(file) = self.file()? else { return Ok(None) };

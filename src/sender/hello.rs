@@ -7,10 +7,10 @@ use super::origin::origin;
 use super::session::SessionOptions;
 use super::source::Source;
 use crate::disk::host_name;
-use crate::protocol::{Errand, Hello, Place, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
+use crate::protocol::{Errand, Hello, RootPlace, StateMode, Terms, TrashLimits, VERSION, VERSION_MIN};
 
 /// Returns what the sender says first.
-pub fn hello(options: &SessionOptions, source: Place) -> Hello {
+pub fn hello(options: &SessionOptions, source: RootPlace) -> Hello {
     let sync = &options.sync;
     Hello {
         version: VERSION,
@@ -52,9 +52,9 @@ pub fn hello(options: &SessionOptions, source: Place) -> Hello {
 ///
 /// # Errors
 /// As [`place_of`].
-pub(super) fn stated_place(options: &SessionOptions, source: &Source) -> Result<Place, SessionError> {
+pub(super) fn stated_place(options: &SessionOptions, source: &Source) -> Result<RootPlace, SessionError> {
     if options.sync.sources.is_some() || options.sync.selection.is_one_path() {
-        return Ok(Place { boot_id: String::new(), lineage: Vec::new() });
+        return Ok(RootPlace { boot_id: String::new(), lineage: Vec::new() });
     }
     place_of(source)
 }
@@ -63,8 +63,8 @@ pub(super) fn stated_place(options: &SessionOptions, source: &Source) -> Result<
 ///
 /// # Errors
 /// [`SessionError::Source`] if it cannot be looked at. Consequence: again.
-pub(super) fn place_of(source: &Source) -> Result<Place, SessionError> {
+pub(super) fn place_of(source: &Source) -> Result<RootPlace, SessionError> {
     let (boot_id, lineage) = crate::disk::place(source.path())
         .map_err(|error| SessionError::Source(crate::error::io_text(&error)))?;
-    Ok(Place { boot_id, lineage })
+    Ok(RootPlace { boot_id, lineage })
 }

@@ -17,9 +17,9 @@ use super::origin::upstream;
 use super::positions::Positions;
 use crate::config::{Hosts, Sync, Target};
 use crate::disk::{Root, host_name};
-use crate::protocol::{Held, ReplyHello, RoleTold};
+use crate::protocol::{ReplyHello, RoleTold, UpTo};
 use crate::role::{
-    Answered, Generation, Heard, Here, HostName, Id, Place, Record, Refusal, Role, Tree, fitness, hear,
+    Answered, Generation, HeardOf, Here, HostName, Id, Record, Refusal, Role, Tree, TreeId, fitness, hear,
     is_past, tells,
 };
 use crate::role_file::{RoleFile, RoleFileError, clock};
@@ -337,11 +337,11 @@ impl Lead {
         write().map_err(|error| fail(format!("nothing is sent: {error}")))
     }
 
-    fn hear_a_follower(&self, told: &[Heard], from: &Target) -> Result<(), SessionError> {
+    fn hear_a_follower(&self, told: &[HeardOf], from: &Target) -> Result<(), SessionError> {
         let Ok(Some(file)) = self.file() else { return Ok(()) };
         let Ok(Some(own)) = file.read() else { return Ok(()) };
         let is_younger =
-            |heard: &&Heard| own.generation.as_ref().is_some_and(|it| it.is_before(&heard.generation));
+            |heard: &&HeardOf| own.generation.as_ref().is_some_and(|it| it.is_before(&heard.generation));
         if let Some(younger) = told.iter().find(is_younger) {
             let (name, theirs, n, path) = (&from.name, younger.generation.n(), own.n(), shown_path(from));
             return Err(SessionError::Role {
@@ -384,12 +384,12 @@ impl Lead {
         });
     }
 
-    fn held(&self) -> Vec<Held> {
+    fn held(&self) -> Vec<UpTo> {
         self.file().ok().flatten().map(|file| held(&file)).unwrap_or_default()
     }
 
     /// Returns what may differ here from a tree that holds everything up to a cut, or is not known to hold anything.
-    fn apart(&self, cut: Option<Held>) -> Doubt {
+    fn apart(&self, cut: Option<UpTo>) -> Doubt {
         let cut = cut.map(|(of, until)| (Id::from_bytes(of), until));
         let cuts = self.file().ok().flatten().map(|file| file.cuts()).unwrap_or_default();
         // What the target says it holds is no more than what is known here.
@@ -421,7 +421,7 @@ impl Lead {
 
 /// Returns what a host says whose tree has no role: it knows of no generation.
 pub fn of_nobody() -> RoleTold {
-    let place = Place { machine: Id::from_bytes([0; 16]), inode: 0, born: None };
+    let place = TreeId { machine: Id::from_bytes([0; 16]), inode: 0, born: None };
     RoleTold { host: String::new(), record: Record::joined(place).to_text(), held: Vec::new() }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::bottleneck::Bottleneck;
-use super::bundle::{Bundle, Way};
+use super::bundle::{Bundle, ConnectionWriter};
 use super::shared_compression::Position;
 use super::source::{Source, SourceFile};
 use super::status::TargetStatus;
@@ -48,7 +48,7 @@ pub(super) struct Content<'a> {
 }
 
 /// A stream that can be closed while others hold it.
-struct Pipe(Option<Way>);
+struct Pipe(Option<ConnectionWriter>);
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -101,7 +101,7 @@ impl Limit {
 }
 
 impl Outbox {
-    pub fn new(writer: Way, sync: &Sync, status: Arc<TargetStatus>) -> Self {
+    pub fn new(writer: ConnectionWriter, sync: &Sync, status: Arc<TargetStatus>) -> Self {
         let inner = Inner {
             writer: FrameWriter::new(Pipe(Some(writer))),
             limit: Limit::of(sync),
@@ -215,7 +215,7 @@ impl Outbox {
     }
 
     /// Tells the receiver that more connections have come, and takes them into use.
-    pub fn widen(&self, further: Vec<Way>) -> Result<(), FrameError> {
+    pub fn widen(&self, further: Vec<ConnectionWriter>) -> Result<(), FrameError> {
         let mut inner = self.lock();
         inner.writer.send(&ToReceiver::Bundled)?;
         inner.writer.flush()?;

@@ -18,7 +18,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(super) type Ask = Box<dyn Fn(OwnerNames) -> bool + Send + Sync>;
 
 #[derive(Default)]
-struct Known {
+struct OwnerNumbers {
     users: HashMap<u32, u32>,
     groups: HashMap<u32, u32>,
     /// Asked for and not answered.
@@ -35,7 +35,7 @@ pub(super) struct TargetView {
     /// Owners of `--chown`, `--usermap` and `--groupmap`, as the target numbers them once it has said so.
     owning: Owning,
     numeric: bool,
-    known: Mutex<Known>,
+    known: Mutex<OwnerNumbers>,
     answered: Condvar,
     ask: Ask,
     walked: AtomicU64,
@@ -118,7 +118,7 @@ impl TargetView {
             return Ok(Vec::new());
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |known: &mut Known| known.open > 0 && !known.closed;
+        let waiting = |known: &mut OwnerNumbers| known.open > 0 && !known.closed;
         let (known, timeout) = self
             .answered
             .wait_timeout_while(known, ANSWER_MAX, waiting)
@@ -191,7 +191,7 @@ impl TargetView {
             }
             known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         }
-        let waiting = |known: &mut Known| known.open > 0 && !known.closed;
+        let waiting = |known: &mut OwnerNumbers| known.open > 0 && !known.closed;
         let (mut known, _) = self
             .answered
             .wait_timeout_while(known, ANSWER_MAX, waiting)

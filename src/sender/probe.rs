@@ -11,7 +11,7 @@ use super::error::SessionError;
 use super::hello::hello;
 use super::owners::TargetView;
 use super::session::SessionOptions;
-use crate::protocol::{Examination, Place, ReplyHello, ToReceiver};
+use crate::protocol::{Examination, ReplyHello, RootPlace, ToReceiver};
 use crate::transport::Transport;
 use crate::tree::{Chmod, Chown};
 
@@ -51,7 +51,7 @@ pub struct Survey {
 pub fn survey(
     transport: &dyn Transport,
     options: &SessionOptions,
-    source: Place,
+    source: RootPlace,
 ) -> Result<Survey, SessionError> {
     match attempt(transport, options, source.clone()) {
         Err(SessionError::Ended(ended)) if transport.mend(&ended)? => {
@@ -64,7 +64,7 @@ pub fn survey(
 fn attempt(
     transport: &dyn Transport,
     options: &SessionOptions,
-    source: Place,
+    source: RootPlace,
 ) -> Result<Survey, SessionError> {
     let began = Instant::now();
     Dialogue::hold(transport, options.sync.timeout, |talk| talk.run(options, source.clone(), began))
@@ -74,7 +74,7 @@ impl Dialogue {
     fn run(
         &mut self,
         options: &SessionOptions,
-        source: Place,
+        source: RootPlace,
         began: Instant,
     ) -> Result<Survey, SessionError> {
         let greeting = self.greet(hello(options, source))?;

@@ -4,7 +4,7 @@ use super::dialogue::{Dialogue, Heard, odd};
 use super::error::SessionError;
 use super::hello::hello;
 use super::session::SessionOptions;
-use crate::protocol::{Errand, KeptEntry, Order, Place, ToReceiver, VERSION_KEPT, VERSION_RESTORE};
+use crate::protocol::{Errand, KeptEntry, Order, RootPlace, ToReceiver, VERSION_KEPT, VERSION_RESTORE};
 use crate::transport::Transport;
 
 /// What is asked of a target.
@@ -56,7 +56,7 @@ fn attempt(
     tell: &mut dyn FnMut(Word),
 ) -> Result<Vec<String>, SessionError> {
     Dialogue::hold(transport, options.sync.timeout, |talk| {
-        let nowhere = Place { boot_id: String::new(), lineage: Vec::new() };
+        let nowhere = RootPlace { boot_id: String::new(), lineage: Vec::new() };
         let mut hello = hello(options, nowhere);
         hello.terms.errand = Errand::Keeper;
         hello.dry_run = ask != Ask::Undo;

@@ -6,7 +6,7 @@ use super::error::SessionError;
 use super::origin::{gives_way, origin, upstream};
 use super::session::Session;
 use crate::protocol::{
-    Place, Refusal, ReplyHello, Stated, ToReceiver, Tree, VERSION_ORIGIN, VERSION_STATE, circle,
+    Refusal, ReplyHello, RootPlace, Stated, ToReceiver, Tree, VERSION_ORIGIN, VERSION_STATE, circle,
 };
 
 /// A lag that changes is stated this often.
@@ -23,7 +23,7 @@ pub(super) struct Stating {
     /// Since when the source is seen to be mirrored from the target.
     circle: Option<Instant>,
     /// Where the target's root is.
-    root: Place,
+    root: RootPlace,
     /// The number of the mark that was stated last.
     pub position: Option<u64>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Stating {
 impl Stating {
     /// Begins with where a greeting says that the target's root is.
     pub fn new(reply: &ReplyHello) -> Self {
-        let root = Place { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
+        let root = RootPlace { boot_id: reply.boot_id.clone(), lineage: reply.lineage.clone() };
         Self { root, ..Self::default() }
     }
 

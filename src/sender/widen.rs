@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::bundle::Way;
+use super::bundle::ConnectionWriter;
 use super::error::SessionError;
 use super::outbox::Outbox;
 use super::replies::Handover;
@@ -19,7 +19,7 @@ use crate::protocol::{FrameError, FrameReader, FrameWriter, MAGIC, ToReceiver, T
 use crate::transport::{Control, Ended, Transport, ended_soon};
 
 /// One further connection, and what ends it.
-type Joined = (Way, Arc<dyn Control>);
+type Joined = (ConnectionWriter, Arc<dyn Control>);
 
 /// The connection that a session begins with.
 pub(super) struct First<'a> {
@@ -154,7 +154,7 @@ impl Control for Carriers {
 }
 
 /// Returns the ways of connections that came, and what ends them together with the first.
-fn together(first: Arc<dyn Control>, joined: Vec<Joined>) -> (Vec<Way>, Arc<dyn Control>) {
+fn together(first: Arc<dyn Control>, joined: Vec<Joined>) -> (Vec<ConnectionWriter>, Arc<dyn Control>) {
     let (ways, further) = joined.into_iter().unzip();
     (ways, Arc::new(Carriers { first, further }))
 }

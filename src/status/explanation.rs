@@ -22,7 +22,7 @@ pub struct Explanation {
     /// Whether a daemon answered: without one, what follows is empty.
     pub live: bool,
     /// The last event that was heard of it.
-    pub event: Option<Heard>,
+    pub event: Option<EventSeen>,
     /// What keeps events of it from being heard.
     pub unheard: Option<String>,
     /// Each target.
@@ -44,7 +44,7 @@ pub struct Rule {
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct EventSeen {
     /// What it was.
     pub what: String,
     /// Seconds ago.

@@ -41,7 +41,7 @@ use super::{Listen, Problem, Setup, WatchError, dirfd};
 
 use doubts::Doubts;
 use group::{Group, Handle, Read, Said};
-use nodes::{Nodes, Place};
+use nodes::{Dentry, Nodes};
 use queue::{Next, Queue};
 
 /// How long that goes on at most while other events come.
@@ -98,7 +98,7 @@ pub(super) struct Fanotify {
     doubts: Doubts,
     /// Whether events and tree do not fit at all.
     lost: bool,
-    holes: BTreeMap<Place, Gap>,
+    holes: BTreeMap<Dentry, Gap>,
     /// They were last told of then.
     holes_told: Moment,
     /// Whether holes came or went since somebody last told the user.

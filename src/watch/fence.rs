@@ -20,7 +20,7 @@ use super::kernel;
 
 /// What a watcher says when it is asked whether it has heard everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum FenceAnswer {
     /// Every event of what was done before the call has gone to the sink; none of them is younger than
     /// this moment.
     All(Instant),
@@ -31,7 +31,7 @@ pub enum Heard {
 }
 
 struct Asked {
-    answer: Sender<Heard>,
+    answer: Sender<FenceAnswer>,
     /// Whether the mark was met.
     met: bool,
 }
@@ -60,7 +60,7 @@ impl Fence {
     }
 
     /// Asks, and waits for the answer.
-    pub(super) fn ask(&self, limit: Duration) -> Heard {
+    pub(super) fn ask(&self, limit: Duration) -> FenceAnswer {
         let (answer, answered) = bounded(1);
         let number = {
             let mut inner = self.lock();
@@ -71,7 +71,7 @@ impl Fence {
         };
         self.mark(number);
         kernel::signal(&self.ring);
-        let heard = answered.recv_timeout(limit).unwrap_or(Heard::Late);
+        let heard = answered.recv_timeout(limit).unwrap_or(FenceAnswer::Late);
         self.lock().asked.remove(&number);
         heard
     }
@@ -113,7 +113,7 @@ impl Fence {
     pub(super) fn answer_met(&self) {
         let now = Instant::now();
         for asked in self.lock().asked.values().filter(|asked| asked.met) {
-            let _ = asked.answer.try_send(Heard::All(now));
+            let _ = asked.answer.try_send(FenceAnswer::All(now));
         }
     }
 
@@ -132,7 +132,7 @@ impl Fence {
     /// Answers those that were met with "unsure".
     pub(super) fn answer_unsure(&self) {
         for asked in self.lock().asked.values().filter(|asked| asked.met) {
-            let _ = asked.answer.try_send(Heard::Unsure);
+            let _ = asked.answer.try_send(FenceAnswer::Unsure);
         }
     }
 }

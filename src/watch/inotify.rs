@@ -82,7 +82,7 @@ pub(super) struct Inotify {
     /// The last rename, to recognise an exchange by its second half.
     last_move: Option<apply::Move>,
     /// What went last to where nobody looks.
-    departed: Option<nodes::Place>,
+    departed: Option<nodes::Dentry>,
     /// The watch on the directory of the marks.
     marks: Option<Wd>,
     alarm: Alarm,

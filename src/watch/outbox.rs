@@ -18,14 +18,14 @@ const TOLD_EVERY: u64 = 100_000_000;
 
 /// What the handle reads while the thread runs. Written by the backend's thread alone.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct WatchState {
     watched: AtomicUsize,
     problems: Mutex<Vec<Problem>>,
     directories: Mutex<Option<Vec<RelPath>>>,
     listed: Condvar,
 }
 
-impl Shared {
+impl WatchState {
     pub(super) fn watched(&self) -> usize {
         self.watched.load(Ordering::Relaxed)
     }
@@ -45,7 +45,7 @@ impl Shared {
 /// Gathers events into batches, without immediate repetitions.
 pub(super) struct Outbox {
     sink: Arc<dyn Sink>,
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
     batch: Vec<Event>,
     /// What is told from now on was not changed before this.
     change: Moment,
@@ -54,7 +54,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(sink: Arc<dyn Sink>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(sink: Arc<dyn Sink>, shared: Arc<WatchState>) -> Self {
         Self { sink, shared, batch: Vec::new(), change: Moment::NEVER, told: Moment::UNKNOWN }
     }
 

@@ -37,12 +37,12 @@ const WATCH_TRIES: usize = 8;
 
 /// What the crate's thread has said.
 struct Inbox {
-    events: Mutex<Heard>,
+    events: Mutex<Received>,
     ready: OwnedFd,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Received {
     events: VecDeque<(Instant, notify::Event)>,
     lost: bool,
 }
@@ -62,7 +62,7 @@ impl Inbox {
         kernel::signal(&self.ready);
     }
 
-    fn take(&self) -> Heard {
+    fn take(&self) -> Received {
         kernel::unsignal(&self.ready);
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }

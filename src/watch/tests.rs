@@ -19,7 +19,7 @@ use crate::event::EventKind;
 use crate::tree::RelPath;
 
 use super::tuning::Tuning;
-use super::{Heard, Options};
+use super::{FenceAnswer, Options};
 use rig::{Rig, backends, own, path};
 
 fn create(text: &str, dir: bool) -> EventKind {
@@ -462,7 +462,7 @@ fn who_asks_is_answered_after_everything_that_happened_before() {
             fs::rename(&dir, rig.at(&format!("e{round}"))).unwrap();
             fs::write(rig.at(&format!("e{round}/sub/g")), "x").unwrap();
             let heard = asker.hear_all(Duration::from_secs(60));
-            assert!(matches!(heard, Heard::All(_)), "{backend:?}: {heard:?}");
+            assert!(matches!(heard, FenceAnswer::All(_)), "{backend:?}: {heard:?}");
             // A walk that is ahead of the rename finds it under the old name, which the rename then moves.
             let file = |top: &str| create(&format!("{top}{round}/sub/g"), false);
             let told = rig.covers(&file("e")) || rig.covers(&file("d"));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use speil::role::{Command, Force, Role, Sender, Tree, Way, admit, fitness};
+use speil::role::{Command, Force, Remedy, Role, Sender, Tree, admit, fitness};
 
 use crate::events::{self, CLASSES, Event, is_fit};
 use crate::step::{FORCES, Far, Wrong, connect, offer, pass, promotion, promotion_step};
@@ -210,7 +210,7 @@ fn is_good(pool: &Pool, s: &State) -> bool {
 
 /// Returns what messages name now, on which host.
 pub fn told(pool: &mut Pool, s: &State) -> Vec<(usize, Command)> {
-    let mut said: Vec<(usize, Vec<Way>)> = Vec::new();
+    let mut said: Vec<(usize, Vec<Remedy>)> = Vec::new();
     let nobody_leads = (0..HOSTS).all(|h| pool.leads(h, s).is_none());
     for h in 0..HOSTS {
         let tree = pool.tree(h, s);
@@ -218,7 +218,7 @@ pub fn told(pool: &mut Pool, s: &State) -> Vec<(usize, Command)> {
             said.push((h, speil::role::Refusal::Unfit(unfit).told().ways));
         } else if nobody_leads {
             // The status says so: "no primary: `speil promote` on the host that holds the truth".
-            said.push((h, vec![Way(Command::Promote(Force::No), "")]));
+            said.push((h, vec![Remedy(Command::Promote(Force::No), "")]));
             if let Err(refusal) = promotion(pool, s, h, FORCES[0]) {
                 said.push((h, refusal.told().ways));
             }
@@ -233,7 +233,7 @@ pub fn told(pool: &mut Pool, s: &State) -> Vec<(usize, Command)> {
     }
     let mut all: Vec<(usize, Command)> = Vec::new();
     for (h, ways) in said {
-        for Way(command, _) in ways {
+        for Remedy(command, _) in ways {
             let (h, command) = match command {
                 Command::On(host, command) => (host_of(&host).unwrap_or(h), *command),
                 command => (h, command),

@@ -1,6 +1,6 @@
 //! Rules that can be left out: each must be missed.
 
-use speil::role::{Heard, Record, Role};
+use speil::role::{HeardOf, Record, Role};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
@@ -112,7 +112,7 @@ impl Mutant {
     }
 
     /// What a host tells.
-    pub fn telling(self, record: &Record, told: &mut Vec<Heard>) {
+    pub fn telling(self, record: &Record, told: &mut Vec<HeardOf>) {
         if self == Self::KnownUntold {
             told.truncate(usize::from(record.generation.is_some()));
         }

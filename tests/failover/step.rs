@@ -1,8 +1,8 @@
 //! What hosts do by themselves, one step at a time: the product's rules decide, and write records.
 
 use speil::role::{
-    Admission, Answer, Around, Barred, Force, Heard, Offer, Others, Promotion, Record, Refusal, Role, Sender,
-    Tree, Why, admit, begin, finish, hand_over, hear, is_past, prepare, promote, tells,
+    Admission, Answer, Around, Barred, Force, HeardOf, Offer, Others, Promotion, Record, Refusal, Role,
+    Sender, Tree, Why, admit, begin, finish, hand_over, hear, is_past, prepare, promote, tells,
 };
 use speil::role::{Generation, Intent, Verb};
 
@@ -63,7 +63,7 @@ fn really_told(s: &State, host: usize, record: &Record) -> u8 {
     holds.iter().copied().chain((0..s.generations).filter(younger)).fold(0, |bits, number| bits | 1 << number)
 }
 
-fn hear_at(pool: &mut Pool, s: &mut State, host: usize, told: &[Heard]) {
+fn hear_at(pool: &mut Pool, s: &mut State, host: usize, told: &[HeardOf]) {
     let Some(old) = pool.get(s.hosts[host].record) else { return };
     let Some(mut new) = hear(old, told) else { return };
     if let Some(mutant) = pool.mutant {
@@ -307,7 +307,7 @@ pub fn promotion_step(pool: &mut Pool, s: &State, h: usize, alone: bool) -> Step
             let Some(record) = pool.get(t.hosts[h].record) else { return Ok(None) };
             let Some(coming) = record.coming else { return Err("a coming generation is forgotten") };
             let generation = Generation::after(record.generation.as_ref(), record.heard, coming);
-            let heard = Heard { generation, host: name(h) };
+            let heard = HeardOf { generation, host: name(h) };
             let Ok(handed) = hand_over(pool.tree(a, &t), &heard) else { return Ok(None) };
             t.hosts[a].record = pool.keep(handed);
             t.hosts[a].ghost.heard |= 1 << number_of(coming);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use speil::role::{Generation, HostName, Id, Place, Record, Role, Starts, Tree};
+use speil::role::{Generation, HostName, Id, Record, Role, Starts, Tree, TreeId};
 
 use crate::mutants::Mutant;
 
@@ -197,8 +197,8 @@ pub fn number_of(id: Id) -> u8 {
     (0..16).find(|number| generation_id(*number) == id).unwrap_or(15)
 }
 
-pub fn place(host: usize, number: u8) -> Place {
-    Place { machine: id(2, host as u8), inode: number.into(), born: None }
+pub fn place(host: usize, number: u8) -> TreeId {
+    TreeId { machine: id(2, host as u8), inode: number.into(), born: None }
 }
 
 pub fn name(host: usize) -> HostName {

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use speil::config::Durability;
 use speil::protocol::{
-    Expect, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, StateMode, Subject, Terms, ToReceiver,
+    Expect, FrameReader, FrameWriter, Hello, MAGIC, Origin, RootPlace, StateMode, Subject, Terms, ToReceiver,
     ToSender, VERSION, VERSION_MIN, Why as Said, read_magic,
 };
 use speil::sender::ledger::{Answer, Op, Why};
@@ -126,7 +126,7 @@ fn hello() -> Hello {
         mirror: [7; 16],
         label: "simulator".to_owned(),
         root: Vec::new(),
-        source: Place { boot_id: String::new(), lineage: Vec::new() },
+        source: RootPlace { boot_id: String::new(), lineage: Vec::new() },
         mask: Mask { owner: false, group: false, ..Mask::everything() },
         filters: vec![serde_bytes::ByteBuf::from("- x")],
         delete_excluded: false,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::print;
 use crate::cli::commands::{Complete, Completions, Script};
-use crate::cli::complete::{Files, Known, complete};
+use crate::cli::complete::{Files, LocalNames, complete};
 use crate::cli::parse::top;
 use crate::daemon;
 use crate::status::{Answer, Report, Request};
@@ -63,7 +63,7 @@ impl Here {
     }
 }
 
-impl Known for Here {
+impl LocalNames for Here {
     fn syncs(&self, socket: Option<&str>) -> Vec<String> {
         Self::report(socket).into_iter().flat_map(|report| report.syncs).map(|sync| sync.name).collect()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::waiting::tell_of_doubts;
 use super::{complain, complain_text, note, print};
 use crate::cli::commands::{
-    Approve, Control, Held, LogLevel, Named, Notify, Pause, Position, Reconcile, Reload, Retry, Wait,
+    Approve, Control, HeldOf, LogLevel, Named, Notify, Pause, Position, Reconcile, Reload, Retry, Wait,
 };
 use crate::cli::exit::Exit;
 use crate::daemon::{self, NoSocket};
@@ -194,7 +194,7 @@ pub(super) fn approve(it: Approve) -> u8 {
     tell(&it.control, &Request::Approve { sync: it.sync, target: it.target }, "held deletes are carried out")
 }
 
-pub(super) fn discard(it: Held) -> u8 {
+pub(super) fn discard(it: HeldOf) -> u8 {
     tell(
         &it.control,
         &Request::Discard { sync: it.sync, target: it.target },

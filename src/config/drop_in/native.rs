@@ -9,7 +9,7 @@ use mlua::{Function, Table, Value};
 
 use super::Builtin;
 use crate::config::conflict;
-use crate::config::error::Place;
+use crate::config::error::FilePosition;
 use crate::config::lsyncd::{is_foreign, is_mapped, map_settled};
 use crate::config::lua::read_table;
 use crate::config::raw::{Block, Raw, RawTable, Section};
@@ -117,7 +117,7 @@ pub(super) fn read(
         _ => return Ok(Err("it runs commands and functions of its own".to_owned())),
     };
     let (named, foreign) = gather(table, builtins)?;
-    let block = Block { place: Place { file: String::new(), line: None }, table: named };
+    let block = Block { place: FilePosition { file: String::new(), line: None }, table: named };
     let mapped = match map_settled(&block, &layer) {
         Ok(mapped) => mapped,
         Err(error) => return Ok(Err(error.message())),
@@ -154,7 +154,7 @@ fn speils_own_keys(table: &Table, sync: &mut Sync) -> mlua::Result<Result<(), St
     let mut own = RawTable::default();
     let given = read_own(table)?;
     own.named.extend(given);
-    let place = Place { file: String::new(), line: None };
+    let place = FilePosition { file: String::new(), line: None };
     let section = Section { place: &place, prefix: String::new(), table: &own };
     let mut read = || {
         section.flag("deleteGuard", &mut sync.guard.enabled)?;

@@ -8,8 +8,8 @@ fn id(number: u8) -> Id {
     Id::from_bytes(bytes)
 }
 
-fn here() -> Place {
-    Place { machine: id(100), inode: 7, born: Some(5) }
+fn here() -> TreeId {
+    TreeId { machine: id(100), inode: 7, born: Some(5) }
 }
 
 fn shown(boot: u8, booted: i64, secs: i64) -> Shown {
@@ -79,7 +79,7 @@ fn cuts_are_of_one_place_and_their_number_is_bounded() {
     assert_eq!(cuts.doubtful((id(20), 195), now), Some(20_195));
     let far = cuts.doubtful((id(20), 100), now);
     assert!(far.is_some_and(|secs| (20_000..=20_100).contains(&secs)), "{far:?} {text}");
-    let elsewhere = Place { inode: 8, ..here() };
+    let elsewhere = TreeId { inode: 8, ..here() };
     assert_eq!(Cuts::from_text(&text, &elsewhere), Cuts::default());
     assert_eq!(Cuts::from_text(&text[..text.len() - 9], &here()), Cuts::default(), "cut short");
     assert_eq!(Cuts::from_text("speil cuts 2\n", &here()), Cuts::default());

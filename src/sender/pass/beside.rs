@@ -25,7 +25,7 @@ const IDS: PassId = 32;
 
 /// What is known of one directory below one beside the target.
 #[derive(Clone)]
-enum Known {
+enum DirBeside {
     /// It holds what the source's holds.
     Equal,
     /// It is not there.
@@ -42,7 +42,7 @@ struct Side {
     /// Bytes, about, that wait there.
     waiting: Arc<AtomicU64>,
     top: Option<Entry>,
-    known: HashMap<RelPath, Known>,
+    known: HashMap<RelPath, DirBeside>,
 }
 
 impl Side {
@@ -127,11 +127,11 @@ impl Pass {
         let found = match path.parent() {
             None => side.top.clone(),
             Some(dir) => match self.known_beside(side, &dir)? {
-                Known::Absent => None,
-                Known::Equal => {
+                DirBeside::Absent => None,
+                DirBeside::Equal => {
                     return Ok(Some(Borrowed { which, entry: Box::new(ours.clone()), differs: None }));
                 }
-                Known::Holds(entries) => {
+                DirBeside::Holds(entries) => {
                     let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(path.name()));
                     at.ok().and_then(|at| entries.get(at)).cloned()
                 }
@@ -160,16 +160,16 @@ impl Pass {
     }
 
     /// Returns what is known of a directory there, and asks for what is not.
-    fn known_beside(&self, side: &mut Side, dir: &RelPath) -> Result<Known, Moot> {
+    fn known_beside(&self, side: &mut Side, dir: &RelPath) -> Result<DirBeside, Moot> {
         if let Some(known) = side.known.get(dir) {
             return Ok(known.clone());
         }
         let entry = match dir.parent() {
             None => side.top.clone(),
             Some(above) => match self.known_beside(side, &above)? {
-                Known::Equal => return Ok(Known::Equal),
-                Known::Absent => None,
-                Known::Holds(entries) => {
+                DirBeside::Equal => return Ok(DirBeside::Equal),
+                DirBeside::Absent => None,
+                DirBeside::Holds(entries) => {
                     let at = entries.binary_search_by(|entry| entry.name.as_slice().cmp(dir.name()));
                     at.ok().and_then(|at| entries.get(at)).cloned()
                 }
@@ -179,15 +179,15 @@ impl Pass {
         // Without times a digest says nothing of what a file holds.
         let tells = self.options.mask.times && !self.shared.rules.ignore_times;
         let known = match entry {
-            None => Known::Absent,
+            None => DirBeside::Absent,
             Some(entry)
                 if tells
                     && entry.digest.is_some()
                     && entry.digest.as_ref() == self.local.digests.get(dir) =>
             {
-                Known::Equal
+                DirBeside::Equal
             }
-            Some(_) => Known::Holds(Arc::new(self.list_beside(side, dir)?)),
+            Some(_) => DirBeside::Holds(Arc::new(self.list_beside(side, dir)?)),
         };
         if side.known.len() >= LISTS_MAX {
             side.known.clear();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// A line in a file; lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FileLine {
     /// The file.
     pub(super) file: PathBuf,
     /// The line.
@@ -28,9 +28,9 @@ pub(super) enum Verdict {
     /// Nothing is noted for it.
     Unknown,
     /// Another key is noted for it, there.
-    Mismatch(Place),
+    Mismatch(FileLine),
     /// This very key is revoked, there.
-    Revoked(Place),
+    Revoked(FileLine),
 }
 
 /// A key as it stands in the files.
@@ -138,10 +138,10 @@ impl Files {
         }
     }
 
-    fn lines(&self) -> impl Iterator<Item = (impl Fn() -> Place, Line<'_>)> {
+    fn lines(&self) -> impl Iterator<Item = (impl Fn() -> FileLine, Line<'_>)> {
         self.files.iter().flat_map(|(file, text)| {
             text.lines().enumerate().filter_map(move |(at, text)| {
-                let place = move || Place { file: file.clone(), line: at.saturating_add(1) };
+                let place = move || FileLine { file: file.clone(), line: at.saturating_add(1) };
                 Line::parse(text).map(|line| (place, line))
             })
         })

@@ -51,7 +51,7 @@ pub(super) fn start(
     rustix::io::ioctl_fionbio(&remote_output, true)?;
     let bell = Bell::new()?;
     let tail = Arc::new(Tail::default());
-    let control = Arc::new(Shared { bell, tail });
+    let control = Arc::new(Signals { bell, tail });
     let shuttle = Shuttle {
         session,
         channel,
@@ -104,7 +104,7 @@ impl Bell {
     }
 }
 
-struct Shared {
+struct Signals {
     bell: Bell,
     tail: Arc<Tail>,
 }
@@ -115,7 +115,7 @@ enum State {
 }
 
 struct ThreadControl {
-    shared: Arc<Shared>,
+    shared: Arc<Signals>,
     state: Mutex<State>,
 }
 
@@ -193,7 +193,7 @@ struct Shuttle {
     session: Session,
     /// Below the session, which knows it by its number: it goes after the session.
     socket: TcpStream,
-    shared: Arc<Shared>,
+    shared: Arc<Signals>,
     input: Input,
     output: Output,
     errors: Vec<u8>,

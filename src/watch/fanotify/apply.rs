@@ -12,7 +12,7 @@ use crate::tree::{RelPath, check_name};
 use super::Fanotify;
 use super::group::{Handle, Raw};
 use super::grow::{Step, Walk};
-use super::nodes::{Place, State};
+use super::nodes::{Dentry, State};
 
 impl Fanotify {
     /// Takes one event.
@@ -30,7 +30,7 @@ impl Fanotify {
                 self.setup.out.push(raw.at, EventKind::Attrib { path, dir: true });
             }
         } else if check_name(&raw.name).is_ok() {
-            let (place, path) = (Place::new(raw.dir, &raw.name), path.join(&raw.name));
+            let (place, path) = (Dentry::new(raw.dir, &raw.name), path.join(&raw.name));
             if raw.is_dir() {
                 self.on_dir(&raw, &place, path);
             } else {
@@ -39,7 +39,7 @@ impl Fanotify {
         }
     }
 
-    fn on_file(&mut self, raw: &Raw, place: &Place, path: RelPath) {
+    fn on_file(&mut self, raw: &Raw, place: &Dentry, path: RelPath) {
         if raw.has(libc::FAN_CREATE | libc::FAN_DELETE) {
             self.clear(place, None);
         }
@@ -58,7 +58,7 @@ impl Fanotify {
         }
     }
 
-    fn on_dir(&mut self, raw: &Raw, place: &Place, path: RelPath) {
+    fn on_dir(&mut self, raw: &Raw, place: &Dentry, path: RelPath) {
         let skip = (self.setup.skip)(&path, true);
         if raw.has(libc::FAN_CREATE) {
             if skip {
@@ -76,7 +76,7 @@ impl Fanotify {
     }
 
     /// A name appeared that was not in the tree before.
-    fn on_new(&mut self, raw: &Raw, place: &Place, path: RelPath) {
+    fn on_new(&mut self, raw: &Raw, place: &Dentry, path: RelPath) {
         let dir = raw.is_dir();
         self.setup.out.push(raw.at, EventKind::Create { path, dir });
         if !dir {
@@ -87,13 +87,13 @@ impl Fanotify {
     }
 
     /// Puts a directory at a place and reads it, if the disk has it there.
-    fn take_in(&mut self, handle: Handle, place: &Place) {
+    fn take_in(&mut self, handle: Handle, place: &Dentry) {
         self.put(handle, place, State::Unread);
         self.grow(vec![Step::told(place.clone())], Walk::reporting());
     }
 
     /// A name went, or went out of the tree.
-    fn on_gone(&mut self, raw: &Raw, place: &Place, path: RelPath) {
+    fn on_gone(&mut self, raw: &Raw, place: &Dentry, path: RelPath) {
         let dir = raw.is_dir();
         if dir {
             self.take_out(raw.target, place);
@@ -106,7 +106,7 @@ impl Fanotify {
 
     /// Drops what stands at a place, unless it is `but`. It was found there ahead of the events, or its
     /// own event was joined to an earlier one: the place is looked at again.
-    fn clear(&mut self, place: &Place, but: Option<Handle>) {
+    fn clear(&mut self, place: &Dentry, but: Option<Handle>) {
         if let Some(found) = self.nodes.at(place).filter(|found| Some(*found) != but) {
             self.drop_node(found);
             self.doubts.look(place);
@@ -114,7 +114,7 @@ impl Fanotify {
     }
 
     /// Puts a directory at a place, with nothing below it, wherever it was.
-    fn put(&mut self, handle: Handle, place: &Place, state: State) {
+    fn put(&mut self, handle: Handle, place: &Dentry, state: State) {
         self.take_out(handle, place);
         self.clear(place, None);
         if self.nodes.contains(place.parent) {
@@ -127,7 +127,7 @@ impl Fanotify {
 
     /// Drops a directory that was at a place. If it was found elsewhere, ahead of the events, it is looked
     /// for there again.
-    fn take_out(&mut self, handle: Handle, place: &Place) {
+    fn take_out(&mut self, handle: Handle, place: &Dentry) {
         if let Some(found) = self.nodes.place(handle) {
             self.drop_node(handle);
             if found != *place {
@@ -138,8 +138,8 @@ impl Fanotify {
 
     fn on_rename(&mut self, raw: &Raw) {
         let Some(ends) = &raw.to else { return };
-        let (from, to) = (Place::new(raw.dir, &raw.name), Place::new(ends.0, &ends.1));
-        let known = |this: &Self, place: &Place| {
+        let (from, to) = (Dentry::new(raw.dir, &raw.name), Dentry::new(ends.0, &ends.1));
+        let known = |this: &Self, place: &Dentry| {
             let live = this.nodes.is_live(place.parent) && check_name(&place.name).is_ok();
             if live { this.nodes.path_of(place) } else { None }
         };
@@ -153,7 +153,7 @@ impl Fanotify {
     }
 
     /// A name came from a directory that is not in the tree.
-    fn on_arrival(&mut self, raw: &Raw, place: &Place, path: RelPath) {
+    fn on_arrival(&mut self, raw: &Raw, place: &Dentry, path: RelPath) {
         if !(self.setup.skip)(&path, raw.is_dir()) {
             self.on_new(raw, place, path);
         } else if raw.is_dir() {
@@ -164,7 +164,7 @@ impl Fanotify {
     }
 
     /// Takes a rename of which both names are in directories of the tree.
-    fn on_move(&mut self, raw: &Raw, (from, from_path): (Place, RelPath), (to, to_path): (Place, RelPath)) {
+    fn on_move(&mut self, raw: &Raw, (from, from_path): (Dentry, RelPath), (to, to_path): (Dentry, RelPath)) {
         let dir = raw.is_dir();
         match ((self.setup.skip)(&from_path, dir), (self.setup.skip)(&to_path, dir)) {
             (false, false) => {
@@ -213,7 +213,7 @@ impl Fanotify {
     }
 
     /// Moves a directory in the tree.
-    fn move_dir(&mut self, handle: Handle, from: &Place, to: &Place) {
+    fn move_dir(&mut self, handle: Handle, from: &Dentry, to: &Dentry) {
         let at_from = self.nodes.stands(handle, from);
         self.clear(from, Some(handle));
         if !at_from || self.nodes.is_within(to.parent, handle) || !self.nodes.is_live(handle) {

@@ -20,7 +20,7 @@ use crate::tree::RelPath;
 use super::Fanotify;
 use super::group::{Handle, Raw};
 use super::grow::{Step, Walk};
-use super::nodes::Place;
+use super::nodes::Dentry;
 use super::root;
 
 /// What is to be found out about a name.
@@ -38,8 +38,8 @@ enum Look {
 /// The names of one file since the kernel's queue was last empty.
 #[derive(Default)]
 struct Trail {
-    left: Vec<Place>,
-    reached: Vec<Place>,
+    left: Vec<Dentry>,
+    reached: Vec<Dentry>,
     dir: bool,
     doubtful: bool,
 }
@@ -48,7 +48,7 @@ struct Trail {
 #[derive(Default)]
 pub(super) struct Doubts {
     trails: HashMap<Handle, Trail>,
-    looks: BTreeMap<Place, Look>,
+    looks: BTreeMap<Dentry, Look>,
     /// Directories that were read lately, and until when what left them may not have been seen there.
     fresh: HashMap<Handle, u64>,
 }
@@ -65,7 +65,7 @@ impl Doubts {
     }
 
     /// Has a place looked at where the tree and the events do not fit.
-    pub(super) fn look(&mut self, place: &Place) {
+    pub(super) fn look(&mut self, place: &Dentry) {
         self.looks.entry(place.clone()).or_insert(Look::There);
     }
 
@@ -82,13 +82,13 @@ impl Doubts {
 
     /// Hears of an event that makes, removes or renames a name.
     pub(super) fn hear(&mut self, raw: &Raw) {
-        let place = Place::new(raw.dir, &raw.name);
+        let place = Dentry::new(raw.dir, &raw.name);
         if let Some(to) = &raw.to {
             // A directory read too late was seen as it is after events that were dropped.
             if !raw.is_dir() || self.is_fresh(raw.dir) {
                 self.look(&place);
             }
-            let to = Place::new(to.0, &to.1);
+            let to = Dentry::new(to.0, &to.1);
             let trail = self.trail(raw);
             trail.leave(place);
             trail.reach(to);
@@ -130,13 +130,13 @@ struct Found {
 }
 
 impl Trail {
-    fn leave(&mut self, place: Place) {
+    fn leave(&mut self, place: Dentry) {
         if !self.left.contains(&place) {
             self.left.push(place);
         }
     }
 
-    fn reach(&mut self, place: Place) {
+    fn reach(&mut self, place: Dentry) {
         self.doubtful |= self.left.contains(&place);
         if !self.reached.contains(&place) {
             self.reached.push(place);
@@ -181,7 +181,7 @@ impl Fanotify {
         }
     }
 
-    fn look_at(&mut self, place: &Place, look: Look, parent: &OwnedFd, found: &mut Found) {
+    fn look_at(&mut self, place: &Dentry, look: Look, parent: &OwnedFd, found: &mut Found) {
         let Some(path) = self.nodes.path_of(place) else { return };
         let stat = statat(parent, &*place.name, AtFlags::SYMLINK_NOFOLLOW).ok();
         let dir = stat.map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);

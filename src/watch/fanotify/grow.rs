@@ -17,11 +17,11 @@ use super::super::dirfd;
 use super::super::gap::Gap;
 use super::Fanotify;
 use super::group::{Found, FsIndex, Handle, handle_at};
-use super::nodes::{Nodes, Place, State};
+use super::nodes::{Dentry, Nodes, State};
 
 /// One directory to look at.
 pub(super) struct Step {
-    place: Place,
+    place: Dentry,
     /// The parent, if it is open; for the root, the root itself.
     parent: Option<Arc<OwnedFd>>,
     level: u32,
@@ -33,14 +33,14 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn root(root: Arc<OwnedFd>) -> Self {
-        Self { place: Place::root(), parent: Some(root), level: 0, told: true, below: false }
+        Self { place: Dentry::root(), parent: Some(root), level: 0, told: true, below: false }
     }
 
-    pub(super) fn at(place: Place) -> Self {
+    pub(super) fn at(place: Dentry) -> Self {
         Self { place, parent: None, level: 0, told: false, below: false }
     }
 
-    pub(super) fn told(place: Place) -> Self {
+    pub(super) fn told(place: Dentry) -> Self {
         Self { told: true, ..Self::at(place) }
     }
 }
@@ -136,7 +136,7 @@ impl Fanotify {
     }
 
     /// Remembers why a directory is not heard of, and asks for a rescan of it if that is news.
-    fn leave(&mut self, place: Place, gap: Gap) {
+    fn leave(&mut self, place: Dentry, gap: Gap) {
         self.drop_at(&place);
         self.stale = true;
         if self.holes.insert(place.clone(), gap).is_none()
@@ -146,7 +146,7 @@ impl Fanotify {
         }
     }
 
-    fn fill(&mut self, place: &Place) {
+    fn fill(&mut self, place: &Dentry) {
         self.stale |= self.holes.remove(place).is_some();
     }
 
@@ -197,7 +197,7 @@ impl Fanotify {
     }
 
     /// The disk does not have a directory where the events read so far say that it is.
-    fn miss(&mut self, place: &Place) {
+    fn miss(&mut self, place: &Dentry) {
         if let Some(handle) = self.nodes.at(place)
             && self.nodes.state(handle) == Some(State::Unread)
         {
@@ -205,7 +205,7 @@ impl Fanotify {
         }
     }
 
-    fn tell_created(&mut self, place: &Place) {
+    fn tell_created(&mut self, place: &Dentry) {
         if let Some(path) = self.nodes.path_of(place).filter(|path| !path.is_root()) {
             self.setup.out.push(Instant::now(), EventKind::Create { path, dir: true });
         }
@@ -232,7 +232,7 @@ impl Fanotify {
     }
 
     /// Takes a directory that was found at a place into the tree; says whether it is to be read.
-    fn settle_node(&mut self, handle: Handle, place: &Place) -> bool {
+    fn settle_node(&mut self, handle: Handle, place: &Dentry) -> bool {
         if self.nodes.stands(handle, place) {
             self.fill(place);
             let read = self.nodes.state(handle) == Some(State::Read);
@@ -277,7 +277,7 @@ impl Fanotify {
                 }
                 return;
             }
-            let place = Place::new(reading.handle, name);
+            let place = Dentry::new(reading.handle, name);
             if skip {
                 self.keep_skipped(dir.as_fd(), &place, reading.mount);
             } else if walk.report || !self.add_leaf(dir.as_fd(), &place, reading) {
@@ -301,21 +301,21 @@ impl Fanotify {
     }
 
     /// Returns the handle of a name in a directory if it is on the same mount and not in the tree yet.
-    fn stranger_at(&self, dir: BorrowedFd<'_>, place: &Place, mount: i32) -> Option<Handle> {
+    fn stranger_at(&self, dir: BorrowedFd<'_>, place: &Dentry, mount: i32) -> Option<Handle> {
         let found = handle_at(dir, &place.name).ok().filter(|found| found.mount == mount)?;
         let handle = found.on(place.parent.fs())?;
         (!self.nodes.contains(handle) && self.nodes.at(place).is_none()).then_some(handle)
     }
 
     /// Remembers a directory that the rules leave out.
-    fn keep_skipped(&mut self, dir: BorrowedFd<'_>, place: &Place, mount: i32) {
+    fn keep_skipped(&mut self, dir: BorrowedFd<'_>, place: &Dentry, mount: i32) {
         if let Some(handle) = self.stranger_at(dir, place, mount) {
             self.nodes.insert(handle, place, State::Skipped);
         }
     }
 
     /// Takes a directory without directories into the tree, where that can be told without opening it.
-    fn add_leaf(&mut self, dir: BorrowedFd<'_>, place: &Place, reading: Reading) -> bool {
+    fn add_leaf(&mut self, dir: BorrowedFd<'_>, place: &Dentry, reading: Reading) -> bool {
         if !reading.counts {
             return false;
         }
@@ -332,7 +332,7 @@ impl Fanotify {
     }
 
     /// Takes what stands at a place out of the tree, with all below it.
-    pub(super) fn drop_at(&mut self, place: &Place) {
+    pub(super) fn drop_at(&mut self, place: &Dentry) {
         if let Some(handle) = self.nodes.at(place) {
             self.drop_node(handle);
         }
@@ -348,8 +348,8 @@ impl Fanotify {
 
     /// Looks again at everything that is not heard of, and asks for a rescan of it.
     pub(super) fn retry_holes(&mut self) {
-        let holes: Vec<Place> = self.holes.keys().cloned().collect();
-        self.root.check |= holes.iter().any(Place::is_root);
+        let holes: Vec<Dentry> = self.holes.keys().cloned().collect();
+        self.root.check |= holes.iter().any(Dentry::is_root);
         let paths: Vec<RelPath> = holes.iter().filter_map(|place| self.nodes.path_of(place)).collect();
         let steps = holes.into_iter().filter(|place| !place.is_root()).map(Step::at).collect();
         self.grow(steps, Walk::silent());

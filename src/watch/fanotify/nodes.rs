@@ -17,12 +17,12 @@ const NONE: u32 = u32::MAX;
 
 /// A name in a directory. The root is the empty name in [`Handle::NONE`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Dentry {
     pub parent: Handle,
     pub name: Box<[u8]>,
 }
 
-impl Place {
+impl Dentry {
     pub(super) fn new(parent: Handle, name: &[u8]) -> Self {
         Self { parent, name: name.into() }
     }
@@ -139,19 +139,19 @@ impl Nodes {
     }
 
     /// Returns where a directory stands.
-    pub(super) fn place(&self, handle: Handle) -> Option<Place> {
+    pub(super) fn place(&self, handle: Handle) -> Option<Dentry> {
         let node = self.node(self.number(handle)?)?;
         let parent = self.node(node.parent).map_or(Handle::NONE, |parent| parent.handle);
-        Some(Place { parent, name: node.name.clone() })
+        Some(Dentry { parent, name: node.name.clone() })
     }
 
     /// Whether a directory stands there.
-    pub(super) fn stands(&self, handle: Handle, place: &Place) -> bool {
+    pub(super) fn stands(&self, handle: Handle, place: &Dentry) -> bool {
         self.at(place) == Some(handle)
     }
 
     /// Returns the directory at a place.
-    pub(super) fn at(&self, place: &Place) -> Option<Handle> {
+    pub(super) fn at(&self, place: &Dentry) -> Option<Handle> {
         if place.is_root() {
             return self.root();
         }
@@ -181,7 +181,7 @@ impl Nodes {
     }
 
     /// Returns what a name in a directory of the tree is called.
-    pub(super) fn path_of(&self, place: &Place) -> Option<RelPath> {
+    pub(super) fn path_of(&self, place: &Dentry) -> Option<RelPath> {
         if place.is_root() {
             return Some(RelPath::root());
         }
@@ -190,7 +190,7 @@ impl Nodes {
 
     /// Returns the directory at `path`.
     pub(super) fn find(&self, path: &RelPath) -> Option<Handle> {
-        path.components().try_fold(self.root()?, |at, name| self.at(&Place::new(at, name)))
+        path.components().try_fold(self.root()?, |at, name| self.at(&Dentry::new(at, name)))
     }
 
     /// Whether a directory is `above` or lies below it.
@@ -206,7 +206,7 @@ impl Nodes {
     }
 
     /// Adds a directory. It must not be in the tree, its place free and its parent in the tree.
-    pub(super) fn insert(&mut self, handle: Handle, place: &Place, state: State) {
+    pub(super) fn insert(&mut self, handle: Handle, place: &Dentry, state: State) {
         let parent = if place.is_root() { NONE } else { self.number(place.parent).unwrap_or(NONE) };
         let node = Node { handle, parent, name: place.name.clone(), children: None, state };
         let number = match self.free.pop() {
@@ -266,7 +266,7 @@ impl Nodes {
     }
 
     /// Moves a directory with all below it to a free place whose parent is not below it.
-    pub(super) fn relocate(&mut self, handle: Handle, place: &Place) {
+    pub(super) fn relocate(&mut self, handle: Handle, place: &Dentry) {
         let (Some(number), Some(parent)) = (self.number(handle), self.number(place.parent)) else { return };
         self.detach(number);
         if let Some(node) = self.node_mut(number) {
@@ -327,9 +327,9 @@ mod tests {
 
     fn tree() -> Nodes {
         let mut nodes = Nodes::default();
-        nodes.insert(handle(1), &Place::root(), State::Read);
+        nodes.insert(handle(1), &Dentry::root(), State::Read);
         for (n, parent, name) in [(2, 1, "a"), (3, 2, "b"), (4, 1, "c")] {
-            nodes.insert(handle(n), &Place::new(handle(parent), name.as_bytes()), State::Read);
+            nodes.insert(handle(n), &Dentry::new(handle(parent), name.as_bytes()), State::Read);
         }
         nodes
     }
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn moving_a_directory_renames_everything_below_it() {
         let mut nodes = tree();
-        nodes.relocate(handle(2), &Place::new(handle(4), b"x"));
+        nodes.relocate(handle(2), &Dentry::new(handle(4), b"x"));
         assert_eq!(path(&nodes, 3), b"c/x/b");
         assert_eq!(nodes.find(&RelPath::try_from("c/x/b").unwrap()), Some(handle(3)));
         assert_eq!(nodes.find(&RelPath::try_from("a").unwrap()), None);
@@ -356,8 +356,8 @@ mod tests {
         assert_eq!(nodes.len(), 3);
         nodes.remove(handle(2));
         assert_eq!((nodes.len(), nodes.contains(handle(3))), (2, false));
-        assert_eq!(nodes.at(&Place::new(handle(1), b"a")), None);
-        nodes.insert(handle(5), &Place::new(handle(4), b"new"), State::Read);
+        assert_eq!(nodes.at(&Dentry::new(handle(1), b"a")), None);
+        nodes.insert(handle(5), &Dentry::new(handle(4), b"new"), State::Read);
         assert_eq!((path(&nodes, 4), path(&nodes, 5)), (b"c".to_vec(), b"c/new".to_vec()));
     }
 

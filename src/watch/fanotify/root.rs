@@ -14,7 +14,7 @@ use super::super::outbox::skipped;
 use super::Fanotify;
 use super::group::{Handle, Read, handle_at};
 use super::grow::{Step, Walk};
-use super::nodes::{Nodes, Place, State};
+use super::nodes::{Dentry, Nodes, State};
 
 /// Whether a name in an open directory is a directory of the tree now.
 pub(super) fn is_at(handle: Handle, dir: BorrowedFd<'_>, name: &[u8]) -> bool {
@@ -106,7 +106,7 @@ impl Fanotify {
                 continue;
             }
             if let Some(parent) = path.parent().and_then(|parent| self.nodes.find(&parent)) {
-                let place = Place::new(parent, path.name());
+                let place = Dentry::new(parent, path.name());
                 self.drop_at(&place);
                 self.grow(vec![Step::at(place)], Walk::silent());
             }
@@ -126,7 +126,7 @@ impl Fanotify {
     }
 
     /// Whether a place holds a directory of the tree now.
-    pub(super) fn is_on_disk(&mut self, handle: Handle, place: &Place) -> bool {
+    pub(super) fn is_on_disk(&mut self, handle: Handle, place: &Dentry) -> bool {
         if place.is_root() {
             return self.nodes.root() == Some(handle);
         }

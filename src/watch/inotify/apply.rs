@@ -19,13 +19,13 @@ use super::super::gap::Gap;
 use super::super::kernel::{Raw, Wd};
 use super::Inotify;
 use super::grow::{Step, Walk};
-use super::nodes::Place;
+use super::nodes::Dentry;
 use super::root::Pair;
 
 /// A rename as the kernel told it.
 pub(super) struct Move {
-    from: Place,
-    to: Place,
+    from: Dentry,
+    to: Dentry,
     dir: bool,
 }
 
@@ -48,12 +48,12 @@ impl Inotify {
             return;
         }
         if check_name(&raw.name).is_ok() {
-            let place = Place::new(raw.wd, &raw.name);
+            let place = Dentry::new(raw.wd, &raw.name);
             self.on_name(&raw, place, path.join(&raw.name));
         }
     }
 
-    fn on_name(&mut self, raw: &Raw, place: Place, path: RelPath) {
+    fn on_name(&mut self, raw: &Raw, place: Dentry, path: RelPath) {
         let dir = raw.mask.contains(ReadFlags::ISDIR);
         let skip = (self.setup.skip)(&path, dir);
         if raw.mask.contains(ReadFlags::MOVED_TO)
@@ -89,7 +89,7 @@ impl Inotify {
     }
 
     /// A name appeared that was not in the tree before.
-    fn on_new(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+    fn on_new(&mut self, at: Instant, place: Dentry, path: RelPath, dir: bool) {
         self.setup.out.push(at, EventKind::Create { path, dir });
         if dir {
             self.grow(vec![Step::at(place)], Walk::reporting());
@@ -99,7 +99,7 @@ impl Inotify {
     }
 
     /// A name went, or went out of the tree.
-    fn on_gone(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+    fn on_gone(&mut self, at: Instant, place: Dentry, path: RelPath, dir: bool) {
         self.drop_at(&place);
         if dir {
             self.gaps.remove(&place);
@@ -126,12 +126,12 @@ impl Inotify {
     /// Takes a rename of which both names are, or were, in watched directories.
     pub(super) fn on_move(&mut self, raw: &Raw, to_wd: Wd, to_name: &[u8]) {
         let dir = raw.mask.contains(ReadFlags::ISDIR);
-        let from = Place::new(raw.wd, &raw.name);
-        let to = Place::new(to_wd, to_name);
+        let from = Dentry::new(raw.wd, &raw.name);
+        let to = Dentry::new(to_wd, to_name);
         let this = Move { from: from.clone(), to: to.clone(), dir };
         let back = self.last_move.replace(this).filter(|last| last.from == to && last.to == from);
         self.departed = None;
-        let known = |this: &Self, place: &Place| {
+        let known = |this: &Self, place: &Dentry| {
             check_name(&place.name).ok().and_then(|()| this.nodes.path_of(place))
         };
         let (from_path, to_path) = match (known(self, &from), known(self, &to)) {
@@ -174,7 +174,7 @@ impl Inotify {
 
     /// A name went to where nobody looks. If it changed places with what is there, nothing else tells of
     /// what stands here now: the half that brought that came first.
-    fn on_departure(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+    fn on_departure(&mut self, at: Instant, place: Dentry, path: RelPath, dir: bool) {
         self.on_gone(at, place.clone(), path.clone(), dir);
         match self.open_node(place.parent).map(|parent| dirfd::is_dir_at(parent, &place.name)) {
             Some(Ok(dir)) => {
@@ -194,7 +194,7 @@ impl Inotify {
     }
 
     /// A name came from a directory that is not watched any more.
-    fn on_arrival(&mut self, at: Instant, place: Place, path: RelPath, dir: bool) {
+    fn on_arrival(&mut self, at: Instant, place: Dentry, path: RelPath, dir: bool) {
         if !(self.setup.skip)(&path, dir) {
             self.on_new(at, place, path, dir);
         } else if dir {
@@ -218,7 +218,7 @@ impl Inotify {
 
     /// Asks for a comparison of a directory whose watch was dropped, or that had none: events of it were
     /// not heard, and what was found when it was read says nothing of what was deleted in it.
-    pub(super) fn compare(&mut self, place: &Place) {
+    pub(super) fn compare(&mut self, place: &Dentry) {
         if self.nodes.child(place.parent, &place.name).is_some()
             && let Some(path) = self.nodes.path_of(place)
         {
@@ -228,7 +228,7 @@ impl Inotify {
 
     /// Moves a directory in the tree, if the disk agrees that it is the one that the event means. `back`: the
     /// rename before this one led from `to` to `from`, and what that brought stays if it was an exchange.
-    fn move_dir(&mut self, from: &Place, to: &Place, back: bool) {
+    fn move_dir(&mut self, from: &Dentry, to: &Dentry, back: bool) {
         self.gaps.remove(from);
         let child = self.nodes.child(from.parent, &from.name);
         let parent = self.open_node(to.parent);

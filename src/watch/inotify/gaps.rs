@@ -7,12 +7,12 @@ use crate::tree::RelPath;
 use super::super::bounds::HOLES_MAX;
 use super::super::gap::Gap;
 use super::super::kernel::Wd;
-use super::nodes::{Nodes, Place};
+use super::nodes::{Dentry, Nodes};
 
 /// All gaps.
 #[derive(Default)]
 pub(super) struct Gaps {
-    map: BTreeMap<Place, Gap>,
+    map: BTreeMap<Dentry, Gap>,
     holes: usize,
     missing: usize,
     /// Whether holes came or went since somebody last told the user.
@@ -36,12 +36,12 @@ impl Gaps {
     }
 
     /// Returns why the directory is not watched, if it is known not to be.
-    pub(super) fn get(&self, place: &Place) -> Option<Gap> {
+    pub(super) fn get(&self, place: &Dentry) -> Option<Gap> {
         self.map.get(place).copied()
     }
 
     /// Adds a gap and says whether it is a new hole.
-    pub(super) fn insert(&mut self, place: Place, gap: Gap) -> bool {
+    pub(super) fn insert(&mut self, place: Dentry, gap: Gap) -> bool {
         let old = self.remove(&place);
         self.count(gap, true);
         self.map.insert(place, gap);
@@ -49,7 +49,7 @@ impl Gaps {
     }
 
     /// Removes a gap.
-    pub(super) fn remove(&mut self, place: &Place) -> Option<Gap> {
+    pub(super) fn remove(&mut self, place: &Dentry) -> Option<Gap> {
         let gap = self.map.remove(place)?;
         self.count(gap, false);
         Some(gap)
@@ -68,23 +68,23 @@ impl Gaps {
     }
 
     /// Returns the gaps in one directory.
-    pub(super) fn in_dir(&self, parent: Wd) -> impl Iterator<Item = (&Place, Gap)> {
+    pub(super) fn in_dir(&self, parent: Wd) -> impl Iterator<Item = (&Dentry, Gap)> {
         self.map
-            .range(Place::new(parent, b"")..)
+            .range(Dentry::new(parent, b"")..)
             .take_while(move |(place, _)| place.parent == parent)
             .map(|(place, gap)| (place, *gap))
     }
 
     /// Forgets the gaps in a directory that is no longer watched.
     pub(super) fn forget(&mut self, parent: Wd) {
-        let places: Vec<Place> = self.in_dir(parent).map(|(place, _)| place.clone()).collect();
+        let places: Vec<Dentry> = self.in_dir(parent).map(|(place, _)| place.clone()).collect();
         for place in places {
             self.remove(&place);
         }
     }
 
     /// Returns the gaps for which `wanted` holds.
-    pub(super) fn list(&self, wanted: impl Fn(Gap) -> bool) -> Vec<(Place, Gap)> {
+    pub(super) fn list(&self, wanted: impl Fn(Gap) -> bool) -> Vec<(Dentry, Gap)> {
         let hits = self.map.iter().filter(|(_, gap)| wanted(**gap));
         hits.map(|(place, gap)| (place.clone(), *gap)).collect()
     }
@@ -101,7 +101,7 @@ impl Gaps {
     }
 
     /// Joins the holes into one if there are too many, and returns where it is.
-    pub(super) fn collapse(&mut self, nodes: &Nodes) -> Option<Place> {
+    pub(super) fn collapse(&mut self, nodes: &Nodes) -> Option<Dentry> {
         if self.holes <= HOLES_MAX {
             return None;
         }
@@ -115,7 +115,7 @@ impl Gaps {
         for (place, _) in &holes {
             self.remove(place);
         }
-        let place = Place::new(top, b"");
+        let place = Dentry::new(top, b"");
         self.insert(place.clone(), gap);
         Some(place)
     }
@@ -131,28 +131,28 @@ mod tests {
     fn many_holes_become_one_at_the_directory_above_them() {
         let mut nodes = Nodes::default();
         for (wd, parent, name) in [(1, NONE, ""), (2, 1, "a"), (3, 2, "b"), (4, 2, "c")] {
-            nodes.insert(wd, Place::new(parent, name.as_bytes()), FileId { dev: 1, ino: 1 });
+            nodes.insert(wd, Dentry::new(parent, name.as_bytes()), FileId { dev: 1, ino: 1 });
         }
         let mut gaps = Gaps::default();
-        gaps.insert(Place::new(1, b"kept out"), Gap::Skipped);
+        gaps.insert(Dentry::new(1, b"kept out"), Gap::Skipped);
         for n in 0..=HOLES_MAX {
             assert_eq!(gaps.collapse(&nodes), None);
             let parent = if n % 2 == 0 { 3 } else { 4 };
-            assert!(gaps.insert(Place::new(parent, n.to_string().as_bytes()), Gap::Limit));
+            assert!(gaps.insert(Dentry::new(parent, n.to_string().as_bytes()), Gap::Limit));
         }
-        assert_eq!(gaps.collapse(&nodes), Some(Place::new(2, b"")));
+        assert_eq!(gaps.collapse(&nodes), Some(Dentry::new(2, b"")));
         assert_eq!(gaps.hole_paths(&nodes), [(RelPath::try_from("a").unwrap(), Gap::Limit)]);
-        assert_eq!(gaps.get(&Place::new(1, b"kept out")), Some(Gap::Skipped));
+        assert_eq!(gaps.get(&Dentry::new(1, b"kept out")), Some(Gap::Skipped));
     }
 
     #[test]
     fn a_dropped_directory_takes_its_gaps_along() {
         let mut gaps = Gaps::default();
-        gaps.insert(Place::new(1, b"x"), Gap::Limit);
-        gaps.insert(Place::new(1, b"y"), Gap::Missing);
-        gaps.insert(Place::new(2, b"x"), Gap::Skipped);
+        gaps.insert(Dentry::new(1, b"x"), Gap::Limit);
+        gaps.insert(Dentry::new(1, b"y"), Gap::Missing);
+        gaps.insert(Dentry::new(2, b"x"), Gap::Skipped);
         gaps.forget(1);
         assert!(!gaps.has_holes() && !gaps.has_missing());
-        assert!(gaps.get(&Place::new(2, b"x")).is_some());
+        assert!(gaps.get(&Dentry::new(2, b"x")).is_some());
     }
 }

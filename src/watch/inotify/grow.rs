@@ -14,14 +14,14 @@ use super::super::dirfd;
 use super::super::gap::Gap;
 use super::super::kernel::Wd;
 use super::Inotify;
-use super::nodes::{NONE, Nodes, Place};
+use super::nodes::{Dentry, NONE, Nodes};
 
 /// Directories are counted up to here.
 const COUNT_MAX: u64 = 10_000_000;
 
 /// One directory to look at.
 pub(super) struct Step {
-    place: Place,
+    place: Dentry,
     /// The parent, if it is open; for the root, the root itself.
     parent: Option<Arc<OwnedFd>>,
     level: u32,
@@ -33,14 +33,14 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn root(root: Arc<OwnedFd>) -> Self {
-        Self { place: Place::root(), parent: Some(root), level: 0, reread: true, below: false }
+        Self { place: Dentry::root(), parent: Some(root), level: 0, reread: true, below: false }
     }
 
-    pub(super) fn at(place: Place) -> Self {
+    pub(super) fn at(place: Dentry) -> Self {
         Self { place, parent: None, level: 0, reread: false, below: false }
     }
 
-    pub(super) fn reread(place: Place) -> Self {
+    pub(super) fn reread(place: Dentry) -> Self {
         Self { reread: true, ..Self::at(place) }
     }
 }
@@ -107,7 +107,7 @@ impl Inotify {
     }
 
     /// Notes that a directory has come unheard, if it has: it is not the one that was watched there.
-    fn note_arrival(&self, place: &Place, id: FileId, dir: &OwnedFd, walk: &mut Walk) -> bool {
+    fn note_arrival(&self, place: &Dentry, id: FileId, dir: &OwnedFd, walk: &mut Walk) -> bool {
         let Some(before) = &walk.before else { return false };
         let Some(path) = self.nodes.path_of(place) else { return false };
         if before.find(&path).and_then(|wd| before.id(wd)) == Some(id) || self.is_fresh(dir) {
@@ -117,7 +117,7 @@ impl Inotify {
         true
     }
 
-    fn report_hole(&mut self, place: &Place) {
+    fn report_hole(&mut self, place: &Dentry) {
         if let Some(path) = self.nodes.path_of(place) {
             self.rescan_hole(path);
         }
@@ -129,7 +129,7 @@ impl Inotify {
     }
 
     /// Remembers why a directory is not watched, and asks for a rescan of it if that is news.
-    fn leave(&mut self, place: Place, gap: Gap) {
+    fn leave(&mut self, place: Dentry, gap: Gap) {
         self.drop_at(&place);
         if self.gaps.insert(place.clone(), gap) {
             self.report_hole(&place);
@@ -177,7 +177,7 @@ impl Inotify {
     }
 
     /// Says why a directory on another filesystem than its parent's is left alone.
-    fn border(&self, place: &Place, id: FileId, dir: &OwnedFd) -> Option<Gap> {
+    fn border(&self, place: &Dentry, id: FileId, dir: &OwnedFd) -> Option<Gap> {
         let parent = self.nodes.id(place.parent)?;
         if parent.dev == id.dev {
             return None;
@@ -189,7 +189,7 @@ impl Inotify {
         (!dirfd::has_events(dir)).then_some(Gap::Silent)
     }
 
-    fn add(&mut self, place: &Place, dir: &OwnedFd, walk: &mut Walk) -> Option<Wd> {
+    fn add(&mut self, place: &Dentry, dir: &OwnedFd, walk: &mut Walk) -> Option<Wd> {
         let added = if walk.full {
             Err(Errno::NOSPC)
         } else {
@@ -215,7 +215,7 @@ impl Inotify {
     }
 
     /// Puts a watch at its place in the tree; says whether the directory is to be read.
-    fn settle_node(&mut self, wd: Wd, place: &Place, id: FileId, walk: &mut Walk) -> Settled {
+    fn settle_node(&mut self, wd: Wd, place: &Dentry, id: FileId, walk: &mut Walk) -> Settled {
         match self.nodes.place(wd).cloned() {
             Some(old) if old == *place => {
                 self.gaps.remove(place);
@@ -248,7 +248,7 @@ impl Inotify {
 
     /// Moves a watched directory in the tree, over whatever was there. If the tree says that the new
     /// place is below the directory itself, it is dropped instead and `false` returned.
-    pub(super) fn relocate(&mut self, wd: Wd, place: &Place) -> bool {
+    pub(super) fn relocate(&mut self, wd: Wd, place: &Dentry) -> bool {
         if self.nodes.is_within(place.parent, wd) || !self.nodes.contains(place.parent) {
             self.drop_node(wd);
             return false;
@@ -276,7 +276,7 @@ impl Inotify {
             let child: RelPath = path.join(name);
             if skip(&child, is_dir) {
                 if is_dir {
-                    gaps.insert(Place::new(wd, name), Gap::Skipped);
+                    gaps.insert(Dentry::new(wd, name), Gap::Skipped);
                 }
                 return;
             }
@@ -285,7 +285,7 @@ impl Inotify {
             }
             if is_dir {
                 walk.stack.push(Step {
-                    place: Place::new(wd, name),
+                    place: Dentry::new(wd, name),
                     parent: keep.map(Arc::clone),
                     level: reading.level + 1,
                     reread: reading.reread,
@@ -297,7 +297,7 @@ impl Inotify {
         if let Err(errno) = listed
             && errno != Errno::NOENT
         {
-            let whole = Place::new(wd, b"");
+            let whole = Dentry::new(wd, b"");
             if self.gaps.insert(whole.clone(), Gap::Denied(errno)) {
                 self.report_hole(&whole);
             }
@@ -305,7 +305,7 @@ impl Inotify {
     }
 
     /// Stops watching what stands at a place, with all below it.
-    pub(super) fn drop_at(&mut self, place: &Place) {
+    pub(super) fn drop_at(&mut self, place: &Dentry) {
         if let Some(wd) = self.nodes.child(place.parent, &place.name) {
             self.drop_node(wd);
         }
@@ -334,7 +334,7 @@ impl Inotify {
             .filter(|(place, _)| within.is_none_or(|top| self.nodes.is_within(place.parent, top)))
             .map(|(place, _)| Step::at(place))
             .collect();
-        let places: Vec<Place> = steps.iter().map(|step| step.place.clone()).collect();
+        let places: Vec<Dentry> = steps.iter().map(|step| step.place.clone()).collect();
         for place in &places {
             self.gaps.remove(place);
         }
@@ -358,7 +358,7 @@ impl Inotify {
     }
 
     /// Tries to watch one hole.
-    pub(super) fn retry(&mut self, place: &Place) {
+    pub(super) fn retry(&mut self, place: &Dentry) {
         if place.parent == NONE {
             self.root.check = true;
         } else if place.name.is_empty() {

@@ -19,12 +19,12 @@ pub(super) const NONE: Wd = -1;
 /// A name in a watched directory. The root is the empty name in [`NONE`]; the empty name in a watched
 /// directory means everything below that one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Dentry {
     pub parent: Wd,
     pub name: Name,
 }
 
-impl Place {
+impl Dentry {
     pub(super) fn new(parent: Wd, name: &[u8]) -> Self {
         Self { parent, name: name.into() }
     }
@@ -35,7 +35,7 @@ impl Place {
 }
 
 struct Node {
-    place: Place,
+    place: Dentry,
     id: FileId,
     children: BTreeMap<Name, Wd>,
 }
@@ -72,7 +72,7 @@ impl Nodes {
         self.map.get(&wd).map(|node| node.id)
     }
 
-    pub(super) fn place(&self, wd: Wd) -> Option<&Place> {
+    pub(super) fn place(&self, wd: Wd) -> Option<&Dentry> {
         self.map.get(&wd).map(|node| &node.place)
     }
 
@@ -97,7 +97,7 @@ impl Nodes {
     }
 
     /// Returns where a name in a watched directory stands.
-    pub(super) fn path_of(&self, place: &Place) -> Option<RelPath> {
+    pub(super) fn path_of(&self, place: &Dentry) -> Option<RelPath> {
         if place.parent == NONE {
             return Some(RelPath::root());
         }
@@ -123,7 +123,7 @@ impl Nodes {
     }
 
     /// Adds a directory. The place must be free and its parent in the tree.
-    pub(super) fn insert(&mut self, wd: Wd, place: Place, id: FileId) {
+    pub(super) fn insert(&mut self, wd: Wd, place: Dentry, id: FileId) {
         if place.parent == NONE {
             self.root = Some(wd);
         } else if let Some(parent) = self.map.get_mut(&place.parent) {
@@ -133,7 +133,7 @@ impl Nodes {
     }
 
     /// Moves a directory with all below it to a free place whose parent is not below it.
-    pub(super) fn relocate(&mut self, wd: Wd, place: Place) {
+    pub(super) fn relocate(&mut self, wd: Wd, place: Dentry) {
         self.detach(wd);
         if let Some(parent) = self.map.get_mut(&place.parent) {
             parent.children.insert(Arc::clone(&place.name), wd);
@@ -198,7 +198,7 @@ mod tests {
     fn tree() -> Nodes {
         let mut nodes = Nodes::default();
         for (wd, parent, name) in [(1, NONE, ""), (2, 1, "a"), (3, 2, "b"), (4, 1, "c")] {
-            nodes.insert(wd, Place::new(parent, name.as_bytes()), id(u64::from(wd.unsigned_abs())));
+            nodes.insert(wd, Dentry::new(parent, name.as_bytes()), id(u64::from(wd.unsigned_abs())));
         }
         nodes
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn moving_a_directory_renames_everything_below_it() {
         let mut nodes = tree();
-        nodes.relocate(2, Place::new(4, b"x"));
+        nodes.relocate(2, Dentry::new(4, b"x"));
         assert_eq!(path(&nodes, 3), b"c/x/b");
         assert_eq!(nodes.find(&RelPath::try_from("c/x/b").unwrap()), Some(3));
         assert_eq!(nodes.find(&RelPath::try_from("a").unwrap()), None);

@@ -14,7 +14,7 @@ use super::super::outbox::skipped;
 use super::Inotify;
 use super::gaps::Gaps;
 use super::grow::{Step, Walk};
-use super::nodes::{NONE, Place};
+use super::nodes::{Dentry, NONE};
 
 /// The two names of a rename.
 pub(super) type Pair = (RelPath, RelPath);
@@ -97,7 +97,7 @@ impl Inotify {
                 continue;
             }
             if let Some(parent) = path.parent().and_then(|parent| self.nodes.find(&parent)) {
-                let place = Place::new(parent, path.name());
+                let place = Dentry::new(parent, path.name());
                 self.drop_at(&place);
                 self.grow(vec![Step::at(place)], Walk::silent());
             }
@@ -115,7 +115,7 @@ impl Inotify {
     }
 
     /// Whether a name in a watched directory is that inode now.
-    pub(super) fn stands(&mut self, place: &Place, id: FileId) -> bool {
+    pub(super) fn stands(&mut self, place: &Dentry, id: FileId) -> bool {
         if place.parent == NONE {
             return self.nodes.root_id() == Some(id);
         }

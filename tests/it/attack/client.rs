@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use speil::config::Durability;
 use speil::protocol::{
-    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Origin, Place, Refusal, ReplyHello, StateMode,
+    FrameError, FrameReader, FrameWriter, Hello, MAGIC, Origin, Refusal, ReplyHello, RootPlace, StateMode,
     StreamId, Subject, Terms, ToReceiver, ToSender, VERSION, VERSION_MIN, read_magic,
 };
 use speil::tree::{Attrs, Kind, Mask, Meta, RelPath, Time};
@@ -99,7 +99,7 @@ pub fn hello() -> Hello {
         mirror: [7; 16],
         label: "\u{1b}[2Jlabel\n".to_owned(),
         root: b"/somewhere/else".to_vec(),
-        source: Place { boot_id: String::new(), lineage: Vec::new() },
+        source: RootPlace { boot_id: String::new(), lineage: Vec::new() },
         mask: Mask::everything(),
         filters: Vec::new(),
         delete_excluded: false,

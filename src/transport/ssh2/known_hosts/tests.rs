@@ -18,8 +18,8 @@ fn files(text: &str) -> Files {
     Files { files: vec![("known".into(), text.to_owned())] }
 }
 
-fn place(line: usize) -> Place {
-    Place { file: "known".into(), line }
+fn place(line: usize) -> FileLine {
+    FileLine { file: "known".into(), line }
 }
 
 #[test]
