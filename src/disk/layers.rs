@@ -3,11 +3,13 @@
 //! **Purpose:** `a/ b c/file` is what `a` holds, and beside it `b` and `file`. Each source is a layer; a path leads
 //! through the first layer that has it, and a directory that several layers have is one, with what any of them holds.
 //! **Invariants:** every layer is resolved beneath its own directory as any root is; of a layer that names some entries
-//! nothing else is seen; a directory goes before what is none, as in rsync, and else the first layer counts.
+//! nothing else is seen; a directory goes before what is none, as in rsync, and else the first layer counts. What the
+//! rules leave out of one layer stands in the way of no other.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
@@ -17,6 +19,41 @@ use crate::tree::{Kind, Mask, RelPath};
 
 /// One of the directories that a path leads to, and the names of it that count; all of them if `None`.
 pub type Part = (OwnedFd, Option<BTreeSet<Vec<u8>>>);
+
+/// Whether the rules leave a path out, if it is a directory or if it is none.
+type Hides = dyn Fn(&RelPath, bool) -> bool + Send + Sync;
+
+/// What of the layers is left out: nothing, until the rules are known.
+#[derive(Default)]
+pub(super) struct Hiding(RwLock<Option<Arc<Hides>>>);
+
+impl std::fmt::Debug for Hiding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hiding")
+    }
+}
+
+/// How much what a layer has under a path counts; the last counts most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// The rules leave it out.
+    Hidden,
+    /// It is no directory.
+    Plain,
+    /// It is a directory.
+    Dir,
+}
+
+impl Rank {
+    /// Returns the rank of what is a directory or is none, and is left out or is not.
+    pub fn of(is_dir: bool, is_hidden: bool) -> Self {
+        match (is_hidden, is_dir) {
+            (true, _) => Self::Hidden,
+            (false, true) => Self::Dir,
+            (false, false) => Self::Plain,
+        }
+    }
+}
 
 impl Layer {
     /// Returns the layer of everything that a directory holds.
@@ -69,6 +106,16 @@ impl Root {
         root.follow = first.root.follow.clone();
         root.layers = layers;
         Ok(root)
+    }
+
+    /// Has what `hides` names stand in the way of nothing in other layers.
+    pub fn leave_out(&self, hides: impl Fn(&RelPath, bool) -> bool + Send + Sync + 'static) {
+        *self.hiding.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hides));
+    }
+
+    fn leaves_out(&self, path: &RelPath, is_dir: bool) -> bool {
+        let hiding = self.hiding.0.read().unwrap_or_else(PoisonError::into_inner);
+        hiding.as_ref().is_some_and(|hides| hides(path, is_dir))
     }
 
     /// Whether it is made of layers.
@@ -149,13 +196,13 @@ impl Root {
     }
 
     /// Opens the directory of a path in the layer that counts: the first that has a directory there, else the first that
-    /// has anything.
+    /// has anything; before what is left out.
     pub(super) fn holding(
         &self,
         path: &RelPath,
         place: impl Fn(&Self) -> io::Result<OwnedFd>,
     ) -> io::Result<OwnedFd> {
-        let (mut failed, mut found, mut empty) = (None, None, None);
+        let (mut failed, mut found, mut empty) = (None, None::<(Rank, OwnedFd)>, None);
         for layer in self.covering(path) {
             let fd = match place(&layer.root) {
                 Ok(fd) => fd,
@@ -165,12 +212,18 @@ impl Root {
                 }
             };
             match layer.root.entry_in(fd.as_fd(), path, path.name(), &Mask::nothing()) {
-                Ok(Some(entry)) if entry.attrs.meta.kind == Kind::Dir => return Ok(fd),
-                Ok(Some(_)) => found = found.or(Some(fd)),
+                Ok(Some(entry)) => {
+                    let is_dir = entry.attrs.meta.kind == Kind::Dir;
+                    let rank = Rank::of(is_dir, self.leaves_out(path, is_dir));
+                    if found.as_ref().is_none_or(|(best, _)| rank > *best) {
+                        found = Some((rank, fd));
+                    }
+                }
                 _ => empty = empty.or(Some(fd)),
             }
         }
-        found.or(empty).ok_or_else(|| failed.unwrap_or_else(|| Errno::NOENT.into()))
+        let found = found.map(|(_, fd)| fd).or(empty);
+        found.ok_or_else(|| failed.unwrap_or_else(|| Errno::NOENT.into()))
     }
 
     fn covering<'a>(&'a self, path: &'a RelPath) -> impl Iterator<Item = &'a Layer> {
@@ -243,6 +296,9 @@ mod tests {
         assert_eq!(holds(&root, "hidden"), None);
         assert_eq!(root.parts(&path("d")).unwrap().len(), 3);
         assert_eq!(holds(&tree("c"), "f"), inode("c/f"));
+        let hiding = tree("c");
+        hiding.leave_out(|path, is_dir| is_dir && path.as_bytes() == b"f");
+        assert_eq!(holds(&hiding, "f"), inode("a/f"));
         let named = root.parts(&RelPath::root()).unwrap().remove(1).1.unwrap();
         assert!(named.iter().eq([b"d".to_vec(), b"f".to_vec()].iter()));
     }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::follow::Follow;
 use super::host::boot_id;
+use super::layers::Hiding;
 use crate::tree::{FileId, RelPath};
 
 /// Longest path handed to the kernel in one call, in bytes; `PATH_MAX` is 4,096 with the NUL.
@@ -26,6 +27,8 @@ pub struct Root {
     openat2: AtomicBool,
     /// What the tree is made of, the first ones first; none where it is the directory alone.
     pub(super) layers: Vec<Layer>,
+    /// What of the layers is left out.
+    pub(super) hiding: Hiding,
     /// Which symlinks stand for what they lead to; none of them if `None`.
     pub(super) follow: Option<Follow>,
 }
@@ -66,7 +69,13 @@ impl Root {
 
     /// Takes over an open directory.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd, openat2: AtomicBool::new(true), layers: Vec::new(), follow: None }
+        Self {
+            fd,
+            openat2: AtomicBool::new(true),
+            layers: Vec::new(),
+            hiding: Hiding::default(),
+            follow: None,
+        }
     }
 
     /// Makes every resolution walk component by component, as on a kernel older than 5.6.

@@ -7,12 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType};
-
 use super::{Options, Plain, Role, STATE_DIR, View, hash_file, hidden, is_temporary};
-use crate::disk::{Names, Root, names_of};
+use crate::disk::{Names, Rank, Root, names_of};
 use crate::error::errno_of;
-use crate::tree::{Entry, Kind, RelPath};
+use crate::tree::{Entry, Kind, Mask, RelPath};
 
 /// What is found under a name.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ impl Found {
 }
 
 /// The entries of one directory, in the order of their names. Where several directories are one, a name that is in
-/// more than one of them is the first one's, or the first that is a directory.
+/// more than one of them is the first one's, or the first that is a directory; what the rules leave out does not count.
 pub struct Entries<'a, F> {
     root: &'a Root,
     dirs: Vec<F>,
@@ -61,7 +59,7 @@ impl<'a, F: AsFd> Entries<'a, F> {
     ) -> io::Result<Self> {
         let names = dirs.iter().map(|(fd, _)| names_of(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
         let is_plain = matches!(&dirs[..], [(_, None)]);
-        let order = (!is_plain).then(|| joined(&dirs, &names));
+        let order = (!is_plain).then(|| joined(root, dir, options, (&dirs, &names)));
         let dirs = dirs.into_iter().map(|(fd, _)| fd).collect();
         Ok(Self { root, dirs, names, order, next: 0, dir, options, view, lists })
     }
@@ -143,11 +141,17 @@ pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
 }
 
 /// Returns which name of which directory comes when.
-fn joined<F: AsFd>(dirs: &[(F, Option<BTreeSet<Vec<u8>>>)], names: &[Names]) -> Vec<(usize, usize)> {
-    let is_dir = |at: usize, name: &[u8]| {
-        let stat =
-            dirs.get(at).and_then(|(fd, _)| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).ok());
-        stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+fn joined<F: AsFd>(
+    root: &Root,
+    dir: &RelPath,
+    options: &Options,
+    (dirs, names): (&[(F, Option<BTreeSet<Vec<u8>>>)], &[Names]),
+) -> Vec<(usize, usize)> {
+    let rank = |at: usize, name: &[u8]| {
+        let path = dir.join(name);
+        let found = dirs.get(at).map(|(fd, _)| root.entry_in(fd.as_fd(), &path, name, &Mask::nothing()));
+        let is_dir = matches!(found, Some(Ok(Some(entry))) if entry.attrs.meta.kind == Kind::Dir);
+        Rank::of(is_dir, hidden(options, &path, is_dir))
     };
     let mut all: BTreeMap<&[u8], (usize, usize)> = BTreeMap::new();
     for (at, ((_, only), names)) in dirs.iter().zip(names).enumerate() {
@@ -156,7 +160,7 @@ fn joined<F: AsFd>(dirs: &[(F, Option<BTreeSet<Vec<u8>>>)], names: &[Names]) -> 
                 continue;
             }
             match all.get(name) {
-                Some((first, _)) if is_dir(*first, name) || !is_dir(at, name) => {}
+                Some((first, _)) if rank(*first, name) >= rank(at, name) => {}
                 _ => drop(all.insert(name, (at, number))),
             }
         }

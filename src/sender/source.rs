@@ -195,12 +195,19 @@ impl Source {
         }
     }
 
-    /// Returns a sync's filter with what is hidden of this tree in any case.
+    /// Returns a sync's filter with what is hidden of this tree in any case. What it leaves out of one of several sources
+    /// stands in the way of no other from now on.
     pub fn narrowed(&self, filter: Filter) -> Filter {
-        match &self.hidden {
+        let filter = match &self.hidden {
             Some((hidden, at)) => filter.beneath(hidden, at),
             None => filter,
+        };
+        let root = self.root();
+        if root.is_layered() {
+            let filter = filter.clone();
+            root.leave_out(move |path, is_dir| filter.excludes_entry(path, is_dir));
         }
+        filter
     }
 
     /// Says how many targets there are from now on. What is shared once stays so: sessions are in the middle of it.

@@ -220,6 +220,26 @@ fn several_sources_leave_what_rsync_leaves() {
 }
 
 #[test]
+fn what_a_rule_leaves_out_of_one_source_hides_nothing_of_another() {
+    let scene = Scene::new();
+    scene.write("a/y/in", "a directory here, and a directory there");
+    scene.write("a/of/in", "a directory here, and a file there");
+    scene.write("a/once", "a file here");
+    scene.write("b/once/in", "a directory there");
+    date(&scene.path("a"), 1_100_000_000);
+    date(&scene.path("b"), 1_100_000_000);
+    for words in [
+        &["-ai", "--exclude=of/", "a/", "b/", "T"][..],
+        &["-ai", "--exclude=once/", "a/", "b/", "T"],
+        &["-ai", "--exclude=once/", "--delete", "b/", "a/", "T"],
+        &["-ai", "--exclude=of/", "a/of", "b/of", "T"],
+        &["-ai", "--include=*/", "--exclude=*", "a/", "b/", "T"],
+    ] {
+        let _ = scene.agree("dir", words);
+    }
+}
+
+#[test]
 fn whole_paths_leave_what_rsync_leaves() {
     let scene = Scene::new();
     for before in ["nothing", "dir"] {
