@@ -49,6 +49,15 @@ impl Rules {
         self.update || self.existing || self.ignore_existing
     }
 
+    /// Whether what the target has under a name stays as it is, whatever the source has there; directories in which both
+    /// sides go on do not.
+    pub fn leave(&self, source: &Entry, target: &Entry) -> bool {
+        let (ours, theirs) = (source.attrs.meta.kind, target.attrs.meta.kind);
+        let both = |kind| ours == kind && theirs == kind;
+        !both(Kind::Dir)
+            && (self.ignore_existing || self.update && both(Kind::File) && is_newer(target, source, self))
+    }
+
     /// Whether the trees may rightly differ, so that equal digests cannot be expected and unequal
     /// ones say little.
     pub fn may_differ(&self) -> bool {
@@ -143,7 +152,6 @@ pub fn compare<'a>(
 
 fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut Vec<Difference<'a>>) {
     let (m, n) = (&a.attrs.meta, &b.attrs.meta);
-    let both_files = m.kind == Kind::File && n.kind == Kind::File;
     match (m.kind, n.kind) {
         (Kind::Dir, Kind::Dir) => {
             if attrs_differ(a, b, mask, rules) {
@@ -153,7 +161,7 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
                 found.push(Difference::Below(a, b));
             }
         }
-        _ if rules.ignore_existing || (rules.update && both_files && is_newer(b, a, rules)) => {
+        _ if rules.leave(a, b) => {
             if m.kind == Kind::Dir || mask.hard_links && (a.nlink > 1 || b.nlink > 1) {
                 found.push(Difference::Spared(a));
             }
@@ -172,8 +180,10 @@ fn pair<'a>(a: &'a Entry, b: &'a Entry, mask: &Mask, rules: &Rules, found: &mut 
             }
         }
         (kind, other) => {
-            if kind != other || attrs_differ(a, b, mask, rules) {
-                found.push(Difference::Changed { source: a, target: b, scope: Extent::Content });
+            let is_another = kind != other || m.rdev != n.rdev || a.attrs.symlink != b.attrs.symlink;
+            if is_another || attrs_differ(a, b, mask, rules) {
+                let scope = if is_another { Extent::Content } else { Extent::Attributes };
+                found.push(Difference::Changed { source: a, target: b, scope });
             }
         }
     }

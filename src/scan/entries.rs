@@ -132,12 +132,13 @@ impl<F: AsFd> Iterator for Entries<'_, F> {
     }
 }
 
-/// Whether there is nothing in a directory but directories of which that is true; what cannot be looked into is not.
+/// Whether there is nothing in a directory but directories of which that is true. What cannot be looked into is not, and
+/// neither is what holds something that is not kept, as in rsync.
 pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
     let options = Options { checksum: false, prune: true, ..options.clone() };
     let Ok(parts) = root.parts(dir) else { return false };
     let Ok(mut found) = Entries::of(root, parts, dir, (&options, &Plain, true)) else { return false };
-    found.all(|found| matches!(found, Found::NotKept(_)))
+    found.next().is_none()
 }
 
 /// Returns which name of which directory comes when.

@@ -58,8 +58,11 @@ impl Session {
             links.add(entry.id, path);
             links.count(entry.id)
         };
+        // A single pass has noted every name before it sends the first one; the others are hidden, or elsewhere.
+        let may_know_more = self.shared.options.live;
         let all_known = known >= usize::try_from(entry.nlink).unwrap_or(usize::MAX);
-        if !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink) {
+        if may_know_more && !all_known && self.links_sought.insert(entry.id, entry.nlink) != Some(entry.nlink)
+        {
             self.seek(entry.id, false);
         }
     }
@@ -72,8 +75,35 @@ impl Session {
 
     /// Takes in that a file with several names was sent under one of them.
     pub(super) fn begin_group(&mut self, path: &RelPath, entry: &Entry, sent: Sent) -> Done {
-        self.shared.links().sent(entry.id, path, &sent);
-        self.relink_others(path, entry)
+        if self.shared.options.live {
+            self.shared.links().sent(entry.id, path, &sent);
+            return self.relink_others(path, entry);
+        }
+        // What was joined so far is another file on the target.
+        let mut links = self.shared.links();
+        links.part_names(entry.id);
+        links.sent(entry.id, path, &sent);
+        drop(links);
+        if !self.shared.rules.spare() {
+            self.links_late.insert(entry.id);
+        }
+        Ok(())
+    }
+
+    /// Has the names joined to what was sent that no change of their own has joined, at the end of a single pass. Before
+    /// that the comparison may still come to them, and their directories may be missing. Whether there were files to look at.
+    pub(super) fn join_late(&mut self) -> Result<bool, SessionError> {
+        let late = std::mem::take(&mut self.links_late);
+        let any = !late.is_empty();
+        for id in late {
+            let first = self.shared.links().group(id).map(|(_, first)| first.clone());
+            let Some(first) = first else { continue };
+            let entry = self.shared.source.entry(&first, &self.shared.mask).ok().flatten();
+            if let Some(entry) = entry.filter(|entry| entry.id == id) {
+                self.relink_others(&first, &entry)?;
+            }
+        }
+        Ok(any)
     }
 
     /// Makes a name a link of another one; `made` if the target has nothing there.
@@ -118,7 +148,11 @@ impl Session {
         let names = self.shared.links().of(entry.id);
         // Where the target may be meant to stay as it is, a comparison decides on each name.
         let spares = self.shared.rules.spare();
+        let live = self.shared.options.live;
         for name in names.iter().filter(|name| *name != path) {
+            if !live && self.shared.links().is_joined(entry.id, name) {
+                continue;
+            }
             if self.bears(name, entry.id) {
                 if spares {
                     continue;

@@ -193,6 +193,12 @@ impl Names {
         self.names.iter_mut().for_each(|name| name.joined = false);
     }
 
+    /// Forgets which names of a file are joined.
+    pub fn part_names(&mut self, id: FileId) {
+        let numbers: Vec<u32> = self.numbers(id).collect();
+        numbers.into_iter().for_each(|number| self.names[index(number)].joined = false);
+    }
+
     /// Notes that a file was sent under one of its names; those that are joined to it stay so.
     pub fn sent(&mut self, id: FileId, path: &RelPath, sent: &Sent) {
         self.add(id, path);

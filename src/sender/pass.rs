@@ -294,7 +294,9 @@ impl Pass {
                 self.extra(&self.top.clone(), &theirs, false).and_then(|tasks| self.descend(tasks))
             }
             // A root that the target has just made is like the source's, whatever stays away from it.
-            (Some(ours), None) if self.shared.rules.existing && self.top.is_root() => {
+            (Some(ours), None)
+                if self.shared.rules.existing && self.top.is_root() && !self.shared.options.dry_run =>
+            {
                 self.absent(&self.top.clone(), &ours)
             }
             (Some(ours), None) if self.shared.rules.existing || self.has_odd_size(&ours) => Ok(()),

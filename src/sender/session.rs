@@ -125,6 +125,8 @@ pub struct Session {
     pub(super) mismatches: BTreeMap<RelPath, (u32, Instant)>,
     /// Files that have more names than are known, and the number of names for which that was looked into.
     pub(super) links_sought: HashMap<FileId, u32>,
+    /// Files that a single pass has sent under one of several names.
+    pub(super) links_late: HashSet<FileId>,
     /// Since when there may be names of one file that stand apart on the target.
     pub(super) links_doubtful: Option<Age>,
     /// How old the change is that is being sent: what follows from it is as old.
@@ -244,6 +246,7 @@ impl Session {
             operations: Operations::default(),
             mismatches: BTreeMap::new(),
             links_sought: HashMap::new(),
+            links_late: HashSet::new(),
             links_doubtful: None,
             age,
             debts: Debts::default(),
@@ -344,7 +347,7 @@ impl Session {
                 self.reader = None;
                 self.shared.status.looked(self.batch);
                 if !self.shared.options.live {
-                    if self.is_over() {
+                    if self.is_over()? {
                         self.tell_all_done();
                         return Ok(());
                     }
@@ -361,14 +364,14 @@ impl Session {
     }
 
     /// Whether a single pass is over: nothing is to be read again, and nothing to be removed from the source.
-    fn is_over(&mut self) -> bool {
+    fn is_over(&mut self) -> Result<bool, SessionError> {
         let again = self.shared.feedback.settle();
         if again.is_empty() {
-            return !self.begins_removal();
+            return Ok(!self.join_late()? && !self.begins_removal());
         }
         let age = Age::believed(Instant::now());
         self.shared.mailbox.push_live(again.into_iter().map(|path| Change::read(path, age)));
-        false
+        Ok(false)
     }
 
     /// Whether more of what is large may be sent: what is small is not to wait behind it.

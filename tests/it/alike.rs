@@ -66,7 +66,15 @@ impl Bench {
             Look::of(&dir, outcome, begun)
         };
         let (theirs, ours) = (ran(false), ran(true));
-        differences(case, &theirs, &ours)
+        let found = differences(case, &theirs, &ours);
+        if let Some(kept) = std::env::var_os("SPEIL_KEPT") {
+            // The trees before the run are made again beside what it left.
+            case.grow(&base.path().join("before"));
+            println!("{}: {:?}", base.path().display(), case.arguments(Path::new("")));
+            let _ = std::fs::remove_dir_all(&kept);
+            let _ = std::fs::rename(base.keep(), kept);
+        }
+        found
     }
 
     /// Leaves out words as long as what is left differs.

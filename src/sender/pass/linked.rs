@@ -61,6 +61,13 @@ impl Pass {
         }
     }
 
+    /// Notes that what the target has under a name, which may be one of several there, gives way to something else.
+    pub(super) fn gives_way(&mut self, path: &RelPath, target: &Entry) {
+        if target.nlink > 1 && target.attrs.meta.kind != Kind::Dir && self.options.mask.hard_links {
+            self.sent_links.insert(path.clone());
+        }
+    }
+
     /// Whether a name that the target lacks waits until links are compared.
     pub(super) fn is_put_off(&mut self, path: &RelPath, entry: &Entry) -> bool {
         // Where the target has nothing, or the same links, each is sent at once.
@@ -147,6 +154,7 @@ impl Pass {
         // deleted or stays.
         let source = &self.shared.source;
         let left = theirs.files.into_keys();
+        let left = left.filter(|name| !self.sent_links.contains(name));
         let left =
             left.filter(|name| self.shared.offers(name, false) && !source.vanished(name).unwrap_or(false));
         wrong.extend(left.map(|name| (name, Extent::Content)));

@@ -8,7 +8,7 @@ use crate::config::Listed;
 use crate::error::errno_of;
 use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
-use crate::tree::{Entry, Kind, Mask, RelPath};
+use crate::tree::{Digest, DirDigest, Entry, Kind, Mask, RelPath};
 
 /// Directories on the way that the target has otherwise.
 #[derive(Default)]
@@ -170,7 +170,7 @@ impl Pass {
 
     fn only_one(&mut self, path: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
         let Some(dir) = path.parent() else { return Ok(()) };
-        let theirs = self.theirs_at(path, known)?;
+        let mut theirs = self.theirs_at(path, known)?;
         let mut ours = match self.shared.source.entry(path, &self.options.mask) {
             Ok(Some(ours)) => ours,
             Ok(None) => {
@@ -189,9 +189,26 @@ impl Pass {
         self.summary.entries += 1;
         self.summary.kinds.add(ours.attrs.meta.kind);
         self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
+        if let Some(there) = theirs.first_mut()
+            && there.attrs.meta.kind == Kind::Dir
+            && ours.attrs.meta.kind != Kind::Dir
+        {
+            there.digest = Some(self.digest_there(path)?);
+        }
         let tasks = self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
         self.descend(tasks.into_iter().filter(|(_, task)| matches!(task, Task::Hash(_))).collect())?;
         Ok(())
+    }
+}
+
+impl Pass {
+    /// Returns the digest of one level of a directory of the target: none was walked, and one that is empty gives way.
+    fn digest_there(&mut self, path: &RelPath) -> Result<Digest, Moot> {
+        self.send(&ToReceiver::List { pass: self.id, dir: path.clone() })?;
+        self.flush()?;
+        let mut digest = DirDigest::new(self.options.mask);
+        self.listing(path)?.iter().for_each(|entry| digest.add(entry));
+        Ok(digest.finish())
     }
 }
 

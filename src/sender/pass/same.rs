@@ -32,7 +32,8 @@ impl Pass {
         for entry in ours {
             let Ok(at) = theirs.binary_search_by(|other| other.name.cmp(&entry.name)) else { continue };
             let path = self.at(dir, entry);
-            if !differing.contains(&path) {
+            let is_left = theirs.get(at).is_some_and(|other| self.shared.rules.leave(entry, other));
+            if !differing.contains(&path) && !is_left {
                 self.tell_one(&path, entry);
             }
             let both_dirs = theirs.get(at).is_some_and(|other| other.attrs.meta.kind == Kind::Dir);
@@ -42,7 +43,14 @@ impl Pass {
         }
     }
 
+    /// Tells of one entry; what is not sent in any case is no part of what is alike.
     fn tell_one(&self, path: &RelPath, entry: &Entry) {
+        let meta = &entry.attrs.meta;
+        let is_sent = self.options.mask.carries(meta.kind)
+            && (meta.kind != Kind::File || self.shared.options.sync.selection.sends_size(meta.size));
+        if !is_sent {
+            return;
+        }
         // A run may compare a directory again.
         if !self.shared.options.live && !self.shared.tells_name(path) {
             return;

@@ -11,28 +11,72 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
     let beside = case.words.iter().any(|word| word.contains("-dest="));
     let one_directory = matches!(&case.sources[..], [source] if !source.ends_with('/'));
     let row = match kind {
-        "line" if one_directory => "lines of `-i` for a single directory without a slash",
-        "line" if beside => "lines of `-i` with `--link-dest` and its like",
+        "line" if beside && is_told_of_older(case, what) => "lines of `-i` with `--link-dest` and its like",
         "line" | "stats" if case.has("-H") && case.has("-n") => "a dry run with `-H`",
         "line" if case.has("-H") && what.contains(" xf") => {
             "`-H`, and a file whose names on the target are not the source's"
         }
         "stats" if case.has("-H") => "`-H`, and a file whose names on the target are not the source's",
-        "tree" if what.starts_with("kept/") && what.contains(": rsync nothing, speil link ") => {
-            "`--backup`, and a symlink that gives way"
+        "tree"
+            if case.keeps_old()
+                && (what.contains(": rsync nothing, speil link ")
+                    || what.contains(": rsync nothing, speil fifo ")) =>
+        {
+            "`--backup`, and a symlink or FIFO that gives way"
         }
         "tree" if case.has("-H") && is_believed(what) => {
             "`-H`, and a file whose names on the target are not the source's"
         }
-        "line" if case.has("-ii") && case.has("--ignore-existing") => "`-ii --ignore-existing`",
-        "tree" | "stats" if case.has("-m") && (kind == "stats" || what.contains(": rsync dir ")) => {
-            "`-m`, and a directory that holds only what is not sent"
+        "tree" | "line" if case.has("-m") && case.follows() && what.contains("rsync nothing, speil ") => {
+            "`-m`, and a directory that holds only what cannot be read"
         }
+        "tree" if case.has("-H") && case.keeps_old() && what.contains(": rsync nothing, speil file") => {
+            "`-H`, and a file whose names on the target are not the source's"
+        }
+        "tree" if case.has("-H") && beside && only_differs_in_names(what) => {
+            "`-H` with `--link-dest` and its like"
+        }
+        "stats"
+            if case.has("-R") || case.has("--files-from=@/list") && what.starts_with("Number of files") =>
+        {
+            "`--stats` of several sources"
+        }
+        "line" if case.has("--mkpath") && what.starts_with("./: rsync .d") => {
+            "the line of a target that `--mkpath` makes"
+        }
+        "line" if case.has("-A") && tells_acl_too(what) => "`-A` with `--chmod`",
         "line" | "stats" if !case.deletes() && !case.keeps_times() => {
             "figures and lines of what cannot be made"
         }
         "tree" if case.has("--ignore-existing") && what.contains(": rsync file 15 297d87b7") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
+        }
+        "tree" if case.has("--ignore-existing") && only_differs(what, "file", 4) => {
+            "`--ignore-existing`, where the target has a file in the place of a directory"
+        }
+        "line" if case.has("--ignore-existing") && what.ends_with("/: rsync cd+++++++++, speil nothing") => {
+            "`--ignore-existing`, where the target has a file in the place of a directory"
+        }
+        "tree"
+            if what.starts_with("kept/")
+                && !case.has("-p")
+                && !case.has("-a")
+                && lacks_bits(what, 0o2000) =>
+        {
+            "a directory below `--backup-dir`, without `-p`"
+        }
+        "tree" if case.changes_owners() && lacks_bits(what, 0o6000) => {
+            "a set-uid or set-gid file whose owner or group changes"
+        }
+        "line" if case.changes_owners() && what.contains(": rsync .f...p") => {
+            "a set-uid or set-gid file whose owner or group changes"
+        }
+        "tree"
+            if case.has("--remove-source-files")
+                && what.starts_with("src/")
+                && what.contains(": rsync nothing, speil file") =>
+        {
+            "`--remove-source-files`, and a file of another content"
         }
         "code" | "tree" if case.deletes() && case.names_files() && in_the_way(what) => {
             "a directory that holds something, in the place of a file that is named itself"
@@ -40,22 +84,31 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "tree" if what.starts_with("kept") && what.contains("rsync nothing, speil dir") => {
             "`--backup-dir=DIR` where nothing is replaced"
         }
+        "line" if one_directory && vain(case) && what == "./: rsync nothing, speil cd+++++++++" => {
+            "a single directory without a slash that is left out"
+        }
         "tree" if one_directory && made_in_vain(case, what) => {
             "a single directory without a slash that is left out"
         }
-        "tree" if beside && only_mode_differs(what) => "modes without `-p`, with `--link-dest` and its like",
+        "tree" if beside && only_differs(what, "file", 3) => {
+            "modes without `-p`, with `--link-dest` and its like"
+        }
         "code" if case.has("--ignore-existing") && what.starts_with("rsync 23 speil 0") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
-        "tree"
-            if case.has("--size-only")
-                && what.starts_with("src/")
-                && what.contains(": rsync nothing, speil file") =>
-        {
-            "`--remove-source-files` with `--size-only`"
-        }
         "stats" if one_directory && vain(case) => "a single directory without a slash that is left out",
-        "stats" if case.sources.len() > 1 => "`--stats` of several sources",
+        "stats"
+            if case.sources.len() > 1
+                && (what.starts_with("Number of files") || what.starts_with("Total file size")) =>
+        {
+            "`--stats` of several sources"
+        }
+        "tree" | "line" if case.has("--max-delete=2") && is_choice(what) => {
+            "`--max-delete=N`: which N are removed"
+        }
+        "stats" if what.starts_with("Number of deleted files") && case.has("--max-delete=2") => {
+            "`--max-delete=N`: which N are removed"
+        }
         _ => return None,
     };
     assert!(TABLE.contains(&format!("| {row}")), "no row {row:?}");
@@ -71,6 +124,20 @@ pub fn rsync_broke(difference: &str) -> bool {
 fn is_believed(what: &str) -> bool {
     !what.contains("rsync nothing")
         && what.split_once(", speil ").is_some_and(|(_, ours)| ours.contains(" now"))
+}
+
+/// Whether a path is told of by both, is a directory, or is as the older tree holds it.
+fn is_told_of_older(case: &Case, what: &str) -> bool {
+    let older = case.words.iter().any(|word| word.starts_with("--co"));
+    let is_same =
+        |told: &str| told.len() == 11 && told[3..].chars().all(|one| matches!(one, ' ' | '.' | 'T'));
+    let theirs = |(theirs, ours): (Vec<&str>, Vec<&str>)| ours == ["nothing"] && is_same(&theirs.join(" "));
+    !what.contains("nothing") || older && what.contains("/: rsync ") || both(what).is_some_and(theirs)
+}
+
+/// Whether one of both has removed a path.
+fn is_choice(what: &str) -> bool {
+    what.contains(": rsync nothing, speil ") || what.ends_with(", speil nothing")
 }
 
 /// Whether it is the source's own directory, or below it, which the words leave out.
@@ -90,18 +157,45 @@ fn in_the_way(what: &str) -> bool {
     what.starts_with("rsync 0 speil 23 ") || ["dst/a", "dst/b"].iter().any(|path| what.starts_with(path))
 }
 
-/// Whether two entries are alike but for their modes.
-fn only_mode_differs(what: &str) -> bool {
-    let Some((theirs, ours)) = what.split_once(", speil ") else { return false };
-    let Some((_, theirs)) = theirs.rsplit_once(": rsync ") else { return false };
-    let (theirs, ours): (Vec<&str>, Vec<&str>) = (theirs.split(' ').collect(), ours.split(' ').collect());
-    let rest = |words: &[&str]| {
-        words
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != 3)
-            .map(|(_, word)| (*word).to_owned())
-            .collect::<Vec<_>>()
+/// Returns what both have, word by word.
+fn both(what: &str) -> Option<(Vec<&str>, Vec<&str>)> {
+    let (theirs, ours) = what.split_once(", speil ")?;
+    let (_, theirs) = theirs.rsplit_once(": rsync ")?;
+    Some((theirs.split(' ').collect(), ours.split(' ').collect()))
+}
+
+/// Whether two entries are of a kind and alike but for one of their words: 3 is a file's mode, 5 its time.
+fn only_differs(what: &str, kind: &str, at: usize) -> bool {
+    let Some((mut theirs, mut ours)) = both(what) else { return false };
+    if theirs.len() <= at || ours.len() <= at || theirs[0] != kind {
+        return false;
+    }
+    (theirs[at], ours[at]) = ("", "");
+    theirs == ours
+}
+
+/// Whether two entries are alike but for the names that share one inode.
+fn only_differs_in_names(what: &str) -> bool {
+    let Some((mut theirs, mut ours)) = both(what) else { return false };
+    theirs.retain(|word| !word.starts_with('='));
+    ours.retain(|word| !word.starts_with('='));
+    theirs == ours
+}
+
+/// Whether we tell that an ACL changes, and else the same.
+fn tells_acl_too(what: &str) -> bool {
+    let Some((theirs, ours)) = both(what) else { return false };
+    let without = |told: &str| {
+        told.chars().enumerate().map(|(at, one)| if at == 9 { '.' } else { one }).collect::<String>()
     };
-    theirs.len() > 3 && theirs[0] == "file" && rest(&theirs) == rest(&ours)
+    theirs.join(" ") == without(&ours.join(" "))
+}
+
+/// Whether two entries are alike but for bits that are missing in the mode of ours.
+fn lacks_bits(what: &str, bits: u32) -> bool {
+    let Some((theirs, ours)) = both(what) else { return false };
+    let at = if theirs[0] == "file" { 3 } else { 1 };
+    let mode = |words: &[&str]| words.get(at).and_then(|word| u32::from_str_radix(word, 8).ok());
+    let (Some(one), Some(two)) = (mode(&theirs), mode(&ours)) else { return false };
+    one & !bits == two && only_differs(what, theirs[0], at)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, Timespec};
@@ -99,6 +99,42 @@ pub fn grow(at: &Path, rng: &mut Rng) {
         }
     }
     date_all(at, rng);
+}
+
+/// Takes out the symlinks that lead back to what holds them, and those to what holds such symlinks: rsync follows them until
+/// the system refuses.
+pub fn break_circles(at: &Path) {
+    let leads = |path: &Path| path.is_symlink() && path.is_dir();
+    let walk = walkdir::WalkDir::new(at).min_depth(1).sort_by_file_name();
+    for entry in walk.into_iter().flatten().filter(|entry| leads(entry.path())) {
+        let there = entry.path().canonicalize().unwrap();
+        let below = walkdir::WalkDir::new(&there).into_iter().flatten();
+        if entry.path().starts_with(&there) || below.into_iter().any(|below| leads(below.path())) {
+            keeping_time(entry.path().parent().unwrap(), || fs::remove_file(entry.path()).unwrap());
+        }
+    }
+}
+
+/// Changes what a directory holds, and leaves its time as it was.
+fn keeping_time(dir: &Path, change: impl FnOnce()) {
+    use std::os::unix::fs::MetadataExt;
+    let meta = dir.metadata().unwrap();
+    change();
+    date(dir, (meta.mtime(), meta.mtime_nsec()));
+}
+
+/// Gives some files and directories a further user who may read.
+pub fn give_acls(at: &Path, rng: &mut Rng) {
+    let walk = walkdir::WalkDir::new(at).min_depth(1).sort_by_file_name();
+    for entry in walk.into_iter().flatten() {
+        if !entry.path_is_symlink() && !entry.file_type().is_fifo() && rng.one_in(3) {
+            let rule = ["u:12:r", "g:100:rwx", "d:u:12:rx"]
+                [rng.below(if entry.file_type().is_dir() { 3 } else { 2 })];
+            let done =
+                std::process::Command::new("setfacl").args(["-m", rule, "--"]).arg(entry.path()).status();
+            assert!(done.unwrap().success());
+        }
+    }
 }
 
 /// Changes a copy of a source as users, other programs and earlier runs do.

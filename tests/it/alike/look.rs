@@ -35,7 +35,7 @@ impl Look {
         let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64 - 2;
         let mut entries = BTreeMap::new();
         let mut names = HashMap::new();
-        for entry in walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten() {
+        for entry in walkdir::WalkDir::new(dir).min_depth(1).sort_by_file_name().into_iter().flatten() {
             let path = entry.path();
             let meta = path.symlink_metadata().unwrap();
             let below = path.strip_prefix(dir).unwrap().as_os_str().as_bytes().escape_ascii().to_string();
@@ -54,15 +54,21 @@ impl Look {
             if let Ok(len) = rustix::fs::lgetxattr(path, "user.note", &mut value[..]) {
                 let _ = write!(text, " note={len}");
             }
+            for (name, what) in [("system.posix_acl_access", "acl"), ("system.posix_acl_default", "default")]
+            {
+                let mut value = [0; 256];
+                if let Ok(len) = rustix::fs::lgetxattr(path, name, &mut value[..]) {
+                    let _ = write!(text, " {what}={}", &blake3::hash(&value[..len]).to_hex()[..4]);
+                }
+            }
             entries.insert(below, text);
         }
         let lines: Vec<&str> = outcome.stdout.lines().collect();
         let stats =
             lines.iter().filter_map(|line| line.split_once(": ")).filter(|(key, _)| FIGURES.contains(key));
         let stats = stats.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect();
-        let mut lines: Vec<String> =
+        let lines: Vec<String> =
             lines.iter().filter(|line| is_item(line)).map(|&line| line.to_owned()).collect();
-        lines.sort_unstable();
         Self {
             entries,
             code: outcome.code(),
@@ -74,15 +80,22 @@ impl Look {
 }
 
 impl Look {
-    /// Returns the lines of `-i`. Which of several names of a file is the first is nobody's promise: with hard links they
-    /// do not say which name a name was linked to, nor which one's content was sent.
-    fn items(&self, links: bool) -> Vec<String> {
-        let plain = |line: &String| {
-            let line = line.split(" => ").next().unwrap_or(line);
-            let sent = |line: &str| ["hf", ">f", "<f", "cf"].iter().any(|front| line.starts_with(front));
-            if sent(line) { format!("xf{}", &line[2..]) } else { line.to_owned() }
-        };
-        if links { self.lines.iter().map(plain).collect() } else { self.lines.clone() }
+    /// Returns what the lines of `-i` tell of each path. Which of several names of a file is the first is nobody's promise:
+    /// with hard links they do not say which name a name was linked to, nor which one's content was sent.
+    fn items(&self, case: &Case) -> BTreeMap<String, Vec<String>> {
+        let mut items: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for line in &self.lines {
+            let (mut what, mut path) = (line[..11].to_owned(), case.below(&line[12..]));
+            if case.has("-H") {
+                path = path.split(" => ").next().unwrap_or(path);
+                if ["hf", ">f", "<f", "cf"].iter().any(|front| what.starts_with(front)) {
+                    what.replace_range(..2, "xf");
+                }
+            }
+            items.entry(path.to_owned()).or_default().push(what);
+        }
+        items.values_mut().for_each(|told| told.sort_unstable());
+        items
     }
 }
 
@@ -114,7 +127,7 @@ pub fn differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
     // "a `--delete` where something of the source cannot be read": rsync then deletes nothing.
     if theirs.said.contains("IO error encountered -- skipping file deletion") && ours.code == 23 {
         found.retain(|what| {
-            !(what.starts_with("line: speil *deleting")
+            !(what.starts_with("line: ") && what.ends_with(": rsync nothing, speil *deleting  ")
                 || what.starts_with("stats: Number of deleted files")
                 || what.starts_with("tree: ") && what.ends_with(", speil nothing"))
         });
@@ -139,13 +152,16 @@ fn all_differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
         }
     }
     if case.has("-i") || case.has("-ii") {
-        let (theirs, ours) = (theirs.items(case.has("-H")), ours.items(case.has("-H")));
-        let only = |some: &[String], others: &[String], who: &str| {
-            let lines = some.iter().filter(|line| !others.contains(line));
-            lines.map(|line| format!("line: {who} {line}")).collect::<Vec<_>>()
-        };
-        found.extend(only(&theirs, &ours, "rsync"));
-        found.extend(only(&ours, &theirs, "speil"));
+        let (theirs, ours) = (theirs.items(case), ours.items(case));
+        let paths: std::collections::BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
+        for path in paths {
+            let (one, two) = (theirs.get(path), ours.get(path));
+            if one != two {
+                let shown =
+                    |told: Option<&Vec<String>>| told.map_or("nothing".to_owned(), |told| told.join("+"));
+                found.push(format!("line: {path}: rsync {}, speil {}", shown(one), shown(two)));
+            }
+        }
     }
     if case.has("--stats") {
         for (key, value) in &theirs.stats {

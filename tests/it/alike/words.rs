@@ -1,9 +1,10 @@
 //! Random command lines: what `speil sync` takes of rsync's words.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::grow::{date, drift, grow};
+use super::grow::{break_circles, date, drift, give_acls, grow};
 use crate::support::rng::Rng;
 
 /// Where source and target are.
@@ -89,6 +90,19 @@ const WORDS: &[(&str, usize)] = &[
     ("--no-times", 16),
     ("--no-links", 20),
     ("--partial", 20),
+    ("-L", 24),
+    ("-k", 24),
+    ("--copy-unsafe-links", 24),
+    ("-R", 14),
+    ("-A", 12),
+    ("--max-delete=2", 14),
+    ("--files-from=@/list", 20),
+    ("--chown=12:100", 24),
+    ("--usermap=0:12", 24),
+    ("--groupmap=*:100", 24),
+    ("--mkpath", 24),
+    ("--no-g", 24),
+    ("-d", 24),
 ];
 
 impl Case {
@@ -105,11 +119,16 @@ impl Case {
                 words.extend(word.split(' ').map(|word| word.replace('_', " ")));
             }
         }
-        let sources: &[&str] = match rng.below(8) {
-            0 => &["src"],
-            1 => &["src/", "more/"],
-            2 => &["src", "more"],
-            3 if place == Place::Local => &["src/a", "src/b"],
+        let has = |front: &str| words.iter().any(|word| word.starts_with(front));
+        let sources: &[&str] = match (rng.below(8), has("-R"), has("--files-from")) {
+            (_, _, true) => &["src/"],
+            (0, true, _) => &["src/a", "src/b"],
+            (1, true, _) => &["src/./a", "src/./b"],
+            (2 | 3, true, _) => &["./src/"],
+            (0, ..) => &["src"],
+            (1, ..) => &["src/", "more/"],
+            (2, ..) => &["src", "more"],
+            (3, ..) if place == Place::Local => &["src/a", "src/b"],
             _ => &["src/"],
         };
         let sources = sources.iter().map(|&source| source.to_owned()).collect();
@@ -127,14 +146,13 @@ impl Case {
     /// Takes out what contradicts itself.
     fn settle(&mut self) {
         let has = |case: &Self, front: &str| case.words.iter().any(|word| word.starts_with(front));
+        // Without -r nothing is deleted: speil refuses it, and -a does not say it beside a list.
+        if has(self, "--files-from") && !self.has("-r") {
+            self.words.retain(|word| !word.starts_with("--delete"));
+        }
         if !has(self, "--delete") {
             self.words.retain(|word| !word.starts_with("--max-delete"));
         }
-        // What is known to differ, and is not mended yet: with -H and without times a directory may be compared again and
-        // sent twice; with --existing a name that the target lacks may be linked.
-        let apart = ["--existing", "--ignore-existing", "-u"];
-        let loose = !self.keeps_times() || apart.iter().any(|word| self.has(word));
-        self.words.retain(|word| !loose || word != "-H");
         // speil refuses these together, as contrib/rsync-differences.md says.
         if has(self, "--remove-source-files") {
             let apart = ["-L", "-k", "--copy-unsafe-links", "--ignore-existing"];
@@ -168,9 +186,44 @@ impl Case {
         (self.has("-a") || self.has("-t")) && !self.has("--no-times")
     }
 
+    /// Whether owners or groups are others on the target.
+    pub fn changes_owners(&self) -> bool {
+        let words = ["-a", "-o", "-g"];
+        let fronts = ["--chown", "--usermap", "--groupmap"];
+        self.words
+            .iter()
+            .any(|word| words.contains(&word.as_str()) || fronts.iter().any(|front| word.starts_with(front)))
+    }
+
+    /// Whether what is replaced is kept.
+    pub fn keeps_old(&self) -> bool {
+        self.words
+            .iter()
+            .any(|word| word == "-b" || word.starts_with("--backup") || word.starts_with("--suffix"))
+    }
+
     /// Whether files are sources.
     pub fn names_files(&self) -> bool {
         self.sources.iter().any(|source| source.contains("/a"))
+    }
+
+    /// Returns a path of a line below the only directory that is named without a slash: "lines of `-i` for a single directory
+    /// without a slash" begin with its name in rsync.
+    pub fn below<'a>(&self, path: &'a str) -> &'a str {
+        match &self.sources[..] {
+            [only] if !only.ends_with('/') && !self.has("-R") => match path.strip_prefix(&format!("{only}/"))
+            {
+                Some("") => "./",
+                Some(below) => below,
+                None => path,
+            },
+            _ => path,
+        }
+    }
+
+    /// Whether symlinks stand for what they lead to.
+    pub fn follows(&self) -> bool {
+        ["-L", "-k", "--copy-unsafe-links"].iter().any(|word| self.has(word))
     }
 
     /// Whether an option is among the words.
@@ -181,7 +234,13 @@ impl Case {
     /// Returns the arguments of a run in `dir`.
     pub fn arguments(&self, dir: &Path) -> Vec<String> {
         let dir = dir.display().to_string();
-        let remote = |path: &String| format!("127.0.0.1:{dir}/{path}");
+        // With -R what lies below the directory of the run alone is kept.
+        let from = if self.has("-R") && !self.sources.iter().any(|source| source.contains("/./")) {
+            "/./"
+        } else {
+            "/"
+        };
+        let remote = |path: &String| format!("127.0.0.1:{dir}{from}{path}");
         let local = Clone::clone;
         let sources: Vec<String> = match self.place {
             Place::Pull => self.sources.iter().map(remote).collect(),
@@ -202,6 +261,12 @@ impl Case {
         let rng = &mut Rng::new(self.seed ^ 0x5eed);
         for name in ["src", "more"] {
             grow(&dir.join(name), rng);
+            if self.follows() {
+                break_circles(&dir.join(name));
+            }
+            if self.has("-A") {
+                give_acls(&dir.join(name), rng);
+            }
         }
         for name in ["a", "b"] {
             let path = dir.join("src").join(name);
@@ -217,9 +282,40 @@ impl Case {
             let kept = if self.has("-H") { "-a" } else { "-r" };
             let more = "--preserve=mode,ownership,timestamps,xattr";
             let mut copy = std::process::Command::new("cp");
-            let status = copy.args([kept, more, "--no-dereference"]).arg(from).arg(dir.join(name)).status();
+            let mut to = dir.join(name);
+            if self.has("-R") {
+                fs::create_dir(&to).unwrap();
+                date(&to, (1_100_000_000, 0));
+                to.push("src");
+            }
+            let status = copy.args([kept, more, "--no-dereference"]).arg(from).arg(&to).status();
             assert!(status.unwrap().success());
-            drift(&dir.join(name), rng);
+            drift(&to, rng);
         }
+        self.write_list(dir, rng);
+        if self.has("-R") {
+            // With `./src/` the directory of the run is the source's own: it is not to change in the run.
+            fs::create_dir(dir.join("kept")).unwrap();
+        }
+        date(dir, (1_600_000_000, 0));
+    }
+
+    /// Writes the paths of `--files-from`, one of which may be missing.
+    fn write_list(&self, dir: &Path, rng: &mut Rng) {
+        if !self.has("--files-from=@/list") {
+            return;
+        }
+        let walk = walkdir::WalkDir::new(dir.join("src")).min_depth(1).sort_by_file_name();
+        let mut list = Vec::new();
+        for entry in walk.into_iter().flatten() {
+            let path = entry.path().strip_prefix(dir.join("src")).unwrap().as_os_str().as_bytes();
+            // A line of a list ends where a name may not, and begins with what is no comment.
+            if rng.one_in(3) && !path.contains(&b'\n') {
+                list.extend_from_slice(path);
+                list.push(b'\n');
+            }
+        }
+        fs::write(dir.join("list"), list).unwrap();
+        date(&dir.join("list"), (1_000_000_000, 0));
     }
 }
