@@ -47,7 +47,7 @@ impl Describer {
                 Described {
                     item: Item { update: Update::Made, ..item },
                     name: path.as_bytes().to_vec(),
-                    link: None,
+                    link: (new.attrs.meta.kind == Kind::Symlink).then(|| new.attrs.symlink.clone()),
                     meta: Some(new.attrs.meta.clone()),
                 }
             }

@@ -196,8 +196,8 @@ impl Backups {
             }
             // As the directory that it came from.
             let from = root.parent(path)?;
-            if let Some(like) = read_entry(from.fd.as_fd(), from.name, &Mask::nothing())? {
-                let mask = Mask { perms: true, owner: true, group: true, ..Mask::nothing() };
+            let mask = Mask { perms: true, owner: true, group: true, acls: true, ..Mask::nothing() };
+            if let Some(like) = read_entry(from.fd.as_fd(), from.name, &mask)? {
                 let _ = apply_attrs(&Handle::open(holder.fd.as_fd(), holder.name)?, &like.attrs, &mask);
             }
         }

@@ -92,6 +92,13 @@ impl<'a, F: AsFd> Entries<'a, F> {
             Ok(entry) => entry?,
             // A symlink that leads nowhere, for one: the rules may leave it out whatever it is.
             Err(_) if hidden(options, &path, false) && hidden(options, &path, true) => return None,
+            // It leads nowhere, and would have been left out as one kind of entry: as in rsync it is not missed.
+            Err(error) if errno_of(&error) == libc::ENOLINK && options.role == Role::Source => {
+                if hidden(options, &path, false) || hidden(options, &path, true) {
+                    return None;
+                }
+                return Some(Found::Unread(name.to_vec(), errno_of(&error)));
+            }
             Err(error) => return Some(Found::Unread(name.to_vec(), errno_of(&error))),
         };
         let kind = entry.attrs.meta.kind;

@@ -371,6 +371,7 @@ impl Pass {
                     self.shared.feedback.found(&path);
                     if scope == Extent::Content {
                         self.is_sent(&path, source);
+                        self.gives_way(&path, target);
                     }
                     self.update(path.clone(), scope, Some(target))?;
                     if target.attrs.meta.kind != Kind::Dir {

@@ -54,14 +54,21 @@ impl Pass {
         for (path, holds) in named {
             // From the top down, each once.
             let deepest = if self.options.recursive { usize::MAX } else { 1 };
-            let is_in = |way: &RelPath| above(way).skip(1).take(deepest).any(|above| whole.contains(&above));
+            // What a rule leaves out of a directory that is taken whole may be named itself.
+            let is_left = |dir: &RelPath| self.options.filter.excludes_entry(dir, true);
+            let is_in = |way: &RelPath| {
+                let mut dirs = above(way).skip(1).take(deepest).take_while(|dir| !is_left(dir));
+                dirs.any(|dir| whole.contains(&dir))
+            };
             if whole.contains(&path) || self.options.recursive && is_in(&path) {
                 continue;
             }
             let mut ways: Vec<RelPath> = above(&path).skip(usize::from(holds)).collect();
             ways.retain(|way| {
-                !way.is_root() && !whole.contains(way) && !is_in(way) && seen.insert(way.clone())
+                let is_met = whole.contains(way) || is_in(way) && (*way == path || !is_left(way));
+                !way.is_root() && !is_met && seen.insert(way.clone())
             });
+            let before = self.deletes.len();
             for way in ways.iter().rev() {
                 match &mut plain {
                     Some(plain) if plain.bar(way) => {}
@@ -72,6 +79,8 @@ impl Pass {
             if plain.as_ref().is_some_and(|plain| plain.bar(&path)) {
                 continue;
             }
+            // What gives way to what is named is part of what is judged.
+            entries += (self.deletes.len() - before) as u64;
             if holds {
                 self.top = path.clone();
                 let theirs = self.compare_top()?;
@@ -116,6 +125,10 @@ impl Pass {
             return None;
         }
         let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
+        if is_dir && !holds && self.shared.options.sync.selection.prune {
+            // It comes with what is named below it, or would be empty; what it is in is on the way to it all the same.
+            return path.parent().filter(|dir| !dir.is_root()).map(|dir| (dir, false));
+        }
         (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))
     }
 
@@ -196,7 +209,8 @@ impl Pass {
             there.digest = Some(self.digest_there(path)?);
         }
         let tasks = self.differences(Some(&dir), std::slice::from_ref(&ours), &theirs)?;
-        self.descend(tasks.into_iter().filter(|(_, task)| matches!(task, Task::Hash(_))).collect())?;
+        let tasks = tasks.into_iter().filter(|(_, task)| matches!(task, Task::Hash(_) | Task::Empty));
+        self.descend(tasks.collect())?;
         Ok(())
     }
 }
