@@ -65,7 +65,7 @@ impl Scene {
     }
 
     /// Puts what stands before each run into both targets.
-    fn prepare(&self, before: &str) {
+    pub fn prepare(&self, before: &str) {
         for side in ["ours", "theirs"] {
             let _ = fs::remove_dir_all(self.path(side));
             fs::create_dir(self.path(side)).unwrap();
@@ -102,7 +102,8 @@ impl Scene {
         assert_eq!(listed(&self.path("ours")), listed(&self.path("theirs")), "{told}");
         assert_eq!(changes(&ours), changes(&theirs), "{told}");
         let skipped = |outcome: &Outcome| -> Vec<String> {
-            outcome.stdout.lines().filter(|line| line.starts_with("skipping")).map(str::to_owned).collect()
+            let lines = outcome.stdout.lines().filter(|line| line.starts_with("skipping directory"));
+            lines.map(str::to_owned).collect()
         };
         assert_eq!(skipped(&ours), skipped(&theirs), "{told}");
         (ours, theirs)

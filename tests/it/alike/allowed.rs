@@ -41,8 +41,38 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         {
             "`--stats` of several sources"
         }
+        "code" | "tree" if case.deletes() && case.has("--exclude=b/") && is_protected_in_the_way(what) => {
+            "a directory that a rule protects, in the place of a file"
+        }
+        "tree" if case.has("--modify-window=1") && only_time_differs(what) => {
+            "times within `--modify-window`"
+        }
+        "line"
+            if case.has("-n") && case.protects() && what.ends_with("/: rsync *deleting  , speil nothing") =>
+        {
+            "a dry run with `--delete`, and a directory that keeps something"
+        }
+        "stats" if case.has("-n") && case.protects() && what.starts_with("Number of deleted files") => {
+            "a dry run with `--delete`, and a directory that keeps something"
+        }
+        "tree"
+            if case.has("--remove-source-files")
+                && what.starts_with("src")
+                && only_differs(what, "dir", 3) =>
+        {
+            "`--remove-source-files`, and a file of another content"
+        }
+        "tree"
+            if case.has("--remove-source-files")
+                && beside
+                && what.starts_with("src/")
+                && (what.contains(": rsync link ") || what.contains(": rsync fifo "))
+                && what.ends_with(", speil nothing") =>
+        {
+            "`--remove-source-files` with `--link-dest`"
+        }
         "line" if case.has("--mkpath") && what.starts_with("./: rsync .d") => {
-            "the line of a target that `--mkpath` makes"
+            "a target that `--mkpath` makes"
         }
         "line" if case.has("-A") && tells_acl_too(what) => "`-A` with `--chmod`",
         "line" | "stats" if !case.deletes() && !case.keeps_times() => {
@@ -51,7 +81,7 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "tree" if case.has("--ignore-existing") && what.contains(": rsync file 15 297d87b7") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
-        "tree" if case.has("--ignore-existing") && only_differs(what, "file", 4) => {
+        "tree" if case.has("--ignore-existing") && only_differs(what, "file", 5) => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
         "line" if case.has("--ignore-existing") && what.ends_with("/: rsync cd+++++++++, speil nothing") => {
@@ -68,7 +98,7 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "tree" if case.changes_owners() && lacks_bits(what, 0o6000) => {
             "a set-uid or set-gid file whose owner or group changes"
         }
-        "line" if case.changes_owners() && what.contains(": rsync .f...p") => {
+        "line" if case.changes_owners() && hides_owner(what) => {
             "a set-uid or set-gid file whose owner or group changes"
         }
         "tree"
@@ -78,17 +108,31 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         {
             "`--remove-source-files`, and a file of another content"
         }
-        "code" | "tree" if case.deletes() && case.names_files() && in_the_way(what) => {
-            "a directory that holds something, in the place of a file that is named itself"
-        }
         "tree" if what.starts_with("kept") && what.contains("rsync nothing, speil dir") => {
             "`--backup-dir=DIR` where nothing is replaced"
         }
         "line" if one_directory && vain(case) && what == "./: rsync nothing, speil cd+++++++++" => {
-            "a single directory without a slash that is left out"
+            "directories without a slash that are left out"
+        }
+        "stats" if case.has("--mkpath") && what.starts_with("Number of created files") => {
+            "a target that `--mkpath` makes"
+        }
+        "stats" if case.has("-m") && what.starts_with("Number of files") => "`-m` |",
+        "tree"
+            if !case.has("-p")
+                && !case.has("-a")
+                && what.contains(": rsync fifo ")
+                && only_differs(what, "fifo", 1) =>
+        {
+            "another kind of entry in the place of a file, without `-p`"
+        }
+        "tree"
+            if vain(case) && case.target == "new/" && what == "new: rsync nothing, speil dir 755 0:0 now" =>
+        {
+            "directories without a slash that are left out"
         }
         "tree" if one_directory && made_in_vain(case, what) => {
-            "a single directory without a slash that is left out"
+            "directories without a slash that are left out"
         }
         "tree" if beside && only_differs(what, "file", 3) => {
             "modes without `-p`, with `--link-dest` and its like"
@@ -96,13 +140,8 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "code" if case.has("--ignore-existing") && what.starts_with("rsync 23 speil 0") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
-        "stats" if one_directory && vain(case) => "a single directory without a slash that is left out",
-        "stats"
-            if case.sources.len() > 1
-                && (what.starts_with("Number of files") || what.starts_with("Total file size")) =>
-        {
-            "`--stats` of several sources"
-        }
+        "stats" if one_directory && vain(case) => "directories without a slash that are left out",
+        "stats" if case.sources.len() > 1 && is_of_list(what) => "`--stats` of several sources",
         "tree" | "line" if case.has("--max-delete=2") && is_choice(what) => {
             "`--max-delete=N`: which N are removed"
         }
@@ -117,7 +156,9 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
 
 /// Whether rsync itself gave up, which says nothing of speil.
 pub fn rsync_broke(difference: &str) -> bool {
-    difference.starts_with("code: rsync 2 ") || difference.contains("[generator] gen_entry_copy_xattrs")
+    difference.starts_with("code: rsync 2 ")
+        || difference.contains("rejecting excluded file-list name")
+        || difference.contains("[generator] gen_entry_copy_xattrs")
 }
 
 /// Whether both have an entry that rsync took for equal by its size and time, and speil made anew.
@@ -133,6 +174,29 @@ fn is_told_of_older(case: &Case, what: &str) -> bool {
         |told: &str| told.len() == 11 && told[3..].chars().all(|one| matches!(one, ' ' | '.' | 'T'));
     let theirs = |(theirs, ours): (Vec<&str>, Vec<&str>)| ours == ["nothing"] && is_same(&theirs.join(" "));
     !what.contains("nothing") || older && what.contains("/: rsync ") || both(what).is_some_and(theirs)
+}
+
+/// Whether the directory `b` of the target stays in the place of a file.
+fn is_protected_in_the_way(what: &str) -> bool {
+    let stays = what.contains("/b: rsync file") && what.contains(", speil dir ");
+    stays
+        || what.contains("/b/") && what.contains(": rsync nothing, speil ")
+        || what.starts_with("rsync 0 speil 23 ") && what.contains("(ENOTEMPTY)")
+}
+
+/// Whether a figure is one of the list of files.
+fn is_of_list(what: &str) -> bool {
+    what.starts_with("Number of files") || what.starts_with("Total file size")
+}
+
+/// Whether we tell that the owner or the group of a file changes, and rsync tells its mode, or nothing.
+fn hides_owner(what: &str) -> bool {
+    let Some((theirs, ours)) = both(what) else { return false };
+    let (theirs, ours) = (theirs.join(" "), ours.join(" "));
+    let told = |one: &str, letters: &str| {
+        one.len() == 11 && one.starts_with(".f") && one[2..].chars().all(|one| letters.contains(one))
+    };
+    told(&ours, ".og") && (theirs == "nothing" || told(&theirs, ".p "))
 }
 
 /// Whether one of both has removed a path.
@@ -152,11 +216,6 @@ fn vain(case: &Case) -> bool {
     case.has("--existing") || case.has("--exclude=*")
 }
 
-/// Whether a file that is named itself meets a directory.
-fn in_the_way(what: &str) -> bool {
-    what.starts_with("rsync 0 speil 23 ") || ["dst/a", "dst/b"].iter().any(|path| what.starts_with(path))
-}
-
 /// Returns what both have, word by word.
 fn both(what: &str) -> Option<(Vec<&str>, Vec<&str>)> {
     let (theirs, ours) = what.split_once(", speil ")?;
@@ -172,6 +231,11 @@ fn only_differs(what: &str, kind: &str, at: usize) -> bool {
     }
     (theirs[at], ours[at]) = ("", "");
     theirs == ours
+}
+
+/// Whether two entries are alike but for their times.
+fn only_time_differs(what: &str) -> bool {
+    [("file", 5), ("dir", 3), ("link", 4), ("fifo", 3)].iter().any(|(kind, at)| only_differs(what, kind, *at))
 }
 
 /// Whether two entries are alike but for the names that share one inode.

@@ -195,16 +195,18 @@ impl Case {
             .any(|word| words.contains(&word.as_str()) || fronts.iter().any(|front| word.starts_with(front)))
     }
 
+    /// Whether a rule keeps something on the target.
+    pub fn protects(&self) -> bool {
+        self.words
+            .iter()
+            .any(|word| word.starts_with("--filter=P") || word.contains("clude=") || word == "-C")
+    }
+
     /// Whether what is replaced is kept.
     pub fn keeps_old(&self) -> bool {
         self.words
             .iter()
             .any(|word| word == "-b" || word.starts_with("--backup") || word.starts_with("--suffix"))
-    }
-
-    /// Whether files are sources.
-    pub fn names_files(&self) -> bool {
-        self.sources.iter().any(|source| source.contains("/a"))
     }
 
     /// Returns a path of a line below the only directory that is named without a slash: "lines of `-i` for a single directory
