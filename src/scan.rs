@@ -377,6 +377,7 @@ impl Walk<'_> {
     fn dir(&mut self, parts: Parts<'_>, path: &RelPath) -> io::Result<Digest> {
         let dirs: Vec<BorrowedFd<'_>> = parts.iter().map(|(fd, _)| *fd).collect();
         let mut found = Entries::of(self.root, parts, path, (self.options, self.view, false))?;
+        self.scan.problems.extend(found.take_shadowed());
         let mut digest = DirDigest::new(self.options.mask);
         let first_mark = self.scan.marks.len();
         while let Some(next) = found.next() {

@@ -164,16 +164,22 @@ impl Root {
         if self.layers.is_empty() {
             return Ok(vec![(self.dir(path)?, None)]);
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut lost) = (Vec::new(), None);
         for layer in self.covering(path) {
             match layer.root.dir(path) {
                 Ok(fd) => parts.push((fd, layer.names_in(path))),
                 // In this layer it is something else, or nothing.
                 Err(error) if is_absence(&error) => {}
+                // A symlink that leads nowhere is no directory; it is told where the names of its layer are read.
+                Err(error) if leads_nowhere(&error) => lost = lost.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
-        if parts.is_empty() { Err(Errno::NOENT.into()) } else { Ok(parts) }
+        match lost {
+            _ if !parts.is_empty() => Ok(parts),
+            Some(error) => Err(error),
+            None => Err(Errno::NOENT.into()),
+        }
     }
 
     /// Opens a path in the first layer that has it.
@@ -250,6 +256,11 @@ pub fn open_in(dirs: &[BorrowedFd<'_>], name: &[u8]) -> io::Result<Vec<OwnedFd>>
         }
     }
     if all.is_empty() || failed != Errno::NOENT { Err(failed.into()) } else { Ok(all) }
+}
+
+/// Whether a symlink that is followed leads nowhere, or back up.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::EMLINK))
 }
 
 fn is_absence(error: &io::Error) -> bool {

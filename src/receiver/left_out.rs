@@ -23,8 +23,10 @@ pub(super) fn left_out<'a>(filter: &Filter, root: &Root, message: &'a ToReceiver
             Some(path).filter(|path| filter.withholds(path, kind(root, path) == Kind::Dir))
         }
         ToReceiver::Rename { from, to, .. } => {
+            // The old name is removed, the new one made.
             let kind = kind(root, from);
-            [from, to].into_iter().find(|path| is_left_out(path, kind))
+            let stays = filter.withholds(from, kind == Kind::Dir);
+            Some(from).filter(|_| stays).or(Some(to).filter(|path| is_left_out(path, kind)))
         }
         // What it makes or changes comes first, and that is a file.
         other => other.paths()[0].filter(|path| is_left_out(path, Kind::File)),
@@ -64,6 +66,9 @@ mod tests {
             found(rename("made", "private")) && found(rename("a.key", "b")) && found(rename("b", "a.key"))
         );
         assert!(!found(rename("file", "private")) && !found(rename("made", "other")));
+        let hiding = Filter::new(&["H *.key"]).unwrap();
+        assert!(left_out(&hiding, &root, &rename("a.key", "b")).is_none());
+        assert!(left_out(&hiding, &root, &rename("b", "a.key")).is_some());
         let delete =
             |name: &str| ToReceiver::Delete { path: path(name), expect: Expect::Any, keep_strangers: false };
         assert!(found(delete("a.key")) && found(delete("private/x")) && !found(delete("file")));

@@ -33,6 +33,12 @@ impl Found {
     }
 }
 
+/// A directory, and which of its names count; all of them if `None`.
+type Counting<F> = (F, Option<BTreeSet<Vec<u8>>>);
+
+/// What could not be read of one directory, by errno, where another one has something under the name.
+type Shadowed = Vec<(RelPath, i32)>;
+
 /// The entries of one directory, in the order of their names. Where several directories are one, a name that is in
 /// more than one of them is the first one's, or the first that is a directory; what the rules leave out does not count.
 pub struct Entries<'a, F> {
@@ -41,6 +47,8 @@ pub struct Entries<'a, F> {
     names: Vec<Names>,
     /// Which name of which directory comes when, where that is not every name of the only one.
     order: Option<Vec<(usize, usize)>>,
+    /// What of one directory could not be read, by errno, where another one has something under the name.
+    shadowed: Shadowed,
     next: usize,
     dir: &'a RelPath,
     options: &'a Options,
@@ -53,15 +61,21 @@ impl<'a, F: AsFd> Entries<'a, F> {
     /// them if there are none.
     pub(super) fn of(
         root: &'a Root,
-        dirs: Vec<(F, Option<BTreeSet<Vec<u8>>>)>,
+        dirs: Vec<Counting<F>>,
         dir: &'a RelPath,
         (options, view, lists): (&'a Options, &'a dyn View, bool),
     ) -> io::Result<Self> {
         let names = dirs.iter().map(|(fd, _)| names_of(fd.as_fd())).collect::<io::Result<Vec<_>>>()?;
         let is_plain = matches!(&dirs[..], [(_, None)]);
-        let order = (!is_plain).then(|| joined(root, dir, options, (&dirs, &names)));
+        let (order, shadowed) = match is_plain {
+            true => (None, Vec::new()),
+            false => {
+                let (order, shadowed) = joined(root, dir, options, (&dirs, &names));
+                (Some(order), shadowed)
+            }
+        };
         let dirs = dirs.into_iter().map(|(fd, _)| fd).collect();
-        Ok(Self { root, dirs, names, order, next: 0, dir, options, view, lists })
+        Ok(Self { root, dirs, names, order, shadowed, next: 0, dir, options, view, lists })
     }
 
     /// Returns the directory that holds the name with this number, and the name.
@@ -71,6 +85,11 @@ impl<'a, F: AsFd> Entries<'a, F> {
             Some(order) => *order.get(number)?,
         };
         Some((self.dirs.get(dir)?.as_fd(), self.names.get(dir)?.get(name)?))
+    }
+
+    /// Takes out what could not be read of one directory, where another one has something under the name.
+    pub(super) fn take_shadowed(&mut self) -> Shadowed {
+        std::mem::take(&mut self.shadowed)
     }
 
     /// Returns the directory that holds what was given last.
@@ -106,7 +125,9 @@ impl<'a, F: AsFd> Entries<'a, F> {
         if !(whole && self.lists) && hidden(options, &path, kind == Kind::Dir) {
             return None;
         }
-        if options.prune && kind == Kind::Dir && is_hollow(self.root, &path, options) {
+        // As in rsync, one that a rule protects is kept, too.
+        let prunes = options.prune && kind == Kind::Dir && !options.filter.protects_entry(&path, true);
+        if prunes && is_hollow(self.root, &path, options) {
             return None;
         }
         let leaves = |entry: &Entry| options.links.leaves_out(&path, &entry.attrs.symlink);
@@ -148,18 +169,27 @@ pub fn is_hollow(root: &Root, dir: &RelPath, options: &Options) -> bool {
     found.next().is_none()
 }
 
-/// Returns which name of which directory comes when.
+/// Returns which name of which directory comes when, and what could not be read and stands behind another.
 fn joined<F: AsFd>(
     root: &Root,
     dir: &RelPath,
     options: &Options,
-    (dirs, names): (&[(F, Option<BTreeSet<Vec<u8>>>)], &[Names]),
-) -> Vec<(usize, usize)> {
-    let rank = |at: usize, name: &[u8]| {
+    (dirs, names): (&[Counting<F>], &[Names]),
+) -> (Vec<(usize, usize)>, Shadowed) {
+    let mut shadowed = BTreeMap::new();
+    let mut rank = |at: usize, name: &[u8]| {
         let path = dir.join(name);
         let found = dirs.get(at).map(|(fd, _)| root.entry_in(fd.as_fd(), &path, name, &Mask::nothing()));
-        let is_dir = matches!(found, Some(Ok(Some(entry))) if entry.attrs.meta.kind == Kind::Dir);
-        Rank::of(is_dir, hidden(options, &path, is_dir))
+        let is_dir = matches!(&found, Some(Ok(Some(entry))) if entry.attrs.meta.kind == Kind::Dir);
+        match found {
+            Some(Err(error)) => {
+                if !(hidden(options, &path, false) || hidden(options, &path, true)) {
+                    shadowed.insert(path, errno_of(&error));
+                }
+                Rank::Hidden
+            }
+            _ => Rank::of(is_dir, hidden(options, &path, is_dir)),
+        }
     };
     let mut all: BTreeMap<&[u8], (usize, usize)> = BTreeMap::new();
     for (at, ((_, only), names)) in dirs.iter().zip(names).enumerate() {
@@ -173,5 +203,5 @@ fn joined<F: AsFd>(
             }
         }
     }
-    all.into_values().collect()
+    (all.into_values().collect(), shadowed.into_iter().collect())
 }

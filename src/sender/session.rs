@@ -494,7 +494,9 @@ impl Session {
                 self.age = age.unwrap_or(self.age);
                 let shared = Arc::clone(&self.shared);
                 let selection = &shared.options.sync.selection;
-                for path in touched.into_iter().filter(|dir| selection.dates(dir)) {
+                // What a rule hides may be touched by deletes; its time is nobody's here. A list has its own say.
+                let is_offered = |dir: &RelPath| selection.files_from.is_some() || shared.offers(dir, true);
+                for path in touched.into_iter().filter(|dir| selection.dates(dir) && is_offered(dir)) {
                     self.send_dir_time(path)?;
                 }
             }

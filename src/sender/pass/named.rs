@@ -125,7 +125,7 @@ impl Pass {
             return None;
         }
         let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
-        if is_dir && !holds && self.shared.options.sync.selection.prune {
+        if is_dir && !holds && !path.is_root() && self.shared.options.sync.selection.prune {
             // It comes with what is named below it, or would be empty; what it is in is on the way to it all the same.
             return path.parent().filter(|dir| !dir.is_root()).map(|dir| (dir, false));
         }
