@@ -22,6 +22,9 @@ use crate::support::rng::Rng;
 use crate::support::sshd::Sshd;
 use crate::support::tree::copy_tree;
 
+/// How long rsync may take for some 50 small files.
+const RSYNC_SECONDS: &str = "20";
+
 /// What both need.
 struct Bench {
     env: Environment,
@@ -45,7 +48,10 @@ impl Bench {
             }
             command
         } else {
-            self.env.command("rsync")
+            // Some words have rsync 3.5 wait for itself: `--groupmap` with `--no-g` to another host, `-H --ignore-existing`.
+            let mut command = self.env.command("timeout");
+            command.args(["-k", "1", RSYNC_SECONDS, "rsync"]);
+            command
         };
         if case.place != Place::Local {
             command.arg("-e").arg(self.sshd.ssh_command());
@@ -102,6 +108,17 @@ fn scratch() -> &'static Path {
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
+/// Tells which case it was if the test panics.
+struct Told(String);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("panicked at {}", self.0);
+        }
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
@@ -114,6 +131,7 @@ fn random_trees_under_random_words_are_as_rsync_makes_them() {
     let (mut kinds, mut waived) = (BTreeMap::<String, Vec<String>>::new(), BTreeMap::<&str, u64>::new());
     for seed in first..first + count {
         let case = Case::random(&mut Rng::new(seed), seed);
+        let _told = Told(format!("seed {seed}: {}", case.shown()));
         let found = bench.try_out(&case);
         if found.iter().any(|difference| rsync_broke(difference)) {
             *waived.entry("rsync gave up").or_default() += 1;

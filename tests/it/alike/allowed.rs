@@ -1,6 +1,7 @@
 //! Which differences `contrib/rsync-differences.md` allows.
 
-use super::words::Case;
+use super::look::SOURCES;
+use super::words::{Case, Place};
 
 /// The table, whose rows are named by their beginnings.
 const TABLE: &str = include_str!("../../../contrib/rsync-differences.md");
@@ -13,10 +14,12 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
     let row = match kind {
         "line" if beside && is_told_of_older(case, what) => "lines of `-i` with `--link-dest` and its like",
         "line" | "stats" if case.has("-H") && case.has("-n") => "a dry run with `-H`",
-        "line" if case.has("-H") && what.contains(" xf") => {
+        "line" if case.has("-H") && is_of_names(what) => {
             "`-H`, and a file whose names on the target are not the source's"
         }
-        "stats" if case.has("-H") => "`-H`, and a file whose names on the target are not the source's",
+        "stats" if case.has("-H") && is_of_sending(what) => {
+            "`-H`, and a file whose names on the target are not the source's"
+        }
         "tree"
             if case.keeps_old()
                 && (what.contains(": rsync nothing, speil link ")
@@ -36,14 +39,29 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "tree" if case.has("-H") && beside && only_differs_in_names(what) => {
             "`-H` with `--link-dest` and its like"
         }
-        "stats"
-            if case.has("-R") || case.has("--files-from=@/list") && what.starts_with("Number of files") =>
-        {
+        "stats" if (case.has("-R") || case.has("--files-from=@/list")) && is_of_list(what) => {
             "`--stats` of several sources"
         }
         "code" | "tree" if case.deletes() && case.has("--exclude=b/") && is_protected_in_the_way(what) => {
             "a directory that a rule protects, in the place of a file"
         }
+        "tree"
+            if case.has("-H")
+                && !case.has("-a")
+                && what.ends_with(SOURCES)
+                && only_differs(what, "file", 4) =>
+        {
+            "`-H`, and a file whose names on the target are not the source's"
+        }
+        "tree"
+            if case.place == Place::Pull
+                && case.has("-C")
+                && case.has("--delete-excluded")
+                && what.ends_with(", speil nothing") =>
+        {
+            "`-C` with `--delete-excluded` in a pull"
+        }
+        "line" if case.has("--modify-window=1") && tells_too(what, 4) => "times within `--modify-window`",
         "tree" if case.has("--modify-window=1") && only_time_differs(what) => {
             "times within `--modify-window`"
         }
@@ -74,10 +92,8 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
         "line" if case.has("--mkpath") && what.starts_with("./: rsync .d") => {
             "a target that `--mkpath` makes"
         }
-        "line" if case.has("-A") && tells_acl_too(what) => "`-A` with `--chmod`",
-        "line" | "stats" if !case.deletes() && !case.keeps_times() => {
-            "figures and lines of what cannot be made"
-        }
+        "line" if case.has("-A") && tells_too(what, 9) => "`-A` with `--chmod`",
+        "line" if cannot_be_made(what) => "lines of what cannot be made",
         "tree" if case.has("--ignore-existing") && what.contains(": rsync file 15 297d87b7") => {
             "`--ignore-existing`, where the target has a file in the place of a directory"
         }
@@ -94,6 +110,12 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
                 && lacks_bits(what, 0o2000) =>
         {
             "a directory below `--backup-dir`, without `-p`"
+        }
+        "line" if case.changes_owners() && tells_owner_too(what) => {
+            "a set-uid or set-gid file whose owner or group changes"
+        }
+        "tree" if case.has("--mkpath") && what.starts_with("new: ") && only_differs(what, "dir", 1) => {
+            "a target that `--mkpath` makes"
         }
         "tree" if case.changes_owners() && lacks_bits(what, 0o6000) => {
             "a set-uid or set-gid file whose owner or group changes"
@@ -118,12 +140,7 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
             "a target that `--mkpath` makes"
         }
         "stats" if case.has("-m") && what.starts_with("Number of files") => "`-m` |",
-        "tree"
-            if !case.has("-p")
-                && !case.has("-a")
-                && what.contains(": rsync fifo ")
-                && only_differs(what, "fifo", 1) =>
-        {
+        "tree" if !case.keeps_modes() && what.contains(": rsync fifo ") && only_differs(what, "fifo", 1) => {
             "another kind of entry in the place of a file, without `-p`"
         }
         "tree"
@@ -156,7 +173,9 @@ pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
 
 /// Whether rsync itself gave up, which says nothing of speil.
 pub fn rsync_broke(difference: &str) -> bool {
-    difference.starts_with("code: rsync 2 ")
+    ["code: rsync 2 ", "code: rsync 124 ", "code: rsync 137 "]
+        .iter()
+        .any(|front| difference.starts_with(front))
         || difference.contains("rejecting excluded file-list name")
         || difference.contains("[generator] gen_entry_copy_xattrs")
 }
@@ -164,14 +183,16 @@ pub fn rsync_broke(difference: &str) -> bool {
 /// Whether both have an entry that rsync took for equal by its size and time, and speil made anew.
 fn is_believed(what: &str) -> bool {
     !what.contains("rsync nothing")
-        && what.split_once(", speil ").is_some_and(|(_, ours)| ours.contains(" now"))
+        && what
+            .split_once(", speil ")
+            .is_some_and(|(_, ours)| ours.contains(" now") || ours.contains(SOURCES))
 }
 
 /// Whether a path is told of by both, is a directory, or is as the older tree holds it.
 fn is_told_of_older(case: &Case, what: &str) -> bool {
     let older = case.words.iter().any(|word| word.starts_with("--co"));
-    let is_same =
-        |told: &str| told.len() == 11 && told[3..].chars().all(|one| matches!(one, ' ' | '.' | 'T'));
+    let times = if what.contains("/: rsync ") { " .Tt" } else { " .T" };
+    let is_same = |told: &str| told.len() == 11 && told[3..].chars().all(|one| times.contains(one));
     let theirs = |(theirs, ours): (Vec<&str>, Vec<&str>)| ours == ["nothing"] && is_same(&theirs.join(" "));
     !what.contains("nothing") || older && what.contains("/: rsync ") || both(what).is_some_and(theirs)
 }
@@ -182,6 +203,18 @@ fn is_protected_in_the_way(what: &str) -> bool {
     stays
         || what.contains("/b/") && what.contains(": rsync nothing, speil ")
         || what.starts_with("rsync 0 speil 23 ") && what.contains("(ENOTEMPTY)")
+}
+
+/// Whether we alone tell that something is made that is no directory.
+fn cannot_be_made(what: &str) -> bool {
+    [">f", "cL", "cS"].iter().any(|kind| what.ends_with(&format!(": rsync nothing, speil {kind}+++++++++")))
+}
+
+/// Whether a figure is one of what is sent.
+fn is_of_sending(what: &str) -> bool {
+    ["Number of regular", "Total transferred", "Number of created"]
+        .iter()
+        .any(|front| what.starts_with(front))
 }
 
 /// Whether a figure is one of the list of files.
@@ -197,6 +230,21 @@ fn hides_owner(what: &str) -> bool {
         one.len() == 11 && one.starts_with(".f") && one[2..].chars().all(|one| letters.contains(one))
     };
     told(&ours, ".og") && (theirs == "nothing" || told(&theirs, ".p "))
+}
+
+/// Whether a name is told of as sent or linked by one of both, and by each once.
+fn is_of_names(what: &str) -> bool {
+    let once = |told: Vec<&str>| told.iter().filter(|word| word.starts_with("xf")).count() <= 1;
+    what.contains(" xf") && both(what).is_some_and(|(theirs, ours)| once(theirs) && once(ours))
+}
+
+/// Whether we tell of the owner or group, too.
+fn tells_owner_too(what: &str) -> bool {
+    let Some((theirs, ours)) = both(what) else { return false };
+    let without = |told: &str| -> String {
+        told.char_indices().map(|(at, one)| if matches!(at, 6 | 7) { '.' } else { one }).collect()
+    };
+    theirs.join(" ") == without(&ours.join(" ")) && ours[0].starts_with(".f...p")
 }
 
 /// Whether one of both has removed a path.
@@ -218,7 +266,7 @@ fn vain(case: &Case) -> bool {
 
 /// Returns what both have, word by word.
 fn both(what: &str) -> Option<(Vec<&str>, Vec<&str>)> {
-    let (theirs, ours) = what.split_once(", speil ")?;
+    let (theirs, ours) = what.strip_suffix(SOURCES).unwrap_or(what).split_once(", speil ")?;
     let (_, theirs) = theirs.rsplit_once(": rsync ")?;
     Some((theirs.split(' ').collect(), ours.split(' ').collect()))
 }
@@ -246,11 +294,11 @@ fn only_differs_in_names(what: &str) -> bool {
     theirs == ours
 }
 
-/// Whether we tell that an ACL changes, and else the same.
-fn tells_acl_too(what: &str) -> bool {
+/// Whether we tell of one property more, by its place in a line, and else the same.
+fn tells_too(what: &str, place: usize) -> bool {
     let Some((theirs, ours)) = both(what) else { return false };
     let without = |told: &str| {
-        told.chars().enumerate().map(|(at, one)| if at == 9 { '.' } else { one }).collect::<String>()
+        told.chars().enumerate().map(|(at, one)| if at == place { '.' } else { one }).collect::<String>()
     };
     theirs.join(" ") == without(&ours.join(" "))
 }

@@ -133,6 +133,21 @@ fn a_directory_with_what_is_not_kept_is_not_empty_and_a_rule_hides_a_symlink_to_
 }
 
 #[test]
+fn a_symlink_to_nothing_in_one_source_keeps_no_directory_of_another_away() {
+    let scene = scene(&[("s/d/f", "x"), ("s/d/e/g", "x"), ("c/d2", "x")]);
+    symlink("nowhere", scene.path("c/d")).unwrap();
+    dated(&scene);
+    for words in [
+        &["-aiL", "s/", "c/", "T"][..],
+        &["-aiL", "c/", "s/", "T"],
+        &["-ai", "--copy-unsafe-links", "c/", "s/", "T"],
+        &["-aiL", "--exclude=d", "c/", "s/", "T"],
+    ] {
+        let _ = scene.agree("nothing", words);
+    }
+}
+
+#[test]
 fn another_owner_or_time_of_a_symlink_is_set_in_place() {
     if !rustix::process::geteuid().is_root() {
         return;

@@ -19,6 +19,9 @@ pub struct Look {
     said: String,
 }
 
+/// What is said of a file of ours that holds what the source does.
+pub const SOURCES: &str = ", as the source";
+
 /// Figures that mean the same in both.
 const FIGURES: [&str; 6] = [
     "Number of files",
@@ -80,6 +83,17 @@ impl Look {
 }
 
 impl Look {
+    /// Whether a file of the target holds what the source does under the same path.
+    fn is_sources(&self, path: &str) -> bool {
+        let Some((target @ ("dst" | "new"), below)) = path.split_once('/') else { return false };
+        let content = |path: &str| {
+            let text = self.entries.get(path)?.strip_prefix("file ")?;
+            text.match_indices(' ').nth(1).map(|(end, _)| text[..end].to_owned())
+        };
+        let ours = content(&format!("{target}/{below}"));
+        ours.is_some() && ["src/", "more/", ""].iter().any(|top| content(&format!("{top}{below}")) == ours)
+    }
+
     /// Returns what the lines of `-i` tell of each path. Which of several names of a file is the first is nobody's promise:
     /// with hard links they do not say which name a name was linked to, nor which one's content was sent.
     fn items(&self, case: &Case) -> BTreeMap<String, Vec<String>> {
@@ -127,7 +141,9 @@ pub fn differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
     // "a `--delete` where something of the source cannot be read": rsync then deletes nothing.
     if theirs.said.contains("IO error encountered -- skipping file deletion") && ours.code == 23 {
         found.retain(|what| {
-            !(what.starts_with("line: ") && what.ends_with(": rsync nothing, speil *deleting  ")
+            let is_kept = what.starts_with("tree: kept") || what.contains("~: rsync ");
+            !(is_kept && what.contains(": rsync nothing, speil ")
+                || what.starts_with("line: ") && what.ends_with(": rsync nothing, speil *deleting  ")
                 || what.starts_with("stats: Number of deleted files")
                 || what.starts_with("tree: ") && what.ends_with(", speil nothing"))
         });
@@ -148,7 +164,8 @@ fn all_differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
         let (one, two) = (theirs.entries.get(path), ours.entries.get(path));
         if one != two {
             let shown = |text: Option<&String>| text.map_or("nothing", String::as_str).to_owned();
-            found.push(format!("tree: {path}: rsync {}, speil {}", shown(one), shown(two)));
+            let as_source = if ours.is_sources(path) { SOURCES } else { "" };
+            found.push(format!("tree: {path}: rsync {}, speil {}{as_source}", shown(one), shown(two)));
         }
     }
     if case.has("-i") || case.has("-ii") {
@@ -158,7 +175,7 @@ fn all_differences(case: &Case, theirs: &Look, ours: &Look) -> Vec<String> {
             let (one, two) = (theirs.get(path), ours.get(path));
             if one != two {
                 let shown =
-                    |told: Option<&Vec<String>>| told.map_or("nothing".to_owned(), |told| told.join("+"));
+                    |told: Option<&Vec<String>>| told.map_or("nothing".to_owned(), |told| told.join(" & "));
                 found.push(format!("line: {path}: rsync {}, speil {}", shown(one), shown(two)));
             }
         }

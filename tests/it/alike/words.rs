@@ -181,9 +181,9 @@ impl Case {
         self.words.iter().any(|word| word.starts_with("--delete"))
     }
 
-    /// Whether times are kept.
-    pub fn keeps_times(&self) -> bool {
-        (self.has("-a") || self.has("-t")) && !self.has("--no-times")
+    /// Whether modes are kept.
+    pub fn keeps_modes(&self) -> bool {
+        (self.has("-a") || self.has("-p") || self.has("-A")) && !self.has("--no-perms")
     }
 
     /// Whether owners or groups are others on the target.
@@ -242,7 +242,7 @@ impl Case {
         } else {
             "/"
         };
-        let remote = |path: &String| format!("127.0.0.1:{dir}{from}{path}");
+        let remote = |path: &String| format!("127.0.0.1:{dir}{from}{}", path.trim_start_matches("./"));
         let local = Clone::clone;
         let sources: Vec<String> = match self.place {
             Place::Pull => self.sources.iter().map(remote).collect(),
@@ -298,6 +298,7 @@ impl Case {
         if self.has("-R") {
             // With `./src/` the directory of the run is the source's own: it is not to change in the run.
             fs::create_dir(dir.join("kept")).unwrap();
+            fs::create_dir(dir.join("new")).unwrap();
         }
         date(dir, (1_600_000_000, 0));
     }
