@@ -10,18 +10,6 @@ use crate::protocol::{ScanOptions, ToReceiver};
 use crate::scan;
 use crate::tree::{Digest, DirDigest, Entry, Kind, Mask, RelPath};
 
-/// Directories on the way that the target has otherwise.
-#[derive(Default)]
-struct Ways {
-    barred: Vec<RelPath>,
-}
-
-impl Ways {
-    fn bar(&self, path: &RelPath) -> bool {
-        self.barred.iter().any(|barred| path.is_within(barred))
-    }
-}
-
 impl Pass {
     /// Compares the named paths and the directories on the way to them; with `-r` whole directories, and what
     /// the source lacks in those is deleted. The filters hold for what is named as for all else, but a
@@ -49,7 +37,7 @@ impl Pass {
         let (mut seen, mut entries) = (HashSet::new(), 0_u64);
         let sources = self.shared.options.sync.sources.as_ref();
         // What is on the way alone stays as the target has it, and what that lies in the way of is not sent.
-        let mut plain = sources.is_some_and(|sources| sources.plain_ways).then(Ways::default);
+        let plain = sources.is_some_and(|sources| sources.plain_ways);
         let asked: HashSet<RelPath> = named.keys().cloned().collect();
         for (path, holds) in named {
             // From the top down, each once.
@@ -70,18 +58,18 @@ impl Pass {
             });
             let before = self.deletes.len();
             for way in ways.iter().rev() {
-                match &mut plain {
-                    Some(plain) if plain.bar(way) => {}
-                    Some(plain) if !asked.contains(way) => self.only_way(way, plain, &mut known)?,
-                    _ => self.only_one(way, &mut known)?,
+                if self.is_below_spared(way) {
+                    continue;
                 }
-            }
-            if plain.as_ref().is_some_and(|plain| plain.bar(&path)) {
-                continue;
+                if plain && !asked.contains(way) {
+                    self.only_way(way, &mut known)?;
+                } else {
+                    self.only_one(way, &mut known)?;
+                }
             }
             // What gives way to what is named is part of what is judged.
             entries += (self.deletes.len() - before) as u64;
-            if holds {
+            if holds && !self.spared.contains(&path) && !self.is_below_spared(&path) {
                 self.top = path.clone();
                 let theirs = self.compare_top()?;
                 // Each source is judged as it would be alone: it may be a volume that is away.
@@ -126,26 +114,21 @@ impl Pass {
         }
         let holds = is_dir && (file.level || self.options.recursive && file.is_whole());
         if is_dir && !holds && !path.is_root() && self.shared.options.sync.selection.prune {
-            // It comes with what is named below it, or would be empty; what it is in is on the way to it all the same.
-            return path.parent().filter(|dir| !dir.is_root()).map(|dir| (dir, false));
+            // It comes with what is named below it, or would be empty.
+            return None;
         }
         (!self.options.filter.excludes_entry(&path, is_dir)).then_some((path, holds))
     }
 
     /// Has a directory on the way made where the target has nothing. What else it has there bars the way.
-    fn only_way(
-        &mut self,
-        way: &RelPath,
-        plain: &mut Ways,
-        known: &mut HashMap<RelPath, Vec<Entry>>,
-    ) -> Result<(), Moot> {
+    fn only_way(&mut self, way: &RelPath, known: &mut HashMap<RelPath, Vec<Entry>>) -> Result<(), Moot> {
         let theirs = self.theirs_at(way, known)?;
         match theirs.first().map(|entry| entry.attrs.meta.kind) {
             None => self.only_one(way, known),
             Some(Kind::Dir) => Ok(()),
             Some(_) => {
                 self.unreadable(way, libc::ENOTDIR, true);
-                plain.barred.push(way.clone());
+                self.spared.insert(way.clone());
                 Ok(())
             }
         }
@@ -216,6 +199,11 @@ impl Pass {
 }
 
 impl Pass {
+    /// Whether a directory above a path stays as the target has it, or stays away.
+    fn is_below_spared(&self, path: &RelPath) -> bool {
+        above(path).skip(1).any(|dir| self.spared.contains(&dir))
+    }
+
     /// Returns the digest of one level of a directory of the target: none was walked, and one that is empty gives way.
     fn digest_there(&mut self, path: &RelPath) -> Result<Digest, Moot> {
         self.send(&ToReceiver::List { pass: self.id, dir: path.clone() })?;

@@ -6,169 +6,171 @@ use super::words::{Case, Place};
 /// The table, whose rows are named by their beginnings.
 const TABLE: &str = include_str!("../../../contrib/rsync-differences.md");
 
+/// Kinds of differences, the row that allows them, and when.
+type Waiver = (&'static str, &'static str, fn(&Case, &str) -> bool);
+
+const WAIVERS: &[Waiver] = &[
+    ("line", "lines of `-i` with `--link-dest` and its like", |case, what| {
+        is_beside(case) && is_told_of_older(case, what)
+    }),
+    ("line|stats", "a dry run with `-H`", |case, _| case.has("-H") && case.has("-n")),
+    ("line", "`-H`, and a file whose names on the target are not the source's", |case, what| {
+        case.has("-H") && is_of_names(what)
+    }),
+    ("stats", "`-H`, and a file whose names on the target are not the source's", |case, what| {
+        case.has("-H") && is_of_sending(what)
+    }),
+    ("tree", "`--backup`, and a symlink or FIFO that gives way", |case, what| {
+        case.keeps_old()
+            && (what.contains(": rsync nothing, speil link ")
+                || what.contains(": rsync nothing, speil fifo "))
+    }),
+    ("tree", "`-H`, and a file whose names on the target are not the source's", |case, what| {
+        case.has("-H") && is_believed(what)
+    }),
+    ("tree|line", "`-m`, and a directory that holds only what cannot be read", |case, what| {
+        case.has("-m") && case.follows() && what.contains("rsync nothing, speil ")
+    }),
+    ("tree", "`-H`, and a file whose names on the target are not the source's", |case, what| {
+        case.has("-H") && case.keeps_old() && what.contains(": rsync nothing, speil file")
+    }),
+    ("tree", "`-H` with `--link-dest` and its like", |case, what| {
+        case.has("-H") && is_beside(case) && only_differs_in_names(what)
+    }),
+    ("stats", "`--stats` of several sources", |case, what| {
+        (case.has("-R") || case.has("--files-from=@/list")) && is_of_list(what)
+    }),
+    ("code|tree", "a directory that a rule protects, in the place of a file", |case, what| {
+        case.deletes() && case.has("--exclude=b/") && is_protected_in_the_way(what)
+    }),
+    ("tree", "`-H`, and a file whose names on the target are not the source's", |case, what| {
+        case.has("-H") && !case.has("-a") && what.ends_with(SOURCES) && only_differs(what, "file", 4)
+    }),
+    ("tree", "`-C` with `--delete-excluded` in a pull", |case, what| {
+        case.place == Place::Pull
+            && case.has("-C")
+            && case.has("--delete-excluded")
+            && what.ends_with(", speil nothing")
+    }),
+    ("line", "times within `--modify-window`", |case, what| {
+        case.has("--modify-window=1") && tells_too(what, 4)
+    }),
+    ("tree", "times within `--modify-window`", |case, what| {
+        case.has("--modify-window=1") && only_time_differs(what)
+    }),
+    ("line", "a dry run with `--delete`, and a directory that keeps something", |case, what| {
+        case.has("-n") && case.protects() && what.ends_with("/: rsync *deleting  , speil nothing")
+    }),
+    ("stats", "a dry run with `--delete`, and a directory that keeps something", |case, what| {
+        case.has("-n") && case.protects() && what.starts_with("Number of deleted files")
+    }),
+    ("tree", "`--remove-source-files`, and a file of another content", |case, what| {
+        case.has("--remove-source-files") && what.starts_with("src") && only_differs(what, "dir", 3)
+    }),
+    ("tree", "`--remove-source-files` with `--link-dest`", |case, what| {
+        case.has("--remove-source-files")
+            && is_beside(case)
+            && what.starts_with("src/")
+            && (what.contains(": rsync link ") || what.contains(": rsync fifo "))
+            && what.ends_with(", speil nothing")
+    }),
+    ("line", "a target that `--mkpath` makes", |case, what| {
+        case.has("--mkpath")
+            && (what.starts_with("./: rsync .d") || what == "./: rsync nothing, speil cd+++++++++")
+    }),
+    ("line", "`-A` with `--chmod`", |case, what| case.has("-A") && tells_too(what, 9)),
+    ("stats", "lines and figures of what cannot be made", |case, what| {
+        case.has("--exclude=b/") && is_of_sending(what)
+    }),
+    ("line", "lines and figures of what cannot be made", |_, what| cannot_be_made(what)),
+    ("tree", "`--ignore-existing`, where the target has a file in the place of a directory", |case, what| {
+        case.has("--ignore-existing") && what.contains(": rsync file 15 297d87b7")
+    }),
+    ("tree", "`--ignore-existing`, where the target has a file in the place of a directory", |case, what| {
+        case.has("--ignore-existing") && only_time_differs(what)
+    }),
+    ("line", "`--ignore-existing`, where the target has a file in the place of a directory", |case, what| {
+        case.has("--ignore-existing") && what.ends_with("/: rsync cd+++++++++, speil nothing")
+    }),
+    ("tree", "a directory below `--backup-dir`, without `-p`", |case, what| {
+        what.starts_with("kept/") && !case.has("-p") && !case.has("-a") && lacks_bits(what, 0o2000)
+    }),
+    ("line", "a set-uid or set-gid file whose owner or group changes", |case, what| {
+        case.changes_owners() && tells_owner_too(what)
+    }),
+    ("tree", "a target that `--mkpath` makes", |case, what| {
+        case.has("--mkpath") && what.starts_with("new: ") && only_differs(what, "dir", 1)
+    }),
+    ("tree", "a set-uid or set-gid file whose owner or group changes", |case, what| {
+        case.changes_owners() && lacks_bits(what, 0o6000)
+    }),
+    ("line", "a set-uid or set-gid file whose owner or group changes", |case, what| {
+        case.changes_owners() && hides_owner(what)
+    }),
+    ("tree", "`--remove-source-files`, and a file of another content", |case, what| {
+        case.has("--remove-source-files")
+            && what.starts_with("src/")
+            && what.contains(": rsync nothing, speil file")
+    }),
+    ("tree", "`--backup-dir=DIR` where nothing is replaced", |_, what| {
+        what.starts_with("kept") && what.contains("rsync nothing, speil dir")
+    }),
+    ("line", "directories without a slash that are left out", |case, what| {
+        is_one_directory(case) && vain(case) && what == "./: rsync nothing, speil cd+++++++++"
+    }),
+    ("stats", "a target that `--mkpath` makes", |case, what| {
+        case.has("--mkpath") && what.starts_with("Number of created files")
+    }),
+    ("tree|line", "`-m` with `--files-from`", |case, what| {
+        case.has("-m")
+            && case.has("--files-from=@/list")
+            && (what.contains(": rsync dir ") || what.contains(": rsync cd+"))
+            && what.ends_with(", speil nothing")
+    }),
+    ("stats", "`-m` |", |case, what| case.has("-m") && what.starts_with("Number of files")),
+    ("tree", "another kind of entry in the place of a file, without `-p`", |case, what| {
+        !case.keeps_modes() && what.contains(": rsync fifo ") && only_differs(what, "fifo", 1)
+    }),
+    ("tree", "directories without a slash that are left out", |case, what| {
+        vain(case) && case.target == "new/" && what == "new: rsync nothing, speil dir 755 0:0 now"
+    }),
+    ("tree", "directories without a slash that are left out", |case, what| {
+        is_one_directory(case) && made_in_vain(case, what)
+    }),
+    ("tree", "modes without `-p`, with `--link-dest` and its like", |case, what| {
+        is_beside(case) && only_differs(what, "file", 3)
+    }),
+    ("code", "`--ignore-existing`, where the target has a file in the place of a directory", |case, what| {
+        case.has("--ignore-existing") && what.starts_with("rsync 23 speil 0")
+    }),
+    ("stats", "directories without a slash that are left out", |case, _| {
+        is_one_directory(case) && vain(case)
+    }),
+    ("stats", "`--stats` of several sources", |case, what| case.sources.len() > 1 && is_of_list(what)),
+    ("tree|line", "`--max-delete=N`: which N are removed", |case, what| {
+        case.has("--max-delete=2") && is_choice(what)
+    }),
+    ("stats", "`--max-delete=N`: which N are removed", |case, what| {
+        what.starts_with("Number of deleted files") && case.has("--max-delete=2")
+    }),
+];
+
 /// Returns the row that allows a difference; `None` if none does.
 pub fn allowed(case: &Case, difference: &str) -> Option<&'static str> {
     let (kind, what) = difference.split_once(": ")?;
-    let beside = case.words.iter().any(|word| word.contains("-dest="));
-    let one_directory = matches!(&case.sources[..], [source] if !source.ends_with('/'));
-    let row = match kind {
-        "line" if beside && is_told_of_older(case, what) => "lines of `-i` with `--link-dest` and its like",
-        "line" | "stats" if case.has("-H") && case.has("-n") => "a dry run with `-H`",
-        "line" if case.has("-H") && is_of_names(what) => {
-            "`-H`, and a file whose names on the target are not the source's"
-        }
-        "stats" if case.has("-H") && is_of_sending(what) => {
-            "`-H`, and a file whose names on the target are not the source's"
-        }
-        "tree"
-            if case.keeps_old()
-                && (what.contains(": rsync nothing, speil link ")
-                    || what.contains(": rsync nothing, speil fifo ")) =>
-        {
-            "`--backup`, and a symlink or FIFO that gives way"
-        }
-        "tree" if case.has("-H") && is_believed(what) => {
-            "`-H`, and a file whose names on the target are not the source's"
-        }
-        "tree" | "line" if case.has("-m") && case.follows() && what.contains("rsync nothing, speil ") => {
-            "`-m`, and a directory that holds only what cannot be read"
-        }
-        "tree" if case.has("-H") && case.keeps_old() && what.contains(": rsync nothing, speil file") => {
-            "`-H`, and a file whose names on the target are not the source's"
-        }
-        "tree" if case.has("-H") && beside && only_differs_in_names(what) => {
-            "`-H` with `--link-dest` and its like"
-        }
-        "stats" if (case.has("-R") || case.has("--files-from=@/list")) && is_of_list(what) => {
-            "`--stats` of several sources"
-        }
-        "code" | "tree" if case.deletes() && case.has("--exclude=b/") && is_protected_in_the_way(what) => {
-            "a directory that a rule protects, in the place of a file"
-        }
-        "tree"
-            if case.has("-H")
-                && !case.has("-a")
-                && what.ends_with(SOURCES)
-                && only_differs(what, "file", 4) =>
-        {
-            "`-H`, and a file whose names on the target are not the source's"
-        }
-        "tree"
-            if case.place == Place::Pull
-                && case.has("-C")
-                && case.has("--delete-excluded")
-                && what.ends_with(", speil nothing") =>
-        {
-            "`-C` with `--delete-excluded` in a pull"
-        }
-        "line" if case.has("--modify-window=1") && tells_too(what, 4) => "times within `--modify-window`",
-        "tree" if case.has("--modify-window=1") && only_time_differs(what) => {
-            "times within `--modify-window`"
-        }
-        "line"
-            if case.has("-n") && case.protects() && what.ends_with("/: rsync *deleting  , speil nothing") =>
-        {
-            "a dry run with `--delete`, and a directory that keeps something"
-        }
-        "stats" if case.has("-n") && case.protects() && what.starts_with("Number of deleted files") => {
-            "a dry run with `--delete`, and a directory that keeps something"
-        }
-        "tree"
-            if case.has("--remove-source-files")
-                && what.starts_with("src")
-                && only_differs(what, "dir", 3) =>
-        {
-            "`--remove-source-files`, and a file of another content"
-        }
-        "tree"
-            if case.has("--remove-source-files")
-                && beside
-                && what.starts_with("src/")
-                && (what.contains(": rsync link ") || what.contains(": rsync fifo "))
-                && what.ends_with(", speil nothing") =>
-        {
-            "`--remove-source-files` with `--link-dest`"
-        }
-        "line" if case.has("--mkpath") && what.starts_with("./: rsync .d") => {
-            "a target that `--mkpath` makes"
-        }
-        "line" if case.has("-A") && tells_too(what, 9) => "`-A` with `--chmod`",
-        "line" if cannot_be_made(what) => "lines of what cannot be made",
-        "tree" if case.has("--ignore-existing") && what.contains(": rsync file 15 297d87b7") => {
-            "`--ignore-existing`, where the target has a file in the place of a directory"
-        }
-        "tree" if case.has("--ignore-existing") && only_differs(what, "file", 5) => {
-            "`--ignore-existing`, where the target has a file in the place of a directory"
-        }
-        "line" if case.has("--ignore-existing") && what.ends_with("/: rsync cd+++++++++, speil nothing") => {
-            "`--ignore-existing`, where the target has a file in the place of a directory"
-        }
-        "tree"
-            if what.starts_with("kept/")
-                && !case.has("-p")
-                && !case.has("-a")
-                && lacks_bits(what, 0o2000) =>
-        {
-            "a directory below `--backup-dir`, without `-p`"
-        }
-        "line" if case.changes_owners() && tells_owner_too(what) => {
-            "a set-uid or set-gid file whose owner or group changes"
-        }
-        "tree" if case.has("--mkpath") && what.starts_with("new: ") && only_differs(what, "dir", 1) => {
-            "a target that `--mkpath` makes"
-        }
-        "tree" if case.changes_owners() && lacks_bits(what, 0o6000) => {
-            "a set-uid or set-gid file whose owner or group changes"
-        }
-        "line" if case.changes_owners() && hides_owner(what) => {
-            "a set-uid or set-gid file whose owner or group changes"
-        }
-        "tree"
-            if case.has("--remove-source-files")
-                && what.starts_with("src/")
-                && what.contains(": rsync nothing, speil file") =>
-        {
-            "`--remove-source-files`, and a file of another content"
-        }
-        "tree" if what.starts_with("kept") && what.contains("rsync nothing, speil dir") => {
-            "`--backup-dir=DIR` where nothing is replaced"
-        }
-        "line" if one_directory && vain(case) && what == "./: rsync nothing, speil cd+++++++++" => {
-            "directories without a slash that are left out"
-        }
-        "stats" if case.has("--mkpath") && what.starts_with("Number of created files") => {
-            "a target that `--mkpath` makes"
-        }
-        "stats" if case.has("-m") && what.starts_with("Number of files") => "`-m` |",
-        "tree" if !case.keeps_modes() && what.contains(": rsync fifo ") && only_differs(what, "fifo", 1) => {
-            "another kind of entry in the place of a file, without `-p`"
-        }
-        "tree"
-            if vain(case) && case.target == "new/" && what == "new: rsync nothing, speil dir 755 0:0 now" =>
-        {
-            "directories without a slash that are left out"
-        }
-        "tree" if one_directory && made_in_vain(case, what) => {
-            "directories without a slash that are left out"
-        }
-        "tree" if beside && only_differs(what, "file", 3) => {
-            "modes without `-p`, with `--link-dest` and its like"
-        }
-        "code" if case.has("--ignore-existing") && what.starts_with("rsync 23 speil 0") => {
-            "`--ignore-existing`, where the target has a file in the place of a directory"
-        }
-        "stats" if one_directory && vain(case) => "directories without a slash that are left out",
-        "stats" if case.sources.len() > 1 && is_of_list(what) => "`--stats` of several sources",
-        "tree" | "line" if case.has("--max-delete=2") && is_choice(what) => {
-            "`--max-delete=N`: which N are removed"
-        }
-        "stats" if what.starts_with("Number of deleted files") && case.has("--max-delete=2") => {
-            "`--max-delete=N`: which N are removed"
-        }
-        _ => return None,
-    };
+    let allows = |(kinds, _, when): &&Waiver| kinds.split('|').any(|one| one == kind) && when(case, what);
+    let (_, row, _) = WAIVERS.iter().find(allows)?;
     assert!(TABLE.contains(&format!("| {row}")), "no row {row:?}");
     Some(row)
+}
+
+/// Whether older trees are looked at.
+fn is_beside(case: &Case) -> bool {
+    case.words.iter().any(|word| word.contains("-dest="))
+}
+
+fn is_one_directory(case: &Case) -> bool {
+    matches!(&case.sources[..], [source] if !source.ends_with('/'))
 }
 
 /// Whether rsync itself gave up, which says nothing of speil.

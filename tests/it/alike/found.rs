@@ -102,7 +102,9 @@ fn a_list_names_what_a_rule_leaves_out_of_a_directory_in_it() {
         ("s/d/b/g", "x"),
         ("s/d/e", "x"),
         ("list", "d\nd/b/f\n"),
-        ("dirs", "d/b\nd\n"),
+        ("dirs", "d/b\nd/e\n"),
+        ("s/x/extra/f", "x"),
+        ("deep", "x/extra/f\n"),
     ]);
     dated(&scene);
     for words in [
@@ -112,6 +114,12 @@ fn a_list_names_what_a_rule_leaves_out_of_a_directory_in_it() {
     ] {
         let _ = scene.agree("nothing", words);
     }
+    // The target has a file in the place of a directory on the way, which is to stay.
+    scene.prepare(BEFORE);
+    let ran = scene.speil(&["-ai", "--ignore-existing", "--files-from=deep", "s/", "ours/t"]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains("extra"), "{}", ran.stdout);
+    assert!(scene.path("ours/t/x/extra").is_file());
 }
 
 #[test]
