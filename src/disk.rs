@@ -15,6 +15,7 @@ mod clock;
 mod filesystem;
 mod follow;
 mod followed;
+mod hiding;
 mod host;
 mod layers;
 mod lease;
@@ -33,8 +34,9 @@ pub use attrs::{
 };
 pub use clock::{mark, read_clock};
 pub use filesystem::{filesystem, stamps_changes};
+pub use hiding::Rank;
 pub use host::{boot_id, host_name, local_minute};
-pub use layers::{Part, Rank, open_in};
+pub use layers::{Part, open_in};
 pub use lease::{Writers, writers};
 pub use limits::{outlive_file_limit, raise_limits, umask};
 pub use memory_place::{memory_place, memory_place_outside, state_home};

@@ -9,51 +9,17 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
+use super::hiding::Rank;
 use super::root::{Layer, Only, Root};
 use crate::tree::{Kind, Mask, RelPath};
 
 /// One of the directories that a path leads to, and the names of it that count; all of them if `None`.
 pub type Part = (OwnedFd, Option<BTreeSet<Vec<u8>>>);
-
-/// Whether the rules leave a path out, if it is a directory or if it is none.
-type Hides = dyn Fn(&RelPath, bool) -> bool + Send + Sync;
-
-/// What of the layers is left out: nothing, until the rules are known.
-#[derive(Default)]
-pub(super) struct Hiding(RwLock<Option<Arc<Hides>>>);
-
-impl std::fmt::Debug for Hiding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hiding")
-    }
-}
-
-/// How much what a layer has under a path counts; the last counts most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
-    /// The rules leave it out.
-    Hidden,
-    /// It is no directory.
-    Plain,
-    /// It is a directory.
-    Dir,
-}
-
-impl Rank {
-    /// Returns the rank of what is a directory or is none, and is left out or is not.
-    pub fn of(is_dir: bool, is_hidden: bool) -> Self {
-        match (is_hidden, is_dir) {
-            (true, _) => Self::Hidden,
-            (false, true) => Self::Dir,
-            (false, false) => Self::Plain,
-        }
-    }
-}
 
 impl Layer {
     /// Returns the layer of everything that a directory holds.

@@ -10,8 +10,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::follow::Follow;
+use super::hiding::Hiding;
 use super::host::boot_id;
-use super::layers::Hiding;
 use crate::tree::{FileId, RelPath};
 
 /// Longest path handed to the kernel in one call, in bytes; `PATH_MAX` is 4,096 with the NUL.
