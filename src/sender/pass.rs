@@ -451,6 +451,9 @@ impl Pass {
         let enter = entry.attrs.meta.kind == Kind::Dir && asked && entry.digest.is_some();
         // Where nothing new is made, nothing is below what has just become a directory.
         if !enter || self.shared.rules.existing {
+            if self.shared.rules.existing && self.options.mask.hard_links {
+                self.spared.insert(path.clone());
+            }
             return Ok(());
         }
         let mut waiting = vec![path.clone()];

@@ -185,6 +185,10 @@ impl Pass {
         self.summary.entries += 1;
         self.summary.kinds.add(ours.attrs.meta.kind);
         self.summary.bytes += if ours.attrs.meta.kind == Kind::File { ours.attrs.meta.size } else { 0 };
+        if !self.options.mask.carries(ours.attrs.meta.kind) {
+            // It is not sent, and what the target has there stays.
+            return Ok(());
+        }
         if let Some(there) = theirs.first_mut()
             && there.attrs.meta.kind == Kind::Dir
             && ours.attrs.meta.kind != Kind::Dir

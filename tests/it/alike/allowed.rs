@@ -35,7 +35,7 @@ const WAIVERS: &[Waiver] = &[
         case.has("-H") && case.keeps_old() && what.contains(": rsync nothing, speil file")
     }),
     ("tree", "`-H` with `--link-dest` and its like", |case, what| {
-        case.has("-H") && is_beside(case) && only_differs_in_names(what)
+        case.has("-H") && is_beside(case) && only_differs_in(what, "=")
     }),
     ("stats", "`--stats` of several sources", |case, what| {
         (case.has("-R") || case.has("--files-from=@/list")) && is_of_list(what)
@@ -140,7 +140,26 @@ const WAIVERS: &[Waiver] = &[
             && what.ends_with(", speil nothing")
     }),
     ("tree", "`-A` with `--chmod`", |case, what| {
-        case.has("-A") && case.words.iter().any(|word| word.starts_with("--chmod")) && only_acl_differs(what)
+        case.has("-A")
+            && case.words.iter().any(|word| word.starts_with("--chmod"))
+            && only_differs_in(what, "acl=")
+    }),
+    ("tree", "`-X` with `-L`", |case, what| {
+        case.has("-X") && case.follows() && only_differs_in(what, "note=")
+    }),
+    (
+        "stats",
+        "`--ignore-existing`, where the target has a file in the place of a directory",
+        |case, what| case.has("--ignore-existing") && what.starts_with("Number of created files"),
+    ),
+    ("code", "`--max-delete=N`: which N are removed", |case, what| {
+        case.has("--max-delete=2") && what.starts_with("rsync 23 speil 25 ")
+    }),
+    ("tree", "`-R` with `./dir/` and a filter", |case, what| {
+        case.sources == ["./src/"]
+            && case.has("--exclude=*")
+            && what.starts_with("dst: rsync dir ")
+            && case.changes_owners()
     }),
     ("stats", "`-m` |", |case, what| case.has("-m") && what.starts_with("Number of files")),
     ("tree", "another kind of entry in the place of a file, without `-p`", |case, what| {
@@ -303,19 +322,11 @@ fn only_time_differs(what: &str) -> bool {
     [("file", 5), ("dir", 3), ("link", 4), ("fifo", 3)].iter().any(|(kind, at)| only_differs(what, kind, *at))
 }
 
-/// Whether two entries are alike but for their ACLs.
-fn only_acl_differs(what: &str) -> bool {
+/// Whether two entries are alike but for a word that begins so.
+fn only_differs_in(what: &str, front: &str) -> bool {
     let Some((mut theirs, mut ours)) = both(what) else { return false };
-    theirs.retain(|word| !word.starts_with("acl="));
-    ours.retain(|word| !word.starts_with("acl="));
-    theirs == ours
-}
-
-/// Whether two entries are alike but for the names that share one inode.
-fn only_differs_in_names(what: &str) -> bool {
-    let Some((mut theirs, mut ours)) = both(what) else { return false };
-    theirs.retain(|word| !word.starts_with('='));
-    ours.retain(|word| !word.starts_with('='));
+    theirs.retain(|word| !word.starts_with(front));
+    ours.retain(|word| !word.starts_with(front));
     theirs == ours
 }
 

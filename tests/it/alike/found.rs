@@ -85,9 +85,11 @@ fn what_is_not_sent_by_its_size_or_by_a_rule_is_not_told_as_the_same() {
 #[test]
 fn a_file_that_is_named_itself_meets_a_directory_as_in_rsync() {
     let scene = scene(&[("s/a", "a file, and a directory with something on the target"), ("s/x", "as well")]);
+    symlink("nowhere", scene.path("s/b")).unwrap();
     dated(&scene);
     for words in [
-        &["-ai", "s/a", "s/x", "T"][..],
+        &["-rti", "--delete", "s/b", "s/x", "T"][..],
+        &["-ai", "s/a", "s/x", "T"],
         &["-ai", "--delete", "s/a", "s/x", "T"],
         &["-ai", "--force", "s/a", "T"],
     ] {
