@@ -161,6 +161,18 @@ const WAIVERS: &[Waiver] = &[
             && what.starts_with("dst: rsync dir ")
             && case.changes_owners()
     }),
+    ("tree", "`--remove-source-files`, and a file of another content", |case, what| {
+        case.has("--remove-source-files") && what.starts_with("src/") && only_differs_in(what, "=")
+    }),
+    ("line", "`--delete-before`, and a directory in which something is removed", |case, what| {
+        case.deletes()
+            && (what.ends_with("/: rsync .d..t......, speil .d         ")
+                || what.ends_with("/: rsync .d..t......, speil nothing"))
+    }),
+    // What is below such a file rsync 3.5 may put into the directory of another.
+    ("tree", "`--ignore-existing`, where the target has a file in the place of a directory", |case, what| {
+        case.has("--ignore-existing") && case.place == Place::Pull && what.ends_with(", speil nothing")
+    }),
     ("stats", "`-m` |", |case, what| case.has("-m") && what.starts_with("Number of files")),
     ("tree", "another kind of entry in the place of a file, without `-p`", |case, what| {
         !case.keeps_modes() && what.contains(": rsync fifo ") && only_differs(what, "fifo", 1)

@@ -51,7 +51,7 @@ impl Look {
                 let _ = write!(text, " {}.{}", meta.mtime(), meta.mtime_nsec());
             }
             if !meta.is_dir() && group != below {
-                let _ = write!(text, " ={group}");
+                let _ = write!(text, " ={}", group.replace(' ', "_"));
             }
             let mut value = [0; 16];
             if let Ok(len) = rustix::fs::lgetxattr(path, "user.note", &mut value[..]) {
