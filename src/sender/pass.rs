@@ -400,6 +400,8 @@ impl Pass {
                         }
                         self.expect(source, Extent::Content);
                         self.update(path, Extent::Content, Some(target))?;
+                    } else if !self.shared.options.live && self.options.filter.protects_entry(&path, true) {
+                        self.is_in_the_way(&path);
                     } else {
                         self.was_there(&path, target);
                         self.after_deletes.push(Change::read(path.clone(), self.age));
@@ -451,9 +453,7 @@ impl Pass {
         let enter = entry.attrs.meta.kind == Kind::Dir && asked && entry.digest.is_some();
         // Where nothing new is made, nothing is below what has just become a directory.
         if !enter || self.shared.rules.existing {
-            if self.shared.rules.existing && self.options.mask.hard_links {
-                self.spared.insert(path.clone());
-            }
+            self.spared.extend(self.shared.rules.existing.then(|| path.clone()));
             return Ok(());
         }
         let mut waiting = vec![path.clone()];
