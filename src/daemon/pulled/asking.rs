@@ -60,15 +60,6 @@ impl Pulled {
             Request::Position { .. } => {
                 self.only_there("a mirror that runs there gives positions, this one does not")
             }
-            Request::Position { .. } => {
-                let host = clean(&self.it.host);
-                failed(
-                    format!(
-                        "the source is on {host}: a mirror that runs there gives positions, this one does not"
-                    ),
-                    1,
-                )
-            }
             Request::LogLevel { .. } => {
                 failed("this process keeps no log whose level can be set".to_owned(), 1)
             }
