@@ -1,4 +1,6 @@
 -- covers: _extra
+-- native: host:/t => @/t
+-- native: sudo rsync => rsync
 -- edit: echo 1 > n
 -- calls: 2
 sync {
